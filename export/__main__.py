@@ -1,0 +1,125 @@
+"""``make archive``: builds what is out of date among the chosen archives, and prints what the store then holds.
+
+Plans without importing torch; each archive is built in a process of its own, forked from one that has the libraries
+loaded. Settings come from the environment, as make passes them: MODELS, VARIANTS, DEVICE, WEIGHTS, <MODEL>_WEIGHTS.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from export import archive as archives
+from export.catalog import DEFAULT_MODELS, DEFAULT_VARIANTS, CatalogError, Row, rows
+from export.device import DeviceError, resolve_device
+from export.fingerprint import fingerprint
+from export.isolated import build_in_process
+from export.parity import Parity
+from export.progress import Progress, table
+from export.weights import Choice, WeightsError
+
+STORE = Path(__file__).resolve().parent.parent / "model_store"
+
+
+@dataclass
+class Result:
+    """A line of the closing table."""
+
+    name: str
+    verdict: str
+    size: int = 0
+    seconds: float = 0.0
+    parity: Parity | None = None
+    error: str = ""
+
+
+def main() -> int:
+    """Returns the exit status: 0 when every chosen archive is in the store and passed its checks."""
+    try:
+        device = resolve_device(os.environ.get("DEVICE") or "auto")
+        models = (os.environ.get("MODELS") or " ".join(DEFAULT_MODELS)).split()
+        variants = (os.environ.get("VARIANTS") or " ".join(DEFAULT_VARIANTS)).split()
+        chosen = rows(models, variants, device)
+        choices = {row.name: Choice.of(row.model, os.environ) for row in chosen}
+        with _lock(STORE):
+            results = _bring_up_to_date(chosen, choices, device)
+    except (CatalogError, DeviceError, WeightsError, BlockingIOError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; the store holds what was finished before, whole.", file=sys.stderr)
+        return 130
+    _show(results)
+    return 1 if any(result.error for result in results) else 0
+
+
+@contextmanager
+def _lock(store: Path) -> Iterator[None]:
+    store.mkdir(exist_ok=True)
+    with (store / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError("Another make archive is at work on this store; wait for it to finish.") from None
+        yield
+
+
+def _bring_up_to_date(chosen: list[Row], choices: dict[str, Choice], device: str) -> list[Result]:
+    results = {row.name: _current(row, choices[row.name], device) for row in chosen}
+    stale = [row for row in chosen if results[row.name] is None]
+    if stale:
+        from export.build import remove_leftovers
+
+        remove_leftovers(STORE)
+        progress = Progress(len(stale))
+        for row in stale:
+            results[row.name] = _build(row, choices[row.name], device, progress)
+        progress.close()
+    return [result for result in results.values() if result is not None]
+
+
+def _current(row: Row, choice: Choice, device: str) -> Result | None:
+    """The archive's line if building it again would change nothing, else None."""
+    path = STORE / f"{row.name}.mar"
+    record = archives.read_record(path)
+    if not record or record.get("fingerprint") != fingerprint(row, device, choice) or not archives.is_intact(path):
+        return None
+    return Result(row.name, "up to date", path.stat().st_size, parity=Parity.from_record(record["parity"]))
+
+
+def _build(row: Row, choice: Choice, device: str, progress: Progress) -> Result:
+    started = time.perf_counter()
+    progress.stage(row.name, "starting")
+    outcome = build_in_process(row, device, choice, STORE, lambda text: progress.stage(row.name, text))
+    progress.finish(row.name)
+    seconds = time.perf_counter() - started
+    if isinstance(outcome, str):
+        return Result(row.name, "failed", seconds=seconds, error=outcome)
+    return Result(row.name, "built", outcome.size, seconds, outcome.parity)
+
+
+def _show(results: list[Result]) -> None:
+    lines = [
+        (
+            result.name,
+            f"{result.size / 1e6:.1f} MB" if result.size else "-",
+            f"{result.seconds:.1f} s" if result.seconds else "-",
+            result.parity.summary() if result.parity else "-",
+            result.verdict,
+        )
+        for result in results
+    ]
+    print(table(("archive", "size", "time", "parity with eager fp32", "verdict"), lines))
+    for result in results:
+        if result.error:
+            print(f"{result.name} was not packed: {result.error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Packs a stage into a .mar with torch-model-archiver and makes the bytes reproducible.
+
+Knows files, zip entries and digests, not models. The archiver copies files flat by base name and only keeps the
+tree of a folder given as an extra file, so the whole stage goes in as one folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HANDLERS = Path(__file__).resolve().parent.parent / "handlers"
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first day
+RECORD = "record.json"
+MANIFEST = "MAR-INF/MANIFEST.json"
+
+
+def stage_handlers(stage: Path) -> None:
+    """Copies the handlers package into the stage, without caches."""
+    shutil.copytree(HANDLERS, stage / "handlers", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+
+
+def pack(stage: Path, name: str, entry: str, target: Path) -> None:
+    """Writes ``target`` from the stage's files; ``entry`` is a module of the staged handlers package.
+
+    The archiver lays the files out; the zip is written here, entries sorted, without clock times and uncompressed:
+    weights hardly compress, and an archive that is stored loads faster.
+    """
+    from model_archiver.model_archiver_config import ModelArchiverConfig
+    from model_archiver.model_packaging import generate_model_archive
+
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".layout-") as scratch, _working_in(stage, scratch):
+        generate_model_archive(ModelArchiverConfig(
+            model_name=name,
+            version="1.0",
+            handler=f"handlers/{entry}.py",
+            extra_files=".",
+            config_file="model-config.yaml",
+            export_path=str(Path(scratch).resolve()),
+            archive_format="no-archive",
+        ))  # fmt: skip
+        layout = Path(scratch) / name
+        _settle_manifest(layout / MANIFEST)
+        _zip(layout, target)
+
+
+@contextlib.contextmanager
+def _working_in(stage: Path, scratch: str) -> Iterator[None]:
+    """The archiver splits its file names at commas and expands wildcards, so it is given names relative to the
+    stage; and it lays out in <tempdir>/<model name>, where two builds would meet, so it is given its own."""
+    before, tempdir = Path.cwd(), tempfile.tempdir
+    tempfile.tempdir = str(Path(scratch, "tmp").resolve())
+    Path(tempfile.tempdir).mkdir()
+    os.chdir(stage)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        tempfile.tempdir = tempdir
+
+
+def _settle_manifest(path: Path) -> None:
+    manifest = json.loads(path.read_text())
+    manifest.pop("createdOn", None)  # the only clock time inside
+    path.write_text(json.dumps(manifest, indent=2))
+
+
+def _zip(layout: Path, target: Path) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(p for p in layout.rglob("*") if p.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(layout).as_posix(), date_time=EPOCH)
+            entry.external_attr = 0o644 << 16
+            with path.open("rb") as source, archive.open(entry, "w") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def add_record(archive: Path, record: dict[str, Any]) -> None:
+    """Adds what was found when the archive was checked; the handler's describe shows it."""
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as target:
+        entry = zipfile.ZipInfo(RECORD, date_time=EPOCH)
+        entry.external_attr = 0o644 << 16
+        target.writestr(entry, json.dumps(record, indent=2, sort_keys=True))
+
+
+def read_record(archive: Path) -> dict[str, Any] | None:
+    """The record of an archive, or None when it is absent, no zip, or not one of ours."""
+    try:
+        with zipfile.ZipFile(archive) as source:
+            return json.loads(source.read(RECORD))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_file(archive: Path) -> Path:
+    """Where an archive's digest stands, in the format of ``sha256sum -c``."""
+    return archive.with_name(archive.name + ".sha256")
+
+
+def publish(built: Path, archive: Path) -> str:
+    """Moves a checked archive into the store and returns its digest.
+
+    At every moment the store holds a whole archive whose digest is on file: the digest file names the old and the
+    new one while the rename happens.
+    """
+    new = sha256(built)
+    listing = digest_file(archive)
+    lines = listing.read_text().splitlines()[:1] if listing.exists() else []
+    _replace(listing, "\n".join([*lines, f"{new}  {archive.name}"]))
+    built.replace(archive)
+    _replace(listing, f"{new}  {archive.name}")
+    return new
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(text + "\n")
+    partial.replace(path)
+
+
+def is_intact(archive: Path) -> bool:
+    """True when the archive's bytes have a digest that its digest file names."""
+    listing = digest_file(archive)
+    if not (archive.is_file() and listing.is_file()):
+        return False
+    return sha256(archive) in {line.split()[0] for line in listing.read_text().splitlines() if line.strip()}

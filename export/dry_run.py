@@ -1,0 +1,95 @@
+"""Runs an archive the way a worker would, before anyone serves it: unpacked in an empty folder, in a process whose
+only path of ours is that folder.
+
+Knows the archive as a file; what the answers should be is parity's business.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.environment import worker_environment
+
+CHILD = Path(__file__).with_name("dry_run_child.py")
+TIMEOUT_S = 900
+
+
+class DryRunError(Exception):
+    """The archive does not load or does not answer; the message is the worker's own cause."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Requests handled together; ``outputs``: also return the model's raw outputs for them."""
+
+    bodies: Sequence[bytes]
+    outputs: bool = True
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Per batch, per request: {"status", "body", "headers"}; and the raw outputs, float [items, width]."""
+
+    batches: list[list[dict[str, Any]]]
+    outputs: np.ndarray
+
+
+def dry_run(archive: Path, batches: Sequence[Batch], content_type: str, batch_size: int, device: str) -> Answers:
+    """Unpacks ``archive``, loads it and answers ``batches``. Raises DryRunError."""
+    with tempfile.TemporaryDirectory(prefix="dry-run-") as scratch:
+        unpacked, exchange = Path(scratch, "archive"), Path(scratch, "exchange")
+        exchange.mkdir()
+        with zipfile.ZipFile(archive) as source:
+            source.extractall(unpacked)
+        plan = {
+            "gpu_id": 0 if device == "gpu" else None,
+            "batch_size": batch_size,
+            "content_type": content_type,
+            "batches": [
+                {"bodies": [base64.b64encode(body).decode() for body in batch.bodies], "outputs": batch.outputs}
+                for batch in batches
+            ],
+        }
+        (exchange / "requests.json").write_text(json.dumps(plan))
+        _run_child(unpacked, exchange)
+        answers = json.loads((exchange / "answers.json").read_text())
+        return Answers(answers, np.load(exchange / "outputs.npy"))
+
+
+def _run_child(unpacked: Path, exchange: Path) -> None:
+    command = [sys.executable, str(CHILD), str(unpacked), str(exchange)]
+    try:
+        done = subprocess.run(
+            command, cwd=unpacked, env=worker_environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise DryRunError(f"the archive did not answer within {TIMEOUT_S} s") from None
+    if done.returncode:
+        raise DryRunError(cause(done.stdout + done.stderr) or f"the worker ended with status {done.returncode}")
+
+
+def cause(log: str) -> str:
+    """The sentence that explains a worker's traceback: of a chain of exceptions, the first, which set off the rest.
+
+    An ImportError in a handler is otherwise reported as "No module named 'ts.torch_handler...'".
+    """
+    first = log.split("During handling of the above exception")[0]
+    lines = [line for line in first.splitlines() if line and not line.startswith((" ", "\t", "Traceback"))]
+    raised = [line for line in lines if _names_exception(line)]
+    return (raised or lines or [""])[-1].strip()
+
+
+def _names_exception(line: str) -> bool:
+    name = line.split(":")[0].rsplit(".", 1)[-1]
+    return name.isidentifier() and name.endswith(("Error", "Exception", "Exit", "Warning", "Interrupt", "Refused"))

@@ -1,0 +1,44 @@
+"""What an archive was made from, as one digest: equal fingerprints mean that building again would change nothing.
+
+Reads sources and installed versions; imports neither torch nor the models, so that a no-op build stays instant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+from export.catalog import Row
+from export.weights import Choice, identity
+from handlers.description import installed
+
+HERE = Path(__file__).resolve().parent
+# The catalog counts through its row; the others only plan and show.
+NOT_BUILDING = {"catalog.py", "__main__.py", "plan.py", "progress.py"}
+PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "safetensors", "torch-model-archiver", "numpy",
+            "pillow", "scikit-learn")
+
+
+def fingerprint(row: Row, device: str, choice: Choice) -> str:
+    """Hex digest over the row, the weights' identity, the sources, the device and the installed versions."""
+    facts = {
+        "model": asdict(row.model),
+        "variant": asdict(row.variant),
+        "device": device,
+        "machine": platform.machine(),
+        "weights": identity(row.model, choice),
+        "packages": installed(PACKAGES),
+        "sources": _sources(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _sources() -> str:
+    digest = hashlib.sha256()
+    building = [p for p in HERE.rglob("*") if p.suffix in (".py", ".txt") and p.name not in NOT_BUILDING]
+    for path in sorted([*building, *(HERE.parent / "handlers").rglob("*.py")]):
+        digest.update(path.relative_to(HERE.parent).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

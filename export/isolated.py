@@ -1,0 +1,84 @@
+"""Runs each build in a process of its own, forked from one that has the libraries loaded.
+
+A fresh process per archive: TorchScript's names depend on what a process scripted before, so only a fresh one gives
+the same bytes; and a compiler that crashes takes no other archive with it. Knows processes and pipes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.catalog import Row
+from export.weights import Choice, WeightsError
+
+if TYPE_CHECKING:
+    from export.build import Built
+
+# Imported once by the fork server; a build then starts with them in place.
+PRELOAD = ["torch", "torchvision", "transformers.models.bert.modeling_bert", "sklearn.datasets", "export.build"]
+
+
+def build_in_process(
+    row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any]
+) -> Built | str:
+    """Builds ``row`` in a process of its own; returns what was built, or the sentence that says why not."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, row, device, choice, store))
+    process.start()
+    theirs.close()
+    outcome: Built | str = ""
+    try:
+        with contextlib.suppress(EOFError):
+            while True:
+                kind, value = ours.recv()
+                if kind == "stage":
+                    report(value)
+                else:
+                    outcome = value
+        process.join()
+    finally:
+        process.kill()
+        process.join()
+    return outcome or f"the build process ended with status {process.exitcode}"
+
+
+def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path) -> None:
+    """In the build process: builds, and tells the parent how it goes."""
+    from export.build import ParityError, build
+    from export.dry_run import DryRunError
+    from export.steps import StepError
+
+    _quieten()
+    try:
+        outcome: Any = build(row, device, choice, store, lambda text: pipe.send(("stage", text)))
+    except (WeightsError, StepError, DryRunError, ParityError) as error:
+        outcome = str(error)
+    except OSError as error:
+        outcome = f"{error.strerror or error}: {error.filename or store}"
+    except Exception as error:
+        traceback.print_exc()
+        outcome = f"a bug of ours ({type(error).__name__}); the traceback is above"
+    pipe.send(("outcome", outcome))
+
+
+def _quieten() -> None:
+    """Keeps libraries' notices out of the progress lines; errors still show."""
+    import logging
+    import warnings
+
+    import transformers
+
+    for module in ("torch.jit", "transformers"):  # deprecations and tracer notes on code that is not ours
+        warnings.filterwarnings("ignore", module=module)
+    warnings.filterwarnings("ignore", message=".*torch.jit.*")
+    logging.getLogger().setLevel(logging.ERROR)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

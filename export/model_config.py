@@ -1,0 +1,47 @@
+"""Writes model-config.yaml, and lints it: TorchServe ignores a misspelt key without a word.
+
+Knows TorchServe's keys (ModelConfig.java, 0.12.0) and our own ``archive`` section, which its front end leaves alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from export.catalog import Row
+
+TORCHSERVE_KEYS = frozenset({
+    "minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout", "startupTimeout", "deviceType",
+    "parallelType", "parallelLevel", "deviceIds", "torchrun", "maxRetryTimeoutInSec", "clientTimeoutInMills",
+    "jobQueueSize", "useJobTicket", "sequenceMaxIdleMSec", "sequenceTimeoutMSec", "maxSequenceJobQueueSize",
+    "maxNumSequence", "continuousBatching", "sequenceBatching", "asyncCommunication", "useVenv",
+})  # fmt: skip
+
+
+def model_config(row: Row, device: str, archive: dict[str, Any]) -> dict[str, Any]:
+    """The whole of model-config.yaml: TorchServe's settings of the row, and ``archive`` for the handler."""
+    serving = row.model.serving
+    return {
+        "minWorkers": serving.workers,
+        "maxWorkers": serving.workers,
+        "batchSize": serving.batch_size,
+        "maxBatchDelay": serving.batch_delay_ms,
+        "responseTimeout": serving.response_timeout_s,
+        "startupTimeout": serving.startup_timeout_s,
+        "deviceType": device,
+        "archive": archive,
+    }
+
+
+def unknown_keys(config: dict[str, Any]) -> list[str]:
+    """Top-level keys that neither TorchServe nor the handlers read."""
+    return sorted(set(config) - TORCHSERVE_KEYS - {"archive"})
+
+
+def write(config: dict[str, Any], path: Path) -> None:
+    """Writes the config with a stable key order. Raises ValueError on a key nobody reads."""
+    if unknown := unknown_keys(config):
+        raise ValueError(f"model-config.yaml has keys that TorchServe ignores: {', '.join(unknown)}")
+    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

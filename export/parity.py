@@ -1,0 +1,81 @@
+"""Compares a variant's raw outputs with the eager fp32 reference and gives the verdict.
+
+Knows arrays and tolerances, not models or archives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from export.catalog import Tolerance
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest absolute difference, smallest cosine, share of equal best classes, held-out accuracy (0..1)."""
+
+    max_abs: float | None = None
+    cosine: float | None = None
+    top1: float | None = None
+    accuracy: float | None = None
+    reference_accuracy: float | None = None
+    failures: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    def summary(self) -> str:
+        """One cell of a table: ``|Δ| 3.1e-06, cos 1.000000, accuracy 99.2 %``."""
+        parts = []
+        if self.max_abs is not None:
+            parts += [f"|Δ| {self.max_abs:.1e}", f"cos {self.cosine:.6f}"]
+        if self.top1 is not None:
+            parts.append(f"top-1 {self.top1:.0%}")
+        if self.accuracy is not None:
+            parts.append(f"accuracy {self.accuracy:.1%}")
+        return ", ".join(parts) or "none to compare"
+
+    def record(self) -> dict[str, Any]:
+        """The parity as plain JSON."""
+        return {**asdict(self), "failures": list(self.failures), "passed": self.passed}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Parity:
+        values = {key: value for key, value in record.items() if key != "passed"}
+        return cls(**{**values, "failures": tuple(record.get("failures", ()))})
+
+
+def compare(outputs: np.ndarray, reference: np.ndarray, tolerance: Tolerance, classes: bool) -> Parity:
+    """Parity of float [N, D] ``outputs``; ``classes``: the columns are class scores, so the best one must agree.
+
+    A cosine is taken over the whole row; an output that is not finite fails by itself.
+    """
+    if outputs.shape != reference.shape:
+        return Parity(failures=(f"shape is {outputs.shape}, reference {reference.shape}",))
+    if not np.isfinite(outputs).all():
+        return Parity(failures=("outputs are not finite",))
+    difference = float(np.abs(outputs - reference).max())
+    a, b = outputs.astype(np.float64), reference.astype(np.float64)
+    cosine = float(((a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))).min())
+    top1 = float((a.argmax(1) == b.argmax(1)).mean()) if classes else None
+    failures = []
+    if difference > tolerance.max_abs:
+        failures.append(f"max |Δ| is {difference:.2e}, allowed {tolerance.max_abs:.0e}")
+    if cosine < tolerance.cosine:
+        failures.append(f"cosine is {cosine:.6f}, at least {tolerance.cosine} wanted")
+    if top1 is not None and top1 < tolerance.top1:
+        failures.append(f"top-1 agreement is {top1:.1%}, at least {tolerance.top1:.1%} wanted")
+    # Three significant digits: what differs beyond them differs between machines, and the archive's bytes with it.
+    return Parity(float(f"{difference:.2e}"), round(cosine, 6), top1, failures=tuple(failures))
+
+
+def with_accuracy(parity: Parity, accuracy: float, reference: float, tolerance: Tolerance) -> Parity:
+    """Adds held-out accuracy and its check to a parity."""
+    failures = parity.failures
+    if (reference - accuracy) * 100 > tolerance.accuracy_drop + 1e-9:
+        failures += (f"accuracy is {accuracy:.2%}, eager fp32 has {reference:.2%}",)
+    return Parity(parity.max_abs, parity.cosine, parity.top1, round(accuracy, 6), round(reference, 6), failures)

@@ -1,0 +1,89 @@
+"""Steps: each turns a draft into a slightly different draft. A variant is a list of their names.
+
+A draft starts as the eager fp32 model with its checkpoint files; when the steps are through, it is written to the
+archive's stage. Knows torch and the draft, not archives.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from export.weights import Checkpoint
+
+EAGER_FILES = ("config.json", "model.safetensors")  # what only the eager runtime reads of a checkpoint folder
+
+
+@dataclass
+class Draft:
+    """An archive's model on its way: the module, how the worker will run it, and what to write."""
+
+    module: Any
+    examples: tuple[Any, ...]  # one batch of input tensors, on the module's device
+    checkpoint: Checkpoint
+    runtime: str = "eager"
+    settings: dict[str, Any] = field(default_factory=dict)  # added to the archive section of model-config.yaml
+    save: Callable[[Path], Any] | None = None  # writes the checkpoint into the stage; None: the eager files
+
+
+STEPS: dict[str, Callable[[Draft], None]] = {}
+
+
+class StepError(Exception):
+    """A variant names a step that does not exist."""
+
+
+def step(function: Callable[[Draft], None]) -> Callable[[Draft], None]:
+    """Registers a step under its function's name."""
+    STEPS[function.__name__] = function
+    return function
+
+
+def apply(names: tuple[str, ...], draft: Draft) -> Draft:
+    """Runs the named steps in order. Raises StepError with the known names."""
+    for name in names:
+        if name not in STEPS:
+            raise StepError(f"There is no step {name!r}; known: {', '.join(sorted(STEPS))}.")
+        STEPS[name](draft)
+    return draft
+
+
+@step
+def answer_at_once(draft: Draft) -> None:
+    """No model at all: the server's own floor."""
+    draft.runtime = "null"
+    draft.save = lambda stage: None
+
+
+@step
+def to_torchscript(draft: Draft) -> None:
+    """TorchScript as the seed document makes it: BERT traced, ResNet scripted, saved as model.pt."""
+    import torch
+
+    with torch.inference_mode():
+        if len(draft.examples) == 1:
+            scripted = torch.jit.script(draft.module)
+        else:
+            # check_trace would run the model again on the same input; parity checks other shapes, in the archive.
+            scripted = torch.jit.trace(draft.module, draft.examples, check_trace=False)
+    draft.module, draft.runtime = scripted, "torchscript"
+    draft.save = lambda stage: _save_torchscript(scripted, stage / "model.pt")
+
+
+def _save_torchscript(module: Any, path: Path) -> None:
+    """Saves without debug records: they hold this machine's paths, so equal inputs would give unequal bytes."""
+    import torch
+
+    raw = path.with_suffix(".raw")
+    torch.jit.save(module, raw)
+    with zipfile.ZipFile(raw) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
+        for entry in source.infolist():
+            name = entry.filename.split("/", 1)[1]
+            if name.endswith(".debug_pkl") or name.startswith("traced_inputs") or name.endswith("serialization_id"):
+                continue
+            clean = zipfile.ZipInfo(f"model/{name}", date_time=(1980, 1, 1, 0, 0, 0))
+            target.writestr(clean, source.read(entry))
+    raw.unlink()

@@ -1,0 +1,36 @@
+"""Entry: image classification. An image -> {"predictions": [{"label", "score"}, ...]}, best first."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from handlers.image import decode, prepare, read_images
+from handlers.requests import Payload
+from handlers.scores import best
+from handlers.service import Service
+
+
+class Classification(Service):
+    """Items are prepared pixels, uint8 [H, W, 3]; a batch is their stack."""
+
+    item_key = "image"
+
+    def prepare(self) -> None:
+        self.labels = json.loads((self.directory / "labels.json").read_text())
+        self.input = self.settings["input"]
+
+    def read(self, payload: Payload) -> list[np.ndarray]:
+        images = (decode(data, self.input["max_pixels"]) for data in read_images(payload))
+        return [prepare(image, self.input["preparation"]) for image in images]
+
+    def collate(self, items: list[np.ndarray]) -> tuple[None, tuple[np.ndarray, ...]]:
+        return None, (np.stack(items),)
+
+    def answer(self, batch: None, row: int, output: np.ndarray) -> list[dict[str, Any]]:
+        return [{"label": self.labels[index], "score": score} for index, score in best(output, self.settings["top_k"])]
+
+    def samples(self) -> list[list[np.ndarray]]:
+        # Noise, not zeros: some kernels run faster on zeros and would leave the real path cold.
+        pixels = np.random.default_rng(0).integers(0, 256, (self.input["side"], self.input["side"], 3), dtype=np.uint8)
+        return [[pixels], [pixels] * self.max_batch]

@@ -1,0 +1,42 @@
+"""What a served archive says of itself: ``GET :8081/models/<name>?customized=true``.
+
+Knows the archive's own files only; the answer tells which variant this is, how it was checked and what runs it.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "torchserve")
+DESCRIBED = ("model", "variant", "task", "device", "runtime", "weights", "random_weights", "threads")
+
+
+def describe(directory: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Identity, parity, versions and input limits of the archive unpacked in ``directory``."""
+    return {
+        **{key: settings.get(key) for key in DESCRIBED},
+        "input": settings.get("input"),
+        "parity": read_record(directory).get("parity"),
+        "built_with": settings.get("built_with"),
+        "running": installed(),
+    }
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """What was recorded when the archive was checked (parity, fingerprint); empty before that."""
+    path = directory / "record.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def installed(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Installed versions of ``packages``; what is absent is left out."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

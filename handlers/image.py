@@ -1,0 +1,130 @@
+"""Image bytes in, uint8 pixels out: the same functions for the worker, for export and for tests.
+
+Knows formats, colour modes, orientation, resizing and cropping; takes its settings as arguments and never imports
+TorchServe or torch. Normalisation is not here: it happens once per batch, on the model's device.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from handlers.errors import RequestError, TooLarge
+from handlers.requests import Payload, kind_of
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+def read_images(payload: Payload) -> list[bytes]:
+    """Returns the encoded bytes of each image of the payload (base64 in JSON, a data: URL too).
+
+    Raises RequestError for an item that is no base64 string.
+    """
+    if payload.raw is not None:
+        return [payload.raw]
+    return [_from_base64(item, index, len(payload.items)) for index, item in enumerate(payload.items)]
+
+
+def _from_base64(item: Any, index: int, count: int) -> bytes:
+    name = "The image" if count == 1 else f"Image {index}"
+    if not isinstance(item, str):
+        raise RequestError(f"{name} is {kind_of(item)}; expected a base64 string.")
+    if item.startswith("data:"):
+        item = item.partition(",")[2]
+    try:
+        data = base64.b64decode(item, validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestError(f"{name} is not valid base64; encode the file's bytes with standard base64.") from None
+    if not data:
+        raise RequestError(f"{name} is empty.")
+    return data
+
+
+def decode(data: bytes, max_pixels: int) -> Image.Image:
+    """Decodes an image to RGB, upright by its EXIF orientation.
+
+    Any colour mode is taken: transparent pixels are laid on white, 16-bit samples are scaled to 8, a GIF gives its
+    first frame. The size is read from the header and checked before any pixel is decoded.
+
+    Raises RequestError when the bytes are no image of ``FORMATS`` or are cut short; TooLarge above ``max_pixels``.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > max_pixels:
+            raise TooLarge(
+                f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are taken: shrink it."
+            )
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except TooLarge:
+        raise
+    except UnidentifiedImageError:
+        raise RequestError(f"The bytes are no image of a known format; send one of {', '.join(FORMATS)}.") from None
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"The image is too large: {error}") from None
+    # Pillow's decoders raise any of these on corrupted files; none of them is a fault of ours.
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError, MemoryError,
+            ZeroDivisionError, AttributeError, NotImplementedError) as error:
+        raise RequestError(f"The image is corrupted or cut short ({type(error).__name__}).") from None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _SIXTEEN_BIT:
+        # convert("RGB") would clip 16-bit samples to 255 instead of scaling them.
+        samples = np.asarray(image).astype(np.int64)
+        image = Image.fromarray(np.clip(samples >> 8, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(background, image)
+    return image.convert("RGB")
+
+
+def photo(image: Image.Image, resize: int, crop: int) -> np.ndarray:
+    """The shorter side to ``resize``, bilinear with antialiasing, then the central ``crop`` square.
+
+    Returns uint8 [crop, crop, 3]. Equals torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` on PIL images,
+    but samples only the cropped region: a 1 x 50,000 strip does not become a 232 x 11,600,000 one on the way.
+    """
+    width, height = image.size
+    short = min(width, height)
+    new_width = resize if width == short else int(resize * width / height)
+    new_height = resize if height == short else int(resize * height / width)
+    left, top = round((new_width - crop) / 2.0), round((new_height - crop) / 2.0)
+    scale_x, scale_y = width / new_width, height / new_height
+    box = (left * scale_x, top * scale_y, (left + crop) * scale_x, (top + crop) * scale_y)
+    return np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
+
+
+def digit(image: Image.Image, grid: int, size: int) -> np.ndarray:
+    """A picture of one handwritten digit, as the digits data set draws it: light ink on a dark ground.
+
+    The picture is turned gray, inverted when its border is bright (so dark ink on light paper works as well as
+    light on dark), squared, averaged down to ``grid`` x ``grid`` cells as the data set's 8 x 8 counts were, and
+    enlarged to ``size``. Returns uint8 [size, size, 3].
+    """
+    gray = image.convert("L")
+    pixels = np.asarray(gray)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    paper = int(np.median(border))
+    if paper > 127:
+        gray, paper = ImageOps.invert(gray), 255 - paper
+    side = max(gray.size)
+    square = Image.new("L", (side, side), paper)
+    square.paste(gray, ((side - gray.width) // 2, (side - gray.height) // 2))
+    cells = square.resize((grid, grid), Image.Resampling.BOX)
+    return np.asarray(cells.resize((size, size), Image.Resampling.BILINEAR).convert("RGB"))
+
+
+PREPARATIONS = {"photo": photo, "digit": digit}
+
+
+def prepare(image: Image.Image, settings: dict[str, Any]) -> np.ndarray:
+    """Applies the preparation that ``settings`` names: ``{"kind": "photo", "resize": 232, "crop": 224}``."""
+    arguments = {key: value for key, value in settings.items() if key != "kind"}
+    return PREPARATIONS[settings["kind"]](image, **arguments)

@@ -1,0 +1,186 @@
+"""The way of a batch through a worker: read each request, one forward for all, answer each one.
+
+Knows TorchServe's handler contract (``initialize``, ``handle``, the context) and nothing of texts or images: a task
+subclasses ``Service`` in its own entry file. Nothing that identifies a user's text or image is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from handlers.description import describe
+from handlers.errors import ArchiveError, NotSupported, RequestError
+from handlers.requests import Form, Payload, read_payload
+from handlers.runtimes import Runtime, load_runtime
+
+logger = logging.getLogger(__name__)
+
+# TorchScript's profiling executor records the first call, specialises on the second and runs on the third.
+WARM_UP_CALLS = 3
+
+
+@dataclass
+class Job:
+    """One request of the batch on its way: what was read, then its answer or the error that takes its place."""
+
+    form: Form = Form.SINGLE
+    items: list[Any] = field(default_factory=list)
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    error: Exception | None = None
+
+
+class Service:
+    """Base of the entry classes. A task says how items are read, batched and answered."""
+
+    item_key = "text"
+    answer_key = "predictions"
+    list_answer_key = "predictions"
+
+    # What a task defines.
+
+    def prepare(self) -> None:
+        """Loads what reading and answering need (a tokenizer, labels) from ``self.directory``."""
+
+    def read(self, payload: Payload) -> list[Any]:
+        """The payload's items, decoded. Raises RequestError."""
+        raise NotImplementedError
+
+    def collate(self, items: list[Any]) -> tuple[Any, tuple[np.ndarray, ...]]:
+        """The items as one batch: (whatever ``answer`` needs later, the runtime's inputs)."""
+        raise NotImplementedError
+
+    def answer(self, batch: Any, row: int, output: np.ndarray) -> Any:
+        """The JSON value for row ``row`` of the batch, whose model output is ``output``. Raises RequestError."""
+        raise NotImplementedError
+
+    def extra_headers(self, batch: Any, rows: range) -> dict[str, str]:
+        """Response headers of the request whose items are ``rows`` of the batch."""
+        return {}
+
+    def samples(self) -> list[list[Any]]:
+        """Batches of items to warm up with before the worker reports ready."""
+        raise NotImplementedError
+
+    # TorchServe's contract.
+
+    def initialize(self, context: Any) -> None:
+        """Loads the archive and warms it up; TorchServe reports the worker ready only after this returns.
+
+        Raises ArchiveError when the archive cannot be served here.
+        """
+        self.directory = Path(context.system_properties["model_dir"])
+        self.max_batch = int(context.system_properties.get("batch_size") or 1)
+        self.settings: dict[str, Any] = (context.model_yaml_config or {}).get("archive") or {}
+        if not self.settings:
+            raise ArchiveError(f"{self.directory}/model-config.yaml has no 'archive' section; run: make archive")
+        self.prepare()
+        self.runtime: Runtime = load_runtime(self.directory, self.settings, context.system_properties.get("gpu_id"))
+        for sample in self.samples():
+            for _ in range(WARM_UP_CALLS):
+                self.outputs(sample)
+
+    def handle(self, requests: list[dict[str, Any]], context: Any) -> list[bytes]:
+        """Answers a batch of requests; one bad request never touches its batch mates."""
+        started = time.perf_counter()
+        jobs = [self._read(request, context, row) for row, request in enumerate(requests)]
+        readable = [job for job in jobs if job.items]
+        if readable:
+            self._serve(readable, started)
+        return [self._respond(job, context, row) for row, job in enumerate(jobs)]
+
+    def outputs(self, items: list[Any]) -> np.ndarray:
+        """The model's raw outputs for decoded items, batch first: what parity compares."""
+        _, inputs = self.collate(items)
+        return self.runtime(*inputs)
+
+    def _read(self, request: dict[str, Any], context: Any, row: int) -> Job:
+        headers = context.get_all_request_header(row)
+        job = Job()
+        try:
+            if headers.get("describe") == "True":
+                job.body = orjson.dumps(describe(self.directory, self.settings))
+            elif headers.get("explain") == "True":
+                raise NotSupported("This model has no explanations; use /predictions.")
+            else:
+                parameter = headers.get("body")
+                content_type = parameter.get("content-type") if isinstance(parameter, dict) else None
+                payload = read_payload(request, content_type, self.item_key, self.settings["max_items"])
+                job.form, job.items = payload.form, self.read(payload)
+        except Exception as error:
+            job.error, job.items = error, []
+        return job
+
+    def _serve(self, jobs: list[Job], started: float) -> None:
+        """Runs the jobs as one batch; should that fail as a whole, each alone, so that only the culprit fails."""
+        try:
+            self._serve_together(jobs, started)
+        except Exception as error:
+            if len(jobs) == 1:
+                jobs[0].error = error
+                return
+            for job in jobs:
+                self._serve([job], time.perf_counter())
+
+    def _serve_together(self, jobs: list[Job], started: float) -> None:
+        batch, inputs = self.collate([item for job in jobs for item in job.items])
+        collated = time.perf_counter()
+        outputs = self.runtime(*inputs)
+        inferred = time.perf_counter()
+        first = 0
+        for job in jobs:
+            rows = range(first, first + len(job.items))
+            first = rows.stop
+            self._answer(job, batch, rows, outputs)
+        stages = {
+            "x-preprocess-ms": collated - started,
+            "x-inference-ms": inferred - collated,
+            "x-postprocess-ms": time.perf_counter() - inferred,
+        }
+        timing = {name: f"{seconds * 1e3:.3f}" for name, seconds in stages.items()}
+        for job in jobs:
+            job.headers |= timing | {"x-batch-size": str(first)}
+
+    def _answer(self, job: Job, batch: Any, rows: range, outputs: np.ndarray) -> None:
+        try:
+            answers = [self.answer(batch, row, outputs[row]) for row in rows]
+        except Exception as error:
+            job.error = error
+            return
+        value = {
+            Form.SINGLE: lambda: {self.answer_key: answers[0]},
+            Form.LIST: lambda: {self.list_answer_key: answers},
+            Form.INSTANCES: lambda: {"predictions": answers},
+        }[job.form]()
+        job.body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+        job.headers |= self.extra_headers(batch, rows)
+
+    def _respond(self, job: Job, context: Any, row: int) -> bytes:
+        context.set_response_content_type(row, "application/json")
+        context.set_response_header(row, "x-variant", self.settings["variant"])
+        for name, value in job.headers.items():
+            context.set_response_header(row, name, value)
+        if job.error is None:
+            return job.body
+        if isinstance(job.error, RequestError):
+            status, message = job.error.status, str(job.error)
+        else:
+            status, message = HTTPStatus.INTERNAL_SERVER_ERROR, "The model failed on this request; see the log."
+            _log_fault(job.error)
+        context.set_response_status(int(status), status.phrase, row)
+        return orjson.dumps({"code": int(status), "type": type(job.error).__name__, "message": message})
+
+
+def _log_fault(error: Exception) -> None:
+    """Logs where a fault of ours arose, once, and not its message, which may quote a user's text."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("A request failed with %s:\n%s", type(error).__name__, frames)

@@ -1,0 +1,89 @@
+"""Texts in, token ids out: the same functions for the worker, for export and for tests.
+
+Knows tokenization and padding; takes its limits as arguments and never imports TorchServe or torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from handlers.errors import RequestError, TooLarge
+from handlers.requests import Payload, kind_of
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A padded batch. ``input_ids`` and ``attention_mask`` are int64 [N, L]; ``truncated`` is bool [N]."""
+
+    input_ids: np.ndarray
+    attention_mask: np.ndarray
+    truncated: np.ndarray
+
+
+def read_texts(payload: Payload, max_chars: int) -> list[str]:
+    """Returns the payload's texts, each non-blank and at most ``max_chars`` long.
+
+    Raises RequestError for a body that is not UTF-8, an item that is no string or blank; TooLarge for a long one.
+    """
+    items = [_decode(payload.raw)] if payload.raw is not None else list(payload.items)
+    return [_checked(item, index, len(items), max_chars) for index, item in enumerate(items)]
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"The body is not UTF-8 text (byte {error.start} is 0x{raw[error.start]:02x}); encode it as UTF-8."
+        ) from None
+
+
+def _checked(item: Any, index: int, count: int, max_chars: int) -> str:
+    name = "The text" if count == 1 else f"Text {index}"
+    if not isinstance(item, str):
+        raise RequestError(f"{name} is {kind_of(item)}; expected a string.")
+    if not item.strip():
+        raise RequestError(f"{name} is blank; send at least one character.")
+    if len(item) > max_chars:
+        raise TooLarge(f"{name} has {len(item)} characters; at most {max_chars} are taken: split it.")
+    return item
+
+
+class TextEncoder:
+    """Tokenizes batches with a ``tokenizers`` fast tokenizer, truncating at ``max_length`` tokens."""
+
+    def __init__(self, tokenizer_file: Path, max_length: int, pad_id: int) -> None:
+        self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+        self._tokenizer.enable_truncation(max_length)
+        # Padded here and not by the tokenizer: its packaged settings may pad to a fixed length.
+        self._tokenizer.no_padding()
+        self._pad_id = pad_id
+
+    def encode(self, texts: list[str]) -> Tokens:
+        """One tokenizer call for the batch, padded to its longest text."""
+        encodings = self._tokenizer.encode_batch(texts)
+        length = max(len(encoding.ids) for encoding in encodings)
+        input_ids = np.full((len(texts), length), self._pad_id, dtype=np.int64)
+        attention_mask = np.zeros((len(texts), length), dtype=np.int64)
+        for row, encoding in enumerate(encodings):
+            input_ids[row, : len(encoding.ids)] = encoding.ids
+            attention_mask[row, : len(encoding.ids)] = 1
+        truncated = np.array([bool(encoding.overflowing) for encoding in encodings])
+        return Tokens(input_ids, attention_mask, truncated)
+
+    def decode(self, ids: list[int]) -> str:
+        """Token ids back to text, special tokens left out."""
+        return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+    def token(self, token_id: int) -> str:
+        """The vocabulary entry of an id."""
+        return self._tokenizer.id_to_token(token_id) or ""
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a vocabulary entry, or None."""
+        return self._tokenizer.token_to_id(token)

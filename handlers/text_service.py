@@ -1,0 +1,46 @@
+"""What the text tasks share: reading, tokenizing once per batch, saying so when a text was cut.
+
+Knows tokens; what the model's output means is the entry file's business.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from handlers.requests import Payload
+from handlers.service import Service
+from handlers.text import TextEncoder, Tokens, read_texts
+
+WARM_UP_WORDS = (4, 24, 100)
+
+
+class TextService(Service):
+    """Items are strings; a batch is ``Tokens``."""
+
+    item_key = "text"
+
+    def prepare(self) -> None:
+        limits = self.settings["input"]
+        self.encoder = TextEncoder(self.directory / "tokenizer.json", limits["max_length"], limits["pad_id"])
+
+    def read(self, payload: Payload) -> list[str]:
+        return read_texts(payload, self.settings["input"]["max_chars"])
+
+    def collate(self, items: list[str]) -> tuple[Tokens, tuple[np.ndarray, ...]]:
+        tokens = self.encoder.encode(items)
+        return tokens, (tokens.input_ids, tokens.attention_mask)
+
+    def extra_headers(self, batch: Tokens, rows: range) -> dict[str, str]:
+        cut = int(batch.truncated[rows.start : rows.stop].sum())
+        return {"x-truncated": str(cut)} if cut else {}
+
+    def sample(self, words: int) -> str:
+        """A text of about that many tokens."""
+        return " ".join(["model"] * words)
+
+    def samples(self) -> list[list[Any]]:
+        alone = [[self.sample(words)] for words in WARM_UP_WORDS]
+        full = [[self.sample(WARM_UP_WORDS[1])] * self.max_batch] if self.max_batch > 1 else []
+        return alone + full
