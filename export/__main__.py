@@ -23,8 +23,7 @@ from export.isolated import build_in_process
 from export.parity import Parity
 from export.progress import Progress, table
 from export.weights import Choice, WeightsError
-
-STORE = Path(__file__).resolve().parent.parent / "model_store"
+from serving.store import STORE, intact_digest
 
 
 @dataclass
@@ -88,7 +87,7 @@ def _current(row: Row, choice: Choice, device: str) -> Result | None:
     """The archive's line if building it again would change nothing, else None."""
     path = STORE / f"{row.name}.mar"
     record = archives.read_record(path)
-    if not record or record.get("fingerprint") != fingerprint(row, device, choice) or not archives.is_intact(path):
+    if not record or record.get("fingerprint") != fingerprint(row, device, choice) or not intact_digest(path):
         return None
     return Result(row.name, "up to date", path.stat().st_size, parity=Parity.from_record(record["parity"]))
 

@@ -7,7 +7,6 @@ tree of a folder given as an extra file, so the whole stage goes in as one folde
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -97,46 +96,3 @@ def read_record(archive: Path) -> dict[str, Any] | None:
             return json.loads(source.read(RECORD))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return None
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def digest_file(archive: Path) -> Path:
-    """Where an archive's digest stands, in the format of ``sha256sum -c``."""
-    return archive.with_name(archive.name + ".sha256")
-
-
-def publish(built: Path, archive: Path) -> str:
-    """Moves a checked archive into the store and returns its digest.
-
-    At every moment the store holds a whole archive whose digest is on file: the digest file names the old and the
-    new one while the rename happens.
-    """
-    new = sha256(built)
-    listing = digest_file(archive)
-    lines = listing.read_text().splitlines()[:1] if listing.exists() else []
-    _replace(listing, "\n".join([*lines, f"{new}  {archive.name}"]))
-    built.replace(archive)
-    _replace(listing, f"{new}  {archive.name}")
-    return new
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text + "\n")
-    partial.replace(path)
-
-
-def is_intact(archive: Path) -> bool:
-    """True when the archive's bytes have a digest that its digest file names."""
-    listing = digest_file(archive)
-    if not (archive.is_file() and listing.is_file()):
-        return False
-    return sha256(archive) in {line.split()[0] for line in listing.read_text().splitlines() if line.strip()}

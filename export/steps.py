@@ -55,7 +55,19 @@ def apply(names: tuple[str, ...], draft: Draft) -> Draft:
 def answer_at_once(draft: Draft) -> None:
     """No model at all: the server's own floor."""
     draft.runtime = "null"
-    draft.save = lambda stage: None
+    draft.save = without_torch
+
+
+def without_torch(stage: Path) -> None:
+    """Ships a stand-in for torch with an archive that needs none.
+
+    TorchServe's worker imports torch for one isinstance check, which costs 2 s and 300 MB of private memory; the
+    archive's folder comes first on its path.
+    """
+    (stage / "torch.py").write_text(
+        '"""A stand-in: this archive runs without torch, of which TorchServe\'s worker wants this name."""\n\n\n'
+        "class Tensor:\n    pass\n"
+    )
 
 
 @step

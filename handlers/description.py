@@ -19,6 +19,7 @@ def describe(directory: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return {
         **{key: settings.get(key) for key in DESCRIBED},
         "input": settings.get("input"),
+        "example": settings.get("example"),
         "parity": read_record(directory).get("parity"),
         "built_with": settings.get("built_with"),
         "running": installed(),

@@ -18,6 +18,7 @@ from handlers.errors import RequestError, TooLarge
 from handlers.requests import Payload, kind_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+INK = 0.25  # of the strongest contrast to the paper: fainter marks are shadow or noise
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -102,21 +103,23 @@ def photo(image: Image.Image, resize: int, crop: int) -> np.ndarray:
 
 
 def digit(image: Image.Image, grid: int, size: int) -> np.ndarray:
-    """A picture of one handwritten digit, as the digits data set draws it: light ink on a dark ground.
+    """A picture of one handwritten digit, as the digits data set draws it: light ink on black, filling its frame.
 
-    The picture is turned gray, inverted when its border is bright (so dark ink on light paper works as well as
-    light on dark), squared, averaged down to ``grid`` x ``grid`` cells as the data set's 8 x 8 counts were, and
-    enlarged to ``size``. Returns uint8 [size, size, 3].
+    Dark ink on light paper works as well as light ink on dark: what the border mostly shows is paper. The ink is
+    stretched to full contrast, cut out, centred in a square, averaged down to ``grid`` x ``grid`` cells as the data
+    set's 8 x 8 counts were, and enlarged to ``size``. Returns uint8 [size, size, 3].
     """
-    gray = image.convert("L")
-    pixels = np.asarray(gray)
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    paper = int(np.median(border))
-    if paper > 127:
-        gray, paper = ImageOps.invert(gray), 255 - paper
-    side = max(gray.size)
-    square = Image.new("L", (side, side), paper)
-    square.paste(gray, ((side - gray.width) // 2, (side - gray.height) // 2))
+    gray = np.asarray(image.convert("L"), dtype=np.float32)
+    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    ink = np.abs(gray - np.median(border))
+    ink = ink * (255 / max(float(ink.max()), 1.0))
+    rows, columns = (np.flatnonzero((ink > 255 * INK).any(axis=axis)) for axis in (1, 0))
+    if len(rows):  # a blank picture is left as it is
+        ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    drawn = Image.fromarray(ink.round().astype(np.uint8))
+    side = max(drawn.size)
+    square = Image.new("L", (side, side), 0)
+    square.paste(drawn, ((side - drawn.width) // 2, (side - drawn.height) // 2))
     cells = square.resize((grid, grid), Image.Resampling.BOX)
     return np.asarray(cells.resize((size, size), Image.Resampling.BILINEAR).convert("RGB"))
 

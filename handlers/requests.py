@@ -61,20 +61,24 @@ def _body(request: dict[str, Any], content_type: str | None, key: str) -> tuple[
         if value not in ("", b""):
             return value, ""
         raise UnsupportedMediaType(
-            "The body came as a form field without a value; send it raw with -H 'Content-Type: text/plain' "
-            f"or as JSON with -H 'Content-Type: application/json': {_expected(key)}."
+            f"The body came as a form field without a value, as curl -d sends it; send it {_how(key)}."
         )
     for name in (key, "data"):
         if fields.get(name):
             return fields[name], ""
     if not fields:
-        raise RequestError(f"The request has no body; send {_expected(key)}.")
+        raise RequestError(f"The request has no readable body; send it {_how(key)}.")
     raise RequestError(f"The form has {len(fields)} fields; send exactly one, or one named {key!r}.")
 
 
 def _expected(key: str) -> str:
     raw = "UTF-8 text" if key == "text" else "the bytes of a JPEG, PNG, WebP, GIF or BMP"
     return f'{raw}, or JSON {{"{key}": ...}} or {{"instances": [...]}}'
+
+
+def _how(key: str) -> str:
+    raw = "with -H 'Content-Type: text/plain'" if key == "text" else "with curl -T file"
+    return f"raw {raw}, or as JSON with -H 'Content-Type: application/json': {_expected(key)}"
 
 
 def _parse(raw: bytes) -> Any:

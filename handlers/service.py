@@ -83,6 +83,7 @@ class Service:
         self.settings: dict[str, Any] = (context.model_yaml_config or {}).get("archive") or {}
         if not self.settings:
             raise ArchiveError(f"{self.directory}/model-config.yaml has no 'archive' section; run: make archive")
+        _quieten_worker()
         self.prepare()
         self.runtime: Runtime = load_runtime(self.directory, self.settings, context.system_properties.get("gpu_id"))
         for sample in self.samples():
@@ -178,6 +179,12 @@ class Service:
             _log_fault(job.error)
         context.set_response_status(int(status), status.phrase, row)
         return orjson.dumps({"code": int(status), "type": type(job.error).__name__, "message": message})
+
+
+def _quieten_worker() -> None:
+    """Drops the line that TorchServe's worker prints for every request: a pipe, a regex and a log write each."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: not str(record.msg).startswith("Backend received inference"))
 
 
 def _log_fault(error: Exception) -> None:

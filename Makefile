@@ -1,0 +1,63 @@
+# Every verb, with a sentence: run make. Logic is Python's; each fact has one home (see README.md).
+.DEFAULT_GOAL := help
+.PHONY: help setup archive serve stop status logs token test lint clean
+SHELL := /bin/sh
+
+export MODELS VARIANTS DEVICE WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR
+
+# PYTHON=... uses that interpreter and what it has, and installs nothing; else .venv is set up by the first verb.
+ifdef PYTHON
+PY := $(PYTHON)
+READY :=
+else
+PY := .venv/bin/python
+READY := .venv/.ready
+endif
+BOOTSTRAP := $(firstword $(foreach name,python3 python3.12 python3.11 python3.10,$(shell \
+  $(name) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $(name))))
+
+# Of pip's output: the large downloads, as they start, and the installation.
+SHOWN := /Downloading .*([0-9][0-9]\.[0-9] MB|[0-9]{3} MB|GB)/ || /^Installing collected/ || /^ERROR/ \
+  {print "  " substr($$0, 1, 100); fflush()}
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with the exact versions of constraints.txt (the other verbs do it themselves)
+
+.venv/.ready: pyproject.toml constraints.txt
+	@test -n "$(BOOTSTRAP)" || { echo "No Python 3.10, 3.11 or 3.12 found on PATH; install one, or name it: PYTHON=/path/to/python3 make" >&2; exit 1; }
+	@echo "Setting up .venv with $(BOOTSTRAP): about 6 GB, most of it torch"
+	@$(BOOTSTRAP) -m venv --clear .venv || { echo "$(BOOTSTRAP) cannot make a virtual environment; on Debian and Ubuntu, install the package python3-venv." >&2; exit 1; }
+	@{ .venv/bin/python -m pip install --disable-pip-version-check --no-input -c constraints.txt ".[test]" 2>&1; \
+	  echo $$? > .venv/pip.status; } | tee .venv/pip.log | awk '$(SHOWN)'; \
+	if [ "$$(cat .venv/pip.status)" != 0 ]; then tail -n 25 .venv/pip.log >&2; exit 1; fi
+	@touch $@
+
+archive: $(READY) ## Build what is out of date in model_store/ (MODELS=, VARIANTS=, DEVICE=, WEIGHTS=random)
+	@$(PY) -m export
+
+serve: $(READY) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays)
+	@$(PY) -m serving serve
+
+stop: $(READY) ## Stop TorchServe and check that it is gone
+	@$(PY) -m serving stop
+
+status: $(READY) ## A line per served archive; exit status 0 when all answer
+	@$(PY) -m serving status
+
+logs: $(READY) ## The last lines of the server's and the workers' logs (FOLLOW=1 stays)
+	@$(PY) -m serving logs
+
+token: $(READY) ## Print the inference token (with make -s, nothing else)
+	@$(PY) -m serving token
+
+test: $(READY) ## Run the whole test suite, real TorchServe included
+	@$(PY) -m pytest
+
+lint: $(READY) ## Check style and imports with ruff
+	@$(PY) -m ruff check .
+
+clean: $(READY) ## Stop the server; remove archives, caches and logs (keeps .venv)
+	@$(PY) -m serving stop
+	@rm -rf .run .cache model_store/*.mar model_store/*.mar.sha256

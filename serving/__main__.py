@@ -1,0 +1,156 @@
+"""The verbs serve, stop, status, logs and token. Settings come from the environment, as make passes them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from serving.client import Client
+from serving.config import Config
+from serving.errors import ServingError
+from serving.server import start, stop, wait_until_ready
+from serving.state import RunDirectory, State
+from serving.store import STORE, archives
+from serving.warm_up import Example, warm_up
+
+
+def serve() -> int:
+    """Starts the server with the store's archives; returns when all are warm, or stays with FOREGROUND=1."""
+    run, config = RunDirectory.default(), Config.load()
+    chosen = archives(STORE, os.environ.get("MODELS", "").split(), os.environ.get("VARIANTS", "").split())
+    state = run.read()
+    if state and state.running():
+        return _already_running(state, chosen)
+    stop(run)  # what a crash may have left: workers, sockets, a stale record
+    began, ended = time.monotonic(), _end_on_signal()
+    print(f"Starting TorchServe with {', '.join(chosen)}", flush=True)
+    client = Client(config, run.key_file)
+    try:
+        state = start(config, run, STORE, chosen)
+        wait_until_ready(state, run, client, lambda text: print(f"  {time.monotonic() - began:5.1f} s  {text}", flush=True))
+        examples = {name: warm_up(client, name) for name in chosen}
+    except BaseException:
+        stop(run)
+        raise
+    print(f"Ready after {time.monotonic() - began:.1f} s. Ask it, from this folder:\n")
+    _show_curl(examples, config, client)
+    return _stay(state, run, ended) if os.environ.get("FOREGROUND") == "1" else 0
+
+
+def _already_running(state: State, chosen: dict[str, str]) -> int:
+    if state.archives == chosen:
+        print(f"TorchServe already runs (pid {state.pid}) with these archives; see: make status")
+        return 0
+    print(
+        f"TorchServe already runs (pid {state.pid}) with other archives ({', '.join(state.archives)}); "
+        "run: make stop serve",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _show_curl(examples: dict[str, Example], config: Config, client: Client) -> None:
+    for name, example in examples.items():
+        print(f"  # {name}")
+        print(f"  {example.curl(f'{config.inference}/predictions/{name}', client.token())}\n")
+
+
+def _end_on_signal() -> threading.Event:
+    """SIGTERM and Ctrl-C end a start cleanly, and a foreground server."""
+    ended = threading.Event()
+
+    def end(number: int, frame: object) -> None:
+        ended.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    return ended
+
+
+def _stay(state: State, run: RunDirectory, ended: threading.Event) -> int:
+    try:
+        while state.running():
+            ended.wait(0.5)
+        raise ServingError("TorchServe ended by itself; see: make logs")
+    except KeyboardInterrupt:
+        print("Stopping TorchServe.", flush=True)
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        stop(run)
+
+
+def stop_server() -> int:
+    """Stops the server and checks that it is gone."""
+    print("TorchServe has stopped." if stop(RunDirectory.default()) else "TorchServe is not running.")
+    return 0
+
+
+def status() -> int:
+    """A line per archive; 0 when all answer, 1 otherwise."""
+    run = RunDirectory.default()
+    state = run.read()
+    if state is None or not state.running():
+        print("TorchServe is not running; run: make serve" if state is None else
+              "TorchServe has died; run: make serve, which clears up after it")
+        return 1
+    client = Client(Config.load(), run.key_file, timeout_s=30)
+    healthy = [_status_line(client, name) for name in state.archives]
+    return 0 if all(healthy) else 1
+
+
+def _status_line(client: Client, name: str) -> bool:
+    try:
+        described = client.describe(name)
+    except ServingError as error:
+        print(f"{name}: does not answer ({error})")
+        return False
+    workers = described["workers"]
+    ready = sum(worker["status"] == "READY" for worker in workers)
+    print(f"{name}: version {described['modelVersion']}, {ready}/{len(workers)} workers ready")
+    return bool(workers) and ready == len(workers)
+
+
+def logs() -> int:
+    """The last lines of every log; FOLLOW=1 stays with them."""
+    run = RunDirectory.default()
+    files = sorted(str(path) for path in run.logs.glob("*.log"))
+    if not files:
+        raise ServingError(f"There are no logs in {run.logs}; run: make serve")
+    follow = ["-F"] if os.environ.get("FOLLOW") == "1" else []
+    return subprocess.run(["tail", "-n", "60", *follow, *files], check=False).returncode
+
+
+def token() -> int:
+    """Prints the inference token and nothing else."""
+    print(Client(Config.load(), RunDirectory.default().key_file).token())
+    return 0
+
+
+VERBS = {"serve": serve, "stop": stop_server, "status": status, "logs": logs, "token": token}
+
+
+def main() -> int:
+    """Runs the verb named on the command line."""
+    name = sys.argv[1] if len(sys.argv) == 2 else ""
+    if name not in VERBS:
+        print(f"Usage: python -m serving {{{'|'.join(VERBS)}}}", file=sys.stderr)
+        return 2
+    try:
+        return VERBS[name]()
+    except ServingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; TorchServe is stopped." if name == "serve" else "Interrupted.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

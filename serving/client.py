@@ -1,0 +1,162 @@
+"""A client of TorchServe's HTTP APIs that keeps its tokens valid.
+
+Knows URLs, the key file and TorchServe's answers, not models: bodies go out and come back as they are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from serving.config import Config
+from serving.errors import RequestRefused, ServingError
+
+RENEW_BEFORE_S = 30
+
+
+class Tokens:
+    """Tokens from TorchServe's key file; expired ones are renewed over the management API.
+
+    A renewal makes the old token worthless for everyone, so renewals take turns by a lock beside the key file, and
+    whoever comes second reads what the first one got.
+    """
+
+    def __init__(self, key_file: Path, management: str) -> None:
+        self._key_file = key_file
+        self._management = management
+
+    def get(self, kind: str) -> str:
+        """A valid token; ``kind`` is "inference" or "management". Raises ServingError."""
+        entry = self._read()[kind]
+        return entry["key"] if _seconds_left(entry) > RENEW_BEFORE_S else self.renew(kind, entry["key"])
+
+    def renew(self, kind: str, refused: str) -> str:
+        """A token other than ``refused``: the one on file if it is another, else a new one. Raises ServingError."""
+        with self._key_file.with_name("renew.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            entry = self._read()[kind]
+            if entry["key"] != refused and _seconds_left(entry) > 0:
+                return entry["key"]
+            self._ask(kind)
+            return self._read()[kind]["key"]
+
+    def _ask(self, kind: str) -> None:
+        api_key = self._read()["API"]["key"]
+        try:
+            reply = requests.get(
+                f"{self._management}/token", params={"type": kind}, headers=_bearer(api_key), timeout=10
+            )
+        except requests.RequestException as error:
+            raise ServingError(f"No answer from {self._management} ({type(error).__name__}); run: make serve") from None
+        if not reply.ok:
+            raise RequestRefused(reply.status_code, _message(reply))
+
+    def _read(self) -> dict[str, Any]:
+        """The key file; read again for a moment when caught half written, as TorchServe writes it in place."""
+        for attempt in range(20):
+            try:
+                return json.loads(self._key_file.read_text())
+            except FileNotFoundError:
+                raise ServingError(f"There is no key file at {self._key_file}; run: make serve") from None
+            except ValueError:
+                time.sleep(0.01 * (attempt + 1))
+        raise ServingError(f"{self._key_file} is not JSON; run: make stop serve")
+
+
+def _seconds_left(entry: Mapping[str, str]) -> float:
+    # Java writes nanoseconds and a Z; Python 3.10 reads neither.
+    text = entry["expiration time"].rstrip("Z").split(".")[0]
+    expires = datetime.strptime(text if text.count(":") == 2 else f"{text}:00", "%Y-%m-%dT%H:%M:%S")
+    return (expires.replace(tzinfo=timezone.utc) - datetime.now(timezone.utc)).total_seconds()
+
+
+class Client:
+    """Calls the server of ``config``, whose key file is ``key_file``."""
+
+    def __init__(self, config: Config, key_file: Path, timeout_s: float = 120.0) -> None:
+        self._config = config
+        self._tokens = Tokens(key_file, config.management)
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy from the environment has no business with loopback
+        self._timeout = timeout_s
+
+    def token(self, kind: str = "inference") -> str:
+        """A valid token of that kind."""
+        return self._tokens.get(kind)
+
+    def predict(self, name: str, body: bytes, content_type: str) -> requests.Response:
+        """POSTs ``body`` to an archive and returns the response, whatever its status."""
+        url = f"{self._config.inference}/predictions/{name}"
+        return self._call("POST", url, "inference", data=body, headers={"Content-Type": content_type})
+
+    def ping(self) -> bool:
+        """Whether the server says it is healthy."""
+        return self._call("GET", f"{self._config.inference}/ping", "inference").ok
+
+    def models(self) -> list[str]:
+        """Names of the registered archives."""
+        listed = self._management("GET", "/models", params={"limit": "1000"})
+        return sorted(entry["modelName"] for entry in listed.json()["models"])
+
+    def workers(self, name: str) -> list[dict[str, Any]]:
+        """The archive's workers as TorchServe describes them (id, status, pid, ...)."""
+        return self._management("GET", f"/models/{name}").json()[0]["workers"]
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What TorchServe and the archive say of it; the archive's own words under ``customizedMetadata``.
+
+        The answer comes from a worker, so it also proves that one answers.
+        """
+        answer = self._management("GET", f"/models/{name}", params={"customized": "true"}).json()[0]
+        own = answer.get("customizedMetadata")
+        answer["customizedMetadata"] = json.loads(own) if isinstance(own, str) else own
+        return answer
+
+    def scale(self, name: str, workers: int) -> None:
+        """Sets the archive's number of workers and waits until they are up."""
+        query = {"min_worker": str(workers), "max_worker": str(workers), "synchronous": "true"}
+        self._management("PUT", f"/models/{name}", params=query)
+
+    def _management(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        reply = self._call(method, self._config.management + path, "management", **arguments)
+        if not reply.ok:
+            raise RequestRefused(reply.status_code, _message(reply))
+        return reply
+
+    def _call(self, method: str, url: str, kind: str, **arguments: Any) -> requests.Response:
+        token = self._tokens.get(kind)
+        reply = self._send(method, url, token, arguments)
+        if _token_refused(reply):
+            reply = self._send(method, url, self._tokens.renew(kind, token), arguments)
+        return reply
+
+    def _send(self, method: str, url: str, token: str, arguments: dict[str, Any]) -> requests.Response:
+        headers = {**arguments.get("headers", {}), **_bearer(token)}
+        rest = {key: value for key, value in arguments.items() if key != "headers"}
+        try:
+            return self._session.request(method, url, headers=headers, timeout=self._timeout, **rest)
+        except requests.RequestException as error:
+            raise ServingError(f"No answer from {url} ({type(error).__name__}); run: make status") from None
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _token_refused(reply: requests.Response) -> bool:
+    """TorchServe answers 400 to a token it does not take, as it does to other mistakes; the type tells."""
+    return reply.status_code in (400, 401, 403) and "InvalidKeyException" in reply.text
+
+
+def _message(reply: requests.Response) -> str:
+    try:
+        return str(reply.json().get("message", reply.text))
+    except ValueError:
+        return reply.text.strip() or reply.reason

@@ -1,0 +1,69 @@
+"""Reads config.properties and writes the effective one that TorchServe is started with.
+
+Knows TorchServe's property names for addresses and access; every other property passes through untouched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from serving.errors import ServingError
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESSES = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
+GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The server-wide settings."""
+
+    path: Path
+    properties: dict[str, str]
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Config:
+        """Reads ``path``, else $CONFIG, else the checkout's config.properties. Raises ServingError."""
+        path = path or Path(os.environ.get("CONFIG") or ROOT / "config.properties")
+        try:
+            lines = path.read_text().splitlines()
+        except OSError as error:
+            raise ServingError(f"{path} cannot be read ({error.strerror}); set CONFIG to a config.properties.") from None
+        pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
+        return cls(path, {key.strip(): value.strip() for key, value in pairs})
+
+    @property
+    def inference(self) -> str:
+        """Base URL of the inference API, as a client on this machine reaches it."""
+        return self._url("inference_address")
+
+    @property
+    def management(self) -> str:
+        """Base URL of the management API."""
+        return self._url("management_address")
+
+    @property
+    def metrics(self) -> str:
+        """Base URL of the metrics API."""
+        return self._url("metrics_address")
+
+    def _url(self, key: str) -> str:
+        address = self.properties.get(key) or f"http://127.0.0.1:{ADDRESSES[key]}"
+        # A server bound to all interfaces is called on loopback.
+        return address.replace("//0.0.0.0", "//127.0.0.1").rstrip("/")
+
+    def ports(self) -> dict[int, str]:
+        """Every port the server listens on, with the property that sets it."""
+        ports = {urlsplit(self._url(key)).port or ADDRESSES[key]: key for key in ADDRESSES}
+        return ports | {int(self.properties.get(key) or default): key for key, default in GRPC_PORTS.items()}
+
+    def effective(self, store: Path) -> str:
+        """The text of the properties file that TorchServe reads: these settings, and the store as the only source."""
+        pattern = "file://" + re.escape(str(store)) + "/.*"
+        # Backslashes escape in Java's property files.
+        extra = {"model_store": str(store), "allowed_urls": pattern.replace("\\", "\\\\")}
+        return "".join(f"{key}={value}\n" for key, value in {**self.properties, **extra}.items())

@@ -1,0 +1,166 @@
+"""Starts TorchServe, waits until it answers, stops it and makes sure that it is gone.
+
+Knows processes, ports and readiness; which models are served is the store's business.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from serving.client import Client
+from serving.config import Config
+from serving.environment import java_home, worker_environment
+from serving.errors import ServingError
+from serving.state import RunDirectory, State
+from serving.worker_log import failure
+
+LOG4J = Path(__file__).with_name("log4j2.xml")
+START_TIMEOUT_S = 600
+STOP_TIMEOUT_S = 20
+
+
+def start(config: Config, run: RunDirectory, store: Path, archives: dict[str, str]) -> State:
+    """Launches TorchServe with exactly ``archives`` and returns once the Java process runs.
+
+    Raises ServingError: a port is taken, Java is missing, or TorchServe ended at once.
+    """
+    _require_free(config.ports())
+    run.create()
+    run.clear()
+    shutil.rmtree(run.logs, ignore_errors=True)
+    run.create()
+    # The workers' sockets go here; a socket's path may have 107 characters, which a checkout's own path can exceed.
+    temp = tempfile.mkdtemp(prefix="torchserve-")
+    effective = run.path / "config.properties"
+    effective.write_text(config.effective(store))
+    environment = {
+        **worker_environment(),
+        "JAVA_HOME": java_home(),
+        "TEMP": temp,
+        "TMPDIR": temp,
+        "LOG_LOCATION": str(run.logs),
+        "METRICS_LOCATION": str(run.logs),
+    }
+    command = [
+        sys.executable, "-c", "from ts.model_server import start; start()", "--start", "--ncs",
+        "--ts-config", str(effective), "--log-config", str(LOG4J), "--model-store", str(store),
+        "--models", *[f"{name}={name}.mar" for name in archives],
+    ]  # fmt: skip
+    with run.console.open("wb") as console:
+        launcher = subprocess.Popen(
+            command, cwd=run.path, env=environment, stdin=subprocess.DEVNULL, stdout=console,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    launcher.wait(timeout=120)
+    state = _state(launcher.pid, temp, config, archives)
+    if state is None:
+        raise ServingError(f"TorchServe did not start: {_last_line(run.console)}")
+    run.write(state)
+    return state
+
+
+def _state(session: int, temp: str, config: Config, archives: dict[str, str]) -> State | None:
+    try:
+        pid = int(Path(temp, ".model_server.pid").read_text())
+        created = psutil.Process(pid).create_time()
+    except (OSError, ValueError, psutil.Error):
+        return None
+    return State(pid, created, session, temp, str(config.path), list(config.ports()), archives)
+
+
+def _require_free(ports: dict[int, str]) -> None:
+    for port, key in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise ServingError(
+                    f"Port {port} ({key}) is in use by {_owner(port)}; stop that, or change {key} in config.properties."
+                ) from None
+
+
+def _owner(port: int) -> str:
+    try:
+        listening = [c for c in psutil.net_connections("inet") if c.laddr and c.laddr.port == port and c.pid]
+        process = psutil.Process(listening[0].pid)
+        return f"pid {process.pid} ({' '.join(process.cmdline())[:80] or process.name()})"
+    except (IndexError, psutil.Error):
+        return "another user's process"
+
+
+def _last_line(path: Path) -> str:
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"
+
+
+def wait_until_ready(
+    state: State, run: RunDirectory, client: Client, report: Callable[[str], Any] = lambda text: None
+) -> None:
+    """Returns when every archive has a ready worker and the server answers for it.
+
+    Raises ServingError with the worker's own cause as soon as one cannot load.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    waiting = set(state.archives)
+    while waiting:
+        if not state.running():
+            raise ServingError(f"TorchServe ended while starting: {_last_line(run.console)}")
+        if time.monotonic() > deadline:
+            raise ServingError(f"{', '.join(sorted(waiting))}: no worker is ready after {START_TIMEOUT_S} s")
+        for name in sorted(waiting):
+            if cause := failure(run.model_log, name):
+                raise ServingError(f"A worker of {name} could not load: {cause}")
+        for name in sorted(waiting):
+            if _ready(client, name):
+                waiting.discard(name)
+                report(f"{name} is ready ({len(state.archives) - len(waiting)}/{len(state.archives)})")
+        time.sleep(0.2)
+
+
+def _ready(client: Client, name: str) -> bool:
+    try:
+        workers = client.workers(name)
+    except ServingError:  # the key file, the listener or the registration is still to come
+        return False
+    return bool(workers) and all(worker["status"] == "READY" for worker in workers)
+
+
+def stop(run: RunDirectory) -> bool:
+    """Ends the server and every worker; returns whether one was running. Raises ServingError if something survives."""
+    state = run.read()
+    if state is None:
+        return False
+    alive = state.processes()
+    if state.running():
+        os.kill(state.pid, signal.SIGTERM)  # Java's shutdown hook ends the workers
+    _, left = psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
+    for process in state.processes():
+        process.kill()
+    _, left = psutil.wait_procs(state.processes(), timeout=5)
+    if left:
+        raise ServingError(f"These processes of the server do not end: {', '.join(str(p.pid) for p in left)}")
+    shutil.rmtree(state.temp, ignore_errors=True)
+    run.clear()
+    _await_closed(state.ports)
+    return bool(alive)
+
+
+def _await_closed(ports: Sequence[int]) -> None:
+    for port in ports:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise ServingError(f"Port {port} still answers after the server was stopped: {_owner(port)} holds it.")

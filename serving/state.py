@@ -1,0 +1,102 @@
+"""What is running: the record that ``make serve`` leaves and every other verb reads.
+
+Knows processes by pid and creation time, so that a pid used again by someone else is never mistaken for the server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class State:
+    """A started server: its Java process, its session, where it works and what it serves ({name: sha256})."""
+
+    pid: int
+    created: float
+    session: int
+    temp: str
+    config: str
+    ports: list[int] = field(default_factory=list)
+    archives: dict[str, str] = field(default_factory=dict)
+
+    def running(self) -> bool:
+        """Whether the Java process is still there."""
+        try:
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes of the server's session: Java and the workers, also those that outlive Java."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if os.getsid(process.pid) == self.session and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (OSError, psutil.Error):
+                continue
+        return found
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The private folder (mode 0700) of one server: state, key file, logs. One checkout has one, ``.run``."""
+
+    path: Path
+
+    @classmethod
+    def default(cls) -> RunDirectory:
+        """$RUN_DIR, else the checkout's .run."""
+        return cls(Path(os.environ.get("RUN_DIR") or ROOT / ".run"))
+
+    @property
+    def key_file(self) -> Path:
+        """TorchServe writes it, mode 0600, into the folder that it is started in."""
+        return self.path / "key_file.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def model_log(self) -> Path:
+        """What the workers print."""
+        return self.logs / "model_log.log"
+
+    @property
+    def console(self) -> Path:
+        """What the Java process itself prints."""
+        return self.logs / "console.log"
+
+    def create(self) -> None:
+        """Makes the folder and its log folder, readable by the owner alone."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        self.logs.mkdir(exist_ok=True)
+
+    def read(self) -> State | None:
+        """The state of the last start, or None."""
+        try:
+            return State(**json.loads((self.path / "server.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, state: State) -> None:
+        """Records a start, whole or not at all."""
+        partial = self.path / "server.json.part"
+        partial.write_text(json.dumps(asdict(state), indent=2))
+        partial.replace(self.path / "server.json")
+
+    def clear(self) -> None:
+        """Forgets the server and its keys."""
+        for name in ("server.json", "server.json.part", "key_file.json", "renew.lock"):
+            (self.path / name).unlink(missing_ok=True)

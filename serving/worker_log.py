@@ -1,0 +1,38 @@
+"""Finds in the workers' log why one of them could not load.
+
+Knows Python tracebacks and the line format of log4j2.xml. TorchServe itself reports an ImportError inside a handler as
+"No module named 'ts.torch_handler...'": the cause stands only in the chained traceback.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_LINE = re.compile(r"^\S+ \[\w+\s*\] W-\d+-(?P<model>.+)_[^_]+-std(?:out|err) MODEL_LOG - (?P<text>.*)$")
+_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
+_CHAINS = ("During handling of the above exception", "The above exception was the direct cause")
+
+
+def failure(log: Path, model: str) -> str | None:
+    """The first exception that ended a worker of ``model``, or None while none has died."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    matches = (match for match in map(_LINE.match, lines) if match and match["model"] == model)
+    printed = [match["text"] for match in matches]
+    if not any("Backend worker process died" in text or "Traceback" in text for text in printed):
+        return None
+    return root_cause("\n".join(printed))
+
+
+def root_cause(text: str) -> str | None:
+    """Of the first traceback in ``text``, and of its chain of exceptions the one that set off the others."""
+    _, found, traceback = text.partition("Traceback (most recent call last):")
+    if not found:
+        return None
+    for marker in _CHAINS:
+        traceback = traceback.split(marker)[0]
+    raised = [line for line in traceback.splitlines()[1:] if not line.startswith((" ", "\t")) and line.strip()]
+    return next((line for line in raised if _EXCEPTION.match(line)), raised[0] if raised else None)
