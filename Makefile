@@ -3,7 +3,7 @@
 .PHONY: help setup archive serve stop status logs token test lint clean
 SHELL := /bin/sh
 
-export MODELS VARIANTS DEVICE WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR
+export MODELS VARIANTS DEVICE WEIGHTS BERT_WEIGHTS RESNET50_WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE
 
 # PYTHON=... uses that interpreter and what it has, and installs nothing; else .venv is set up by the first verb.
 ifdef PYTHON

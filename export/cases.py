@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import io
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+SAMPLES = Path(__file__).resolve().parent.parent / "handlers" / "samples"
 
 SENTENCES = (
     "The cat sits on the mat.",
@@ -40,11 +43,19 @@ MASKED = (
 
 def photographs() -> list[bytes]:
     """JPEG and PNG bytes of real photographs, whole, cropped narrow and low, and small."""
-    images = [Image.open(io.BytesIO(files("sklearn.datasets.images").joinpath(name).read_bytes())).convert("RGB")
-              for name in ("china.jpg", "flower.jpg")]
+    images = [
+        Image.open(io.BytesIO(files("sklearn.datasets.images").joinpath(name).read_bytes())).convert("RGB")
+        for name in ("china.jpg", "flower.jpg")
+    ]
     china, flower = images
-    views = [china, flower, china.crop((0, 100, 640, 280)), flower.crop((200, 0, 330, 427)),
-             china.resize((96, 64)), flower.rotate(90, expand=True)]
+    views = [
+        china,
+        flower,
+        china.crop((0, 100, 640, 280)),
+        flower.crop((200, 0, 330, 427)),
+        china.resize((96, 64)),
+        flower.rotate(90, expand=True),
+    ]
     return [encode(view, "JPEG" if index % 2 == 0 else "PNG") for index, view in enumerate(views)]
 
 

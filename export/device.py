@@ -13,7 +13,7 @@ class DeviceError(Exception):
 
 
 def resolve_device(wanted: str) -> str:
-    """"cpu" or "gpu". ``auto`` is the GPU where there is one. Raises DeviceError."""
+    """ "cpu" or "gpu". ``auto`` is the GPU where there is one. Raises DeviceError."""
     if wanted not in ("auto", "cpu", "gpu"):
         raise DeviceError(f"DEVICE is {wanted!r}; it may be auto, cpu or gpu.")
     if wanted == "cpu":

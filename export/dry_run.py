@@ -71,7 +71,7 @@ def _run_child(unpacked: Path, exchange: Path) -> None:
     command = [sys.executable, str(CHILD), str(unpacked), str(exchange)]
     try:
         done = subprocess.run(
-            command, cwd=unpacked, env=worker_environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command, cwd=unpacked, env=worker_environment(), capture_output=True, text=True, timeout=TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
         raise DryRunError(f"the archive did not answer within {TIMEOUT_S} s") from None

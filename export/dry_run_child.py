@@ -31,9 +31,7 @@ def main(archive: Path, exchange: Path) -> None:
         requests = [
             {
                 "requestId": str(index).encode(),
-                "parameters": [
-                    {"name": "body", "value": base64.b64decode(body), "contentType": plan["content_type"]}
-                ],
+                "parameters": [{"name": "body", "value": base64.b64decode(body), "contentType": plan["content_type"]}],
             }
             for index, body in enumerate(batch["bodies"])
         ]

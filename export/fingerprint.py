@@ -18,8 +18,17 @@ from handlers.description import installed
 HERE = Path(__file__).resolve().parent
 # The catalog counts through its row; the others only plan and show.
 NOT_BUILDING = {"catalog.py", "__main__.py", "plan.py", "progress.py"}
-PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "safetensors", "torch-model-archiver", "numpy",
-            "pillow", "scikit-learn")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "torch-model-archiver",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+)
 
 
 def fingerprint(row: Row, device: str, choice: Choice) -> str:

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 PRELOAD = ["torch", "torchvision", "transformers.models.bert.modeling_bert", "sklearn.datasets", "export.build"]
 
 
-def build_in_process(
-    row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any]
-) -> Built | str:
+def build_in_process(row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any]) -> Built | str:
     """Builds ``row`` in a process of its own; returns what was built, or the sentence that says why not."""
     # torch.jit.script writes some attributes in the order of a set of strings.
     os.environ["PYTHONHASHSEED"] = "0"

@@ -44,6 +44,8 @@ class Progress:
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A plain text table with aligned columns."""
     widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
-    formatted = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-                 for line in [header, *lines]]
+    formatted = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [header, *lines]
+    ]
     return "\n".join([formatted[0], "  ".join("-" * width for width in widths), *formatted[1:]])

@@ -212,8 +212,11 @@ def _digits(model: Model, choice: Choice, report: Callable[[str], Any]) -> tuple
         partial = cached.with_suffix(f".{os.getpid()}.part")
         save_file(digits.train(report).state_dict(), partial)
         partial.replace(cached)
-    settings = {"mean": list(digits.MEAN), "std": list(digits.STD),
-                "input": {"preparation": digits.PREPARATION, "side": digits.SIZE}}
+    settings = {
+        "mean": list(digits.MEAN),
+        "std": list(digits.STD),
+        "input": {"preparation": digits.PREPARATION, "side": digits.SIZE},
+    }
     return load_file(cached), digits.LABELS, settings
 
 

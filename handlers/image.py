@@ -18,6 +18,7 @@ from handlers.errors import RequestError, TooLarge
 from handlers.requests import Payload, kind_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+SLIVER = 4  # sides' ratio above which an image is cropped before it is enlarged
 INK = 0.25  # of the strongest contrast to the paper: fainter marks are shadow or noise
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -69,8 +70,20 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise TooLarge(f"The image is too large: {error}") from None
     # Pillow's decoders raise any of these on corrupted files; none of them is a fault of ours.
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError, MemoryError,
-            ZeroDivisionError, AttributeError, NotImplementedError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        EOFError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        MemoryError,
+        ZeroDivisionError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:
         raise RequestError(f"The image is corrupted or cut short ({type(error).__name__}).") from None
 
 
@@ -89,17 +102,22 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def photo(image: Image.Image, resize: int, crop: int) -> np.ndarray:
     """The shorter side to ``resize``, bilinear with antialiasing, then the central ``crop`` square.
 
-    Returns uint8 [crop, crop, 3]. Equals torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` on PIL images,
-    but samples only the cropped region: a 1 x 50,000 strip does not become a 232 x 11,600,000 one on the way.
+    Equals torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` on PIL images. A sliver is cropped first, within
+    one grey level of that: a 1 x 50,000 strip does not become a 232 x 11,600,000 one on the way.
+    Returns uint8 [crop, crop, 3].
     """
     width, height = image.size
     short = min(width, height)
     new_width = resize if width == short else int(resize * width / height)
     new_height = resize if height == short else int(resize * height / width)
     left, top = round((new_width - crop) / 2.0), round((new_height - crop) / 2.0)
-    scale_x, scale_y = width / new_width, height / new_height
-    box = (left * scale_x, top * scale_y, (left + crop) * scale_x, (top + crop) * scale_y)
-    return np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
+    bilinear = Image.Resampling.BILINEAR
+    if max(new_width, new_height) > SLIVER * resize:
+        scale_x, scale_y = width / new_width, height / new_height
+        box = (left * scale_x, top * scale_y, (left + crop) * scale_x, (top + crop) * scale_y)
+        return np.asarray(image.resize((crop, crop), bilinear, box=box))
+    resized = image.resize((new_width, new_height), bilinear)
+    return np.asarray(resized.crop((left, top, left + crop, top + crop)))
 
 
 def digit(image: Image.Image, grid: int, size: int) -> np.ndarray:

@@ -44,7 +44,7 @@ def read_payload(request: dict[str, Any], content_type: str | None, key: str, ma
         return _from_json(value, key, max_items)
     raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
     if not raw:
-        raise RequestError(f'The request body is empty; send {_expected(key)}.')
+        raise RequestError(f"The request body is empty; send {_expected(key)}.")
     if media_type == "application/json" or (media_type == "" and raw[:1] in b"{["):
         return _from_json(_parse(raw), key, max_items)
     return Payload(Form.SINGLE, raw=raw)

@@ -28,17 +28,28 @@ def serve() -> int:
     stop(run)  # what a crash may have left: workers, sockets, a stale record
     began, ended = time.monotonic(), _end_on_signal()
     print(f"Starting TorchServe with {', '.join(chosen)}", flush=True)
-    client = Client(config, run.key_file)
+    client, foreground = Client(config, run.key_file), os.environ.get("FOREGROUND") == "1"
     try:
         state = start(config, run, STORE, chosen)
-        wait_until_ready(state, run, client, lambda text: print(f"  {time.monotonic() - began:5.1f} s  {text}", flush=True))
+        wait_until_ready(state, run, client, lambda text: _progress(began, text))
         examples = {name: warm_up(client, name) for name in chosen}
-    except BaseException:
+        print(f"Ready after {time.monotonic() - began:.1f} s. Ask it, from this folder:\n")
+        _show_curl(examples, config, client)
+        if foreground:
+            _stay(state, ended)
+    except BaseException as error:
+        for number in (signal.SIGTERM, signal.SIGINT):  # a second Ctrl-C must not cut the clean stop short
+            signal.signal(number, signal.SIG_IGN)
         stop(run)
+        if foreground and isinstance(error, KeyboardInterrupt):
+            print("TorchServe has stopped.", flush=True)
+            return 0
         raise
-    print(f"Ready after {time.monotonic() - began:.1f} s. Ask it, from this folder:\n")
-    _show_curl(examples, config, client)
-    return _stay(state, run, ended) if os.environ.get("FOREGROUND") == "1" else 0
+    return 0
+
+
+def _progress(began: float, text: str) -> None:
+    print(f"  {time.monotonic() - began:5.1f} s  {text}", flush=True)
 
 
 def _already_running(state: State, chosen: dict[str, str]) -> int:
@@ -72,18 +83,11 @@ def _end_on_signal() -> threading.Event:
     return ended
 
 
-def _stay(state: State, run: RunDirectory, ended: threading.Event) -> int:
-    try:
-        while state.running():
-            ended.wait(0.5)
-        raise ServingError("TorchServe ended by itself; see: make logs")
-    except KeyboardInterrupt:
-        print("Stopping TorchServe.", flush=True)
-        return 0
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stop(run)
+def _stay(state: State, ended: threading.Event) -> None:
+    """Returns never: a signal raises KeyboardInterrupt, and a server that ends by itself ServingError."""
+    while state.running():
+        ended.wait(0.5)
+    raise ServingError("TorchServe ended by itself; see: make logs")
 
 
 def stop_server() -> int:
@@ -97,8 +101,11 @@ def status() -> int:
     run = RunDirectory.default()
     state = run.read()
     if state is None or not state.running():
-        print("TorchServe is not running; run: make serve" if state is None else
-              "TorchServe has died; run: make serve, which clears up after it")
+        print(
+            "TorchServe is not running; run: make serve"
+            if state is None
+            else "TorchServe has died; run: make serve, which clears up after it"
+        )
         return 1
     client = Client(Config.load(), run.key_file, timeout_s=30)
     healthy = [_status_line(client, name) for name in state.archives]

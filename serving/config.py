@@ -32,7 +32,7 @@ class Config:
         try:
             lines = path.read_text().splitlines()
         except OSError as error:
-            raise ServingError(f"{path} cannot be read ({error.strerror}); set CONFIG to a config.properties.") from None
+            raise ServingError(f"{path} cannot be read ({error.strerror}); set CONFIG to a config file.") from None
         pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
         return cls(path, {key.strip(): value.strip() for key, value in pairs})
 

@@ -7,12 +7,13 @@ Knows names, bytes and digests; what is inside an archive is not its business. A
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from serving.errors import ServingError
 
-STORE = Path(__file__).resolve().parent.parent / "model_store"
+STORE = Path(os.environ.get("MODEL_STORE") or Path(__file__).parent.parent / "model_store").resolve()
 
 
 def sha256(path: Path) -> str:

@@ -1,0 +1,134 @@
+"""Shared fixtures: a store with every catalog row built, and one real TorchServe that serves it on free ports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from serving.client import Client
+from serving.config import ADDRESSES, GRPC_PORTS, Config
+from serving.state import RunDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*command: str, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a module of the checkout (``run("export", MODELS="null")``) as make does, with these variables on top."""
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on at this moment."""
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def write_config(path: Path, **properties: str) -> Path:
+    """The checkout's config.properties on free ports, with ``properties`` changed."""
+    ports = iter(free_ports(len(ADDRESSES) + len(GRPC_PORTS)))
+    changed = {key: f"http://127.0.0.1:{next(ports)}" for key in ADDRESSES}
+    changed |= {key: str(next(ports)) for key in GRPC_PORTS}
+    settings = {**Config.load(ROOT / "config.properties").properties, **changed, **properties}
+    path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    return path
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running TorchServe: what the verbs need to find it, and a client."""
+
+    environment: dict[str, str]
+    client: Client
+    config: Config
+    directory: RunDirectory
+    names: list[str]
+
+
+@pytest.fixture(scope="session")
+def store() -> Path:
+    """The checkout's own store with the default archives, built where they are out of date."""
+    built = run("export", DEVICE="cpu", MODELS="", VARIANTS="")
+    assert built.returncode == 0, built.stdout + built.stderr
+    return ROOT / "model_store"
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local folder in the Hugging Face hub's own layout, holding a small BERT under the catalog's id and revision."""
+    from tests.tiny import write_hub
+
+    return write_hub(tmp_path_factory.mktemp("hub"))
+
+
+@pytest.fixture(scope="session")
+def every_row(store: Path, hub: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with an archive for every row of the catalog: the default ones, ``bert`` from the local hub folder and
+    ``resnet50`` with random weights."""
+    everything = tmp_path_factory.mktemp("store")
+    for path in [*store.glob("*.mar"), *store.glob("*.mar.sha256")]:
+        os.link(path, everything / path.name) if _same_disk(path, everything) else shutil.copy(path, everything)
+    settings = {"MODEL_STORE": str(everything), "DEVICE": "cpu", "VARIANTS": ""}
+    for model, extra in {"bert": hub_environment(hub), "resnet50": {"WEIGHTS": "random"}}.items():
+        built = run("export", MODELS=model, **settings, **extra)
+        assert built.returncode == 0, built.stdout + built.stderr
+    return everything
+
+
+def _same_disk(a: Path, b: Path) -> bool:
+    return a.stat().st_dev == b.stat().st_dev
+
+
+def hub_environment(hub: Path) -> dict[str, str]:
+    """What makes huggingface_hub look into that folder and nowhere else."""
+    return {"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="session")
+def served(every_row: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A real TorchServe with every row; its clean stop is asserted at the end."""
+    folder = tmp_path_factory.mktemp("server")
+    # A short path, since a batch needs requests that wait: a longer delay than the catalog's makes that certain.
+    config = write_config(folder / "config.properties")
+    environment = {
+        "CONFIG": str(config),
+        "RUN_DIR": str(folder / "run"),
+        "MODEL_STORE": str(every_row),
+        "MODELS": "",
+        "VARIANTS": "",
+    }
+    started = run("serving", "serve", **environment)
+    directory = RunDirectory(folder / "run")
+    assert started.returncode == 0, started.stdout + started.stderr
+    state = directory.read()
+    assert state is not None
+    loaded = Config.load(config)
+    try:
+        yield Served(environment, Client(loaded, directory.key_file), loaded, directory, sorted(state.archives))
+    finally:
+        stopped = run("serving", "stop", **environment)
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert state.processes() == []
+    assert not Path(state.temp).exists()
+    for port in state.ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0

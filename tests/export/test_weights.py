@@ -1,0 +1,109 @@
+"""Weights: the hub's layout, local folders and files are read; what cannot be had is one sentence with the ways out."""
+
+import json
+import pickle
+
+import pytest
+import torch
+
+from export.catalog import model
+from export.weights import Checkpoint, Choice, WeightsError, identity, write_checkpoint
+from tests.conftest import hub_environment, run
+from tests.tiny import write_bert
+
+QUIET = {"report": lambda text: None}
+
+
+def test_hub_layout_is_loaded_by_id_and_pinned_revision(every_row):
+    """The ``every_row`` store holds bert archives built from it."""
+    assert (every_row / "bert-eager.mar").exists() and (every_row / "bert-torchscript.mar").exists()
+
+
+def test_no_hub_says_so_in_one_sentence_with_the_two_ways_out(tmp_path):
+    settings = {"MODEL_STORE": str(tmp_path), "MODELS": "bert", "VARIANTS": "eager", "DEVICE": "cpu"}
+    failed = run("export", **settings, **hub_environment(tmp_path / "empty"))
+    assert failed.returncode == 1
+    said = failed.stderr.splitlines()[-1]
+    assert "BERT_WEIGHTS=/path" in said and "WEIGHTS=random" in said and "Traceback" not in failed.stderr
+    assert not list(tmp_path.glob("*.mar"))
+
+
+def test_random_weights_are_stamped(every_row):
+    from export.dry_run import Batch, dry_run
+
+    answers = dry_run(every_row / "resnet50-eager.mar", [Batch([b"x"], False)], "image/png", 1, "cpu")
+    assert answers.batches[0][0]["status"] == 400
+    import zipfile
+
+    import yaml
+
+    with zipfile.ZipFile(every_row / "resnet50-eager.mar") as archive:
+        settings = yaml.safe_load(archive.read("model-config.yaml"))["archive"]
+    assert settings["random_weights"] is True and settings["weights"] == "random weights"
+
+
+def test_a_checkpoint_without_a_head_is_refused_rather_than_given_one(tmp_path):
+    source = write_bert(tmp_path / "headless", head=False)
+    with pytest.raises(WeightsError, match=r"lacks .*none is made up"):
+        write_checkpoint(model("bert"), Choice(path=source), tmp_path, **QUIET)
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path):
+    with pytest.raises(WeightsError, match=r"has no config\.json"):
+        write_checkpoint(model("bert"), Choice(path=tmp_path), tmp_path, **QUIET)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_local_file_of_resnet50(tmp_path, suffix):
+    from safetensors.torch import load_file, save_file
+    from torchvision.models import resnet50
+
+    torch.manual_seed(3)
+    state = resnet50().state_dict()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(state, path)
+    else:
+        save_file(state, path)
+    made = write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
+    assert isinstance(made, Checkpoint) and not made.random
+    assert torch.equal(load_file(tmp_path / "model.safetensors")["fc.weight"], state["fc.weight"])
+    assert made.settings["input"]["preparation"] == {"kind": "photo", "resize": 232, "crop": 224}
+    assert json.loads((tmp_path / "labels.json").read_text())[985] == "daisy"
+
+
+class Evil:
+    """Runs code when unpickled."""
+
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, capsys):
+    path = tmp_path / "weights.pth"
+    torch.save({"fc.weight": Evil()}, path)
+    with pytest.raises(WeightsError, match="refused"):
+        write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(WeightsError):
+        write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"fc.weight": torch.zeros(3)}, path)
+    with pytest.raises(WeightsError, match="does not hold the weights of resnet50"):
+        write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
+
+
+def test_what_the_environment_asks_for():
+    bert = model("bert")
+    assert Choice.of(bert, {}) == Choice()
+    assert Choice.of(bert, {"WEIGHTS": "random"}).random
+    assert str(Choice.of(bert, {"BERT_WEIGHTS": "/x/y"}).path) == "/x/y"
+    assert Choice.of(model("minilm"), {"WEIGHTS": "random"}) == Choice()
+    with pytest.raises(WeightsError, match="may only be 'random'"):
+        Choice.of(bert, {"WEIGHTS": "rnadom"})
+    with pytest.raises(WeightsError, match="no weights at /nowhere"):
+        identity(bert, Choice.of(bert, {"BERT_WEIGHTS": "/nowhere"}))

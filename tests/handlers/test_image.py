@@ -1,0 +1,140 @@
+"""Decoding takes any colour mode upright; preparing equals torchvision's transforms; damage is the client's error."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from export.cases import encode, photographs
+from handlers.errors import RequestError, TooLarge
+from handlers.image import decode, digit, photo, read_images
+from handlers.requests import Form, Payload
+
+LIMIT = 10_000_000
+
+
+def file_of(image: Image.Image, format: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def gradient(mode: str) -> Image.Image:
+    base = Image.linear_gradient("L").resize((40, 30))
+    return base.convert("RGB").convert(mode)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_every_format_decodes_to_rgb(format):
+    image = decode(file_of(gradient("RGB"), format), LIMIT)
+    assert (image.mode, image.size) == ("RGB", (40, 30))
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(gradient("RGB")).astype(int)).max() <= 12
+
+
+@pytest.mark.parametrize(("mode", "format"), [("L", "PNG"), ("1", "PNG"), ("P", "PNG"), ("P", "GIF"), ("CMYK", "JPEG")])
+def test_colour_modes(mode, format):
+    image = decode(file_of(gradient(mode), format), LIMIT)
+    assert image.mode == "RGB"
+    expected = np.asarray(gradient(mode).convert("RGB")).astype(int)
+    assert np.abs(np.asarray(image).astype(int) - expected).mean() < 4
+
+
+def test_transparency_lies_on_white():
+    assert decode(file_of(Image.new("RGBA", (4, 4), (0, 0, 0, 0))), LIMIT).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_palette_transparency_lies_on_white():
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([10, 20, 30] * 256)
+    assert decode(file_of(image, transparency=0), LIMIT).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_not_clipped():
+    image = Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.uint16))
+    assert [p[0] for p in np.asarray(decode(file_of(image), LIMIT))[0].tolist()] == [0, 128, 255]
+
+
+def test_a_gif_gives_its_first_frame():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert decode(data, LIMIT).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_exif_rotation_is_honoured():
+    image = Image.new("RGB", (40, 20), "white")
+    ImageDraw.Draw(image).rectangle((0, 0, 9, 9), fill="black")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise to view
+    upright = decode(file_of(image, "JPEG", exif=exif, quality=95), LIMIT)
+    assert upright.size == (20, 40)
+    assert upright.getpixel((18, 2))[0] < 60 < upright.getpixel((2, 2))[0]
+
+
+def test_a_bomb_is_refused_by_its_header():
+    bomb = file_of(Image.new("1", (20_000, 20_000)))
+    assert len(bomb) < 100_000  # of 400,000,000 pixels
+    with pytest.raises(TooLarge):
+        decode(bomb, LIMIT)
+    with pytest.raises(TooLarge, match="4000x3000; at most 10000000 pixels"):
+        decode(file_of(Image.new("L", (4000, 3000))), LIMIT)
+
+
+@pytest.mark.parametrize("keep", [0.02, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+def test_files_cut_short_are_the_clients_error(format, keep):
+    data = file_of(Image.effect_noise((64, 64), 80).convert("RGB"), format)
+    with pytest.raises(RequestError):
+        decode(data[: int(len(data) * keep)], LIMIT)
+
+
+@pytest.mark.parametrize("data", [b"GIF89a", b"hello", b"\x89PNG\r\n\x1a\n", b"%PDF-1.4", b"<svg/>"])
+def test_other_bytes_are_the_clients_error(data):
+    with pytest.raises(RequestError):
+        decode(data, LIMIT)
+
+
+def torchvision_photo(image):
+    from torchvision.transforms import CenterCrop, Resize
+
+    return np.asarray(CenterCrop(224)(Resize(232)(image))).astype(int)
+
+
+@pytest.mark.parametrize("size", [(640, 427), (427, 640), (500, 232), (232, 232), (97, 61), (900, 300), (300, 1025)])
+def test_photo_equals_torchvision(size):
+    image = Image.open(io.BytesIO(photographs()[0])).convert("RGB").resize(size)
+    assert (photo(image, 232, 224) == torchvision_photo(image)).all()
+
+
+def test_a_sliver_is_within_a_grey_level_and_needs_no_giant_in_between():
+    image = Image.open(io.BytesIO(photographs()[0])).convert("RGB").resize((1600, 300))
+    assert np.abs(photo(image, 232, 224).astype(int) - torchvision_photo(image)).max() <= 1
+    assert photo(Image.new("RGB", (1, 50_000), "red"), 232, 224).shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize(("ink", "paper"), [((20, 20, 60), (250, 248, 240)), ((255, 255, 255), (0, 0, 0))])
+def test_a_digit_comes_out_light_on_black_whatever_it_was_drawn_with(ink, paper):
+    image = Image.new("RGB", (120, 90), paper)
+    ImageDraw.Draw(image).line([(50, 20), (70, 20), (58, 70)], fill=ink, width=8)
+    pixels = digit(image, 8, 32)
+    assert pixels.shape == (32, 32, 3)
+    assert pixels.max() > 150
+    assert np.median(pixels) < 40
+
+
+def test_a_blank_picture_is_no_crash():
+    assert digit(Image.new("RGB", (5, 5), "white"), 8, 32).max() == 0
+
+
+def test_base64_and_data_urls():
+    data = encode(gradient("RGB"), "PNG")
+    plain = base64.b64encode(data).decode()
+    payload = Payload(Form.LIST, raw=None, items=(plain, f"data:image/png;base64,{plain}"))
+    assert read_images(payload) == [data, data]
+
+
+@pytest.mark.parametrize(("item", "says"), [("!!", "base64"), (5, "a number"), ("", "empty"), (None, "null")])
+def test_bad_base64(item, says):
+    with pytest.raises(RequestError, match=says):
+        read_images(Payload(Form.SINGLE, raw=None, items=(item,)))

@@ -1,0 +1,106 @@
+"""A batch through a worker: order kept, one forward, one bad request alone in its failure, nothing private logged."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from handlers.errors import RequestError
+from handlers.requests import Payload
+from handlers.scores import best
+from handlers.service import Service
+
+SECRET = "what the user wrote"
+
+
+class Context:
+    """What the handlers use of ts.context.Context."""
+
+    def __init__(self, count, header=None):
+        self.headers = [{"body": {"content-type": "application/json"}, **(header or {})} for _ in range(count)]
+        self.out, self.status = [{} for _ in range(count)], [200] * count
+
+    def get_all_request_header(self, row):
+        return self.headers[row]
+
+    def set_response_header(self, row, key, value):
+        self.out[row][key] = value
+
+    def set_response_content_type(self, row, value):
+        self.out[row]["content-type"] = value
+
+    def set_response_status(self, code, phrase, row):
+        self.status[row] = code
+
+
+class Lengths(Service):
+    """Answers a text with its length; the runtime fails on a batch that holds a 13."""
+
+    def read(self, payload: Payload):
+        if any(not isinstance(item, str) for item in payload.items):
+            raise RequestError("expected strings")
+        return list(payload.items)
+
+    def collate(self, items):
+        return None, (np.array([[len(item)] for item in items]),)
+
+    def answer(self, batch, row, output):
+        return int(output[0])
+
+
+@pytest.fixture
+def service(tmp_path):
+    calls = []
+
+    def runtime(lengths):
+        calls.append(len(lengths))
+        if (lengths == 13).any():
+            raise RuntimeError(f"boom with {SECRET}")
+        return lengths.astype(np.float32)
+
+    made = Lengths()
+    made.directory, made.settings, made.runtime, made.calls = tmp_path, {"variant": "v", "max_items": 8}, runtime, calls
+    return made
+
+
+def ask(service, *bodies, header=None):
+    context = Context(len(bodies), header)
+    replies = service.handle([{"body": json.dumps(body).encode()} for body in bodies], context)
+    return [json.loads(reply) for reply in replies], context
+
+
+def test_answers_keep_their_order_and_form_in_one_forward(service):
+    replies, context = ask(service, {"text": "ab"}, {"text": ["a", "abc"]}, {"instances": ["abcd"]})
+    assert replies == [{"predictions": 2}, {"predictions": [1, 3]}, {"predictions": [4]}]
+    assert service.calls == [4]
+    assert {row["x-batch-size"] for row in context.out} == {"4"}
+    assert {"x-preprocess-ms", "x-inference-ms", "x-postprocess-ms", "x-variant"} <= context.out[0].keys()
+
+
+def test_a_bad_request_leaves_its_batch_mates_alone(service):
+    replies, context = ask(service, {"text": "ab"}, {"text": [5]}, {}, {"text": "abc"})
+    assert context.status == [200, 400, 400, 200]
+    assert replies[1] == {"code": 400, "type": "RequestError", "message": "expected strings"}
+    assert replies[3] == {"predictions": 3}
+
+
+def test_a_fault_of_ours_fails_alone_with_500_and_logs_no_text(service, caplog):
+    with caplog.at_level(logging.ERROR):
+        replies, context = ask(service, {"text": "ab"}, {"text": "x" * 13}, {"text": "abc"})
+    assert context.status == [200, 500, 200]
+    assert SECRET not in replies[1]["message"]
+    assert "RuntimeError" in caplog.text and SECRET not in caplog.text
+
+
+def test_explanations_are_declined(service):
+    replies, context = ask(service, {"text": "ab"}, header={"explain": "True"})
+    assert context.status == [501] and "no explanations" in replies[0]["message"]
+
+
+def test_best_is_a_softmax_with_the_largest_first():
+    logits = np.array([0.0, 3.0, 1.0, 2.0], dtype=np.float32)
+    top = best(logits, 3)
+    assert [index for index, _ in top] == [1, 3, 2]
+    assert top[0][1] == pytest.approx(np.exp(3) / np.exp(logits).sum(), rel=1e-5)
+    assert len(best(logits, 9)) == 4

@@ -1,0 +1,65 @@
+"""Texts are checked, tokenized once per batch, padded to the longest and cut at the limit with that fact kept."""
+
+import numpy as np
+import pytest
+from transformers import BertTokenizerFast
+
+from export.weights import VOCABULARY
+from handlers.errors import RequestError, TooLarge
+from handlers.requests import Form, Payload
+from handlers.text import TextEncoder, read_texts
+
+
+@pytest.fixture(scope="module")
+def reference():
+    words = VOCABULARY.read_text(encoding="utf-8").splitlines()
+    return BertTokenizerFast(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True)
+
+
+@pytest.fixture(scope="module")
+def encoder(reference, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    # Settings that a checkpoint may package and that must not leak into what is served.
+    reference.backend_tokenizer.enable_padding(length=64)
+    reference.backend_tokenizer.save(str(path))
+    reference.backend_tokenizer.no_padding()
+    return TextEncoder(path, max_length=16, pad_id=0)
+
+
+TEXTS = ["Hello, world!", "Ça coûte 12 €", "自然言語処理", "I ❤️ 🍕", "x", "tabs\tand\nlines", "a " * 40]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_ids_equal_transformers(encoder, reference, text):
+    assert encoder.encode([text]).input_ids[0].tolist() == reference(text, truncation=True, max_length=16)["input_ids"]
+
+
+def test_a_batch_is_padded_to_its_longest(encoder):
+    tokens = encoder.encode(["one", "one two three four"])
+    assert tokens.input_ids.shape == tokens.attention_mask.shape == (2, 6)
+    assert tokens.attention_mask.sum(axis=1).tolist() == [3, 6]
+    assert (tokens.input_ids[0, 3:] == 0).all()
+    assert tokens.input_ids.dtype == np.int64
+
+
+def test_truncation_is_told(encoder):
+    assert encoder.encode(["short", "a " * 40]).truncated.tolist() == [False, True]
+
+
+def items(*values):
+    return Payload(Form.LIST, raw=None, items=values)
+
+
+@pytest.mark.parametrize(
+    ("payload", "error", "says"),
+    [
+        (Payload(Form.SINGLE, raw=b"\xff\xfeabc"), RequestError, "not UTF-8 text .byte 0 is 0xff"),
+        (items("a", 3), RequestError, "Text 1 is a number"),
+        (items("a", None), RequestError, "Text 1 is null"),
+        (items(" \n\t"), RequestError, "blank"),
+        (items("x" * 101), TooLarge, "at most 100"),
+    ],
+)
+def test_bad_texts_name_the_item_and_never_quote_it(payload, error, says):
+    with pytest.raises(error, match=says):
+        read_texts(payload, max_chars=100)

@@ -1,0 +1,49 @@
+"""config.properties is read, completed and kept within loopback."""
+
+from pathlib import Path
+
+import pytest
+
+from serving.config import Config
+from serving.errors import ServingError
+from serving.worker_log import failure, root_cause
+from tests.conftest import ROOT
+
+
+def test_the_checkouts_config_binds_loopback_with_tokens_on_and_the_model_api_off():
+    config = Config.load(ROOT / "config.properties")
+    assert all("127.0.0.1" in config.properties[key] for key in config.properties if key.endswith("_address"))
+    assert config.properties["disable_token_authorization"] == "false"
+    assert config.properties["enable_model_api"] == "false"
+    assert sorted(config.ports()) == [7070, 7071, 8080, 8081, 8082]
+
+
+def test_the_store_is_the_only_allowed_source():
+    text = Config.load(ROOT / "config.properties").effective(Path("/a store/x+y"))
+    assert "model_store=/a store/x+y\n" in text
+    assert "allowed_urls=file:///a\\\\ store/x\\\\+y/.*\n" in text
+
+
+def test_a_missing_config_says_so(tmp_path):
+    with pytest.raises(ServingError, match="cannot be read"):
+        Config.load(tmp_path / "none")
+
+
+LOG = """\
+2026-11-22T10:00:00,000 [INFO ] W-9000-a-eager_1.0-stdout MODEL_LOG - Traceback (most recent call last):
+2026-11-22T10:00:00,000 [INFO ] W-9000-a-eager_1.0-stdout MODEL_LOG -   File "x.py", line 1, in f
+2026-11-22T10:00:00,000 [INFO ] W-9001-b_1.0-stdout MODEL_LOG - all is well
+2026-11-22T10:00:00,000 [INFO ] W-9000-a-eager_1.0-stdout MODEL_LOG - ImportError: the real cause
+2026-11-22T10:00:00,000 [INFO ] W-9000-a-eager_1.0-stdout MODEL_LOG - During handling of the above exception, another
+2026-11-22T10:00:00,000 [INFO ] W-9000-a-eager_1.0-stdout MODEL_LOG - Traceback (most recent call last):
+2026-11-22T10:00:00,000 [INFO ] W-9000-a-eager_1.0-stdout MODEL_LOG - ModuleNotFoundError: No module named 'ts.x'
+"""
+
+
+def test_the_first_cause_of_the_right_worker_is_found(tmp_path):
+    log = tmp_path / "model_log.log"
+    log.write_text(LOG)
+    assert failure(log, "a-eager") == "ImportError: the real cause"
+    assert failure(log, "b") is None
+    assert failure(tmp_path / "none", "b") is None
+    assert root_cause("no traceback here") is None

@@ -1,0 +1,148 @@
+"""Starting and stopping, with what goes wrong: ports taken, broken archives, crashes, signals, expired tokens."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from serving.client import Client
+from serving.config import Config
+from serving.state import RunDirectory
+from serving.store import publish
+from tests.conftest import ROOT, run, write_config
+
+pytestmark = pytest.mark.served
+
+
+@pytest.fixture
+def place(store, tmp_path):
+    """An own store with only ``null``, own ports, own run folder; stopped at the end, whatever happened."""
+    (tmp_path / "store").mkdir()
+    for name in ("null.mar", "null.mar.sha256"):
+        shutil.copy(store / name, tmp_path / "store")
+    environment = {
+        "CONFIG": str(write_config(tmp_path / "config.properties", token_expiration_min="0.05")),
+        "RUN_DIR": str(tmp_path / "run"),
+        "MODEL_STORE": str(tmp_path / "store"),
+        "MODELS": "",
+        "VARIANTS": "",
+    }
+    yield environment
+    assert run("serving", "stop", **environment).returncode == 0
+
+
+def client(place):
+    return Client(Config.load(Path(place["CONFIG"])), RunDirectory(Path(place["RUN_DIR"])).key_file)
+
+
+def state(place):
+    return RunDirectory(Path(place["RUN_DIR"])).read()
+
+
+def broken(place, change):
+    """Replaces null.mar by one whose handler ``change`` has edited, digest and all."""
+    store = Path(place["MODEL_STORE"])
+    with zipfile.ZipFile(store / "null.mar") as good, zipfile.ZipFile(store / "new", "w") as bad:
+        for name in good.namelist():
+            text = good.read(name)
+            bad.writestr(name, change(text) if name == "null.py" else text)
+    publish(store / "new", store / "null.mar")
+
+
+def test_start_answer_expire_renew_crash_recover_stop(place):
+    started = run("serving", "serve", **place)
+    assert started.returncode == 0, started.stderr
+    assert "curl" in started.stdout and "/predictions/null" in started.stdout
+    asking = client(place)
+    for _ in range(3):  # tokens live for 3 s here
+        assert asking.predict("null", b"x", "text/plain").json() == {"predictions": []}
+        time.sleep(1.5)
+    before = state(place)
+    os.kill(before.pid, signal.SIGKILL)  # the JVM dies; workers may outlive it
+    time.sleep(0.5)
+    dead = run("serving", "status", **place)
+    assert dead.returncode == 1 and "has died" in dead.stdout
+    again = run("serving", "serve", **place)
+    assert again.returncode == 0, again.stderr
+    assert before.processes() == [] and not Path(before.temp).exists()
+    assert client(place).predict("null", b"x", "text/plain").ok
+    assert "stopped" in run("serving", "stop", **place).stdout
+    assert "not running" in run("serving", "stop", **place).stdout
+    assert run("serving", "status", **place).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda text: b"import no_such_library\n" + text, "No module named 'no_such_library'"),
+        (lambda text: text + b"\n    def prepare(self):\n        raise OSError('disk on fire')\n", "disk on fire"),
+    ],
+    ids=["import", "load"],
+)
+def test_a_worker_that_cannot_load_is_reported_by_its_own_cause(place, change, cause):
+    broken(place, change)
+    failed = run("serving", "serve", **place)
+    assert failed.returncode == 1
+    assert cause in failed.stderr and "ts.torch_handler" not in failed.stderr and "Traceback" not in failed.stderr
+    assert state(place) is None
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", next(iter(Config.load(Path(place["CONFIG"])).ports())))) != 0
+
+
+def test_a_port_in_use_names_the_port_and_its_owner(place):
+    port = next(iter(Config.load(Path(place["CONFIG"])).ports()))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        failed = run("serving", "serve", **place)
+    assert failed.returncode == 1
+    assert f"Port {port} (inference_address) is in use by pid {os.getpid()}" in failed.stderr
+
+
+def test_nothing_built_says_what_to_run(place, tmp_path):
+    (tmp_path / "empty").mkdir()
+    failed = run("serving", "serve", **{**place, "MODEL_STORE": str(tmp_path / "empty")})
+    assert failed.returncode == 1 and "run: make archive" in failed.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_foreground_stays_and_stops_cleanly(place, number):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving", "serve"], cwd=ROOT, env={**os.environ, **place, "FOREGROUND": "1"},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if "Ready after" in line:
+            break
+    running = state(place)
+    assert running is not None and len(running.processes()) >= 2 and process.poll() is None
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 0
+    assert running.processes() == [] and state(place) is None
+
+
+def test_an_inherited_path_to_the_checkout_is_not_served(place, tmp_path):
+    intruder = tmp_path / "intruder"
+    (intruder / "handlers").mkdir(parents=True)
+    (intruder / "handlers" / "__init__.py").write_text("raise RuntimeError('served the wrong code')")
+    started = run("serving", "serve", **place, PYTHONPATH=str(intruder))
+    assert started.returncode == 0, started.stderr
+
+
+def test_a_pid_used_again_is_not_mistaken_for_the_server(place, tmp_path):
+    directory = RunDirectory(Path(place["RUN_DIR"]))
+    directory.create()
+    created = psutil.Process().create_time() - 100
+    stale = {"pid": os.getpid(), "created": created, "session": 2**30, "temp": "/nonexistent", "config": ""}
+    (directory.path / "server.json").write_text(json.dumps(stale))
+    assert not directory.read().running()
+    assert run("serving", "status", **place).returncode == 1

@@ -1,0 +1,80 @@
+"""The project as a whole: who may import whom, and that README, Makefile and tree tell the same story."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = {"handlers", "export", "serving", "loadtest", "tests"}
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def test_the_catalog_imports_nothing_of_ours_and_no_torch():
+    assert not rooms(ROOT / "export" / "catalog.py") & (OURS | {"torch"})
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("handlers", {"export", "serving", "loadtest", "tests"}),
+        ("serving", {"export", "handlers", "loadtest", "tests", "torch", "transformers"}),
+        ("export", {"loadtest", "tests"}),
+        ("loadtest", {"handlers", "tests", "torch"}),
+    ],
+)
+def test_import_directions(folder, forbidden):
+    assert files(folder)
+    offenders = {str(path.relative_to(ROOT)): rooms(path) & forbidden for path in files(folder)}
+    assert not {path: found for path, found in offenders.items() if found}
+
+
+def test_loadtest_reads_only_the_catalog_of_export():
+    for path in files("loadtest"):
+        reached = {n for n in imported(path) if n.startswith("export") and not n.startswith("export.catalog")}
+        assert reached <= {"export"}, path
+
+
+def targets() -> list[str]:
+    return re.findall(r"^([a-z]+):.*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_make_alone_lists_every_verb_with_a_sentence():
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in targets():
+        assert re.search(rf"^  make {target} +\S.*\w", shown, re.MULTILINE), target
+
+
+def test_the_readme_names_every_verb():
+    readme = (ROOT / "README.md").read_text()
+    assert [target for target in targets() if f"`make {target}" not in readme and f"make {target}" not in readme] == []
+
+
+def test_the_readmes_tree_is_the_tree():
+    readme = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"^(?:    )?([\w.]+/?) +#", readme, re.MULTILINE))
+    top = {f"{room}/" for room in OURS} | {"model_store/", "config.properties", "Makefile"}
+    assert top <= named
+    for folder in ("handlers", "export", "serving"):
+        missing = {path.name for path in (ROOT / folder).glob("*.py")} - named - {"__init__.py", "__main__.py"}
+        assert not missing, f"{folder}: {missing}"

@@ -1,0 +1,33 @@
+"""Small stand-ins for published weights: the real loading code reads them, only the numbers are not bert-base's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from export.catalog import model
+from export.weights import VOCABULARY
+
+
+def write_bert(directory: Path, head: bool = True) -> Path:
+    """A two-layer BERT with bert-base-uncased's vocabulary, as a transformers folder; ``head``: with its MLM head."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
+
+    torch.manual_seed(7)
+    config = BertConfig(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96)
+    config.initializer_range = 0.3  # wide, so that scores differ clearly between tokens
+    network = BertForMaskedLM(config) if head else BertModel(config)
+    network.save_pretrained(directory)
+    words = VOCABULARY.read_text(encoding="utf-8").splitlines()
+    BertTokenizerFast(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True).save_pretrained(directory)
+    return directory
+
+
+def write_hub(hub: Path) -> Path:
+    """The hub's cache layout (models--owner--name/snapshots/revision, refs) with the catalog's id and revision."""
+    source = model("bert").source
+    repository = hub / ("models--" + source.name.replace("/", "--"))
+    write_bert(repository / "snapshots" / source.revision)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(source.revision)
+    return hub
