@@ -1,8 +1,9 @@
 # Every verb, with a sentence: run make. Logic is Python's; each fact has one home (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup archive serve stop status logs token test lint clean
+.PHONY: help setup archive serve stop status logs token bench loadtest test lint clean
 SHELL := /bin/sh
 
+export BATCHES LENGTHS SECONDS OUT
 export MODELS VARIANTS DEVICE WEIGHTS BERT_WEIGHTS RESNET50_WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE
 
 # PYTHON=... uses that interpreter and what it has, and installs nothing; else .venv is set up by the first verb.
@@ -51,6 +52,9 @@ logs: $(READY) ## The last lines of the server's and the workers' logs (FOLLOW=1
 
 token: $(READY) ## Print the inference token (with make -s, nothing else)
 	@$(PY) -m serving token
+
+bench: $(READY) ## Measure every variant in process, beside its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, LENGTHS=)
+	@$(PY) -m bench
 
 test: $(READY) ## Run the whole test suite, real TorchServe included
 	@$(PY) -m pytest

@@ -100,10 +100,14 @@ MODELS = (
 )
 
 EXACT = Tolerance(max_abs=1e-4, cosine=0.99999, top1=1.0)
+FP16 = Tolerance(cosine=0.999, top1=0.9, accuracy_drop=0.5)
 
 VARIANTS = (
     Variant("eager", (), EXACT),
     Variant("torchscript", ("to_torchscript",), EXACT),
+    Variant("frozen", ("to_torchscript", "freeze"), EXACT),
+    Variant("fp16", ("half", "to_torchscript", "freeze"), FP16, device="gpu"),
+    Variant("graph", ("lean", "half", "cuda_graph"), FP16, device="gpu"),
     Variant("null", ("answer_at_once",), Tolerance(), tasks=("null",)),
 )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.catalog import Row
+from export.quiet import quieten
 from export.weights import Choice, WeightsError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path) 
     from export.dry_run import DryRunError
     from export.steps import StepError
 
-    _quieten()
+    quieten()
     try:
         outcome: Any = build(row, device, choice, store, lambda text: pipe.send(("stage", text)))
     except (WeightsError, StepError, DryRunError, ParityError) as error:
@@ -68,18 +69,3 @@ def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path) 
         traceback.print_exc()
         outcome = f"a bug of ours ({type(error).__name__}); the traceback is above"
     pipe.send(("outcome", outcome))
-
-
-def _quieten() -> None:
-    """Keeps libraries' notices out of the progress lines; errors still show."""
-    import logging
-    import warnings
-
-    import transformers
-
-    for module in ("torch.jit", "transformers"):  # deprecations and tracer notes on code that is not ours
-        warnings.filterwarnings("ignore", module=module)
-    warnings.filterwarnings("ignore", message=".*torch.jit.*")
-    logging.getLogger().setLevel(logging.ERROR)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()

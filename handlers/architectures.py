@@ -69,12 +69,15 @@ class ImageClassifier(nn.Module):
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
+        self.channels_last = False
         # (x / 255 - mean) / std as one multiply and one add.
         self.register_buffer("scale", torch.tensor([1 / (255 * s) for s in std]).view(1, 3, 1, 1))
         self.register_buffer("shift", torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        images = pixels.permute(0, 3, 1, 2).contiguous()
+        images = pixels.permute(0, 3, 1, 2)  # channels-last, as pixels are
+        if not self.channels_last:
+            images = images.contiguous()
         return self.network(images.to(self.scale.dtype) * self.scale + self.shift)
 
 

@@ -1,0 +1,132 @@
+"""``make bench``: builds the archives it needs, loads each as a worker does, measures, prints and writes the results.
+
+Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS, BATCHES, LENGTHS, SECONDS, and OUT, the file
+that the JSON is written to (Markdown and plots go beside it).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from bench import report
+from bench.measure import as_array, cpu_gflops, gpu_rates, interleaved
+from bench.plan import Cell, Plan, cells, inputs, operations, read_plan
+from export.catalog import CatalogError, Row
+from export.device import DeviceError, resolve_device
+from export.quiet import quieten
+from loadtest.environment import record
+from loadtest.stats import percentile
+from serving.store import STORE
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    """Returns the exit status."""
+    try:
+        device = resolve_device(os.environ.get("DEVICE") or "auto")
+        plan = read_plan(os.environ, device)
+    except (CatalogError, DeviceError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name in dict.fromkeys(row.model.name for row in plan.rows):
+        if status := _build([row for row in plan.rows if row.model.name == name], device):
+            return status
+    quieten()
+    result = {"environment": _environment(plan), "rows": _measure(plan)}
+    print(report.table(result))
+    out = Path(os.environ.get("OUT") or ROOT / "bench" / "results" / f"bench-{device}.json")
+    report.write(result, out)
+    print(f"\nWritten: {out}, with .md and .svg beside it")
+    return 0
+
+
+def _build(rows: list[Row], device: str) -> int:
+    chosen = {"MODELS": rows[0].model.name, "VARIANTS": " ".join(row.variant.name for row in rows), "DEVICE": device}
+    return subprocess.run([sys.executable, "-m", "export"], cwd=ROOT, env={**os.environ, **chosen}).returncode
+
+
+def _environment(plan: Plan) -> dict[str, Any]:
+    import torch
+
+    facts = record("one process, all of its cores")
+    names = ("MODELS", "VARIANTS", "DEVICE", "WEIGHTS", "BATCHES", "LENGTHS", "SECONDS")
+    given = [f"{name}={shlex.quote(os.environ[name])}" for name in names if os.environ.get(name)]
+    facts |= {"command": " ".join(["make bench", *given]), "device": plan.device}
+    facts["flags"] = {
+        "cuda_matmul_allow_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
+    }
+    facts["roofline"] = gpu_rates() if plan.device == "gpu" else {"fp32_gflops": cpu_gflops(os.cpu_count() or 1)}
+    return facts
+
+
+def _measure(plan: Plan) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for name in dict.fromkeys(row.model.name for row in plan.rows):
+        rows = [row for row in plan.rows if row.model.name == name]
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            loaded = {row.variant.name: _load(row, Path(scratch), plan.device) for row in rows}
+            limit = next(iter(loaded.values()))["settings"]["input"].get("max_length", 0)
+            for cell in cells(rows[0].model.task, plan, limit):
+                found += _cell(rows, cell, loaded, plan)
+    return found
+
+
+def _load(row: Row, scratch: Path, device: str) -> dict[str, Any]:
+    import psutil
+    import yaml
+
+    from handlers.description import read_record
+    from handlers.runtimes import load_runtime
+
+    folder, archive = scratch / row.name, STORE / f"{row.name}.mar"
+    with zipfile.ZipFile(archive) as source:
+        source.extractall(folder)
+    settings = yaml.safe_load((folder / "model-config.yaml").read_text())["archive"]
+    before, started = psutil.Process().memory_info().rss, time.perf_counter()
+    runtime = load_runtime(folder, settings, 0 if device == "gpu" else None)
+    return {
+        "runtime": runtime,
+        "settings": settings,
+        "load_s": round(time.perf_counter() - started, 3),
+        "memory_mb": round((psutil.Process().memory_info().rss - before) / 1e6, 1),
+        "archive_mb": round(archive.stat().st_size / 1e6, 1),
+        "parity": read_record(folder).get("parity"),
+    }
+
+
+def _cell(rows: list[Row], cell: Cell, loaded: dict[str, Any], plan: Plan) -> list[dict[str, Any]]:
+    name = rows[0].model.name
+    calls = {}
+    for row in rows:
+        runtime, batch = loaded[row.variant.name]["runtime"], inputs(row, cell, loaded[row.variant.name]["settings"])
+        calls[row.variant.name] = lambda runtime=runtime, batch=batch: runtime(*batch)
+    where = f"{name} batch {cell.batch}" + (f" length {cell.length}" if cell.length else "")
+    times = interleaved(calls, plan.seconds, report.Ticker(where))
+    eager = percentile(as_array(times["eager"]), 50)
+    return [_row(row, cell, as_array(times[row.variant.name]), eager, loaded[row.variant.name], plan) for row in rows]
+
+
+def _row(row: Row, cell: Cell, times: Any, eager: float, loaded: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    p50, work = percentile(times, 50), operations(row.model.name, cell)
+    return {
+        "model": row.model.name, "variant": row.variant.name, "device": plan.device, "batch": cell.batch,
+        "length": cell.length, "p50_ms": round(p50, 4), "p99_ms": round(percentile(times, 99), 4), "calls": len(times),
+        "items_per_s": round(cell.batch / p50 * 1e3, 1), "speedup": round(eager / p50, 3),
+        "gflops": round(work / p50 / 1e6, 1) if work else None,
+        "weights": loaded["settings"]["weights"], "parity": loaded["parity"],
+        **{key: loaded[key] for key in ("load_s", "memory_mb", "archive_mb")},
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

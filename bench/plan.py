@@ -1,0 +1,92 @@
+"""What is measured: archives x batch sizes x lengths, and the inputs of each cell.
+
+Knows the catalog and shapes; imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.catalog import VARIANTS, CatalogError, Row, model, rows
+
+BATCHES, LENGTHS = (1, 8, 32), (16, 128, 384)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A shape: ``length`` in tokens, None for images."""
+
+    batch: int
+    length: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rows to measure, on which device, in which shapes, for how long each."""
+
+    rows: list[Row]
+    device: str
+    batches: tuple[int, ...]
+    lengths: tuple[int, ...]
+    seconds: float  # per row and cell, over all rounds
+
+
+def read_plan(environment: Mapping[str, str], device: str) -> Plan:
+    """MODELS, VARIANTS (default: all that fit the device), BATCHES, LENGTHS, SECONDS. Raises CatalogError."""
+    models = (environment.get("MODELS") or "minilm digits").split()
+    fitting = [v.name for v in VARIANTS if v.device in ("any", device) and v.tasks != ("null",)]
+    chosen = rows(models, (environment.get("VARIANTS") or " ".join(fitting)).split(), device)
+    if "eager" not in {row.variant.name for row in chosen}:
+        raise CatalogError("The bench compares with eager of the same run; add eager to VARIANTS.")
+    return Plan(
+        [row for row in chosen if row.model.task != "null"],
+        device,
+        _numbers(environment, "BATCHES", BATCHES),
+        _numbers(environment, "LENGTHS", LENGTHS),
+        float(environment.get("SECONDS") or 3),
+    )
+
+
+def _numbers(environment: Mapping[str, str], name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    text = environment.get(name, "").replace(",", " ")
+    try:
+        numbers = tuple(int(part) for part in text.split()) or default
+    except ValueError:
+        raise CatalogError(f"{name} is {text!r}; expected whole numbers, as in {name}=1,8,32.") from None
+    if min(numbers) < 1:
+        raise CatalogError(f"{name} is {text!r}; every number must be at least 1.")
+    return numbers
+
+
+def cells(task: str, plan: Plan, max_length: int) -> list[Cell]:
+    """The shapes of a model: every batch with every length that the model can take, or every batch for images."""
+    if task == "classification":
+        return [Cell(batch, None) for batch in plan.batches]
+    return [Cell(batch, length) for batch in plan.batches for length in plan.lengths if length <= max_length]
+
+
+def inputs(row: Row, cell: Cell, settings: Mapping[str, object]) -> tuple[np.ndarray, ...]:
+    """Seeded random inputs of the cell's shape, unpadded: never zeros, on which kernels can run faster."""
+    generator = np.random.default_rng(0)
+    limits = settings["input"]
+    if cell.length is None:
+        side = limits["side"]
+        return (generator.integers(0, 256, (cell.batch, side, side, 3), dtype=np.uint8),)
+    ids = generator.integers(1000, limits["vocabulary"] - 1, (cell.batch, cell.length), dtype=np.int64)
+    batch = (ids, np.ones_like(ids))
+    return (*batch, np.full(cell.batch, cell.length // 2)) if row.model.task == "fill-mask" else batch
+
+
+def operations(model_name: str, cell: Cell) -> float | None:
+    """Floating-point operations of one forward, where we have a formula (a multiply-add counts as two).
+
+    BERT-base: 24 layers' worth of products, 12 x (24 S H^2 + 4 S^2 H) with H = 768. ResNet-50: 8.18 GFLOP an image,
+    torchvision's published count doubled.
+    """
+    if model(model_name).name == "bert" and cell.length is not None:
+        width, length = 768, cell.length
+        return cell.batch * 12 * (24 * length * width**2 + 4 * length**2 * width)
+    return cell.batch * 8.18e9 if model_name == "resnet50" else None

@@ -1,0 +1,119 @@
+"""Shows a bench result: terminal table, Markdown, plots. A pure function of the JSON, whose schema is docs/bench.md.
+
+Knows rows, not how they were measured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from export.parity import Parity
+from export.progress import table as text_table
+
+HEADER = ("model", "variant", "batch", "length", "p50 ms", "p99 ms", "items/s", "vs eager", "of roofline", "parity")
+
+
+class Ticker:
+    """Progress of one cell: one line that moves on a terminal, one line per cell elsewhere."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        if not sys.stderr.isatty():
+            print(f"measuring {where}", file=sys.stderr, flush=True)
+
+    def __call__(self, text: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{self._where}: {text}", end="", file=sys.stderr, flush=True)
+
+
+def roofline_share(row: dict[str, Any], environment: dict[str, Any]) -> str:
+    """Achieved operations over the measured matrix-product rate: fp32 on a CPU, fp16 on a GPU."""
+    rates = environment["roofline"]
+    ceiling = rates.get("fp32_gflops") or rates["fp16_tflops"] * 1e3
+    return f"{row['gflops'] / ceiling:.1%}" if row["gflops"] else "-"
+
+
+def cells(row: dict[str, Any], environment: dict[str, Any]) -> tuple[str, ...]:
+    """One line of the table."""
+    parity = Parity.from_record(row["parity"]).summary() if row["parity"] else "-"
+    stamp = " (random weights)" if row["weights"] == "random weights" else ""
+    return (
+        row["model"] + stamp, row["variant"], str(row["batch"]), str(row["length"] or "-"), f"{row['p50_ms']:.3f}",
+        f"{row['p99_ms']:.3f}", f"{row['items_per_s']:,.0f}", f"{row['speedup']:.2f}x",
+        roofline_share(row, environment), parity,
+    )  # fmt: skip
+
+
+def table(result: dict[str, Any]) -> str:
+    """The terminal table."""
+    return text_table(HEADER, [cells(row, result["environment"]) for row in result["rows"]])
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The table and its environment for a pull request."""
+    environment = result["environment"]
+    gpus = ", ".join(gpu["name"] for gpu in environment.get("gpus", [])) or "none"
+    lines = [
+        f"`{environment['command']}`",
+        "",
+        f"{environment['cpu']}, {environment['cores_available']} cores; GPU: {gpus}; {environment['date'][:10]}; "
+        f"torch {environment['packages'].get('torch', '?')}. All variants of a model in one process, in turns.",
+        "",
+        "| " + " | ".join(HEADER) + " |",
+        "|" + "---|" * len(HEADER),
+        *("| " + " | ".join(cells(row, environment)) + " |" for row in result["rows"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(result: dict[str, Any], out: Path) -> None:
+    """Writes ``out`` (JSON), ``.md`` and ``.svg`` beside it."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
+    out.with_suffix(".md").write_text(markdown(result))
+    plot(result, out.with_suffix(".svg"))
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Latency per variant at batch 1, and throughput against batch size; a row of both for each model."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    models = list(dict.fromkeys(row["model"] for row in result["rows"]))
+    figure, axes = pyplot.subplots(len(models), 2, figsize=(11, 3.2 * len(models)), squeeze=False)
+    for (left, right), model in zip(axes, models, strict=True):
+        rows = [row for row in result["rows"] if row["model"] == model]
+        lengths = sorted({row["length"] for row in rows if row["length"]})
+        length = 128 if 128 in lengths else (lengths[-1] if lengths else None)
+        rows = [row for row in rows if row["length"] == length]
+        title = model + (f", {length} tokens" if length else "")
+        _latency(left, [row for row in rows if row["batch"] == min(r["batch"] for r in rows)], title)
+        _throughput(right, rows, title)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def _latency(axis: Any, rows: list[dict[str, Any]], title: str) -> None:
+    rows = sorted(rows, key=lambda row: row["p50_ms"], reverse=True)
+    bars = axis.barh([row["variant"] for row in rows], [row["p50_ms"] for row in rows], color="#4269d0")
+    axis.bar_label(bars, [f"{row['p50_ms']:.2f} ms, {row['speedup']:.2f}x" for row in rows], padding=4, fontsize=8)
+    axis.set(title=f"{title}: latency at batch {rows[0]['batch']}", xlabel="p50, ms (less is better)")
+    axis.margins(x=0.35)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _throughput(axis: Any, rows: list[dict[str, Any]], title: str) -> None:
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        points = sorted((row["batch"], row["items_per_s"]) for row in rows if row["variant"] == variant)
+        axis.plot(*zip(*points, strict=True), marker="o", label=variant)
+    axis.set(title=f"{title}: throughput", xlabel="batch size", ylabel="items per second")
+    axis.set_xscale("log", base=2)
+    axis.set_ylim(bottom=0)
+    axis.legend(fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,18 @@
+"""Keeps libraries' notices out of progress lines; errors still show."""
+
+from __future__ import annotations
+
+
+def quieten() -> None:
+    """Silences deprecations and progress bars of torch.jit and transformers in this process."""
+    import logging
+    import warnings
+
+    import transformers
+
+    for module in ("torch.jit", "transformers"):  # deprecations and tracer notes on code that is not ours
+        warnings.filterwarnings("ignore", module=module)
+    warnings.filterwarnings("ignore", message=".*torch.jit.*")
+    logging.getLogger().setLevel(logging.ERROR)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

@@ -1,0 +1,58 @@
+"""Runtimes: numpy batch in, numpy result out. The handler does not know which one it has.
+
+A runtime is built once per worker from the unpacked archive and called with one array per input of the task. An
+engine's library is imported only when an archive asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from handlers.errors import ArchiveError
+
+
+class Runtime(Protocol):
+    """``runtime(*inputs)`` takes int64 or uint8 arrays, batch first, and returns one float32 array, batch first."""
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray: ...
+
+
+# name -> the module of this package that loads it, by its function ``load_<name>``
+RUNTIMES = {
+    "eager": "torch_module",
+    "torchscript": "torch_module",
+    "compile": "torch_compile",
+    "aoti": "torch_aoti",
+    "graph": "cuda_graph",
+    "onnx": "onnx_runtime",
+    "openvino": "openvino_runtime",
+    "null": "null",
+}
+
+
+def available_cores() -> int:
+    """Cores this process may run on: the affinity mask, which containers and taskset set, not the machine's."""
+    return len(os.sched_getaffinity(0))
+
+
+def threads(settings: dict[str, Any]) -> int:
+    """Intra-op threads of this worker: the catalog's number, or all its cores."""
+    return settings.get("threads") or available_cores()
+
+
+def load_runtime(directory: Path, settings: dict[str, Any], gpu_id: int | None = None) -> Runtime:
+    """Builds the runtime that the archive's ``settings`` name.
+
+    Raises ArchiveError when it cannot run here; the message names the cure.
+    """
+    name = settings["runtime"]
+    if name not in RUNTIMES:
+        raise ArchiveError(f"The archive asks for the runtime {name!r}; known here: {', '.join(RUNTIMES)}.")
+    load: Callable[..., Runtime] = getattr(import_module(f"handlers.runtimes.{RUNTIMES[name]}"), f"load_{name}")
+    return load(directory, settings, gpu_id)

@@ -1,0 +1,59 @@
+"""Calls a torch module, eager or TorchScript, on one device.
+
+fp32 matrix products stay fp32: no TF32 is switched on here. cuDNN's convolutions use it on Ampere and newer by
+PyTorch's default, which is left as users have it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from handlers.errors import ArchiveError
+from handlers.runtimes import Runtime, threads
+
+
+class ModuleRuntime:
+    """Moves a batch to the module's device, calls it, moves the result back."""
+
+    def __init__(self, module: Any, device: torch.device) -> None:
+        self._module = module
+        self._device = device
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            tensors = [torch.from_numpy(array).to(self._device) for array in inputs]
+            return self._module(*tensors).float().cpu().numpy()
+
+
+def device_of(settings: dict[str, Any], gpu_id: int | None) -> torch.device:
+    """The device the archive was built for; sets this worker's threads. Raises ArchiveError without a GPU."""
+    torch.set_num_threads(threads(settings))
+    if settings["device"] == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ArchiveError(
+            f"{settings['model']}-{settings['variant']} was built for a GPU and none is visible here; "
+            f"run: make archive MODELS={settings['model']} VARIANTS={settings['variant']} DEVICE=cpu"
+        )
+    return torch.device("cuda", gpu_id or 0)
+
+
+def load_eager(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
+    """The checkpoint as its library loads it, fp32."""
+    from handlers.architectures import load_eager as load
+
+    device = device_of(settings, gpu_id)
+    return ModuleRuntime(load(settings["task"], directory, settings).to(device), device)
+
+
+def load_torchscript(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
+    """model.pt; frozen and optimized here where the archive asks for it, since the result is not portable."""
+    device = device_of(settings, gpu_id)
+    module = torch.jit.load(directory / "model.pt", map_location=device).eval()
+    if settings.get("freeze"):
+        module = torch.jit.optimize_for_inference(torch.jit.freeze(module))
+    return ModuleRuntime(module, device)
