@@ -3,17 +3,24 @@
 .PHONY: help setup archive serve stop status logs token bench loadtest test lint clean
 SHELL := /bin/sh
 
-export BATCHES LENGTHS SECONDS OUT
+export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
+export BATCHES LENGTHS BENCH_SECONDS OUT
 export MODELS VARIANTS DEVICE WEIGHTS BERT_WEIGHTS RESNET50_WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE
 
 # PYTHON=... uses that interpreter and what it has, and installs nothing; else .venv is set up by the first verb.
 ifdef PYTHON
 PY := $(PYTHON)
 READY :=
+EXTRAS :=
+ALL_EXTRAS :=
 else
 PY := .venv/bin/python
 READY := .venv/.ready
+EXTRAS = $(ENGINES:%=.venv/.%)
+ALL_EXTRAS := .venv/.onnx .venv/.openvino
 endif
+# Engines are extras: a verb that needs one names its stamp here.
+ENGINES := $(if $(findstring onnx,$(VARIANTS)),onnx) $(if $(findstring openvino,$(VARIANTS)),openvino)
 BOOTSTRAP := $(firstword $(foreach name,python3 python3.12 python3.11 python3.10,$(shell \
   $(name) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $(name))))
 
@@ -35,7 +42,12 @@ setup: $(READY) ## Make .venv with the exact versions of constraints.txt (the ot
 	if [ "$$(cat .venv/pip.status)" != 0 ]; then tail -n 25 .venv/pip.log >&2; exit 1; fi
 	@touch $@
 
-archive: $(READY) ## Build what is out of date in model_store/ (MODELS=, VARIANTS=, DEVICE=, WEIGHTS=random)
+.venv/.onnx .venv/.openvino: .venv/.%: .venv/.ready
+	@echo "Installing the engine $*"
+	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt ".[$*]"
+	@touch $@
+
+archive: $(READY) $(EXTRAS) ## Build what is out of date in model_store/ (MODELS=, VARIANTS=, DEVICE=, WEIGHTS=random)
 	@$(PY) -m export
 
 serve: $(READY) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays)
@@ -53,10 +65,13 @@ logs: $(READY) ## The last lines of the server's and the workers' logs (FOLLOW=1
 token: $(READY) ## Print the inference token (with make -s, nothing else)
 	@$(PY) -m serving token
 
-bench: $(READY) ## Measure every variant in process, beside its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, LENGTHS=)
+bench: $(READY) $(EXTRAS) ## Measure every variant in process, beside its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, LENGTHS=)
 	@$(PY) -m bench
 
-test: $(READY) ## Run the whole test suite, real TorchServe included
+loadtest: $(READY) ## Measure served latency, one archive at a time, and report (RATE=, SLO_P99_MS=, PROFILE=, BASELINE=)
+	@$(PY) -m loadtest
+
+test: $(READY) $(ALL_EXTRAS) ## Run the whole test suite, real TorchServe included
 	@$(PY) -m pytest
 
 lint: $(READY) ## Check style and imports with ruff

@@ -1,6 +1,6 @@
 """``make bench``: builds the archives it needs, loads each as a worker does, measures, prints and writes the results.
 
-Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS, BATCHES, LENGTHS, SECONDS, and OUT, the file
+Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS, BATCHES, LENGTHS, BENCH_SECONDS; OUT is the file
 that the JSON is written to (Markdown and plots go beside it).
 """
 
@@ -22,7 +22,7 @@ from bench.plan import Cell, Plan, cells, inputs, operations, read_plan
 from export.catalog import CatalogError, Row
 from export.device import DeviceError, resolve_device
 from export.quiet import quieten
-from loadtest.environment import record
+from loadtest.environment import machine
 from loadtest.stats import percentile
 from serving.store import STORE
 
@@ -57,8 +57,8 @@ def _build(rows: list[Row], device: str) -> int:
 def _environment(plan: Plan) -> dict[str, Any]:
     import torch
 
-    facts = record("one process, all of its cores")
-    names = ("MODELS", "VARIANTS", "DEVICE", "WEIGHTS", "BATCHES", "LENGTHS", "SECONDS")
+    facts = machine()
+    names = ("MODELS", "VARIANTS", "DEVICE", "WEIGHTS", "BATCHES", "LENGTHS", "BENCH_SECONDS")
     given = [f"{name}={shlex.quote(os.environ[name])}" for name in names if os.environ.get(name)]
     facts |= {"command": " ".join(["make bench", *given]), "device": plan.device}
     facts["flags"] = {

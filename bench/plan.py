@@ -35,7 +35,7 @@ class Plan:
 
 
 def read_plan(environment: Mapping[str, str], device: str) -> Plan:
-    """MODELS, VARIANTS (default: all that fit the device), BATCHES, LENGTHS, SECONDS. Raises CatalogError."""
+    """MODELS, VARIANTS (default: all that fit the device), BATCHES, LENGTHS, BENCH_SECONDS. Raises CatalogError."""
     models = (environment.get("MODELS") or "minilm digits").split()
     fitting = [v.name for v in VARIANTS if v.device in ("any", device) and v.tasks != ("null",)]
     chosen = rows(models, (environment.get("VARIANTS") or " ".join(fitting)).split(), device)
@@ -46,7 +46,7 @@ def read_plan(environment: Mapping[str, str], device: str) -> Plan:
         device,
         _numbers(environment, "BATCHES", BATCHES),
         _numbers(environment, "LENGTHS", LENGTHS),
-        float(environment.get("SECONDS") or 3),
+        float(environment.get("BENCH_SECONDS") or 3),
     )
 
 

@@ -140,7 +140,7 @@ def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parit
     batches = [Batch([body]) for body in bodies] + [Batch(bodies)]
     batches += [Batch(yardstick.held_out[i : i + size], False) for i in range(0, len(yardstick.held_out), size)]
     answers = dry_run(archive, batches, yardstick.content_type, size, device)
-    tolerance, classes = row.variant.tolerance, row.model.task != "embedding"
+    tolerance, classes = row.tolerance(device), row.model.task != "embedding"
     parity = compare(answers.outputs, np.concatenate([yardstick.outputs] * 2), tolerance, classes)
     if yardstick.held_out:
         accuracy = _accuracy(answers, len(bodies) + 1, yardstick.labels)

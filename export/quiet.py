@@ -10,7 +10,12 @@ def quieten() -> None:
 
     import transformers
 
-    for module in ("torch.jit", "transformers"):  # deprecations and tracer notes on code that is not ours
+    for module in (
+        "torch.jit",
+        "torch.onnx",
+        "torch.export",
+        "transformers",
+    ):  # deprecations and tracer notes on code that is not ours
         warnings.filterwarnings("ignore", module=module)
     warnings.filterwarnings("ignore", message=".*torch.jit.*")
     logging.getLogger().setLevel(logging.ERROR)

@@ -146,3 +146,47 @@ def cuda_graph(draft: Draft) -> None:
     if len(draft.examples) > 1:
         limit = draft.checkpoint.settings["input"]["max_length"]
         draft.settings["buckets"]["lengths"] = [length for length in (16, 32, 64, 128, 256) if length < limit] + [limit]
+
+
+@step
+def to_onnx(draft: Draft) -> None:
+    """An ONNX graph of any batch size and length, run by ONNX Runtime without torch."""
+    module, examples = draft.module, draft.examples
+    draft.runtime = "onnx"
+
+    def save(stage: Path) -> None:
+        _export_onnx(module, examples, stage / "model.onnx")
+        without_torch(stage)
+
+    draft.save = save
+
+
+@step
+def to_openvino(draft: Draft) -> None:
+    """OpenVINO's own format, converted from ONNX, run without torch."""
+    module, examples = draft.module, draft.examples
+    draft.runtime = "openvino"
+
+    def save(stage: Path) -> None:
+        import openvino
+
+        onnx = stage / "model.onnx"
+        _export_onnx(module, examples, onnx)
+        openvino.save_model(openvino.convert_model(onnx), stage / "model.xml", compress_to_fp16=False)
+        onnx.unlink()
+        without_torch(stage)
+
+    draft.save = save
+
+
+def _export_onnx(module: Any, examples: tuple[Any, ...], path: Path) -> None:
+    import torch
+
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    shapes = tuple({0: batch, 1: length} if e.dim() == 2 else {0: batch} for e in examples)
+    names = [f"input_{index}" for index in range(len(examples))]
+    with torch.inference_mode():
+        torch.onnx.export(
+            module, examples, path, dynamo=True, dynamic_shapes=shapes, input_names=names, output_names=["output"],
+            external_data=False, verbose=False,
+        )  # fmt: skip

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from export.catalog import VARIANTS
 from serving.client import Client
 from serving.config import ADDRESSES, GRPC_PORTS, Config
 from serving.state import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
+CPU_VARIANTS = [row.name for row in VARIANTS if row.device in ("any", "cpu") and row.tasks != ("null",)]
 
 
 def run(*command: str, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -66,8 +68,8 @@ class Served:
 
 @pytest.fixture(scope="session")
 def store() -> Path:
-    """The checkout's own store with the default archives, built where they are out of date."""
-    built = run("export", DEVICE="cpu", MODELS="", VARIANTS="")
+    """The checkout's own store with the default models in every CPU variant, built where they are out of date."""
+    built = run("export", DEVICE="cpu", MODELS="", VARIANTS=" ".join(CPU_VARIANTS))
     assert built.returncode == 0, built.stdout + built.stderr
     return ROOT / "model_store"
 
@@ -82,12 +84,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def every_row(store: Path, hub: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with an archive for every row of the catalog: the default ones, ``bert`` from the local hub folder and
-    ``resnet50`` with random weights."""
+    """A store with an archive for every CPU row of the catalog: the default models', those of ``bert`` from the local
+    hub folder and of ``resnet50`` with random weights."""
     everything = tmp_path_factory.mktemp("store")
     for path in [*store.glob("*.mar"), *store.glob("*.mar.sha256")]:
         os.link(path, everything / path.name) if _same_disk(path, everything) else shutil.copy(path, everything)
-    settings = {"MODEL_STORE": str(everything), "DEVICE": "cpu", "VARIANTS": ""}
+    settings = {"MODEL_STORE": str(everything), "DEVICE": "cpu", "VARIANTS": " ".join(CPU_VARIANTS)}
     for model, extra in {"bert": hub_environment(hub), "resnet50": {"WEIGHTS": "random"}}.items():
         built = run("export", MODELS=model, **settings, **extra)
         assert built.returncode == 0, built.stdout + built.stderr
@@ -107,7 +109,6 @@ def hub_environment(hub: Path) -> dict[str, str]:
 def served(every_row: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A real TorchServe with every row; its clean stop is asserted at the end."""
     folder = tmp_path_factory.mktemp("server")
-    # A short path, since a batch needs requests that wait: a longer delay than the catalog's makes that certain.
     config = write_config(folder / "config.properties")
     environment = {
         "CONFIG": str(config),

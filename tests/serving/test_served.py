@@ -11,7 +11,7 @@ import requests
 
 from export.cases import SAMPLES
 from serving.client import Client
-from tests.conftest import run
+from tests.conftest import CPU_VARIANTS, run
 
 pytestmark = pytest.mark.served
 PNG, JPEG = (SAMPLES / "seven.png").read_bytes(), (SAMPLES / "flower.jpg").read_bytes()
@@ -23,13 +23,13 @@ def post(served, name, body, content_type="application/json"):
 
 
 def test_every_row_of_the_catalog_is_served(served):
-    from export.catalog import DEFAULT_VARIANTS, MODELS, rows
+    from export.catalog import MODELS, rows
 
-    expected = [row.name for row in rows([m.name for m in MODELS], DEFAULT_VARIANTS, "cpu")]
+    expected = [row.name for row in rows([m.name for m in MODELS], CPU_VARIANTS, "cpu")]
     assert served.names == sorted(expected) == served.client.models()
 
 
-@pytest.mark.parametrize("variant", ["eager", "torchscript"])
+@pytest.mark.parametrize("variant", CPU_VARIANTS)
 class TestAnswers:
     def test_embedding(self, served, variant):
         name = f"minilm-{variant}"

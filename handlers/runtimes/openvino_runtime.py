@@ -1,0 +1,28 @@
+"""OpenVINO on the CPU: fp32 kept fp32, tuned for one request at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handlers.runtimes import Runtime, threads
+
+
+def load_openvino(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
+    """model.xml, compiled for this CPU with this worker's threads."""
+    import openvino
+
+    hints = {
+        "INFERENCE_NUM_THREADS": threads(settings),
+        "PERFORMANCE_HINT": "LATENCY",
+        # OpenVINO would otherwise take bf16 or fp16 where the CPU has it, and parity would move with the machine.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    request = openvino.Core().compile_model(directory / "model.xml", "CPU", hints).create_infer_request()
+
+    def call(*inputs: np.ndarray) -> np.ndarray:
+        return request.infer(list(inputs))[0].copy()  # the request reuses its output for the next batch
+
+    return call

@@ -1,0 +1,101 @@
+"""The verb loadtest: measures, reports, and exits with what was found. Settings come from the environment, as make
+passes them; nothing is measured here itself.
+
+Exit status: 0 all is well; 1 an objective missed, too many errors, a wrong answer or a regression; 2 it could not run.
+"""
+
+from __future__ import annotations
+
+import locust  # noqa: F401 - first of all: Locust patches what the modules below import
+
+# isort: split
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+from export import catalog
+from export.catalog import CatalogError, Row
+from loadtest import cores, environment, gate, profile, report
+from loadtest.compare import COPY, read_baseline
+from loadtest.errors import LoadTestError
+from loadtest.progress import Progress
+from loadtest.record import Run
+from loadtest.report_md import terminal_table
+from loadtest.runner import Runner, steps
+from loadtest.servers import Server, fresh, running
+from serving.errors import ServingError
+
+RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results"))
+
+
+def archives(baseline: str) -> list[Row]:
+    """The archives that MODELS and VARIANTS name, and the baseline where it is one. Raises CatalogError."""
+    names = os.environ.get("MODELS", "").split() or list(catalog.DEFAULT_MODELS)
+    variants = os.environ.get("VARIANTS", "").split() or list(catalog.DEFAULT_VARIANTS)
+    found = catalog.rows(names, variants, device(variants))
+    if baseline and baseline not in [row.name for row in found]:
+        model, _, variant = baseline.partition("-")
+        found = catalog.rows([model], [variant], device([variant])) + found
+    return found
+
+
+def device(variants: Sequence[str]) -> str:
+    """DEVICE, else the one that a variant insists on: what is measured was built before, for the device it names."""
+    wanted = {catalog.variant(name).device for name in variants} - {"any"}
+    return os.environ.get("DEVICE", "auto").replace("auto", "") or (wanted.pop() if len(wanted) == 1 else "cpu")
+
+
+def measure() -> Run:
+    """Measures everything that was asked for. Raises LoadTestError, CatalogError or ServingError."""
+    given, host, split = os.environ.get("BASELINE", ""), os.environ.get("HOST", ""), cores.here()
+    is_file = given.endswith(".json")
+    chosen, settings = archives("" if is_file else given), profile.load(os.environ)
+    earlier = read_baseline(Path(given)) if is_file else None
+    folder = RESULTS / datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True)
+    if earlier:
+        (folder / COPY).write_text(json.dumps(earlier), encoding="utf-8")
+    run = Run(folder, environment.record(split), asdict(settings), baseline=COPY if earlier else given)
+
+    def open_server(names: Sequence[str]) -> AbstractContextManager[Server]:
+        return running(host) if host else fresh(names, split)
+
+    progress = Progress(steps(settings, chosen))
+    try:
+        with cores.on(split.client):
+            Runner(run, settings, open_server, progress).visit_all(chosen)
+    finally:
+        progress.close()
+    return run
+
+
+def main() -> int:
+    """Measures, writes the report, prints the table and the verdicts; returns the exit status."""
+    try:
+        run = measure()
+        summary = report.write(run.folder)
+        findings = gate.judge(summary)
+    except (LoadTestError, CatalogError, ServingError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted; the server is stopped.", file=sys.stderr)
+        return 130
+    print(terminal_table(summary))
+    for finding in findings:
+        print(finding.text)
+    print(f"\nReport: {_shown(run.folder / 'report.html')}")
+    return 1 if any(finding.failed for finding in findings) else 0
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

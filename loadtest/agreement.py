@@ -1,0 +1,192 @@
+"""``python -m loadtest.agreement``: the same server in the same minute, measured by us and by independent tools.
+
+Closed loop against wrk, open loop against h2load (constant rate); both are Debian's (wrk, nghttp2-client). One archive
+($MODELS and $VARIANTS, default null), one body, two loads each, in the order ours, theirs, theirs, ours. Exit status 1
+when a p50 differs by more than 10 % and 0.2 ms. Knows how to run and read those tools, and nothing of reports.
+"""
+
+from __future__ import annotations
+
+import locust  # noqa: F401 - first of all: Locust patches what the modules below import
+
+# isort: split
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from export import catalog
+from export.catalog import CatalogError
+from loadtest import arrivals, cores, stats
+from loadtest.engine import ClosedLoop, Load, OpenLoop
+from loadtest.errors import LoadTestError
+from loadtest.rows import Columns
+from loadtest.servers import fresh
+from loadtest.target import Target
+from loadtest.trial import Rule, measure
+from serving.errors import ServingError
+
+USERS, RATES = (1, 8), (25, 100)
+WITHIN, WITHIN_MS = 0.10, 0.2
+UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """Milliseconds, requests per second, and the client's processor time as a share of one core where it is known."""
+
+    p50: float
+    p99: float
+    requests_per_s: float
+    client_cpu: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One load, seen by both."""
+
+    load: str
+    tool: str
+    ours: Quantiles
+    theirs: Quantiles
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the medians lie within 10 % or 0.2 ms."""
+        difference = abs(self.ours.p50 - self.theirs.p50)
+        return difference <= max(WITHIN * self.theirs.p50, WITHIN_MS)
+
+
+def ours(load: Load, seconds: float, intended: np.ndarray | None = None) -> Quantiles:
+    """Our own measurement, of service times: neither tool counts from the intended start."""
+    seen = measure(load, Rule(seconds, 2, 1, fixed=True), intended)
+    begin = seen.begin_us + seen.warm_up_windows * seen.window_us
+    columns = Columns.of([row for row in seen.rows if begin <= row.ended_us < begin + seen.window_us])
+    if not columns.ok.all() or not columns.ok.any():
+        raise LoadTestError("Requests failed while comparing; see: make logs")
+    return replace(_quantiles(columns.service / 1e3, seconds), client_cpu=seen.client_cpu)
+
+
+def _quantiles(ms: np.ndarray, seconds: float) -> Quantiles:
+    return Quantiles(stats.percentile(ms, 50), stats.percentile(ms, 99), ms.size / seconds)
+
+
+def wrk(target: Target, users: int, seconds: float, folder: Path) -> Quantiles:
+    """wrk's own percentiles; headers and body go through a script, since it has no options for them."""
+    payload = target.payloads[0]
+    body, script = folder / "body", folder / "request.lua"
+    body.write_bytes(payload.body)
+    headers = "".join(f'wrk.headers["{name}"]="{value}"\n' for name, value in target.headers(payload).items())
+    script.write_text(f'wrk.method="POST"\nwrk.body=io.open("{body}", "rb"):read("*a")\n{headers}')
+    text = _run(
+        ["wrk", "-t1", f"-c{users}", f"-d{seconds:g}s", "--latency", "-s", str(script), target.host + target.path]
+    )
+    if "Non-2xx" in text:
+        raise LoadTestError(f"wrk saw errors: {text.strip().splitlines()[-3].strip()}")
+    found = {int(q): float(value) * UNITS[unit] for q, value, unit in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)\b", text)}
+    return Quantiles(found[50], found[99], float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]))  # type: ignore[index]
+
+
+def h2load(target: Target, rate: float, seconds: float, folder: Path) -> Quantiles:
+    """Percentiles of the log that h2load writes, one line per request; over HTTP/1.1, without its first second."""
+    payload = target.payloads[0]
+    body, log = folder / "body", folder / "log"
+    body.write_bytes(payload.body)
+    headers = [f"--header={name}: {value}" for name, value in target.headers(payload).items()]
+    log.unlink(missing_ok=True)  # it appends
+    # One client: several would send at the same instants, which is a rate of bursts.
+    options = ["--h1", "--clients=1", f"--rps={rate:g}", f"--duration={seconds + 1:g}"]
+    _run(["h2load", *options, f"--data={body}", f"--log-file={log}", *headers, target.host + target.path])
+    lines = np.loadtxt(log, dtype=np.int64, ndmin=2)
+    kept = lines[lines[:, 0] >= lines[:, 0].min() + 1_000_000]
+    # It learns a status with the reason phrase only, and TorchServe sends none with 200: 0 stands for that.
+    if not np.isin(kept[:, 1], (0, 200)).all():
+        raise LoadTestError("h2load saw errors; see: make logs")
+    return _quantiles(kept[:, 2] / 1e3, seconds)
+
+
+def _run(command: Sequence[str]) -> str:
+    if shutil.which(command[0]) is None:
+        raise LoadTestError(f"{command[0]} is not installed; run: apt-get install wrk nghttp2-client")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode != 0:
+        raise LoadTestError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[:200]}")
+    return done.stdout
+
+
+def _in_turns(us: Callable[[], Quantiles], them: Callable[[], Quantiles]) -> tuple[Quantiles, Quantiles]:
+    """Ours, theirs, theirs, ours: the mean of each pair, so that a drift touches both alike."""
+    runs = [us(), them(), them(), us()]
+    return _mean(runs[0], runs[3]), _mean(runs[1], runs[2])
+
+
+def _mean(a: Quantiles, b: Quantiles) -> Quantiles:
+    return Quantiles(
+        (a.p50 + b.p50) / 2,
+        (a.p99 + b.p99) / 2,
+        (a.requests_per_s + b.requests_per_s) / 2,
+        (a.client_cpu + b.client_cpu) / 2,
+    )
+
+
+def compare(target: Target, seconds: float, folder: Path) -> list[Pair]:
+    """Both loops at two loads each."""
+    found = []
+    for users in USERS:
+        both = _in_turns(
+            lambda users=users: ours(ClosedLoop(target, users), seconds),
+            lambda users=users: wrk(target, users, seconds, folder),
+        )
+        found.append(Pair(f"closed, {users} at a time", "wrk", *both))
+    for rate in RATES:
+        schedule = arrivals.constant(rate, 3 * seconds)
+        both = _in_turns(
+            lambda schedule=schedule: ours(OpenLoop(target, schedule), seconds, schedule),
+            lambda rate=rate: h2load(target, rate, seconds, folder),
+        )
+        found.append(Pair(f"open, {rate}/s constant", "h2load", *both))
+    return found
+
+
+def table(pairs: Sequence[Pair]) -> str:
+    """The result in Markdown."""
+    lines = [
+        "| load | tool | p50 ours, ms | p50 theirs | p99 ours | p99 theirs | requests/s ours | theirs | our CPU "
+        "| p50 agrees |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for pair in pairs:
+        cells = [getattr(side, name) for name in ("p50", "p99", "requests_per_s") for side in (pair.ours, pair.theirs)]
+        numbers = " | ".join(f"{cell:.2f}" for cell in cells)
+        lines.append(
+            f"| {pair.load} | {pair.tool} | {numbers} | {pair.ours.client_cpu:.0%} | {'yes' if pair.agrees else 'no'} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Prints the table; 1 when a median disagrees, 2 when nothing could be compared."""
+    split, seconds = cores.here(), float(os.environ.get("DURATION") or 10)
+    try:
+        variants = os.environ.get("VARIANTS", "").split() or ["eager"]
+        row = catalog.rows(os.environ.get("MODELS", "").split() or ["null"], variants, "cpu")[0]
+        with fresh([row.name], split) as server, cores.on(split.client), tempfile.TemporaryDirectory() as folder:
+            target = server.target(row.name)
+            target.payloads = target.payloads[:1]
+            pairs = compare(target, seconds, Path(folder))
+    except (LoadTestError, CatalogError, ServingError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{row.name}, {split.statement}\n\n{table(pairs)}")
+    return 0 if all(pair.agrees for pair in pairs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

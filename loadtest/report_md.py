@@ -1,0 +1,111 @@
+"""report.md for a pull request and the table for a terminal, from a summary.
+
+Knows columns and their wording; computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from loadtest.gate import judge, point
+
+COLUMNS = ("archive", "load", "p50", "p90", "p99", "req/s", "errors", "floor p50", "parity", "verdict")
+NUMERIC = range(2, 8)
+METHOD = (
+    "Latency in ms from the intended start to the last byte, with the 95 % interval of the percentile in brackets in "
+    "summary.json; a percentile that the sample cannot bound is a dash. Floor: the `null` archive's p50 on the same "
+    "server, one at a time. Parity: largest absolute difference from eager fp32, measured when the archive was built."
+)
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """One row of the table, as text."""
+    return [
+        row["archive"],
+        point(row),
+        *(number(row[f"p{q}_ms"]) for q in (50, 90, 99)),
+        number(row["requests_per_s"]),
+        str(row["errors"]),
+        number(row["null_floor_p50_ms"]),
+        parity(row["parity"]),
+        verdict(row),
+    ]
+
+
+def number(value: float | None) -> str:
+    """Three significant digits or so; a dash for what is not known."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
+
+
+def parity(found: dict[str, Any] | None) -> str:
+    """Parity's headline: the largest absolute difference, else that it is not known."""
+    if not found:
+        return "–"
+    value = found.get("max_abs")
+    return f"{value:.1e}" if isinstance(value, float) and value else "exact" if value == 0 else "–"
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """Stable or not, saturated or not."""
+    words = ["stable" if row["stable"] else "unstable"] if row["purpose"] == "measure" else [row["purpose"]]
+    return ", ".join([*words, *(["client saturated"] if row["saturated"] else [])])
+
+
+def terminal_table(summary: dict[str, Any]) -> str:
+    """Aligned columns, numbers to the right."""
+    lines = [list(COLUMNS), *(cells(row) for row in summary["rows"])]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    text = [
+        "  ".join(
+            cell.rjust(width) if i in NUMERIC else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """The report for a pull request."""
+    return (
+        "\n\n".join(
+            [
+                "# Load test",
+                _table(COLUMNS, [cells(row) for row in summary["rows"]]),
+                "\n".join(f"- `{finding.text[:4].strip()}` {finding.text[6:]}" for finding in judge(summary))
+                or "No findings.",
+                METHOD,
+                "## Environment",
+                _table(("", ""), facts(summary["environment"])),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    align = ["---:" if i in NUMERIC and len(header) > 2 else "---" for i in range(len(header))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, align, *lines])
+
+
+def facts(environment: dict[str, Any]) -> list[tuple[str, str]]:
+    """The environment as (name, text) pairs, in reading order."""
+    gpus = ", ".join(f"{gpu['name']} ({gpu['memory']}, driver {gpu['driver']})" for gpu in environment["gpus"])
+    git = environment["git"]
+    commit = f"{git['commit'][:12]}{' with changes' if git['dirty'] else ''}" if git else "unknown"
+    return [
+        ("CPU", f"{environment['cpu']}, {environment['cores_available']} of {environment['cores']} cores usable"),
+        ("Memory", f"{environment['memory_gib']:g} GiB"),
+        ("GPU", gpus or "none"),
+        ("OS", environment["os"]),
+        ("Client and server", environment["pinning"]),
+        ("Load average before", f"{environment['load_average_before']:g}"),
+        ("Python", environment["python"]),
+        ("Packages", ", ".join(f"{name} {version}" for name, version in environment["packages"].items())),
+        ("Commit", commit),
+        ("Date", environment["date"]),
+        ("Command", f"`{environment['command']}`"),
+    ]

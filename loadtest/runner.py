@@ -1,0 +1,180 @@
+"""Visits the archives, A B B A, and leaves a run: rows and run.json.
+
+Knows the order of things: server, golden answers, null floor, load points, shapes, soak, peak. It judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from export.catalog import Row
+from loadtest import arrivals, rows, stats
+from loadtest.arrivals import Segment
+from loadtest.engine import ClosedLoop, OpenLoop
+from loadtest.golden import Golden
+from loadtest.peak import find_peak, meets
+from loadtest.profile import Profile
+from loadtest.progress import Progress
+from loadtest.record import Run, Trial, rows_file
+from loadtest.servers import NULL, Server
+from loadtest.target import Target
+from loadtest.trial import Measured, Rule, measure
+
+FLOOR_WINDOWS = 3
+LONGEST_PROBE_S = 20
+
+Open = Callable[[Sequence[str]], AbstractContextManager[Server]]
+
+
+def interleaved(archives: Sequence[Row], rounds: int) -> list[tuple[int, Row]]:
+    """(round, archive) in the order A B, B A, A B, ...: a machine that drifts does so for all of them alike."""
+    return [(number, row) for number in range(1, rounds + 1) for row in (archives if number % 2 else archives[::-1])]
+
+
+def steps(profile: Profile, archives: Sequence[Row]) -> int:
+    """How many progress steps the run has; a search for the peak counts as one."""
+    points = len(profile.concurrency) + len(profile.rates) * len(profile.arrivals)
+    once = len(profile.rates) * (len(profile.shapes) + (profile.soak_s > 0)) + profile.search_peak
+    floors = sum(row.name != NULL for row in archives)
+    return profile.rounds * (len(archives) * (1 + points) + floors) + len(archives) * once
+
+
+@dataclass
+class Runner:
+    """Measures ``archives`` as ``profile`` says, into ``run``. ``open_server`` yields a server of the named ones."""
+
+    run: Run
+    profile: Profile
+    open_server: Open
+    progress: Progress
+    golden: dict[str, Golden] = field(default_factory=dict)
+
+    def visit_all(self, archives: Sequence[Row]) -> None:
+        """Every visit, one after the other; what was measured is on disk after each."""
+        for number, row in interleaved(archives, self.profile.rounds):
+            self.progress.step(f"{row.name}: starting the server (round {number} of {self.profile.rounds})")
+            with self.open_server([row.name] if row.name == NULL else [row.name, NULL]) as server:
+                self.run.archives[row.name] = server.describe(row)
+                Visit(self, server, row, number).measure_all()
+            self.run.write()
+
+    def judged(self, target: Target, model: str) -> Target:
+        """The target with golden answers: those that the model's first archive gave when it was asked alone."""
+        if model not in self.golden:
+            self.golden[model] = target.record_golden()
+        target.golden = self.golden[model]
+        return target
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One archive on one server in one round."""
+
+    runner: Runner
+    server: Server
+    row: Row
+    number: int
+
+    def measure_all(self) -> None:
+        """The null floor, each load point, and once per run the shapes, the soak and the peak."""
+        profile = self.runner.profile
+        target = self.runner.judged(self.server.target(self.row.name), self.row.model.name)
+        self._floor()
+        for users in profile.concurrency:
+            self._say(f"closed loop, {users} at a time")
+            self._keep(target, "measure", "closed", "", users, measure(ClosedLoop(target, users), self._rule()))
+        for rate in profile.rates:
+            for kind in profile.arrivals:
+                self._open(target, "measure", kind, rate, self._rule(rate))
+        if self.number == 1:
+            self._once(target)
+
+    def _once(self, target: Target) -> None:
+        profile = self.runner.profile
+        for rate in profile.rates:
+            for shape in profile.shapes:
+                self._shape(target, shape, rate)
+            if profile.soak_s:
+                rule = self._fixed(profile.soak_s, max(profile.open_window_s(rate), profile.soak_s / 60))
+                self._open(target, "soak", profile.arrivals[0], rate, rule)
+        if profile.search_peak:
+            self._peak(target)
+
+    def _floor(self) -> None:
+        """The server's own share, on the very server that is measured next."""
+        if self.row.name != NULL:
+            self._say("the null floor")
+            target = self.runner.judged(self.server.target(NULL), NULL)
+            rule = Rule(0.5, self.runner.profile.max_warm_up, FLOOR_WINDOWS)
+            self._keep(target, "floor", "closed", "", 1, measure(ClosedLoop(target, 1), rule))
+
+    def _rule(self, rate: float | None = None) -> Rule:
+        profile = self.runner.profile
+        window = profile.window_s if rate is None else profile.open_window_s(rate)
+        return Rule(window, profile.max_warm_up, profile.max_windows)
+
+    def _fixed(self, seconds: float, window_s: float) -> Rule:
+        return Rule(window_s, 1, max(1, round(seconds / window_s)), fixed=True)
+
+    def _open(self, target: Target, purpose: str, kind: str, rate: float, rule: Rule) -> Measured:
+        if purpose != "peak":  # a search is one step, however many probes it takes
+            self._say(f"{'soak' if purpose == 'soak' else 'open loop'}, {rate:g} requests/s, {kind}")
+        schedule = arrivals.schedule(kind, [Segment(rule.longest_s, rate)], self.runner.profile.seed)
+        return self._scheduled(target, purpose, kind, rate, rule, schedule)
+
+    def _shape(self, target: Target, shape: str, rate: float) -> None:
+        profile = self.runner.profile
+        self._say(f"{shape} from {rate:g} to {rate * profile.shape_factor:g} requests/s")
+        segments = {"step": arrivals.step, "spike": arrivals.spike}[shape](rate, profile.shape_factor, profile.shape_s)
+        rule = self._fixed(profile.shape_s, profile.shape_s / 60)
+        schedule = arrivals.schedule(profile.arrivals[0], [Segment(rule.window_s, rate), *segments], profile.seed)
+        self._scheduled(target, "shape", f"{shape}-{profile.arrivals[0]}", rate, rule, schedule)
+
+    def _scheduled(
+        self, target: Target, purpose: str, kind: str, rate: float, rule: Rule, schedule: np.ndarray
+    ) -> Measured:
+        rss = self.server.rss if purpose == "soak" and self.server.state else None
+        measured = measure(OpenLoop(target, schedule), rule, schedule, rss)
+        self._keep(target, purpose, "open", kind, rate, measured)
+        return measured
+
+    def _peak(self, target: Target) -> None:
+        profile = self.runner.profile
+        self._say(f"peak at p99 <= {profile.slo_p99_ms:g} ms")
+
+        def probe(rate: float) -> tuple[bool, bool]:
+            # Enough requests to claim a p99, unless that would take too long at a low rate.
+            window = max(profile.window_s, min(stats.smallest_sample(99) / rate, LONGEST_PROBE_S) / FLOOR_WINDOWS)
+            rule = Rule(window, 1, FLOOR_WINDOWS, fixed=True)
+            return meets(self._open(target, "peak", "poisson", rate, rule), profile.slo_p99_ms, profile.max_error_rate)
+
+        self.runner.run.peaks.append(find_peak(self.row.name, profile.slo_p99_ms, probe))
+
+    def _keep(self, target: Target, purpose: str, mode: str, kind: str, load: float, seen: Measured) -> None:
+        named = Trial(
+            "",
+            target.archive,
+            self.row.name,
+            purpose,
+            mode,
+            kind,
+            load,
+            self.number,
+            seen.begin_us,
+            seen.window_us,
+            seen.warm_up_windows,
+            seen.windows,
+            seen.warm,
+            round(seen.client_cpu, 4),
+            seen.rss,
+        )
+        trial = Trial(**{**named.__dict__, "id": f"{self.row.name}.{purpose}.{named.point}.r{self.number}"})
+        rows.write(rows_file(self.runner.run.folder, trial.id), rows.merge([seen.rows]))
+        self.runner.run.trials.append(trial)
+
+    def _say(self, text: str) -> None:
+        self.runner.progress.step(f"{self.row.name}: {text}")

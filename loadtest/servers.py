@@ -1,0 +1,113 @@
+"""The server under test: a fresh one per visit, or one that runs already.
+
+Knows how to have one and what it says of its archives. Starting and stopping is serving's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+from export.catalog import Row
+from loadtest.cores import Split, on
+from loadtest.errors import LoadTestError
+from loadtest.record import Archive
+from loadtest.target import Target, Token
+from serving import server
+from serving.client import Client
+from serving.config import Config
+from serving.errors import ServingError
+from serving.state import RunDirectory, State
+from serving.store import STORE, archives
+from serving.warm_up import warm_up
+
+NULL = "null"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers at ``host``. ``client`` and ``state`` are None for one that others run."""
+
+    host: str
+    token: Token
+    digests: dict[str, str]
+    client: Client | None = None
+    state: State | None = None
+
+    def target(self, name: str) -> Target:
+        """The archive of that name."""
+        return Target(self.host, name, self.token)
+
+    def describe(self, row: Row) -> Archive:
+        """The archive in its own words, as far as its server lets us ask."""
+        own = (self.client.describe(row.name).get("customizedMetadata") or {}) if self.client else {}
+        return Archive(
+            row.name,
+            row.model.name,
+            row.variant.name,
+            own.get("device") or "unknown",
+            self.digests.get(row.name),
+            own.get("parity"),
+            own.get("random_weights"),
+        )
+
+    def rss(self) -> int:
+        """Bytes resident in all processes of the server together; pages that they share count for each."""
+        total = 0
+        for process in self.state.processes() if self.state else ():
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:  # it ended meanwhile
+                continue
+        return total
+
+
+@contextmanager
+def fresh(names: Sequence[str], split: Split) -> Iterator[Server]:
+    """A TorchServe with exactly these archives, ready and warm; stopped at the end. Raises ServingError."""
+    run, config = RunDirectory.default(), Config.load()
+    if (state := run.read()) and state.running():
+        raise ServingError(
+            "TorchServe runs already and a load test starts its own; run make stop, or measure it with HOST="
+        )
+    server.stop(run)  # what a crash may have left
+    client, digests = Client(config, run.key_file), chosen(names)
+    try:
+        with on(split.server):
+            state = server.start(config, run, STORE, digests)
+        server.wait_until_ready(state, run, client)
+        for name in names:
+            warm_up(client, name)
+        yield Server(config.inference, Token(client.token), digests, client, state)
+    finally:
+        server.stop(run)
+
+
+def chosen(names: Sequence[str]) -> dict[str, str]:
+    """{name: sha256} of these archives. Raises ServingError when one is missing or not what was built."""
+    found = archives(STORE, [name.partition("-")[0] for name in names])
+    if missing := [name for name in names if name not in found]:
+        models = " ".join(sorted({name.partition("-")[0] for name in missing}))
+        raise ServingError(f'{STORE.name} lacks {", ".join(missing)}; run: make archive MODELS="{models}"')
+    return {name: found[name] for name in names}
+
+
+@contextmanager
+def running(host: str) -> Iterator[Server]:
+    """The server at ``host`` (http or https). It is asked for its archives where it is the one of this checkout."""
+    if not host.startswith(("http://", "https://")):
+        raise LoadTestError(f"HOST={host} is no address; write it as in HOST=http://127.0.0.1:8080")
+    config, run = Config.load(), RunDirectory.default()
+    state = run.read()
+    ours = state is not None and state.running() and host.rstrip("/") == config.inference
+    client = Client(config, run.key_file) if ours else None
+    yield Server(
+        host.rstrip("/"),
+        Token.from_environment(),
+        state.archives if ours and state else {},
+        client,
+        state if ours else None,
+    )

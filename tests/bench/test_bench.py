@@ -1,0 +1,77 @@
+"""The bench: what it plans, that it takes turns, and that its report is a function of the rows."""
+
+import itertools
+import json
+import time
+
+import pytest
+
+from bench.measure import interleaved
+from bench.plan import Cell, cells, operations, read_plan
+from bench.report import markdown, table, write
+from export.catalog import CatalogError
+from tests.conftest import run
+
+ENVIRONMENT = {
+    "command": "make bench", "cpu": "a CPU", "cores_available": 2, "gpus": [], "date": "2026-01-01T00:00:00",
+    "packages": {"torch": "2.14.1"}, "roofline": {"fp32_gflops": 100.0},
+}  # fmt: skip
+ROW = {
+    "model": "bert", "variant": "eager", "device": "cpu", "batch": 1, "length": 128, "p50_ms": 100.0, "p99_ms": 120.0,
+    "calls": 10, "items_per_s": 10.0, "speedup": 1.0, "gflops": 50.0, "weights": "random weights",
+    "parity": {"max_abs": 0.0, "cosine": 1.0, "top1": 1.0, "accuracy": None, "reference_accuracy": None,
+               "failures": [], "passed": True}, "load_s": 1.0, "memory_mb": 1.0, "archive_mb": 1.0,
+}  # fmt: skip
+
+
+def test_the_plan_needs_eager_to_compare_with_and_numbers_that_are_numbers():
+    with pytest.raises(CatalogError, match="add eager"):
+        read_plan({"VARIANTS": "torchscript"}, "cpu")
+    with pytest.raises(CatalogError, match="BATCHES is 'many'"):
+        read_plan({"BATCHES": "many"}, "cpu")
+    plan = read_plan({"MODELS": "minilm", "BATCHES": "1,8"}, "cpu")
+    assert cells("embedding", plan, 256) == [Cell(b, n) for b in (1, 8) for n in (16, 128)]
+    assert cells("classification", plan, 0) == [Cell(1, None), Cell(8, None)]
+
+
+def test_operations_of_bert_base():
+    assert operations("bert", Cell(1, 128)) == pytest.approx(169.9e6 * 128 + 36864 * 128**2, rel=1e-3)
+    assert operations("minilm", Cell(1, 128)) is None
+
+
+def test_calls_take_turns_and_are_timed_alike():
+    order = []
+
+    def call(name):
+        def made():
+            order.append(name)
+            time.sleep(0.002)
+
+        return made
+
+    times = interleaved({"a": call("a"), "b": call("b")}, 0.1, lambda text: None)
+    switches = sum(x != y for x, y in itertools.pairwise(order))
+    assert switches >= 5
+    for found in times.values():
+        assert len(found.milliseconds) >= 5 and 2 <= sorted(found.milliseconds)[len(found.milliseconds) // 2] < 20
+
+
+def test_random_weights_and_parity_stand_beside_every_speed(tmp_path):
+    result = {"environment": ENVIRONMENT, "rows": [ROW]}
+    for text in (table(result), markdown(result)):
+        assert "random weights" in text and "cos 1.000000" in text and "50.0%" in text
+    write(result, tmp_path / "bench.json")
+    assert json.loads((tmp_path / "bench.json").read_text()) == result
+    assert (tmp_path / "bench.svg").read_text().count("<path") > 10
+
+
+def test_make_bench_measures_archives(store, tmp_path):
+    out = tmp_path / "bench.json"
+    done = run(
+        "bench", MODELS="digits", VARIANTS="eager torchscript", BATCHES="1", BENCH_SECONDS="0.1", DEVICE="cpu",
+        OUT=str(out),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["variant"] for row in rows] == ["eager", "torchscript"]
+    assert rows[0]["speedup"] == 1.0 and rows[0]["parity"]["passed"] and rows[1]["p50_ms"] > 0

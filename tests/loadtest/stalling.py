@@ -1,0 +1,87 @@
+"""A process of its own: a fake server that stalls once, loaded in an open or a closed loop; prints latencies as JSON.
+
+``python -m tests.loadtest.stalling open|closed``. Separate from the tests, since Locust patches whoever imports it.
+"""
+
+from __future__ import annotations
+
+import locust  # noqa: F401 - before anything that it patches
+
+# isort: split
+import json
+import sys
+import time
+
+import gevent
+from gevent.server import StreamServer
+
+from loadtest import arrivals, stats
+from loadtest.engine import ClosedLoop, OpenLoop
+from loadtest.golden import Golden
+from loadtest.rows import Columns
+from loadtest.target import Target, Token
+
+RATE, SECONDS, STALL_AT_S, STALL_S, ANSWER_S = 100, 3.0, 1.0, 1.0, 0.002
+
+
+class Fake:
+    """Answers after 2 ms; whoever comes within the stalled second waits for its end. Every 7th answer is wrong."""
+
+    def __init__(self) -> None:
+        self.began, self.answered = time.monotonic(), 0
+
+    def __call__(self, connection, address):
+        stream = connection.makefile("rb")
+        while read_request(stream):
+            now = time.monotonic() - self.began
+            stalled = STALL_AT_S <= now < STALL_AT_S + STALL_S
+            gevent.sleep(STALL_AT_S + STALL_S - now if stalled else ANSWER_S)
+            self.answered += 1
+            # In one packet: in two, the second would wait for a delayed ACK.
+            connection.sendall(answer(b'{"predictions": []}' if self.answered % 7 else b'{"predictions": [1]}'))
+
+
+def read_request(stream) -> bool:
+    """Reads one request; False when the client has gone."""
+    length, line = 0, stream.readline()
+    while line not in (b"\r\n", b""):
+        if line.lower().startswith(b"content-length:"):
+            length = int(line.split(b":")[1])
+        line = stream.readline()
+    return bool(line) and len(stream.read(length)) == length
+
+
+def answer(body: bytes) -> bytes:
+    """A response with TorchServe's and our handlers' headers."""
+    headers = f"Content-Length: {len(body)}\r\nx-preprocess-ms: 0.100\r\nx-inference-ms: 1.500\r\n"
+    return f"HTTP/1.1 200 OK\r\n{headers}x-postprocess-ms: 0.050\r\nx-batch-size: 1\r\n\r\n".encode() + body
+
+
+def main(kind: str) -> None:
+    """Loads the fake server for three seconds; in the open loop over one connection, as from one slow upstream."""
+    fake = Fake()
+    server = StreamServer(("127.0.0.1", 0), fake)
+    server.start()
+    target = Target(f"http://127.0.0.1:{server.server_port}", "null", Token(lambda: "token"), check_every=1)
+    target.golden = Golden("null", {payload.name: {"predictions": []} for payload in target.payloads})
+    schedule = arrivals.constant(RATE, SECONDS)
+    load = OpenLoop(target, schedule, connections=1) if kind == "open" else ClosedLoop(target, 1)
+    fake.began = time.monotonic()
+    load.start()
+    gevent.sleep(SECONDS + 1)
+    load.stop()
+    server.stop()
+    columns = Columns.of(load.recorder.rows)
+    latency, service = columns.latency, columns.service
+    print(json.dumps({
+        "requests": len(load.recorder.rows), "answered": fake.answered,
+        "latency_ms": {q: stats.percentile(latency, q) / 1e3 for q in (50, 90, 99)},
+        "service_ms": {q: stats.percentile(service, q) / 1e3 for q in (50, 90, 99)},
+        "errors": sorted({row.error for row in load.recorder.rows}),
+        "wrong": sum(row.error == "wrong answer" for row in load.recorder.rows),
+        "inference_us": sorted({row.inference_us for row in load.recorder.rows}),
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,46 @@
+"""The two loops against a fake server that stalls for a second."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def stalled(kind):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.loadtest.stalling", kind], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def open_loop():
+    return stalled("open")
+
+
+def test_the_open_loop_sees_the_stall_from_the_intended_start(open_loop):
+    # A third of all requests was due while the server stalled or while what had gathered was worked off.
+    assert open_loop["requests"] == 300
+    assert open_loop["latency_ms"]["90"] > 500
+
+
+def test_the_service_time_hides_it(open_loop):
+    assert open_loop["service_ms"]["90"] < 100
+    assert open_loop["service_ms"]["50"] >= 2
+
+
+def test_a_closed_loop_hides_it_too():
+    found = stalled("closed")
+    assert found["latency_ms"] == found["service_ms"]
+    assert found["latency_ms"]["99"] < 100
+
+
+def test_wrong_answers_are_found_and_the_servers_own_times_kept(open_loop):
+    assert open_loop["errors"] == ["", "wrong answer"]
+    assert open_loop["wrong"] == open_loop["answered"] // 7
+    assert open_loop["inference_us"] == [1500]

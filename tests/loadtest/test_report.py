@@ -1,0 +1,175 @@
+"""Summary, gate and report of runs whose rows are known."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtest import gate, record, report
+from loadtest.errors import LoadTestError
+from loadtest.report_md import terminal_table
+from tests.loadtest import synthetic
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def row(summary, archive, **wanted):
+    found = [each for each in summary["rows"] if each["archive"] == archive
+             and all(each[key] == value for key, value in wanted.items())]  # fmt: skip
+    assert len(found) == 1
+    return found[0]
+
+
+def failures(summary):
+    return [finding.text for finding in gate.judge(summary) if finding.failed]
+
+
+def test_a_summary_states_what_the_rows_say(tmp_path):
+    synthetic.make(tmp_path)
+    found = row(report.write(tmp_path), "toy-torchscript", mode="closed", concurrency=4)
+    assert found["p50_ms"] == pytest.approx(12, rel=0.02)
+    assert found["p50_ci_ms"][0] <= found["p50_ms"] <= found["p50_ci_ms"][1]
+    assert found["requests_per_s"] == pytest.approx(4 / 0.012, rel=0.02)
+    assert found["rounds"] == 2 and found["seconds"] == 6.0
+    assert found["stable"] and not found["saturated"] and found["errors"] == 0
+    assert found["null_floor_p50_ms"] == pytest.approx(1.0, rel=0.05)
+    assert found["batch_mean"] == 4 and found["batch_share"] == {"4": 1.0}
+    assert found["parity"] == {"max_abs": 1e-6} and found["device"] == "cpu" and found["model"] == "toy"
+
+
+def test_stages_add_up_to_the_mean_latency(tmp_path):
+    synthetic.make(tmp_path)
+    found = row(report.write(tmp_path), "toy-eager", mode="closed", concurrency=1)
+    assert sum(found["stages_ms"].values()) == pytest.approx(found["mean_ms"], abs=0.01)
+    assert found["stages_ms"]["inference"] == pytest.approx(0.6 * found["mean_ms"], rel=0.01)
+
+
+def test_a_percentile_that_the_sample_cannot_bound_is_not_printed(tmp_path):
+    synthetic.make(tmp_path)
+    summary = report.write(tmp_path)
+    few, many = (row(summary, "toy-eager", mode="closed", concurrency=users) for users in (1, 4))
+    assert few["requests"] == pytest.approx(600, abs=20) and few["p99_ms"] and few["p999_ms"] is None
+    assert many["p999_ms"] is None and many["p999_ci_ms"] is None
+
+
+def test_windows_that_drift_are_reported_and_flagged(tmp_path):
+    run = synthetic.make(tmp_path)
+    for each in [each for each in run.trials if each.archive == "toy-eager" and each.mode == "closed"]:
+        made = []
+        for window in range(synthetic.WINDOWS):
+            begin = synthetic.BEGIN + window * synthetic.WINDOW
+            stretch = synthetic.requests("toy-eager", 1, 10 * 1.4**window, begin)
+            made += [one for one in stretch if one.ended_us < begin + synthetic.WINDOW]
+        synthetic.rows.write(record.rows_file(tmp_path, each.id), made)
+    found = row(report.write(tmp_path), "toy-eager", mode="closed", concurrency=1)
+    assert not found["stable"] and not found["windows_agree"] and found["p50_ms"]
+    assert "unstable" in terminal_table({"rows": [found]})
+
+
+def test_rounds_that_differ_are_unstable_even_when_each_is_steady(tmp_path):
+    run = synthetic.make(tmp_path)
+    second = next(each for each in run.trials if each.id == "toy-eager.measure.closed-4.r2")
+    synthetic.rows.write(record.rows_file(tmp_path, second.id), synthetic.requests("toy-eager", 4, 14))
+    found = row(report.write(tmp_path), "toy-eager", concurrency=4)
+    assert found["windows_agree"] and not found["rounds_agree"] and not found["stable"]
+
+
+def test_late_sends_and_a_busy_client_mark_a_result(tmp_path):
+    run = synthetic.make(tmp_path)
+    for each in [each for each in run.trials if each.mode == "open" and each.archive == "toy-eager"]:
+        late = [synthetic.rows.Row(*[getattr(one, name) - 5_000 if name == "intended_us" else getattr(one, name)
+                                     for name in synthetic.rows.FIELDS]) for one in run.rows_of(each)]  # fmt: skip
+        synthetic.rows.write(record.rows_file(tmp_path, each.id), late)
+    found = row(report.write(tmp_path), "toy-eager", mode="open")
+    assert found["late_share"] == 1.0 and found["saturated"]
+    assert found["p50_ms"] == pytest.approx(found["service_p50_ms"] + 5, abs=0.01)
+    assert found["stages_ms"]["client_queue"] == pytest.approx(5, abs=0.01)
+
+
+def test_the_report_is_a_pure_function_of_the_run(tmp_path):
+    synthetic.make(tmp_path)
+    names = ("summary.json", "report.md", "report.html")
+    report.write(tmp_path)
+    first = {name: (tmp_path / name).read_bytes() for name in names}
+    for name in names:
+        (tmp_path / name).unlink()
+    again = subprocess.run(
+        [sys.executable, "-m", "loadtest.report", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert first == {name: (tmp_path / name).read_bytes() for name in names}
+
+
+def test_a_good_run_passes(tmp_path):
+    synthetic.make(tmp_path, slo=50)
+    assert failures(report.write(tmp_path)) == []
+
+
+def test_a_missed_objective_fails_the_run(tmp_path):
+    synthetic.make(tmp_path, slo=11)
+    assert [text for text in failures(report.write(tmp_path)) if "toy-torchscript" in text and "objective" in text]
+
+
+def test_errors_fail_the_run_by_kind(tmp_path):
+    synthetic.make(tmp_path, error="503 queue")
+    summary = report.write(tmp_path)
+    assert row(summary, "toy-eager", concurrency=4)["errors_by_kind"].keys() == {"503 queue"}
+    assert any("503 queue" in text for text in failures(summary))
+    assert row(summary, "toy-eager", concurrency=4)["p50_ms"] is None
+
+
+@pytest.mark.parametrize(("slower", "regressed"), [(1.3, True), (1.0, False), (0.7, False)])
+def test_the_gate_fails_on_a_regression_against_an_archive_and_on_nothing_else(tmp_path, slower, regressed):
+    synthetic.make(tmp_path, slower=slower, baseline="toy-eager")
+    summary = report.write(tmp_path)
+    assert {each["metric"] for each in summary["comparisons"]} == {"p50_ms", "p99_ms", "requests_per_s"}
+    assert {each["archive"] for each in summary["comparisons"]} == {"toy-torchscript"}
+    assert bool(failures(summary)) == regressed
+
+
+@pytest.mark.parametrize(("slower", "regressed"), [(1.5, True), (1.2, False)])
+def test_the_gate_fails_on_a_regression_against_a_file(tmp_path, slower, regressed):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    synthetic.make(tmp_path / "old", slower=1.2)
+    old = report.write(tmp_path / "old")
+    (tmp_path / "new" / "baseline.json").write_text(json.dumps(old))
+    synthetic.make(tmp_path / "new", slower=slower, baseline="baseline.json")
+    assert bool(failures(report.write(tmp_path / "new"))) == regressed
+
+
+def test_a_baseline_without_a_common_load_point_is_an_error(tmp_path):
+    (tmp_path / "baseline.json").write_text(json.dumps({"rows": [], "environment": {}}))
+    synthetic.make(tmp_path, baseline="baseline.json")
+    with pytest.raises(LoadTestError, match="no load point in common"):
+        report.write(tmp_path)
+
+
+def test_a_folder_without_a_run_is_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest.report", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "holds no run" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_page_carries_everything_itself_and_escapes_what_it_is_told(tmp_path):
+    run = synthetic.make(tmp_path)
+    run.environment["cpu"] = "<script>alert(1)</script>"
+    run.write()
+    report.write(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
+    assert "<link" not in page and 'src="http' not in page
+
+
+def test_a_search_for_the_peak_alone_is_a_report_too(tmp_path):
+    run = synthetic.make(tmp_path)
+    run.trials.clear()
+    run.write()
+    summary = report.write(tmp_path)
+    assert summary["rows"] == [] and summary["peaks"][0]["requests_per_s"] == 64.0
+    assert "Peak under the objective" in (tmp_path / "report.html").read_text()

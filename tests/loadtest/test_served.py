@@ -1,0 +1,150 @@
+"""Locust and the runner against a real TorchServe with the null archive."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtest import rows
+from serving.client import Client
+from serving.config import Config
+from serving.state import RunDirectory
+from tests.conftest import ROOT, run, write_config
+
+pytestmark = pytest.mark.served
+
+
+@pytest.fixture(scope="module")
+def null_store():
+    built = run("export", DEVICE="cpu", MODELS="null", VARIANTS="")
+    assert built.returncode == 0, built.stdout + built.stderr
+
+
+@pytest.fixture(scope="module")
+def null_server(null_store, tmp_path_factory):
+    """(variables that lead to it, its address); a clean stop is asserted at the end."""
+    folder = tmp_path_factory.mktemp("loadtest")
+    variables = {"CONFIG": str(write_config(folder / "config.properties")), "RUN_DIR": str(folder / "run")}
+    started = run("serving", "serve", MODELS="null", VARIANTS="", **variables)
+    assert started.returncode == 0, started.stdout + started.stderr
+    config, state = Config.load(Path(variables["CONFIG"])), RunDirectory(folder / "run").read()
+    try:
+        yield variables, config.inference
+    finally:
+        stopped = run("serving", "stop", **variables)
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert state.processes() == []
+    assert all(not answers(port) for port in state.ports)
+
+
+def answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def locust(variables, host, *more):
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        "loadtest/locustfile.py",
+        "--host",
+        host,
+        "--headless",
+        "--only-summary",
+    ]
+    return subprocess.run(
+        [*command, *more], cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["one process", "two workers"])
+def test_locust_runs_headless_and_its_rows_are_exactly_its_requests(null_server, tmp_path, processes):
+    variables, host = null_server
+    done = locust(
+        variables, host, "-u", "4", "-r", "4", "-t", "3s", "--rows", str(tmp_path / "rows.csv.gz"), "--json", *processes
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (counted,) = map(int, re.findall(r'"num_requests": (\d+)', done.stdout))  # workers print an empty list each
+    written = rows.read(tmp_path / "rows.csv.gz")
+    assert len(written) == counted > 100
+    assert written == rows.merge([written])
+    assert {row.error for row in written} == {""} and all(row.inference_us >= 0 for row in written)
+    assert sum(row.checked for row in written) == pytest.approx(counted / 10, abs=3)
+
+
+def test_locust_without_a_token_says_so(null_server, tmp_path):
+    _, host = null_server
+    variables = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "nowhere")}
+    done = locust({**variables, "ARCHIVES": "null"}, host, "-u", "1", "-t", "2s")
+    assert done.returncode != 0 and "There is no token" in done.stderr
+
+
+def test_a_running_server_is_measured_by_its_address_and_a_token(null_server, tmp_path):
+    variables, host = null_server
+    client = Client(Config.load(Path(variables["CONFIG"])), RunDirectory(Path(variables["RUN_DIR"])).key_file)
+    done = run(
+        "loadtest",
+        HOST=host,
+        TOKEN=client.token(),
+        MODELS="null",
+        CONCURRENCY="2",
+        DURATION="1.2",
+        ROUNDS="1",
+        RESULTS=str(tmp_path),
+        timeout=120,
+        CONFIG=variables["CONFIG"],
+        RUN_DIR=str(tmp_path / "other"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = tmp_path.glob("2*")
+    (row,) = json.loads((folder / "summary.json").read_text())["rows"]
+    assert row["concurrency"] == 2 and row["errors"] == 0 and row["answers_checked"] > 0
+
+
+def test_the_runner_starts_measures_stops_and_its_exit_status_is_the_objectives(null_store, tmp_path):
+    variables = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run")}
+    done = run(
+        "loadtest",
+        MODELS="null",
+        RATE="100",
+        SLO_P99_MS="0.001",
+        ROUNDS="1",
+        DURATION="4.5",
+        RESULTS=str(tmp_path / "results"),
+        timeout=180,
+        **variables,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "FAIL" in done.stdout and "objective is 0.001 ms" in done.stdout and "open loop" in done.stderr
+    (folder,) = (tmp_path / "results").glob("2*")
+    summary = json.loads((folder / "summary.json").read_text())
+    (row,) = summary["rows"]
+    assert row["mode"] == "open" and row["rate"] == 100 and row["slo"]["met"] is False
+    assert len(summary["archives"]["null"]["sha256"]) == 64 and summary["environment"]["packages"]["locust"]
+    assert str(ROOT) not in (folder / "summary.json").read_text() + (folder / "report.html").read_text()
+    assert (folder / "report.md").read_text().startswith("# Load test")
+    assert RunDirectory(tmp_path / "run").read() is None
+    assert not any(answers(port) for port in Config.load(Path(variables["CONFIG"])).ports())
+
+
+@pytest.mark.parametrize(
+    ("variables", "cure"),
+    [
+        ({"MODELS": "nope"}, "known"),
+        ({"RATE": "x"}, "RATE=50"),
+        ({"BASELINE": "none.json"}, "summary.json"),
+        ({"HOST": "127.0.0.1"}, "HOST=http"),
+    ],
+)
+def test_a_user_error_is_one_sentence(variables, cure, tmp_path):
+    done = run("loadtest", RESULTS=str(tmp_path), **variables)
+    assert done.returncode == 2 and cure in done.stderr and "Traceback" not in done.stderr

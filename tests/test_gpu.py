@@ -1,0 +1,67 @@
+"""On a GPU host: every GPU row through its archive, and what a GPU archive says where there is none."""
+
+import pytest
+
+from export.catalog import VARIANTS
+from export.device import gpu_count
+from handlers.errors import ArchiveError
+from tests.conftest import run
+
+gpu = pytest.mark.skipif(gpu_count() == 0, reason="no CUDA device here")
+GPU_VARIANTS = [row.name for row in VARIANTS if row.device in ("any", "gpu") and row.tasks != ("null",)]
+
+
+@gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize("model", ["digits", "bert", "resnet50"])
+def test_every_gpu_row_is_built_with_parity_through_its_archive(model, tmp_path):
+    built = run(
+        "export", MODELS=model, VARIANTS=" ".join(GPU_VARIANTS), DEVICE="gpu", WEIGHTS="random",
+        MODEL_STORE=str(tmp_path),
+    )  # fmt: skip
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert len(list(tmp_path.glob("*.mar"))) == len(GPU_VARIANTS)
+
+
+@gpu
+@pytest.mark.gpu
+def test_graphs_answer_every_batch_and_length_as_the_module_does():
+    import numpy as np
+    import torch
+
+    from handlers.lean import LeanBert
+    from handlers.runtimes.cuda_graph import GraphRuntime
+
+    torch.manual_seed(0)
+    spec = {"width": 64, "heads": 4, "inner": 128, "layers": 2, "vocabulary": 500, "positions": 64}
+    module = LeanBert("embedding", spec).eval()
+    settings = {"task": "embedding", "buckets": {"batches": [1, 2, 4], "lengths": [8, 16, 32]}, "input": {}}
+    runtime = GraphRuntime(module.cuda().half(), torch.device("cuda"), settings)
+    reference = LeanBert("embedding", spec).eval()
+    reference.load_state_dict({name: tensor.float().cpu() for name, tensor in module.state_dict().items()})
+    generator = np.random.default_rng(0)
+    for count in (1, 2, 3, 7):
+        for length in (1, 8, 9, 32):
+            ids = generator.integers(0, 500, (count, length))
+            mask = np.ones_like(ids)
+            mask[-1, max(1, length // 2) :] = 0
+            with torch.inference_mode():
+                expected = reference(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+            assert np.abs(runtime(ids, mask) - expected).max() < 5e-3
+
+
+@pytest.mark.skipif(gpu_count() > 0, reason="a CUDA device is here")
+def test_without_a_gpu_gpu_variants_are_refused_with_the_reason(tmp_path):
+    for settings in ({"VARIANTS": "graph"}, {"VARIANTS": "eager", "DEVICE": "gpu"}):
+        refused = run("export", MODELS="digits", MODEL_STORE=str(tmp_path), **settings)
+        assert refused.returncode == 2 and "gpu" in refused.stderr and "Traceback" not in refused.stderr
+
+
+@pytest.mark.skipif(gpu_count() > 0, reason="a CUDA device is here")
+@pytest.mark.parametrize("runtime", ["torchscript", "graph"])
+def test_a_gpu_archive_on_a_cpu_host_names_the_cure(tmp_path, runtime):
+    from handlers.runtimes import load_runtime
+
+    settings = {"model": "digits", "variant": "fp16", "device": "gpu", "runtime": runtime}
+    with pytest.raises(ArchiveError, match="make archive MODELS=digits VARIANTS=fp16 DEVICE=cpu"):
+        load_runtime(tmp_path, settings)
