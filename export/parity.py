@@ -52,7 +52,8 @@ class Parity:
 def compare(outputs: np.ndarray, reference: np.ndarray, tolerance: Tolerance, classes: bool) -> Parity:
     """Parity of float [N, D] ``outputs``; ``classes``: the columns are class scores, so the best one must agree.
 
-    A cosine is taken over the whole row; an output that is not finite fails by itself.
+    A cosine is taken over the whole row; an output that is not finite fails by itself. ``max_abs`` is allowed per unit
+    of the reference's largest magnitude where that is above 1, as rounding grows with what is rounded.
     """
     if outputs.shape != reference.shape:
         return Parity(failures=(f"shape is {outputs.shape}, reference {reference.shape}",))
@@ -63,8 +64,9 @@ def compare(outputs: np.ndarray, reference: np.ndarray, tolerance: Tolerance, cl
     cosine = float(((a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))).min())
     top1 = float((a.argmax(1) == b.argmax(1)).mean()) if classes else None
     failures = []
-    if difference > tolerance.max_abs:
-        failures.append(f"max |Δ| is {difference:.2e}, allowed {tolerance.max_abs:.0e}")
+    allowed = tolerance.max_abs * max(1.0, float(np.abs(reference).max()))
+    if difference > allowed:
+        failures.append(f"max |Δ| is {difference:.2e}, allowed {allowed:.1e}")
     if cosine < tolerance.cosine:
         failures.append(f"cosine is {cosine:.6f}, at least {tolerance.cosine} wanted")
     if top1 is not None and top1 < tolerance.top1:

@@ -18,7 +18,7 @@ from loadtest.chart_data import chart_data
 from loadtest.gate import judge, point
 from loadtest.html_table import number_cell, table, text
 from loadtest.record import Run
-from loadtest.report_md import facts, parity, verdict
+from loadtest.report_md import facts, label, parity, verdict
 
 PARTS = Path(__file__).with_name("html")
 RESULT_HEADER = (
@@ -109,7 +109,7 @@ def _result(row: dict[str, Any], order: int) -> list[tuple[str, Any]]:
     ]
     kind = "good" if row["stable"] and not row["saturated"] else "doubt"
     return [
-        text(row["archive"]),
+        text(label(row)),
         (escape(point(row)), order),
         *quantiles,
         number_cell(row["requests_per_s"]),
@@ -160,7 +160,7 @@ def _errors(rows: Sequence[dict[str, Any]]) -> str:
         return f"<p>No request failed.</p>{statement}"
     lines = [
         [
-            text(row["archive"]),
+            text(label(row)),
             text(point(row)),
             text(kind),
             number_cell(count),

@@ -22,7 +22,7 @@ METHOD = (
 def cells(row: dict[str, Any]) -> list[str]:
     """One row of the table, as text."""
     return [
-        row["archive"],
+        label(row),
         point(row),
         *(number(row[f"p{q}_ms"]) for q in (50, 90, 99)),
         number(row["requests_per_s"]),
@@ -31,6 +31,11 @@ def cells(row: dict[str, Any]) -> list[str]:
         parity(row["parity"]),
         verdict(row),
     ]
+
+
+def label(row: dict[str, Any]) -> str:
+    """The archive, and in the same breath that its weights are random where they are."""
+    return f"{row['archive']} (random weights)" if row["random_weights"] else row["archive"]
 
 
 def number(value: float | None) -> str:

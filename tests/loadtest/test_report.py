@@ -173,3 +173,17 @@ def test_a_search_for_the_peak_alone_is_a_report_too(tmp_path):
     summary = report.write(tmp_path)
     assert summary["rows"] == [] and summary["peaks"][0]["requests_per_s"] == 64.0
     assert "Peak under the objective" in (tmp_path / "report.html").read_text()
+
+
+def test_random_weights_are_stamped_beside_every_speed(tmp_path):
+    from loadtest.report_html import _results
+    from loadtest.report_md import markdown
+
+    synthetic.make(tmp_path)
+    summary = report.write(tmp_path)
+    for show in (terminal_table, markdown, lambda summary: _results(summary["rows"])):
+        assert "random weights" not in show(summary)
+    for each in summary["rows"]:
+        each["random_weights"] = True
+    for show in (terminal_table, markdown, lambda summary: _results(summary["rows"])):
+        assert show(summary).count("(random weights)") >= len(summary["rows"])

@@ -1,0 +1,80 @@
+"""Writes the README's results table from the published runs: ``python -m bench.readme``; a test fails when it is stale.
+
+Knows docs/results/bench-cpu.json, bench-h100.json and the figures of the document that this project started from.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+BEGIN, END = "<!-- results: python -m bench.readme -->\n", "<!-- end of results -->"
+LENGTH = 128
+# The document's own figures, batch 1, milliseconds: (CPU, GPU).
+DOCUMENT = {
+    ("bert", "eager"): (88.82, 18.77), ("bert", "torchscript"): (86.93, 9.32),
+    ("resnet50", "eager"): (92.92, 9.04), ("resnet50", "torchscript"): (89.58, 2.53),
+}  # fmt: skip
+HEADER = ("module", "CPU ms", "vs eager", "GPU ms", "vs eager", "parity: CPU; GPU", "the document's CPU / GPU ms")
+
+
+def results_table(cpu: dict[str, Any], gpu: dict[str, Any]) -> str:
+    """Markdown of both runs at batch 1: every variant of ``bert`` (128 tokens) and ``resnet50`` (224 x 224)."""
+    runs = [_at_batch_one(run) for run in (cpu, gpu)]
+    names = list(dict.fromkeys([*runs[0], *runs[1]]))
+    names.sort(key=lambda name: (name[0], name[1] != "eager", name[1] != "torchscript"))
+    lines = [_line(name, [run.get(name) for run in runs]) for name in names]
+    return "\n".join([
+        "| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER), *lines, "", _machines(cpu, gpu), "",
+    ])  # fmt: skip
+
+
+def _at_batch_one(run: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    rows = [row for row in run["rows"] if row["batch"] == 1 and row["length"] in (None, LENGTH)]
+    return {(row["model"], row["variant"]): row for row in rows if row["model"] in ("bert", "resnet50")}
+
+
+def _line(name: tuple[str, str], rows: list[dict[str, Any] | None]) -> str:
+    found = [cell for row in rows for cell in ((f"{row['p50_ms']:.2f}", f"{row['speedup']:.2f}x") if row else ("", ""))]
+    document = "{:.2f} / {:.2f}".format(*DOCUMENT[name]) if name in DOCUMENT else ""
+    cells = [f"{name[0]} `{name[1]}`", *found, "; ".join(_parity(row) for row in rows if row), document]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _parity(row: dict[str, Any]) -> str:
+    return f"\\|Δ\\| {row['parity']['max_abs']:.1e}, cos {row['parity']['cosine']:.6f}"
+
+
+def _machines(cpu: dict[str, Any], gpu: dict[str, Any]) -> str:
+    facts = []
+    for run, device in ((cpu, ""), (gpu, gpu["environment"]["gpus"][0]["name"] + ", ")):
+        e = run["environment"]
+        facts.append(
+            f"{device}{e['cpu']}, {e['cores_available']} cores, {e['date'][:10]}, torch {e['packages']['torch']}: "
+            f"`{e['command']}`"
+        )
+    return (
+        f"In process, batch 1, p50, BERT-base at {LENGTH} tokens, ResNet-50 at 224 x 224, random weights, numpy in to "
+        "numpy out. CPU: " + facts[0] + ". GPU: " + facts[1] + ". Convolutions in fp32 use TF32 on the GPU, "
+        "PyTorch's default; matrix products do not. All rows: [CPU](docs/results/bench-cpu.md), "
+        "[GPU](docs/results/bench-h100.md)."
+    )
+
+
+def published() -> str:
+    """The table of the published runs."""
+    return results_table(*(json.loads((RESULTS / f"bench-{name}.json").read_text()) for name in ("cpu", "h100")))
+
+
+def renewed(readme: str) -> str:
+    """The README's text with its results section written anew."""
+    head, _, rest = readme.partition(BEGIN)
+    return head + BEGIN + published() + END + rest.partition(END)[2]
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(renewed(path.read_text()))
