@@ -42,9 +42,13 @@ def cells(row: dict[str, Any], environment: dict[str, Any]) -> tuple[str, ...]:
     stamp = " (random weights)" if row["weights"] == "random weights" else ""
     return (
         row["model"] + stamp, row["variant"], str(row["batch"]), str(row["length"] or "-"), f"{row['p50_ms']:.3f}",
-        f"{row['p99_ms']:.3f}", f"{row['items_per_s']:,.0f}", f"{row['speedup']:.2f}x",
+        f"{row['p99_ms']:.3f}", _rate(row["items_per_s"]), f"{row['speedup']:.2f}x",
         roofline_share(row, environment), parity,
     )  # fmt: skip
+
+
+def _rate(items: float) -> str:
+    return f"{items:,.1f}" if items < 100 else f"{items:,.0f}"
 
 
 def table(result: dict[str, Any]) -> str:
