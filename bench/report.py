@@ -96,6 +96,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         length = 128 if 128 in lengths else (lengths[-1] if lengths else None)
         rows = [row for row in rows if row["length"] == length]
         title = model + (f", {length} tokens" if length else "")
+        title += " (random weights)" if rows[0]["weights"] == "random weights" else ""
         _latency(left, [row for row in rows if row["batch"] == min(r["batch"] for r in rows)], title)
         _throughput(right, rows, title)
     figure.tight_layout()
@@ -107,7 +108,7 @@ def _latency(axis: Any, rows: list[dict[str, Any]], title: str) -> None:
     rows = sorted(rows, key=lambda row: row["p50_ms"], reverse=True)
     bars = axis.barh([row["variant"] for row in rows], [row["p50_ms"] for row in rows], color="#4269d0")
     axis.bar_label(bars, [f"{row['p50_ms']:.2f} ms, {row['speedup']:.2f}x" for row in rows], padding=4, fontsize=8)
-    axis.set(title=f"{title}: latency at batch {rows[0]['batch']}", xlabel="p50, ms (less is better)")
+    axis.set(title=f"{title}\nlatency at batch {rows[0]['batch']}", xlabel="p50, ms (less is better)")
     axis.margins(x=0.35)
     axis.spines[["top", "right"]].set_visible(False)
 
@@ -116,8 +117,10 @@ def _throughput(axis: Any, rows: list[dict[str, Any]], title: str) -> None:
     for variant in dict.fromkeys(row["variant"] for row in rows):
         points = sorted((row["batch"], row["items_per_s"]) for row in rows if row["variant"] == variant)
         axis.plot(*zip(*points, strict=True), marker="o", label=variant)
-    axis.set(title=f"{title}: throughput", xlabel="batch size", ylabel="items per second")
+    axis.set(title=f"{title}\nthroughput", xlabel="batch size", ylabel="items per second")
     axis.set_xscale("log", base=2)
+    batches = sorted({row["batch"] for row in rows})
+    axis.set_xticks(batches, [str(batch) for batch in batches])
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)

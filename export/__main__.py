@@ -89,7 +89,7 @@ def _current(row: Row, choice: Choice, device: str) -> Result | None:
     record = archives.read_record(path)
     if not record or record.get("fingerprint") != fingerprint(row, device, choice) or not intact_digest(path):
         return None
-    return Result(row.name, "up to date", path.stat().st_size, parity=Parity.from_record(record["parity"]))
+    return Result(_label(row, choice), "up to date", path.stat().st_size, parity=Parity.from_record(record["parity"]))
 
 
 def _build(row: Row, choice: Choice, device: str, progress: Progress) -> Result:
@@ -99,8 +99,12 @@ def _build(row: Row, choice: Choice, device: str, progress: Progress) -> Result:
     progress.finish(row.name)
     seconds = time.perf_counter() - started
     if isinstance(outcome, str):
-        return Result(row.name, "failed", seconds=seconds, error=outcome)
-    return Result(row.name, "built", outcome.size, seconds, outcome.parity)
+        return Result(_label(row, choice), "failed", seconds=seconds, error=outcome)
+    return Result(_label(row, choice), "built", outcome.size, seconds, outcome.parity)
+
+
+def _label(row: Row, choice: Choice) -> str:
+    return f"{row.name} (random weights)" if choice.random else row.name
 
 
 def _show(results: list[Result]) -> None:

