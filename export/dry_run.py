@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from serving.environment import worker_environment
+from serving.worker_log import root_cause
 
 CHILD = Path(__file__).with_name("dry_run_child.py")
 TIMEOUT_S = 900
@@ -75,21 +76,9 @@ def _run_child(unpacked: Path, exchange: Path) -> None:
         )
     except subprocess.TimeoutExpired:
         raise DryRunError(f"the archive did not answer within {TIMEOUT_S} s") from None
+    if done.returncode < 0:
+        raise DryRunError(f"the worker was ended by signal {-done.returncode} while loading or answering")
     if done.returncode:
-        raise DryRunError(cause(done.stdout + done.stderr) or f"the worker ended with status {done.returncode}")
-
-
-def cause(log: str) -> str:
-    """The sentence that explains a worker's traceback: of a chain of exceptions, the first, which set off the rest.
-
-    An ImportError in a handler is otherwise reported as "No module named 'ts.torch_handler...'".
-    """
-    first = log.split("During handling of the above exception")[0]
-    lines = [line for line in first.splitlines() if line and not line.startswith((" ", "\t", "Traceback"))]
-    raised = [line for line in lines if _names_exception(line)]
-    return (raised or lines or [""])[-1].strip()
-
-
-def _names_exception(line: str) -> bool:
-    name = line.split(":")[0].rsplit(".", 1)[-1]
-    return name.isidentifier() and name.endswith(("Error", "Exception", "Exit", "Warning", "Interrupt", "Refused"))
+        printed = (done.stdout + done.stderr).strip()
+        last = printed.splitlines()[-1] if printed else f"the worker ended with status {done.returncode}"
+        raise DryRunError(root_cause(printed) or last)

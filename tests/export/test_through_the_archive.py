@@ -127,3 +127,14 @@ def _read(archive, name):
 
     with zipfile.ZipFile(archive) as source:
         return source.read(name)
+
+
+def test_an_archive_that_crashes_its_worker_is_reported_by_signal(store, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(store / "null.mar") as whole, zipfile.ZipFile(tmp_path / "null.mar", "w") as crashing:
+        for name in whole.namelist():
+            crash = b"import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n" if name == "null.py" else b""
+            crashing.writestr(name, crash + whole.read(name))
+    with pytest.raises(DryRunError, match="ended by signal 11"):
+        dry_run(tmp_path / "null.mar", [Batch([b"x"])], "text/plain", 1, "cpu")
