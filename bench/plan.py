@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.catalog import VARIANTS, CatalogError, Row, model, rows
+from export.catalog import VARIANTS, CatalogError, Row, rows
 
 BATCHES, LENGTHS = (1, 8, 32), (16, 128, 384)
 
@@ -83,10 +83,10 @@ def inputs(row: Row, cell: Cell, settings: Mapping[str, object]) -> tuple[np.nda
 def operations(model_name: str, cell: Cell) -> float | None:
     """Floating-point operations of one forward, where we have a formula (a multiply-add counts as two).
 
-    BERT-base: 24 layers' worth of products, 12 x (24 S H^2 + 4 S^2 H) with H = 768. ResNet-50: 8.18 GFLOP an image,
+    BERT-base: 12 layers of 24 S H^2 (projections, feed-forward) + 4 S^2 H (attention), H = 768. ResNet-50: 8.18 GFLOP an image,
     torchvision's published count doubled.
     """
-    if model(model_name).name == "bert" and cell.length is not None:
+    if model_name == "bert" and cell.length is not None:
         width, length = 768, cell.length
         return cell.batch * 12 * (24 * length * width**2 + 4 * length**2 * width)
     return cell.batch * 8.18e9 if model_name == "resnet50" else None

@@ -26,11 +26,5 @@ class UnsupportedMediaType(RequestError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
-class NotSupported(RequestError):
-    """The endpoint exists in TorchServe but not in this model."""
-
-    status = HTTPStatus.NOT_IMPLEMENTED
-
-
 class ArchiveError(Exception):
     """The archive cannot be served here (wrong device, versions or files); the worker refuses to start."""

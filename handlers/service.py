@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from handlers.description import describe
-from handlers.errors import ArchiveError, NotSupported, RequestError
+from handlers.errors import ArchiveError, RequestError
 from handlers.requests import Form, Payload, read_payload
 from handlers.runtimes import Runtime, load_runtime
 
@@ -111,7 +111,7 @@ class Service:
             if headers.get("describe") == "True":
                 job.body = orjson.dumps(describe(self.directory, self.settings))
             elif headers.get("explain") == "True":
-                raise NotSupported("This model has no explanations; use /predictions.")
+                raise RequestError("This model has no explanations; use /predictions.")
             else:
                 parameter = headers.get("body")
                 content_type = parameter.get("content-type") if isinstance(parameter, dict) else None

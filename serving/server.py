@@ -146,7 +146,7 @@ def stop(run: RunDirectory) -> bool:
     alive = state.processes()
     if state.running():
         os.kill(state.pid, signal.SIGTERM)  # Java's shutdown hook ends the workers
-    _, left = psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
+    psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
     for process in state.processes():
         process.kill()
     _, left = psutil.wait_procs(state.processes(), timeout=5)

@@ -95,7 +95,7 @@ def test_a_fault_of_ours_fails_alone_with_500_and_logs_no_text(service, caplog):
 
 def test_explanations_are_declined(service):
     replies, context = ask(service, {"text": "ab"}, header={"explain": "True"})
-    assert context.status == [501] and "no explanations" in replies[0]["message"]
+    assert context.status == [400] and "no explanations" in replies[0]["message"]
 
 
 def test_best_is_a_softmax_with_the_largest_first():
