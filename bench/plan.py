@@ -83,7 +83,8 @@ def inputs(row: Row, cell: Cell, settings: Mapping[str, object]) -> tuple[np.nda
 def operations(model_name: str, cell: Cell) -> float | None:
     """Floating-point operations of one forward, where we have a formula (a multiply-add counts as two).
 
-    BERT-base: 12 layers of 24 S H^2 (projections, feed-forward) + 4 S^2 H (attention), H = 768. ResNet-50: 8.18 GFLOP an image,
+    BERT-base: 12 layers of 24 S H^2 (projections, feed-forward) + 4 S^2 H (attention), H = 768.
+    ResNet-50: 8.18 GFLOP an image,
     torchvision's published count doubled.
     """
     if model_name == "bert" and cell.length is not None:
