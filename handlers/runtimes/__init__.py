@@ -18,7 +18,10 @@ from handlers.errors import ArchiveError
 
 
 class Runtime(Protocol):
-    """``runtime(*inputs)`` takes int64 or uint8 arrays, batch first, and returns one float32 array, batch first."""
+    """``runtime(*inputs)`` takes int64 or uint8 arrays, batch first, and returns one float32 array, batch first.
+
+    The result is the caller's until the next call, which may overwrite it.
+    """
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray: ...
 

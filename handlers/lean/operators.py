@@ -1,0 +1,75 @@
+"""The operations of the lean networks in plain PyTorch: what ``kernels`` computes, on any device.
+
+Inputs may lie on the host; they are moved to the weights' device. ``out`` is a float32 tensor that a result is written
+to, on the host as a rule; without it the result is returned as it is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def embed(
+    ids: Tensor, mask: Tensor | None, words: Tensor, positions: Tensor, norm: nn.LayerNorm
+) -> tuple[Tensor, Tensor | None]:
+    """norm(words[ids] + positions), [N, L, W], and the mask on the weights' device. ``ids``, ``mask``: int64 [N, L]."""
+    ids = ids.to(words.device, non_blocking=True)
+    kept = None if mask is None else mask.to(words.device, non_blocking=True)
+    return norm(F.embedding(ids, words) + positions[: ids.size(1)]), kept
+
+
+def attention(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
+    """Self-attention over [N, L, 3W] (query, key, value side by side), [N, L, W]; ``mask`` 0 leaves a key out."""
+    batch, length, width = qkv.shape
+    query, key, value = qkv.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    keep = None if mask is None else mask[:, None, None, :].to(torch.bool)
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep)
+    return mixed.transpose(1, 2).reshape(batch, length, width // 3)
+
+
+def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
+    """gelu(linear(x))."""
+    return F.gelu(linear(x))
+
+
+def linear_add_norm(x: Tensor, linear: nn.Linear, residual: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """norm(linear(x) + residual)."""
+    return norm(linear(x) + residual)
+
+
+def pick_linear_gelu(x: Tensor, position: Tensor, linear: nn.Linear) -> Tensor:
+    """gelu(linear(x[n, position[n]])), [N, W], of ``x`` [N, L, W] and int64 ``position`` [N]."""
+    index = position.to(x.device, non_blocking=True).view(-1, 1, 1).expand(-1, 1, x.size(2))
+    return F.gelu(linear(x.gather(1, index).squeeze(1)))
+
+
+def scores(x: Tensor, linear: nn.Linear, out: Tensor | None) -> Tensor:
+    """linear(x), [N, classes]."""
+    return _give(linear(x), out)
+
+
+def pool(x: Tensor, mask: Tensor | None, out: Tensor | None) -> Tensor:
+    """The mean of ``x`` [N, L, W] over the tokens that ``mask`` keeps, to unit length, [N, W]."""
+    if mask is None:
+        return _give(F.normalize(x.float().mean(dim=1), dim=1), out)
+    weights = mask.unsqueeze(-1).to(torch.float32)
+    mean = (x.float() * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
+    return _give(F.normalize(mean, dim=1), out)
+
+
+def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
+    """uint8 [N, H, W, 3] to ``pixels * scale + shift`` as [N, channels, H, W], zeros beyond the third channel."""
+    images = pixels.to(scale.device, non_blocking=True).to(dtype) * scale + shift
+    return F.pad(images, (0, channels - 3)).permute(0, 3, 1, 2)
+
+
+def convolve(x: Tensor, c: nn.Conv2d, add: Tensor | None = None, relu: bool = True) -> Tensor:
+    """The convolution, plus ``add``, through ReLU."""
+    y = c(x) if add is None else c(x) + add
+    return F.relu(y) if relu else y
+
+
+def _give(result: Tensor, out: Tensor | None) -> Tensor:
+    return result if out is None else out.copy_(result.float(), non_blocking=True)
