@@ -17,10 +17,11 @@ else
 PY := .venv/bin/python
 READY := .venv/.ready
 EXTRAS = $(ENGINES:%=.venv/.%)
-ALL_EXTRAS := .venv/.onnx .venv/.openvino
+ALL_EXTRAS := .venv/.onnx .venv/.openvino .venv/.int8
 endif
 # Engines are extras: a verb that needs one names its stamp here.
-ENGINES := $(if $(findstring onnx,$(VARIANTS)),onnx) $(if $(findstring openvino,$(VARIANTS)),openvino)
+ENGINES := $(if $(findstring onnx,$(VARIANTS)),onnx) $(if $(findstring openvino,$(VARIANTS)),openvino) \
+  $(if $(findstring int8,$(VARIANTS)),int8)
 BOOTSTRAP := $(firstword $(foreach name,python3 python3.12 python3.11 python3.10,$(shell \
   $(name) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $(name))))
 
@@ -42,7 +43,7 @@ setup: $(READY) ## Make .venv with the exact versions of constraints.txt (the ot
 	if [ "$$(cat .venv/pip.status)" != 0 ]; then tail -n 25 .venv/pip.log >&2; exit 1; fi
 	@touch $@
 
-.venv/.onnx .venv/.openvino: .venv/.%: .venv/.ready
+.venv/.onnx .venv/.openvino .venv/.int8: .venv/.%: .venv/.ready
 	@echo "Installing the engine $*"
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt ".[$*]"
 	@touch $@

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
-import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from bench import report
+from bench.load import build, load
 from bench.measure import as_array, cpu_gflops, gpu_rates, interleaved
 from bench.plan import Cell, Plan, cells, inputs, operations, read_plan
 from export.catalog import CatalogError, Row
@@ -24,7 +22,6 @@ from export.device import DeviceError, resolve_device
 from export.quiet import quieten
 from loadtest.environment import machine
 from loadtest.stats import percentile
-from serving.store import STORE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,7 +35,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     for name in dict.fromkeys(row.model.name for row in plan.rows):
-        if status := _build([row for row in plan.rows if row.model.name == name], device):
+        if status := build([row for row in plan.rows if row.model.name == name], device):
             return status
     quieten()
     result = {"environment": _environment(plan), "rows": _measure(plan)}
@@ -47,11 +44,6 @@ def main() -> int:
     report.write(result, out)
     print(f"\nWritten: {out}, with .md and .svg beside it")
     return 0
-
-
-def _build(rows: list[Row], device: str) -> int:
-    chosen = {"MODELS": rows[0].model.name, "VARIANTS": " ".join(row.variant.name for row in rows), "DEVICE": device}
-    return subprocess.run([sys.executable, "-m", "export"], cwd=ROOT, env={**os.environ, **chosen}).returncode
 
 
 def _environment(plan: Plan) -> dict[str, Any]:
@@ -74,34 +66,11 @@ def _measure(plan: Plan) -> list[dict[str, Any]]:
     for name in dict.fromkeys(row.model.name for row in plan.rows):
         rows = [row for row in plan.rows if row.model.name == name]
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-            loaded = {row.variant.name: _load(row, Path(scratch), plan.device) for row in rows}
+            loaded = {row.variant.name: load(row, Path(scratch), plan.device) for row in rows}
             limit = next(iter(loaded.values()))["settings"]["input"].get("max_length", 0)
             for cell in cells(rows[0].model.task, plan, limit):
                 found += _cell(rows, cell, loaded, plan)
     return found
-
-
-def _load(row: Row, scratch: Path, device: str) -> dict[str, Any]:
-    import psutil
-    import yaml
-
-    from handlers.description import read_record
-    from handlers.runtimes import load_runtime
-
-    folder, archive = scratch / row.name, STORE / f"{row.name}.mar"
-    with zipfile.ZipFile(archive) as source:
-        source.extractall(folder)
-    settings = yaml.safe_load((folder / "model-config.yaml").read_text())["archive"]
-    before, started = psutil.Process().memory_info().rss, time.perf_counter()
-    runtime = load_runtime(folder, settings, 0 if device == "gpu" else None)
-    return {
-        "runtime": runtime,
-        "settings": settings,
-        "load_s": round(time.perf_counter() - started, 3),
-        "memory_mb": round((psutil.Process().memory_info().rss - before) / 1e6, 1),
-        "archive_mb": round(archive.stat().st_size / 1e6, 1),
-        "parity": read_record(folder).get("parity"),
-    }
 
 
 def _cell(rows: list[Row], cell: Cell, loaded: dict[str, Any], plan: Plan) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.catalog import VARIANTS, CatalogError, Row, rows
+from export.catalog import CatalogError, Row, rows, variant_names
 
 BATCHES, LENGTHS = (1, 8, 32), (16, 128, 384)
 
@@ -37,8 +37,7 @@ class Plan:
 def read_plan(environment: Mapping[str, str], device: str) -> Plan:
     """MODELS, VARIANTS (default: all that fit the device), BATCHES, LENGTHS, BENCH_SECONDS. Raises CatalogError."""
     models = (environment.get("MODELS") or "minilm digits").split()
-    fitting = [v.name for v in VARIANTS if v.device in ("any", device) and v.tasks != ("null",)]
-    chosen = rows(models, (environment.get("VARIANTS") or " ".join(fitting)).split(), device)
+    chosen = rows(models, (environment.get("VARIANTS") or " ".join(variant_names(device))).split(), device)
     if "eager" not in {row.variant.name for row in chosen}:
         raise CatalogError("The bench compares with eager of the same run; add eager to VARIANTS.")
     return Plan(

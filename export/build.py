@@ -20,7 +20,7 @@ from export.catalog import Row
 from export.dry_run import Answers, Batch, dry_run
 from export.fingerprint import fingerprint
 from export.model_config import model_config, write
-from export.parity import Parity, compare, with_accuracy
+from export.parity import Parity, compare, with_accuracy, with_neighbours
 from export.reference import Reference, reference
 from export.steps import EAGER_FILES, Draft, apply
 from export.weights import Checkpoint, Choice, write_checkpoint
@@ -142,6 +142,8 @@ def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parit
     answers = dry_run(archive, batches, yardstick.content_type, size, device)
     tolerance, classes = row.tolerance(device), row.model.task != "embedding"
     parity = compare(answers.outputs, np.concatenate([yardstick.outputs] * 2), tolerance, classes)
+    if not classes:
+        parity = with_neighbours(parity, answers.outputs[: len(bodies)], yardstick.outputs, tolerance)
     if yardstick.held_out:
         accuracy = _accuracy(answers, len(bodies) + 1, yardstick.labels)
         parity = with_accuracy(parity, accuracy, yardstick.accuracy, tolerance)

@@ -64,11 +64,14 @@ class Tolerance:
     cosine: float = 0.0
     top1: float = 0.0  # share of cases whose best class agrees
     accuracy_drop: float = 0.0  # points of held-out accuracy, where the model has a held-out set
+    neighbours: float = 0.0  # share of cases whose nearest neighbour agrees, where the outputs are embeddings
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: the steps that turn the eager fp32 model into this variant, each row the one above plus one change."""
+    """A row: the steps that turn the eager fp32 model into this variant, each row the one above plus one change.
+
+    Rows of one name are one variant whose steps differ by task."""
 
     name: str
     steps: tuple[str, ...]
@@ -101,17 +104,24 @@ MODELS = (
     Model("null", "null", "null", Source("none"), _text("hello"), serving=Serving(batch_size=1)),
 )
 
-EXACT = Tolerance(max_abs=1e-4, cosine=0.99999, top1=1.0)
+EXACT = Tolerance(max_abs=1e-4, cosine=0.99999, top1=1.0, neighbours=1.0)
 # On a GPU, PyTorch lets cuDNN's fp32 convolutions use TF32 (10 bits of mantissa) unless told otherwise.
-TF32 = Tolerance(cosine=0.9999, top1=1.0)
-FP16 = Tolerance(cosine=0.999, top1=0.9, accuracy_drop=0.5)
+TF32 = Tolerance(cosine=0.9999, top1=1.0, neighbours=1.0)
+FP16 = Tolerance(cosine=0.999, top1=0.9, accuracy_drop=0.5, neighbours=1.0)
+INT8 = Tolerance(cosine=0.99, top1=0.9, accuracy_drop=0.5, neighbours=1.0)
+TEXT_TASKS, IMAGE_TASKS = ("embedding", "fill-mask"), ("classification",)
 
 VARIANTS = (
     Variant("eager", (), EXACT, TF32),
     Variant("torchscript", ("to_torchscript",), EXACT, TF32),
     Variant("frozen", ("to_torchscript", "freeze"), EXACT, TF32),
+    Variant("compile", ("compile_at_load",), EXACT, TF32),
+    Variant("aoti", ("to_aoti",), EXACT, TF32),
     Variant("onnx", ("to_onnx",), EXACT, device="cpu"),
     Variant("openvino", ("to_openvino",), EXACT, device="cpu"),
+    # The best way to int8 differs: see export/steps/int8.py.
+    Variant("int8", ("quantize_linear", "to_torchscript", "freeze"), INT8, device="cpu", tasks=TEXT_TASKS),
+    Variant("int8", ("to_openvino_int8",), INT8, device="cpu", tasks=IMAGE_TASKS),
     Variant("fp16", ("half", "to_torchscript", "freeze"), FP16, device="gpu"),
     Variant("graph", ("lean", "half", "cuda_graph"), FP16, device="gpu"),
     Variant("null", ("answer_at_once",), Tolerance(), tasks=("null",)),
@@ -142,19 +152,24 @@ class Row:
 
 def model(name: str) -> Model:
     """The model row of that name. Raises CatalogError with the known names."""
-    return _find(name, MODELS, "model")
+    return _find(name, MODELS, "model")[0]
 
 
-def variant(name: str) -> Variant:
-    """The variant row of that name. Raises CatalogError with the known names."""
+def variant(name: str) -> list[Variant]:
+    """The variant rows of that name. Raises CatalogError with the known names."""
     return _find(name, VARIANTS, "variant")
 
 
-def _find(name: str, table: Iterable[Any], what: str) -> Any:
-    by_name = {row.name: row for row in table}
-    if name not in by_name:
-        raise CatalogError(f"There is no {what} {name!r}; known: {', '.join(by_name)}.")
-    return by_name[name]
+def variant_names(device: str) -> list[str]:
+    """The variants of a model that run on ``device`` ("cpu" or "gpu"), in catalog order."""
+    fitting = [row for row in VARIANTS if row.device in ("any", device) and row.tasks != ("null",)]
+    return list(dict.fromkeys(row.name for row in fitting))
+
+
+def _find(name: str, table: Iterable[Any], what: str) -> list[Any]:
+    if found := [row for row in table if row.name == name]:
+        return found
+    raise CatalogError(f"There is no {what} {name!r}; known: {', '.join(dict.fromkeys(row.name for row in table))}.")
 
 
 def rows(models: Iterable[str], variants: Iterable[str], device: str) -> list[Row]:
@@ -163,7 +178,7 @@ def rows(models: Iterable[str], variants: Iterable[str], device: str) -> list[Ro
     A variant that a chosen model has no use for is left out; one that fits none of them, or not this device, is an
     error. ``null`` has one variant of its own, whatever is chosen. Raises CatalogError.
     """
-    chosen = [variant(name) for name in variants]
+    chosen = [row for name in variants for row in variant(name)]
     picked: list[Row] = []
     for each in [model(name) for name in models]:
         fitting = [row for row in VARIANTS if row.tasks == ("null",)] if each.task == "null" else chosen
@@ -171,6 +186,6 @@ def rows(models: Iterable[str], variants: Iterable[str], device: str) -> list[Ro
     for row in chosen:
         if row.device not in ("any", device):
             raise CatalogError(f"The variant {row.name!r} runs on a {row.device} and DEVICE is {device}.")
-        if not any(pick.variant == row for pick in picked) and any(m != "null" for m in models):
+        if not any(pick.variant.name == row.name for pick in picked) and any(m != "null" for m in models):
             raise CatalogError(f"The variant {row.name!r} fits none of: {', '.join(models)}.")
     return picked

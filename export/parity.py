@@ -5,7 +5,7 @@ Knows arrays and tolerances, not models or archives.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from export.catalog import Tolerance
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest absolute difference, smallest cosine, share of equal best classes, held-out accuracy (0..1)."""
+    """Largest absolute difference, smallest cosine, share of equal best classes, held-out accuracy (0..1), share of
+    cases whose nearest neighbour among the cases is the same."""
 
     max_abs: float | None = None
     cosine: float | None = None
@@ -23,6 +24,7 @@ class Parity:
     accuracy: float | None = None
     reference_accuracy: float | None = None
     failures: tuple[str, ...] = ()
+    neighbours: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -35,6 +37,8 @@ class Parity:
             parts += [f"|Δ| {self.max_abs:.1e}", f"cos {self.cosine:.6f}"]
         if self.top1 is not None:
             parts.append(f"top-1 {self.top1:.0%}")
+        if self.neighbours is not None and self.neighbours < 1:
+            parts.append(f"neighbours {self.neighbours:.0%}")
         if self.accuracy is not None:
             parts.append(f"accuracy {self.accuracy:.1%}")
         return ", ".join(parts) or "none to compare"
@@ -80,4 +84,20 @@ def with_accuracy(parity: Parity, accuracy: float, reference: float, tolerance: 
     failures = parity.failures
     if (reference - accuracy) * 100 > tolerance.accuracy_drop + 1e-9:
         failures += (f"accuracy is {accuracy:.2%}, eager fp32 has {reference:.2%}",)
-    return Parity(parity.max_abs, parity.cosine, parity.top1, round(accuracy, 6), round(reference, 6), failures)
+    return replace(parity, accuracy=round(accuracy, 6), reference_accuracy=round(reference, 6), failures=failures)
+
+
+def with_neighbours(parity: Parity, outputs: np.ndarray, reference: np.ndarray, tolerance: Tolerance) -> Parity:
+    """Adds the share of equal nearest neighbours, by cosine, of float [N, D] embeddings and its check to a parity."""
+    share = float((_nearest(outputs) == _nearest(reference)).mean())
+    failures = parity.failures
+    if share < tolerance.neighbours:
+        failures += (f"{share:.0%} of nearest neighbours agree, at least {tolerance.neighbours:.0%} wanted",)
+    return replace(parity, neighbours=round(share, 6), failures=failures)
+
+
+def _nearest(embeddings: np.ndarray) -> np.ndarray:
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    likeness = unit @ unit.T
+    np.fill_diagonal(likeness, -np.inf)
+    return likeness.argmax(axis=1)

@@ -21,8 +21,10 @@ class Classification(Service):
         self.input = self.settings["input"]
 
     def read(self, payload: Payload) -> list[np.ndarray]:
-        images = (decode(data, self.input["max_pixels"]) for data in read_images(payload))
-        return [prepare(image, self.input["preparation"]) for image in images]
+        preparation, limit = self.input["preparation"], self.input["max_pixels"]
+        # Only photographs are scaled anyway; a digit's ink is measured on the whole picture.
+        images = (decode(data, limit, preparation.get("resize", 0)) for data in read_images(payload))
+        return [prepare(image, preparation) for image in images]
 
     def collate(self, items: list[np.ndarray]) -> tuple[None, tuple[np.ndarray, ...]]:
         return None, (np.stack(items),)

@@ -18,6 +18,7 @@ from handlers.errors import RequestError, TooLarge
 from handlers.requests import Payload, kind_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+REDUCED = "decoded at a part of its size"  # mark in an image's ``info``
 SLIVER = 4  # sides' ratio above which an image is cropped before it is enlarged
 INK = 0.25  # of the strongest contrast to the paper: fainter marks are shadow or noise
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
@@ -48,11 +49,13 @@ def _from_base64(item: Any, index: int, count: int) -> bytes:
     return data
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
+def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
     """Decodes an image to RGB, upright by its EXIF orientation.
 
     Any colour mode is taken: transparent pixels are laid on white, 16-bit samples are scaled to 8, a GIF gives its
-    first frame. The size is read from the header and checked before any pixel is decoded.
+    first frame. The size is read from the header and checked before any pixel is decoded. Where sides of ``enough``
+    pixels will do, a JPEG at least twice that large is decoded at a half, a quarter or an eighth of its size, which
+    its cosine transform gives for less than the whole.
 
     Raises RequestError when the bytes are no image of ``FORMATS`` or are cut short; TooLarge above ``max_pixels``.
     """
@@ -62,7 +65,12 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
             raise TooLarge(
                 f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are taken: shrink it."
             )
-        return _to_rgb(ImageOps.exif_transpose(image))
+        size = image.size
+        if enough:
+            image.draft(None, (enough, enough))
+        image.info[REDUCED] = image.size != size
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
     except TooLarge:
         raise
     except UnidentifiedImageError:
@@ -96,14 +104,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(background, image)
-    return image.convert("RGB")
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def photo(image: Image.Image, resize: int, crop: int) -> np.ndarray:
     """The shorter side to ``resize``, bilinear with antialiasing, then the central ``crop`` square.
 
-    Equals torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` on PIL images. A sliver is cropped first, within
-    one grey level of that: a 1 x 50,000 strip does not become a 232 x 11,600,000 one on the way.
+    Equals torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` on PIL images. Two kinds are cropped first, within
+    two grey levels of that: a sliver, so that a 1 x 50,000 strip does not become a 232 x 11,600,000 one on the way, and
+    what ``decode`` reduced, which differs by more than that already.
     Returns uint8 [crop, crop, 3].
     """
     width, height = image.size
@@ -112,7 +122,7 @@ def photo(image: Image.Image, resize: int, crop: int) -> np.ndarray:
     new_height = resize if height == short else int(resize * height / width)
     left, top = round((new_width - crop) / 2.0), round((new_height - crop) / 2.0)
     bilinear = Image.Resampling.BILINEAR
-    if max(new_width, new_height) > SLIVER * resize:
+    if image.info.get(REDUCED) or max(new_width, new_height) > SLIVER * resize:
         scale_x, scale_y = width / new_width, height / new_height
         box = (left * scale_x, top * scale_y, (left + crop) * scale_x, (top + crop) * scale_y)
         return np.asarray(image.resize((crop, crop), bilinear, box=box))

@@ -59,6 +59,10 @@ class Service:
         """The items as one batch: (whatever ``answer`` needs later, the runtime's inputs)."""
         raise NotImplementedError
 
+    def forward(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        """The runtime's outputs for a collated batch."""
+        return self.runtime(*inputs)
+
     def answer(self, batch: Any, row: int, output: np.ndarray) -> Any:
         """The JSON value for row ``row`` of the batch, whose model output is ``output``. Raises RequestError."""
         raise NotImplementedError
@@ -102,7 +106,7 @@ class Service:
     def outputs(self, items: list[Any]) -> np.ndarray:
         """The model's raw outputs for decoded items, batch first: what parity compares."""
         _, inputs = self.collate(items)
-        return self.runtime(*inputs)
+        return self.forward(inputs)
 
     def _read(self, request: dict[str, Any], context: Any, row: int) -> Job:
         headers = context.get_all_request_header(row)
@@ -135,7 +139,7 @@ class Service:
     def _serve_together(self, jobs: list[Job], started: float) -> None:
         batch, inputs = self.collate([item for job in jobs for item in job.items])
         collated = time.perf_counter()
-        outputs = self.runtime(*inputs)
+        outputs = self.forward(inputs)
         inferred = time.perf_counter()
         first = 0
         for job in jobs:

@@ -15,6 +15,8 @@ from tokenizers import Tokenizer
 from handlers.errors import RequestError, TooLarge
 from handlers.requests import Payload, kind_of
 
+LIKE_LENGTH = 1.25  # of a group's shortest text, what its longest may have
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -52,6 +54,17 @@ def _checked(item: Any, index: int, count: int, max_chars: int) -> str:
     if len(item) > max_chars:
         raise TooLarge(f"{name} has {len(item)} characters; at most {max_chars} are taken: split it.")
     return item
+
+
+def groups_of_like_length(lengths: np.ndarray) -> list[np.ndarray]:
+    """Row numbers of int [N] ``lengths`` in groups, shortest first, in which none is padded by more than a quarter."""
+    order = np.argsort(lengths, kind="stable")
+    groups, first = [], 0
+    for at in range(1, len(order) + 1):
+        if at == len(order) or lengths[order[at]] > LIKE_LENGTH * lengths[order[first]]:
+            groups.append(order[first:at])
+            first = at
+    return groups
 
 
 class TextEncoder:

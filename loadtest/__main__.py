@@ -46,7 +46,7 @@ def archives(baseline: str) -> list[Row]:
 
 def device(variants: Sequence[str]) -> str:
     """DEVICE, else the one that a variant insists on: what is measured was built before, for the device it names."""
-    wanted = {catalog.variant(name).device for name in variants} - {"any"}
+    wanted = {row.device for name in variants for row in catalog.variant(name)} - {"any"}
     return os.environ.get("DEVICE", "auto").replace("auto", "") or (wanted.pop() if len(wanted) == 1 else "cpu")
 
 

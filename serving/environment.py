@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+COMPILED = Path(__file__).resolve().parent.parent / ".cache" / "inductor"
 OLDEST_JAVA = 17  # of those that TorchServe 0.12 was tried with
 
 
@@ -32,13 +33,15 @@ def java_version(home: Path) -> int | None:
 
 
 def worker_environment() -> dict[str, str]:
-    """This process's environment, without the paths from which a worker could import the checkout.
+    """This process's environment, with a lasting compiler cache and without paths to the checkout's code.
 
     TorchServe puts an inherited PYTHONPATH before the archive's folder: an entry that holds a ``handlers`` package
     would silently be served instead of the archive's own.
     """
     environment = dict(os.environ)
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
+    # Where a worker keeps what it compiles: the default lies in the temporary folder, which goes with the server.
+    environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED))
     kept = [entry for entry in entries if entry and not (Path(entry) / "handlers").exists()]
     if kept:
         environment["PYTHONPATH"] = os.pathsep.join(kept)

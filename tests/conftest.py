@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from export.catalog import VARIANTS
+from export.catalog import variant_names
 from serving.client import Client
 from serving.config import ADDRESSES, GRPC_PORTS, Config
 from serving.state import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
-CPU_VARIANTS = [row.name for row in VARIANTS if row.device in ("any", "cpu") and row.tasks != ("null",)]
+CPU_VARIANTS = variant_names("cpu")
 
 
 def run(*command: str, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:

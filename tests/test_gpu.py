@@ -2,13 +2,13 @@
 
 import pytest
 
-from export.catalog import VARIANTS
+from export.catalog import variant_names
 from export.device import gpu_count
 from handlers.errors import ArchiveError
 from tests.conftest import run
 
 gpu = pytest.mark.skipif(gpu_count() == 0, reason="no CUDA device here")
-GPU_VARIANTS = [row.name for row in VARIANTS if row.device in ("any", "gpu") and row.tasks != ("null",)]
+GPU_VARIANTS = variant_names("gpu")
 
 
 @gpu

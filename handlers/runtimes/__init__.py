@@ -58,4 +58,14 @@ def load_runtime(directory: Path, settings: dict[str, Any], gpu_id: int | None =
     if name not in RUNTIMES:
         raise ArchiveError(f"The archive asks for the runtime {name!r}; known here: {', '.join(RUNTIMES)}.")
     load: Callable[..., Runtime] = getattr(import_module(f"handlers.runtimes.{RUNTIMES[name]}"), f"load_{name}")
-    return load(directory, settings, gpu_id)
+    try:
+        return load(directory, settings, gpu_id)
+    except (ArchiveError, ImportError):
+        raise
+    except Exception as error:
+        model, variant = settings["model"], settings["variant"]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ArchiveError(
+            f"The model of {model}-{variant} cannot be loaded ({reason}); build it again: "
+            f"make archive MODELS={model} VARIANTS={variant}"
+        ) from error

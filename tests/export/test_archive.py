@@ -82,7 +82,7 @@ def test_only_what_passed_is_packed(tmp_path):
     from export.catalog import Row, Tolerance, model, variant
     from export.weights import Choice
 
-    impossible = Row(model("digits"), dataclasses.replace(variant("eager"), tolerance=Tolerance(max_abs=0.0)))
+    impossible = Row(model("digits"), dataclasses.replace(variant("eager")[0], tolerance=Tolerance(max_abs=0.0)))
     with pytest.raises(building.ParityError, match="max"):
         building.build(impossible, "cpu", Choice(), tmp_path, lambda text: None)
     assert list(tmp_path.iterdir()) == []

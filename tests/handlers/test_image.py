@@ -138,3 +138,28 @@ def test_base64_and_data_urls():
 def test_bad_base64(item, says):
     with pytest.raises(RequestError, match=says):
         read_images(Payload(Form.SINGLE, raw=None, items=(item,)))
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize(("size", "mean"), [((640, 480), 3.0), ((1920, 1080), 2.0), ((1200, 1600), 2.0)])
+def test_a_large_jpeg_is_decoded_in_part_and_stays_near_the_reference(index, size, mean):
+    """On average within ``mean`` grey levels of what torchvision's transforms give on the whole picture."""
+    data = file_of(Image.open(io.BytesIO(photographs()[index])).convert("RGB").resize(size), "JPEG", quality=90)
+    reduced = decode(data, LIMIT, 232)
+    assert 232 <= min(reduced.size) <= min(size) / 2
+    difference = np.abs(photo(reduced, 232, 224).astype(int) - torchvision_photo(decode(data, LIMIT)))
+    assert difference.mean() < mean
+
+
+@pytest.mark.parametrize(("size", "format"), [((640, 427), "JPEG"), ((640, 480), "PNG")])
+def test_what_is_not_twice_as_large_or_no_jpeg_is_decoded_whole(size, format):
+    image = Image.open(io.BytesIO(photographs()[0])).convert("RGB").resize(size)
+    whole = decode(file_of(image, format), LIMIT, 232)
+    assert whole.size == size
+    assert (photo(whole, 232, 224) == torchvision_photo(decode(file_of(image, format), LIMIT))).all()
+
+
+def test_a_reduced_jpeg_is_turned_upright_as_well():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(file_of(Image.new("RGB", (800, 500)), "JPEG", exif=exif), LIMIT, 200).size == (250, 400)

@@ -7,7 +7,7 @@ from transformers import BertTokenizerFast
 from export.weights import VOCABULARY
 from handlers.errors import RequestError, TooLarge
 from handlers.requests import Form, Payload
-from handlers.text import TextEncoder, read_texts
+from handlers.text import TextEncoder, groups_of_like_length, read_texts
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +63,34 @@ def items(*values):
 def test_bad_texts_name_the_item_and_never_quote_it(payload, error, says):
     with pytest.raises(error, match=says):
         read_texts(payload, max_chars=100)
+
+
+def test_groups_hold_every_row_once_shortest_first_and_pad_none_by_more_than_a_quarter():
+    lengths = np.random.default_rng(0).integers(2, 256, 40)
+    groups = groups_of_like_length(lengths)
+    assert sorted(np.concatenate(groups)) == list(range(40))
+    assert all(lengths[group].max() <= 1.25 * lengths[group].min() for group in groups)
+    assert [lengths[group[0]] for group in groups] == sorted(lengths[group[0]] for group in groups)
+    assert len(groups_of_like_length(np.array([7, 7, 7]))) == 1
+
+
+@pytest.mark.parametrize(("device", "widths"), [("cpu", [2, 8]), ("gpu", [8])])
+def test_on_a_cpu_a_batch_of_unlike_lengths_is_run_in_groups_and_answered_in_order(device, widths):
+    from handlers.text_service import TextService
+
+    seen = []
+
+    def runtime(ids, mask, position):
+        assert ids.shape == mask.shape and len(position) == len(ids)
+        seen.append(ids.shape[1])
+        shared[: len(ids), 0] = ids.sum(axis=1)
+        return shared[: len(ids)]
+
+    shared = np.zeros((4, 1), np.float32)  # as a runtime that overwrites its last result
+    service = TextService()
+    service.settings, service.runtime = {"device": device}, runtime
+    ids, mask = np.zeros((3, 8), np.int64), np.zeros((3, 8), np.int64)
+    for row, length in enumerate((8, 2, 7)):
+        ids[row, :length], mask[row, :length] = row + 1, 1
+    assert service.forward((ids, mask, np.arange(3)))[:, 0].tolist() == [8, 4, 21]
+    assert seen == widths

@@ -1,0 +1,114 @@
+"""``python -m bench.lengths``: real sentences against padding to 128 tokens, and a long run of mixed lengths.
+
+The first tells what not padding is worth; the second whether a runtime still specialises or compiles for lengths
+that it meets after its warm-up. Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS, OUT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.load import build, load
+from export.catalog import Row, rows, variant_names
+from export.device import resolve_device
+from export.progress import table
+from export.quiet import quieten
+from handlers.text import TextEncoder
+from loadtest.environment import machine
+from loadtest.payloads import masked, sentences
+from loadtest.stats import percentile
+
+PADDED = 128
+REQUESTS = 5000
+LONGEST = 200
+BUCKET = 16  # tokens; a request is compared with the median of those of about its length
+SLOW = 3.0  # times its bucket's median
+ROUNDS = 3
+HEADER = ("archive", "mean tokens", "real p50 ms", "at 128 p50 ms", "ratio", "mixed", "over 3x", "worst")
+
+
+def main() -> int:
+    """Returns the exit status."""
+    device = resolve_device(os.environ.get("DEVICE") or "auto")
+    names = (os.environ.get("VARIANTS") or " ".join(variant_names(device))).split()
+    found = []
+    for model in (os.environ.get("MODELS") or "minilm").split():
+        chosen = rows([model], names, device)
+        if status := build(chosen, device):
+            return status
+        quieten()
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            for row in chosen:
+                print(f"measuring {row.name}", file=sys.stderr, flush=True)
+                found.append(measure(row, load(row, Path(scratch), device), Path(scratch, row.name)))
+    shown = [tuple(str(value) for key, value in row.items() if key != "weights") for row in found]
+    print(table(HEADER, shown))
+    if out := os.environ.get("OUT"):
+        Path(out).write_text(json.dumps({"environment": machine(), "rows": found}, indent=1) + "\n")
+    return 0
+
+
+def measure(row: Row, loaded: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One line: real sentences one by one, the same padded, and mixed lengths."""
+    runtime, limits = loaded["runtime"], loaded["settings"]["input"]
+    encoder = TextEncoder(folder / "tokenizer.json", limits["max_length"], limits["pad_id"])
+    fill = row.model.task == "fill-mask"
+    real = [_inputs(encoder, masked(text) if fill else text, fill) for text in sentences()]
+    padded = [_padded(each) for each in real if each[0].shape[1] <= PADDED]
+    for each in (real[0], real[-1], padded[0]) * 3:
+        runtime(*each)
+    times: dict[str, list[float]] = {"real": [], "padded": []}
+    for _ in range(ROUNDS):  # in turns, so that the machine's drift meets both
+        times["real"] += [_time(runtime, each) for each in real]
+        times["padded"] += [_time(runtime, each) for each in padded]
+    slow, worst = _mixed(runtime, limits["vocabulary"], fill)
+    tokens = float(np.mean([each[0].shape[1] for each in real]))
+    return {
+        "archive": row.name, "mean_tokens": round(tokens, 1), "real_p50_ms": round(percentile(times["real"], 50), 3),
+        "padded_p50_ms": round(percentile(times["padded"], 50), 3),
+        "ratio": round(float(np.mean(times["padded"]) / np.mean(times["real"])), 2), "mixed": REQUESTS, "slow": slow,
+        "worst": round(worst, 1), "weights": loaded["settings"]["weights"],
+    }  # fmt: skip
+
+
+def _inputs(encoder: TextEncoder, text: str, fill: bool) -> tuple[np.ndarray, ...]:
+    tokens = encoder.encode([text])
+    pair = (tokens.input_ids, tokens.attention_mask)
+    return (*pair, np.array([1])) if fill else pair
+
+
+def _padded(inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    return tuple(np.pad(e, ((0, 0), (0, PADDED - e.shape[1]))) if e.ndim == 2 else e for e in inputs)
+
+
+def _time(runtime: Any, inputs: tuple[np.ndarray, ...]) -> float:
+    started = time.perf_counter()
+    runtime(*inputs)
+    return (time.perf_counter() - started) * 1e3
+
+
+def _mixed(runtime: Any, vocabulary: int, fill: bool) -> tuple[int, float]:
+    """(requests slower than ``SLOW`` times their bucket's median, the worst such ratio) of seeded random lengths."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(4, LONGEST, REQUESTS)
+    taken = np.empty(REQUESTS)
+    for index, length in enumerate(lengths):
+        ids = generator.integers(1000, vocabulary - 1, (1, length))
+        inputs = (ids, np.ones_like(ids))
+        taken[index] = _time(runtime, (*inputs, np.array([1])) if fill else inputs)
+    buckets = lengths // BUCKET
+    medians = np.array([np.median(taken[buckets == bucket]) for bucket in range(buckets.max() + 1)])
+    ratios = taken / medians[buckets]
+    return int((ratios > SLOW).sum()), float(ratios.max())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What int8 is calibrated on: real sentences and real images, none of them a case that parity is measured on.
+
+The sentences are the descriptions of scikit-learn's data sets; the images are the training part of its digits, or crops
+of its photographs.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from export.steps.draft import Draft
+
+SENTENCES = 128
+IMAGES = 128
+
+
+def sentences() -> list[str]:
+    """English sentences of 20 to 400 characters."""
+    from sklearn import datasets
+
+    loaders = ("iris", "wine", "breast_cancer", "diabetes", "linnerud", "digits")
+    text = " ".join(getattr(datasets, f"load_{name}")().DESCR for name in loaders)
+    parts = re.split(r"(?<=[.!?])\s+", re.sub(r"\s+", " ", text))
+    return [part for part in parts if 20 <= len(part) <= 400][:SENTENCES]
+
+
+def text_batches(draft: Draft) -> list[tuple[Any, ...]]:
+    """One batch of input tensors per sentence, as the draft's module takes them."""
+    import torch
+
+    from handlers.text import TextEncoder
+
+    limits = draft.checkpoint.settings["input"]
+    encoder = TextEncoder(draft.checkpoint.directory / "tokenizer.json", limits["max_length"], limits["pad_id"])
+    batches = []
+    for sentence in sentences():
+        tokens = encoder.encode([sentence])
+        pair = (torch.from_numpy(tokens.input_ids), torch.from_numpy(tokens.attention_mask))
+        batches.append((*pair, torch.tensor([1]))[: len(draft.examples)])
+    return batches
+
+
+def image_batches(draft: Draft) -> list[np.ndarray]:
+    """uint8 [1, side, side, 3], one per image."""
+    if draft.checkpoint.settings["input"]["preparation"]["kind"] == "digit":
+        from export.digits import pixels, split
+
+        train, _, _, _ = split()
+        return [image[None] for image in pixels(train[:IMAGES])]
+    return _photo_crops(draft.checkpoint.settings["input"]["side"])
+
+
+def _photo_crops(side: int) -> list[np.ndarray]:
+    """Squares of many sizes and places of the two photographs, scaled to ``side``."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    generator = np.random.default_rng(0)
+    photographs = [Image.fromarray(image) for image in load_sample_images().images]
+    crops = []
+    for index in range(IMAGES):
+        photograph = photographs[index % len(photographs)]
+        size = int(generator.integers(side // 2, min(photograph.size)))
+        left, top = (int(generator.integers(0, extent - size + 1)) for extent in photograph.size)
+        crop = photograph.crop((left, top, left + size, top + size)).resize((side, side), Image.Resampling.BILINEAR)
+        crops.append(np.asarray(crop)[None])
+    return crops

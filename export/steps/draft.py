@@ -1,0 +1,49 @@
+"""A draft is an archive's model on its way; a step turns it into a slightly different one.
+
+Knows the registry of steps, not what any of them does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from export.weights import Checkpoint
+
+EAGER_FILES = ("config.json", "model.safetensors")  # what only the eager runtime reads of a checkpoint folder
+
+
+@dataclass
+class Draft:
+    """An archive's model on its way: the module, how the worker will run it, and what to write."""
+
+    module: Any
+    examples: tuple[Any, ...]  # one batch of input tensors, on the module's device
+    checkpoint: Checkpoint
+    runtime: str = "eager"
+    settings: dict[str, Any] = field(default_factory=dict)  # added to the archive section of model-config.yaml
+    save: Callable[[Path], Any] | None = None  # writes the checkpoint into the stage; None: the eager files
+
+
+STEPS: dict[str, Callable[[Draft], None]] = {}
+
+
+class StepError(Exception):
+    """A variant names a step that does not exist."""
+
+
+def step(function: Callable[[Draft], None]) -> Callable[[Draft], None]:
+    """Registers a step under its function's name."""
+    STEPS[function.__name__] = function
+    return function
+
+
+def apply(names: tuple[str, ...], draft: Draft) -> Draft:
+    """Runs the named steps in order. Raises StepError with the known names."""
+    for name in names:
+        if name not in STEPS:
+            raise StepError(f"There is no step {name!r}; known: {', '.join(sorted(STEPS))}.")
+        STEPS[name](draft)
+    return draft

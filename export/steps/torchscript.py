@@ -1,0 +1,58 @@
+"""TorchScript: traced or scripted, frozen, in half precision."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from export.steps.draft import Draft, step
+
+
+@step
+def to_torchscript(draft: Draft) -> None:
+    """TorchScript as the seed document makes it: BERT traced, ResNet scripted, saved as model.pt."""
+    import torch
+
+    with torch.inference_mode():
+        if len(draft.examples) == 1:
+            scripted = torch.jit.script(draft.module)
+        else:
+            # check_trace would run the model again on the same input; parity checks other shapes, in the archive.
+            scripted = torch.jit.trace(draft.module, draft.examples, check_trace=False)
+    draft.module, draft.runtime = scripted, "torchscript"
+    draft.save = lambda stage: _save_torchscript(scripted, stage / "model.pt")
+
+
+def _save_torchscript(module: Any, path: Path) -> None:
+    """Saves without debug records: they hold this machine's paths, so equal inputs would give unequal bytes."""
+    import torch
+
+    raw = path.with_suffix(".raw")
+    torch.jit.save(module, raw)
+    with zipfile.ZipFile(raw) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
+        for entry in source.infolist():
+            name = entry.filename.split("/", 1)[1]
+            if name.endswith(".debug_pkl") or name.startswith("traced_inputs") or name.endswith("serialization_id"):
+                continue
+            clean = zipfile.ZipInfo(f"model/{name}", date_time=(1980, 1, 1, 0, 0, 0))
+            target.writestr(clean, source.read(entry))
+    raw.unlink()
+
+
+@step
+def freeze(draft: Draft) -> None:
+    """Freezes the TorchScript module and optimizes it for inference; at load, since the result is not portable."""
+    draft.settings["freeze"] = True
+
+
+@step
+def half(draft: Draft) -> None:
+    """fp16 weights and activations; image models in channels-last, which tensor cores read without a transpose."""
+    import torch
+
+    draft.module = draft.module.half()
+    if len(draft.examples) == 1:
+        draft.module = draft.module.to(memory_format=torch.channels_last)
+        draft.module.channels_last = True
+    draft.settings["precision"] = "fp16"

@@ -1,0 +1,62 @@
+"""An AOTInductor package: compiled ahead, for one torch version and one kind of processor.
+
+A package made for another processor would end the worker with an illegal instruction, and one for another torch may
+crash: both are refused here, by name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handlers.errors import ArchiveError
+from handlers.runtimes import Runtime
+from handlers.runtimes.torch_module import ModuleRuntime, device_of
+
+# Of the processor's flags, those that a compiler told to use everything makes instructions of.
+INSTRUCTION_SETS = ("avx", "amx", "fma", "bmi", "f16c", "sse4", "vaes", "vpclmulqdq", "gfni", "sha_ni", "movbe", "adx")
+
+
+def target(device: torch.device) -> dict[str, Any]:
+    """What a package compiled here, for ``device``, needs: torch's version, and the GPU's or the processor's kind."""
+    facts: dict[str, Any] = {"torch": torch.__version__.partition("+")[0]}
+    if device.type == "cuda":
+        return facts | {"gpu": "sm_{}{}".format(*torch.cuda.get_device_capability(device))}
+    return facts | {"processor": _instruction_sets()}
+
+
+def _instruction_sets() -> list[str]:
+    try:
+        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        return [torch.backends.cpu.get_cpu_capability()]
+    return sorted(flag for flag in flags.split(":")[1].split() if flag.startswith(INSTRUCTION_SETS))
+
+
+def require(wanted: dict[str, Any], found: dict[str, Any], model: str) -> None:
+    """Raises ArchiveError where a package for ``wanted`` cannot run on ``found`` (both as ``target`` gives them)."""
+    reasons = [
+        f"{key} {wanted[key]} (here: {found.get(key, 'none')})"
+        for key in ("torch", "gpu")
+        if key in wanted and wanted[key] != found.get(key)
+    ]
+    if lacking := sorted(set(wanted.get("processor", ())) - set(found.get("processor", ()))):
+        reasons.append(f"a processor with {', '.join(lacking)}")
+    if reasons:
+        raise ArchiveError(
+            f"{model}-aoti was compiled for {' and '.join(reasons)}; "
+            f"run on this machine: make archive MODELS={model} VARIANTS=aoti"
+        )
+
+
+def load_aoti(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
+    """model.pt2, once it is known to fit this machine."""
+    device = device_of(settings, gpu_id)
+    require(settings["compiled_for"], target(device), settings["model"])
+    index = -1 if device.index is None else device.index
+    module = torch._inductor.aoti_load_package(
+        str(directory / "model.pt2"), run_single_threaded=True, device_index=index
+    )
+    return ModuleRuntime(module, device)

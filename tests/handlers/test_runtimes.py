@@ -1,0 +1,73 @@
+"""What a runtime refuses, and with which sentence: another torch, another processor, a damaged file, no compiler."""
+
+import pytest
+
+from handlers.errors import ArchiveError
+from handlers.runtimes import load_runtime
+from handlers.runtimes.torch_aoti import require, target
+
+HERE = {"torch": "2.14.1", "processor": ["avx", "avx2", "fma"]}
+GPU = {"torch": "2.14.1", "gpu": "sm_90"}
+
+
+def test_a_package_runs_where_its_torch_and_its_instructions_are():
+    require(HERE, HERE, "bert")
+    require(HERE, {**HERE, "processor": ["avx", "avx2", "avx512f", "fma"]}, "bert")
+    require(GPU, GPU, "bert")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "says"),
+    [
+        ({**HERE, "torch": "2.11.0"}, HERE, r"bert-aoti was compiled for torch 2\.11\.0 \(here: 2\.14\.1\); run"),
+        ({**HERE, "processor": ["amx_tile", "avx2", "avx512f"]}, HERE, r"for a processor with amx_tile, avx512f; run"),
+        ({**GPU, "gpu": "sm_80"}, GPU, r"for gpu sm_80 \(here: sm_90\)"),
+        (GPU, HERE, r"for gpu sm_90 \(here: none\); run on this machine: make archive MODELS=bert VARIANTS=aoti"),
+    ],
+)
+def test_a_package_for_something_else_is_refused_by_name(wanted, found, says):
+    with pytest.raises(ArchiveError, match=says):
+        require(wanted, found, "bert")
+
+
+def test_this_machine_is_described():
+    import torch
+
+    facts = target(torch.device("cpu"))
+    assert facts["torch"] == torch.__version__.partition("+")[0] and facts["processor"]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "file"),
+    [("torchscript", "model.pt"), ("aoti", "model.pt2"), ("onnx", "model.onnx"), ("openvino", "model.xml")],
+)
+def test_a_damaged_model_is_one_sentence(tmp_path, runtime, file):
+    import torch
+
+    (tmp_path / file).write_bytes(b"PK\x03\x04 not a model")
+    settings = {"model": "digits", "variant": runtime, "device": "cpu", "runtime": runtime}
+    settings["compiled_for"] = target(torch.device("cpu"))
+    with pytest.raises(ArchiveError, match=f"make archive MODELS=digits VARIANTS={runtime}") as refused:
+        load_runtime(tmp_path, settings)
+    assert "\n" not in str(refused.value)
+
+
+def test_compile_without_a_compiler_names_the_cure(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    settings = {"model": "digits", "variant": "compile", "device": "cpu", "runtime": "compile"}
+    with pytest.raises(ArchiveError, match="no no-such-compiler here; install it"):
+        load_runtime(tmp_path, settings)
+
+
+def test_a_compiler_without_a_shared_libstdcxx_is_passed_over(tmp_path, monkeypatch):
+    from export.steps import StepError
+    from export.steps.compilers import compiler
+
+    static = tmp_path / "g++"
+    static.write_text("#!/bin/sh\necho libstdc++.so\n")  # what gcc prints for a library that it does not have
+    static.chmod(0o755)
+    monkeypatch.setenv("CXX", str(static))
+    assert compiler() in ("g++", "/usr/bin/g++")
+    monkeypatch.setattr("export.steps.compilers._has_shared_library", lambda name: False)
+    with pytest.raises(StepError, match="apt-get install g"):
+        compiler()
