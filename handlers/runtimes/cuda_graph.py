@@ -78,7 +78,8 @@ class GraphRuntime:
         if pixels.nbytes < LARGE:
             captured.arrays[0][: len(pixels)] = pixels
         else:
-            captured.inputs[0][: len(pixels)].copy_(torch.from_numpy(pixels))
+            with torch.inference_mode():
+                captured.inputs[0][: len(pixels)].copy_(torch.from_numpy(pixels))
         return captured
 
     def _write_text(self, inputs: tuple[np.ndarray, ...] | list[np.ndarray], count: int, batch: int) -> Captured:
