@@ -57,9 +57,15 @@ class Config:
         return address.replace("//0.0.0.0", "//127.0.0.1").rstrip("/")
 
     def ports(self) -> dict[int, str]:
-        """Every port the server listens on, with the property that sets it."""
-        ports = {urlsplit(self._url(key)).port or ADDRESSES[key]: key for key in ADDRESSES}
-        return ports | {int(self.properties.get(key) or default): key for key, default in GRPC_PORTS.items()}
+        """Every port the server listens on, with the property that sets it. Raises ServingError."""
+        return {self._port(key, default): key for key, default in {**ADDRESSES, **GRPC_PORTS}.items()}
+
+    def _port(self, key: str, default: int) -> int:
+        given = self.properties.get(key, "")
+        try:
+            return (urlsplit(self._url(key)).port if key in ADDRESSES else int(given or default)) or default
+        except ValueError:
+            raise ServingError(f"{key}={given} has no port number; write one, as in {key}={default}") from None
 
     def effective(self, store: Path) -> str:
         """The text of the properties file that TorchServe reads: these settings, and the store as the only source."""

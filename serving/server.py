@@ -23,6 +23,7 @@ from serving.client import Client
 from serving.config import Config
 from serving.environment import java_home, worker_environment
 from serving.errors import ServingError
+from serving.ports import in_use, owner
 from serving.state import RunDirectory, State
 from serving.worker_log import failure
 
@@ -82,23 +83,10 @@ def _state(session: int, temp: str, config: Config, archives: dict[str, str]) ->
 
 def _require_free(ports: dict[int, str]) -> None:
     for port, key in ports.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                raise ServingError(
-                    f"Port {port} ({key}) is in use by {_owner(port)}; stop that, or change {key} in config.properties."
-                ) from None
-
-
-def _owner(port: int) -> str:
-    try:
-        listening = [c for c in psutil.net_connections("inet") if c.laddr and c.laddr.port == port and c.pid]
-        process = psutil.Process(listening[0].pid)
-        return f"pid {process.pid} ({' '.join(process.cmdline())[:80] or process.name()})"
-    except (IndexError, psutil.Error):
-        return "another user's process"
+        if in_use(port):
+            raise ServingError(
+                f"Port {port} ({key}) is in use by {owner(port)}; stop that, or change {key} in config.properties."
+            )
 
 
 def _last_line(path: Path) -> str:
@@ -163,4 +151,4 @@ def _await_closed(ports: Sequence[int]) -> None:
         with socket.socket() as probe:
             probe.settimeout(1)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                raise ServingError(f"Port {port} still answers after the server was stopped: {_owner(port)} holds it.")
+                raise ServingError(f"Port {port} still answers after the server was stopped: {owner(port)} holds it.")

@@ -1,0 +1,33 @@
+"""Who holds a port. Knows loopback sockets, nothing of what is served there.
+
+psutil, which names the owner, may not be installed yet when ``make doctor`` asks.
+"""
+
+from __future__ import annotations
+
+import socket
+
+
+def in_use(port: int) -> bool:
+    """Whether a server of ours could not listen on this port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def owner(port: int) -> str:
+    """The process that listens there, as far as this user may see it."""
+    try:
+        import psutil
+    except ImportError:
+        return "a process that psutil, once installed, will name"
+    try:
+        listening = [c for c in psutil.net_connections("inet") if c.laddr and c.laddr.port == port and c.pid]
+        process = psutil.Process(listening[0].pid)
+        return f"pid {process.pid} ({' '.join(process.cmdline())[:80] or process.name()})"
+    except (IndexError, psutil.Error):
+        return "another user's process"
