@@ -1,0 +1,112 @@
+"""Checks of disk, memory, cores and limits against what the store's archives need."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+from serving.doctor.archives import Need, needs
+from serving.doctor.cgroups import Groups
+from serving.doctor.finding import OK, STOP, WARN, Finding, Place, size
+
+SETUP = 7e9  # bytes of .venv, with room for pip's downloads one at a time
+BUILD = 2e9  # a few archives and their caches
+LOGS = 1e8  # log4j2.xml keeps less than that
+# Memory of its own (USS) of a warm process on Linux, beside the archive's bytes (docs/reliability.md).
+JAVA = 2.5e8
+WORKER = {"null": 3e7, "onnx": 1.6e8, "openvino": 1.6e8}
+TORCH_WORKER = 4e8
+SOCKET_PATH = 107  # what the kernel takes
+SOCKET = len("/torchserve-12345678/.ts.sock.9000")
+FEW_FILES = 1024  # a connection is a file
+FEW_PROCESSES = 512  # Java starts about 50 threads, a worker a few per core
+
+
+def disk(place: Place) -> Finding:
+    """Room and leave to write where the store, the run folder and the temporary files are."""
+    archives = sum(need.bytes for need in needs(place.store))  # TorchServe unpacks every archive below TMPDIR
+    wanted = {"store": (place.store, 0.0, BUILD), "run": (place.run, LOGS, LOGS), "tmp": (place.temp, archives, 0.0)}
+    if not place.set_up:
+        wanted["checkout"] = (place.root, SETUP, SETUP)
+    rooms = {name: (_existing(path), least, better) for name, (path, least, better) in wanted.items()}
+    for name, (path, least, _) in rooms.items():
+        if not os.access(path, os.W_OK | os.X_OK):
+            return Finding(STOP, f"{path} ({name}) is not writable", _elsewhere(name))
+        if _free(path) < least:
+            return Finding(STOP, f"{path} ({name}): {size(_free(path))} free, {size(least)} needed", _elsewhere(name))
+    if SOCKET + len(str(place.temp)) > SOCKET_PATH:
+        return Finding(STOP, f"{place.temp} is too long a path for the workers' sockets", _elsewhere("tmp"))
+    for name, (path, _, better) in rooms.items():
+        if _free(path) < better:
+            return Finding(WARN, f"{path} ({name}): {size(_free(path))} free, few for make archive", _elsewhere(name))
+    return Finding(OK, ", ".join(f"{name} {size(_free(path))}" for name, (path, _, _) in rooms.items()) + " free")
+
+
+def _existing(path: Path) -> Path:
+    return next(each for each in [path, *path.absolute().parents] if each.exists())
+
+
+def _free(path: Path) -> float:
+    found = os.statvfs(path)
+    return float(found.f_bavail * found.f_frsize)
+
+
+def _elsewhere(name: str) -> str:
+    variable = {"store": "MODEL_STORE", "run": "RUN_DIR", "tmp": "TMPDIR"}.get(name)
+    return f"set {variable} to another folder, or make room" if variable else "use another folder, or make room"
+
+
+def memory(place: Place) -> Finding:
+    """Memory of the machine or of its control group, against Java and the store's workers."""
+    found = needs(place.store)
+    least = JAVA + sum(map(_worker_bytes, found))
+    limit = Groups(place.cgroup, place.proc).memory()
+    machine = _meminfo(place.proc, "MemTotal")
+    total, whose = (limit, "control group's limit") if limit and limit < machine else (machine, "machine's memory")
+    text = f"the store's {sum(need.workers for need in found)} workers and Java take about {size(least)}"
+    if least > total:
+        return Finding(STOP, f"{text}; the {whose} is {size(total)}", "serve fewer: MODELS=..., VARIANTS=...")
+    free = min(total, _meminfo(place.proc, "MemAvailable"))
+    if least > free and not (place.run / "server.json").exists():
+        return Finding(WARN, f"{text}; {size(free)} are free now", "end something, or serve fewer: MODELS=...")
+    return Finding(OK, f"{size(total)} ({whose}); {text}")
+
+
+def _worker_bytes(need: Need) -> float:
+    weights = need.bytes if need.device == "cpu" else 0  # a GPU's worker holds them there
+    return need.workers * (WORKER.get(need.runtime, TORCH_WORKER) + weights)
+
+
+def _meminfo(proc: Path, key: str) -> float:
+    for line in (proc / "meminfo").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return float(line.split()[1]) * 1024
+    return float("inf")
+
+
+def cores(place: Place) -> Finding:
+    """Cores that workers see, and what a quota leaves of them: a worker starts a thread for each that it sees."""
+    visible, quota = len(os.sched_getaffinity(0)), Groups(place.cgroup, place.proc).cores()
+    workers = sum(need.workers for need in needs(place.store))
+    if quota and quota < visible:
+        return Finding(
+            WARN, f"a quota of {quota:g} cores with {visible} visible: workers start {visible} threads each and wait",
+            "give whole cores: taskset, or docker run --cpuset-cpus=0-1 in place of --cpus=2",
+        )  # fmt: skip
+    shared = f" for {workers} workers, each with a thread per core" if workers else ""
+    return Finding(OK, f"{visible}{shared}")
+
+
+def limits(place: Place) -> Finding:
+    """Open files and processes."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # Java raises itself to the hard limit
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    bounds = [limit for limit in (soft, Groups(place.cgroup, place.proc).processes()) if limit and limit > 0]
+    processes = min(bounds, default=None)
+    if 0 < files < FEW_FILES:
+        return Finding(WARN, f"{files} open files at most, and each connection takes one", "ulimit -n 65536")
+    if processes is not None and processes < FEW_PROCESSES:
+        return Finding(WARN, f"{processes} processes and threads at most", "ulimit -u, or docker run --pids-limit")
+    unlimited = "any number of"
+    return Finding(OK, f"{files if files > 0 else unlimited} open files, {processes or unlimited} processes")

@@ -1,0 +1,100 @@
+"""Checks of the configuration, its ports, and what an earlier server left behind."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from serving.config import ADDRESSES, GRPC_PORTS, Config
+from serving.doctor.finding import OK, STOP, WARN, Finding, Place, size
+from serving.ports import in_use, owner
+
+LOOPBACK = ("127.", "localhost", "[::1]", "::1")
+
+
+def configuration(place: Place) -> Finding:
+    """config.properties: readable, five different ports, loopback, tokens on."""
+    config = Config.load(place.config)
+    named = len(config.ports())
+    if named < len(ADDRESSES) + len(GRPC_PORTS):
+        return Finding(STOP, f"{place.config} gives one port to two APIs", "give each of the five its own")
+    properties = config.properties
+    hosts = {key: properties.get(key, "").split("//")[-1] for key in properties if key.endswith("_address")}
+    if outside := [key for key, host in hosts.items() if not host.startswith(LOOPBACK)]:
+        return Finding(WARN, f"beyond loopback: {', '.join(outside)}; tokens cross the network as they are",
+                       "bind to 127.0.0.1 behind a proxy with TLS")  # fmt: skip
+    if properties.get("disable_token_authorization") == "true":
+        return Finding(WARN, "tokens are off: who reaches a port may use it", "disable_token_authorization=false")
+    if properties.get("enable_model_api") == "true":
+        return Finding(WARN, "models, which are code, may be registered over HTTP", "enable_model_api=false")
+    return Finding(OK, f"{place.config.name}: loopback only, tokens on")
+
+
+def ports(place: Place) -> Finding:
+    """Free, or held by this run folder's own server."""
+    configured = Config.load(place.config).ports()
+    taken = {port: key for port, key in configured.items() if in_use(port)}
+    state = _state(place)
+    if state and state.running():
+        taken = {port: key for port, key in taken.items() if port not in state.ports}
+        if not taken:
+            return Finding(OK, f"held by TorchServe (pid {state.pid}), which runs")
+    if not taken:
+        return Finding(OK, f"{', '.join(map(str, sorted(configured)))} are free")
+    held = "; ".join(f"{port} ({key}) by {owner(port)}" for port, key in taken.items())
+    return Finding(STOP, f"in use: {held}", "stop that, or set CONFIG to a file with other ports")
+
+
+def left_behind(place: Place) -> Finding:
+    """A record of a server that is gone, its workers, half-written files, snapshots, temporary folders."""
+    record = place.run / "server.json"
+    state = _state(place)
+    if record.exists() and state is None:
+        return Finding(WARN, f"{record} cannot be read, so its server cannot be stopped", f"rm {record}")
+    if state and not state.running():
+        workers = len(state.processes())
+        orphans = f" and left {workers} processes" if workers else ""
+        return Finding(WARN, f"TorchServe (pid {state.pid}) has died{orphans}", "make stop; make serve does it too")
+    if list((place.run / "logs" / "config").glob("*.cfg")):
+        return Finding(WARN, f"a snapshot in {place.run / 'logs' / 'config'}", "none: make serve starts without it")
+    if stale := _stale_folders(place, state.temp if state else ""):
+        total = sum(path.stat().st_size for folder in stale for path in folder.rglob("*") if path.is_file())
+        return Finding(WARN, f"{len(stale)} folder(s) of ended servers in {place.temp}, {size(total)}",
+                       f"rm -r {' '.join(map(str, stale[:2]))}{' ...' if len(stale) > 2 else ''}")  # fmt: skip
+    return Finding(OK, f"TorchServe runs (pid {state.pid})" if state else "nothing of an earlier server")
+
+
+def _state(place: Place):  # the type needs psutil, which may not be installed yet
+    try:
+        from serving.state import RunDirectory
+    except ImportError:
+        return None
+    return RunDirectory(place.run).read()
+
+
+def _stale_folders(place: Place, current: str) -> list[Path]:
+    """Folders that ``make serve`` made below TMPDIR whose Java process is gone."""
+    found = [path for path in place.temp.glob("torchserve-*") if path.is_dir() and str(path) != current]
+    return [path for path in found if not _alive(path, place.proc)]
+
+
+def _alive(folder: Path, proc: Path) -> bool:
+    try:
+        pid = (folder / ".model_server.pid").read_text().strip()
+    except FileNotFoundError:
+        return False
+    except OSError:  # another user's
+        return True
+    return pid.isdigit() and (proc / pid).exists()
+
+
+def keys(place: Place) -> Finding:
+    """The key file and its folder are the owner's alone."""
+    path = place.run / "key_file.json"
+    if not path.exists():
+        return Finding(OK, "no key file yet: make serve makes one, mode 0600")
+    for each, most in ((path, 0o600), (place.run, 0o700)):
+        mode = stat.S_IMODE(each.stat().st_mode)
+        if mode & ~most:
+            return Finding(WARN, f"{each} has mode {mode:04o}: others may read tokens", f"chmod {most:o} {each}")
+    return Finding(OK, f"{path.name} has mode 0600, its folder 0700")
