@@ -1,6 +1,6 @@
 # Every verb, with a sentence: run make. Logic is Python's; each fact has one home (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup archive serve stop status logs token bench loadtest test lint clean
+.PHONY: help setup archive serve stop status logs token doctor bench loadtest test lint clean
 SHELL := /bin/sh
 
 export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
@@ -13,11 +13,14 @@ PY := $(PYTHON)
 READY :=
 EXTRAS :=
 ALL_EXTRAS :=
+DOCTOR := $(PYTHON) -m serving.doctor
 else
 PY := .venv/bin/python
 READY := .venv/.ready
 EXTRAS = $(ENGINES:%=.venv/.%)
 ALL_EXTRAS := .venv/.onnx .venv/.openvino .venv/.int8
+# Before setup, on whatever Python there is: it needs the standard library alone.
+DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
 # Engines are extras: a verb that needs one names its stamp here.
 ENGINES := $(if $(findstring onnx,$(VARIANTS)),onnx) $(if $(findstring openvino,$(VARIANTS)),openvino) \
@@ -65,6 +68,9 @@ logs: $(READY) ## The last lines of the server's and the workers' logs (FOLLOW=1
 
 token: $(READY) ## Print the inference token (with make -s, nothing else)
 	@$(PY) -m serving token
+
+doctor: ## What would stop make serve on this machine, a line per check, with the fix (before setup too)
+	@$(DOCTOR)
 
 bench: $(READY) $(EXTRAS) ## Measure every variant in process, beside its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, LENGTHS=)
 	@$(PY) -m bench
