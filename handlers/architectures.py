@@ -81,6 +81,9 @@ class ImageClassifier(nn.Module):
         return self.network(images.to(self.scale.dtype) * self.scale + self.shift)
 
 
+# Where model.safetensors is missing, transformers would take a pickle.
+NO_PICKLE: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+
 INPUTS: dict[str, tuple[str, ...]] = {
     "embedding": ("input_ids", "attention_mask"),
     "fill-mask": ("input_ids", "attention_mask", "mask_position"),
@@ -101,13 +104,13 @@ def load_eager(task: str, directory: Path, settings: dict[str, Any]) -> nn.Modul
 def _sentence_encoder(directory: Path, settings: dict[str, Any]) -> nn.Module:
     from transformers import BertModel
 
-    return SentenceEncoder(BertModel.from_pretrained(directory, local_files_only=True, add_pooling_layer=False))
+    return SentenceEncoder(BertModel.from_pretrained(directory, **NO_PICKLE, add_pooling_layer=False))
 
 
 def _mask_filler(directory: Path, settings: dict[str, Any]) -> nn.Module:
     from transformers import BertForMaskedLM
 
-    model = BertForMaskedLM.from_pretrained(directory, local_files_only=True)
+    model = BertForMaskedLM.from_pretrained(directory, **NO_PICKLE)
     return MaskFiller(model.bert, model.cls)
 
 

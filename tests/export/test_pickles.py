@@ -1,0 +1,126 @@
+"""No weights are unpickled: real pickles with code, in every place that a loader could find one, are refused unrun."""
+
+import hashlib
+import json
+import os
+import pickle
+
+import pytest
+import torch
+
+from export.catalog import model
+from export.weights import Choice, WeightsError, _published_state, write_checkpoint
+from tests.tiny import write_bert
+
+QUIET = {"report": lambda text: None}
+
+
+class Evil:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.mark),))
+
+
+@pytest.fixture
+def mark(tmp_path):
+    """Where an unpickled Evil shows; the test fails when one did."""
+    path = tmp_path / "code ran"
+    yield path
+    assert not path.exists(), "a pickle was run"
+
+
+def test_the_pickle_of_these_tests_does_run_where_it_is_let(tmp_path):
+    torch.save({"x": Evil(tmp_path / "ran")}, tmp_path / "evil.pth")
+    torch.load(tmp_path / "evil.pth", weights_only=False)
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """The place where torchvision keeps a download of resnet50's weights and looks before it downloads."""
+    from torchvision.models import get_weight
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    path = tmp_path / "torch" / "hub" / "checkpoints" / get_weight(model("resnet50").source.name).url.split("/")[-1]
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_a_pickle_in_torchvisions_cache(cached, mark, tmp_path):
+    """torchvision compares a digest when it downloads, and opens what it finds in its cache as it is."""
+    torch.save({"fc.weight": Evil(mark)}, cached)
+    with pytest.raises(WeightsError, match=r"not what torchvision publishes.*remove it"):
+        write_checkpoint(model("resnet50"), Choice(), tmp_path, **QUIET)
+
+
+def test_a_pickle_in_torchvisions_cache_under_a_digest_that_fits(cached, mark):
+    """Eight hex digits of a digest can be forged; what is read may still only hold tensors."""
+    torch.save({"fc.weight": Evil(mark)}, cached)
+    digest = hashlib.sha256(cached.read_bytes()).hexdigest()[:8]
+    forged = cached.rename(cached.with_name(f"resnet50-{digest}.pth"))
+    with pytest.raises(WeightsError, match="refused"):
+        _published_state(model("resnet50"), f"http://127.0.0.1:9/{forged.name}")
+
+
+def test_a_download_with_other_bytes_is_refused_and_not_kept(cached, mark, tmp_path):
+    served = tmp_path / "served" / cached.name
+    served.parent.mkdir()
+    torch.save({"fc.weight": Evil(mark)}, served)
+    with pytest.raises(WeightsError, match="invalid hash value"):
+        _published_state(model("resnet50"), served.as_uri())
+    assert not cached.exists()
+
+
+@pytest.mark.parametrize("evil", [True, False], ids=["with code", "plain tensors"])
+def test_a_text_checkpoint_that_is_a_pickle(tmp_path, mark, evil):
+    source = pickled(write_bert(tmp_path / "bert"), mark if evil else None)
+    with pytest.raises(WeightsError, match="could not be loaded"):
+        write_checkpoint(model("bert"), Choice(path=source), tmp_path, **QUIET)
+
+
+@pytest.mark.parametrize("task", ["embedding", "fill-mask"])
+@pytest.mark.parametrize("evil", [True, False], ids=["with code", "plain tensors"])
+def test_an_archive_whose_weights_are_a_pickle(tmp_path, mark, task, evil):
+    from handlers.architectures import load_eager
+
+    with pytest.raises(OSError, match=r"safetensors"):
+        load_eager(task, pickled(write_bert(tmp_path / "bert"), mark if evil else None), {})
+
+
+def pickled(folder, mark):
+    """The checkpoint with its weights as a pickle in place of safetensors, as old checkpoints have them."""
+    from safetensors.torch import load_file
+
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save({**state, **({"evil": Evil(mark)} if mark else {})}, folder / "pytorch_model.bin")
+    return folder
+
+
+def test_an_image_archive_whose_weights_are_a_pickle(tmp_path, mark):
+    from handlers.architectures import load_eager
+
+    (tmp_path / "model.safetensors").write_bytes(pickle.dumps(Evil(mark)))
+    settings = {"architecture": "resnet18", "classes": 10, "mean": [0.5] * 3, "std": [0.5] * 3}
+    with pytest.raises(Exception, match=r"(?i)header|safetensor"):
+        load_eager("classification", tmp_path, settings)
+
+
+def test_a_checkpoint_that_brings_code_of_its_own(tmp_path, mark, monkeypatch):
+    """transformers may ask on the terminal whether to run such code."""
+    asked = []
+    source = write_bert(tmp_path / "bert")
+    (source / "evil.py").write_text(f"import os\nos.mkdir({str(mark)!r})\n")
+    config = json.loads((source / "config.json").read_text())
+    config["auto_map"] = {"AutoTokenizer": ["evil.Tokenizer", None], "AutoModel": "evil.Model"}
+    (source / "config.json").write_text(json.dumps(config))
+    tokenizer = json.loads((source / "tokenizer_config.json").read_text())
+    tokenizer |= {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]}, "tokenizer_class": "EvilTokenizer"}
+    (source / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    monkeypatch.setattr("builtins.input", lambda prompt="": asked.append(prompt) or "y")
+    write_checkpoint(model("bert"), Choice(path=source), tmp_path, **QUIET)
+    assert asked == []
