@@ -1,11 +1,11 @@
 # Every verb, with a sentence: run make. Logic is Python's; each fact has one home (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup archive serve stop status logs token doctor bench loadtest test lint clean
+.PHONY: help setup archive serve stop status logs token doctor audit bench loadtest test lint clean
 SHELL := /bin/sh
 
 export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
 export BATCHES LENGTHS BENCH_SECONDS OUT
-export MODELS VARIANTS DEVICE WEIGHTS BERT_WEIGHTS RESNET50_WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE
+export MODELS VARIANTS DEVICE WEIGHTS BERT_WEIGHTS RESNET50_WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE OSV_URL
 
 # PYTHON=... uses that interpreter and what it has, and installs nothing; else .venv is set up by the first verb.
 ifdef PYTHON
@@ -13,12 +13,14 @@ PY := $(PYTHON)
 READY :=
 EXTRAS :=
 ALL_EXTRAS :=
+AUDIT :=
 DOCTOR := $(PYTHON) -m serving.doctor
 else
 PY := .venv/bin/python
 READY := .venv/.ready
 EXTRAS = $(ENGINES:%=.venv/.%)
-ALL_EXTRAS := .venv/.onnx .venv/.openvino .venv/.int8
+AUDIT := .venv/.audit
+ALL_EXTRAS := .venv/.onnx .venv/.openvino .venv/.int8 $(AUDIT)
 # Before setup, on whatever Python there is: it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
@@ -46,8 +48,8 @@ setup: $(READY) ## Make .venv with the exact versions of constraints.txt (the ot
 	if [ "$$(cat .venv/pip.status)" != 0 ]; then tail -n 25 .venv/pip.log >&2; exit 1; fi
 	@touch $@
 
-.venv/.onnx .venv/.openvino .venv/.int8: .venv/.%: .venv/.ready
-	@echo "Installing the engine $*"
+.venv/.onnx .venv/.openvino .venv/.int8 .venv/.audit: .venv/.%: .venv/.ready
+	@echo "Installing the extra $*"
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt ".[$*]"
 	@touch $@
 
@@ -71,6 +73,9 @@ token: $(READY) ## Print the inference token (with make -s, nothing else)
 
 doctor: ## What would stop make serve on this machine, a line per check, with the fix (before setup too)
 	@$(DOCTOR)
+
+audit: $(READY) $(AUDIT) ## Published advisories on what is installed, TorchServe's jar included (OSV_URL= names a mirror)
+	@$(PY) -m serving.audit
 
 bench: $(READY) $(EXTRAS) ## Measure every variant in process, beside its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, LENGTHS=)
 	@$(PY) -m bench
