@@ -24,23 +24,27 @@ FEW_PROCESSES = 512  # Java starts about 50 threads, a worker a few per core
 
 
 def disk(place: Place) -> Finding:
-    """Room and leave to write where the store, the run folder and the temporary files are."""
+    """Room and leave to write where ``make serve`` writes: run folder, temporary files, before setup the checkout; and,
+    as a warning, where ``make archive`` does."""
     archives = sum(need.bytes for need in needs(place.store))  # TorchServe unpacks every archive below TMPDIR
-    wanted = {"store": (place.store, 0.0, BUILD), "run": (place.run, LOGS, LOGS), "tmp": (place.temp, archives, 0.0)}
+    wanted = {"run": (place.run, LOGS), "tmp": (place.temp, archives)}
     if not place.set_up:
-        wanted["checkout"] = (place.root, SETUP, SETUP)
-    rooms = {name: (_existing(path), least, better) for name, (path, least, better) in wanted.items()}
-    for name, (path, least, _) in rooms.items():
-        if not os.access(path, os.W_OK | os.X_OK):
-            return Finding(STOP, f"{path} ({name}) is not writable", _elsewhere(name))
-        if _free(path) < least:
-            return Finding(STOP, f"{path} ({name}): {size(_free(path))} free, {size(least)} needed", _elsewhere(name))
+        wanted["checkout"] = (place.root, SETUP)
+    for name, (path, least) in wanted.items():
+        if problem := _problem(path, least):
+            return Finding(STOP, f"{problem} ({name})", _elsewhere(name))
     if SOCKET + len(str(place.temp)) > SOCKET_PATH:
         return Finding(STOP, f"{place.temp} is too long a path for the workers' sockets", _elsewhere("tmp"))
-    for name, (path, _, better) in rooms.items():
-        if _free(path) < better:
-            return Finding(WARN, f"{path} ({name}): {size(_free(path))} free, few for make archive", _elsewhere(name))
-    return Finding(OK, ", ".join(f"{name} {size(_free(path))}" for name, (path, _, _) in rooms.items()) + " free")
+    if problem := _problem(place.store, BUILD):
+        return Finding(WARN, f"{problem} (store, for make archive)", _elsewhere("store"))
+    rooms = {**{name: path for name, (path, _) in wanted.items()}, "store": place.store}
+    return Finding(OK, ", ".join(f"{name} {size(_free(path))}" for name, path in rooms.items()) + " free")
+
+
+def _problem(path: Path, least: float) -> str | None:
+    if not os.access(_existing(path), os.W_OK | os.X_OK):
+        return f"{path} is not writable"
+    return f"{path}: {size(_free(path))} free, {size(least)} needed" if _free(path) < least else None
 
 
 def _existing(path: Path) -> Path:
@@ -48,7 +52,7 @@ def _existing(path: Path) -> Path:
 
 
 def _free(path: Path) -> float:
-    found = os.statvfs(path)
+    found = os.statvfs(_existing(path))
     return float(found.f_bavail * found.f_frsize)
 
 
