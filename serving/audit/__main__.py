@@ -26,12 +26,12 @@ def audit() -> int:
         found += of_maven(database, component)
     answered = {each["id"] for each in facts["advisories"]}
     unanswered = [each for each in found if not answered & set(each.names)]
-    _show(found, unanswered, len(facts["components"]))
+    _show(found, unanswered, sum(len(each["maven"]) for each in facts["components"]))
     return 1 if unanswered else 0
 
 
-def _show(found: list[Advisory], unanswered: list[Advisory], components: int) -> None:
-    print(f"Asked about the packages of constraints.txt and {components} components of TorchServe's jar.")
+def _show(found: list[Advisory], unanswered: list[Advisory], libraries: int) -> None:
+    print(f"Asked about the packages of constraints.txt and {libraries} libraries of TorchServe's jar.")
     print(f"{len(found) - len(unanswered)} advisories have their answer in SECURITY.md, {len(unanswered)} do not.")
     for each in sorted(map(str, unanswered)):
         print(f"  {each}")
