@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serving.errors import ServingError
+from serving.signatures import require_signature
 
 STORE = Path(os.environ.get("MODEL_STORE") or Path(__file__).parent.parent / "model_store").resolve()
 
@@ -63,7 +64,8 @@ def intact_digest(archive: Path) -> str | None:
 def archives(store: Path, models: Sequence[str] = (), variants: Sequence[str] = ()) -> dict[str, str]:
     """{name: sha256} of the archives to serve: all of the store, or those of the models and variants named.
 
-    Raises ServingError when there are none, or one does not have the digest that its build put on file.
+    Raises ServingError when there are none, one does not have the digest that its build put on file, or STORE_KEY names
+    a public key that has not signed that file.
     """
     names = sorted(path.stem for path in store.glob("*.mar"))
     chosen = [name for name in names if _wanted(name, models, variants)]
@@ -77,6 +79,9 @@ def archives(store: Path, models: Sequence[str] = (), variants: Sequence[str] = 
                 f"{store / name}.mar is not what was built (its SHA-256 differs from {name}.mar.sha256, or that is "
                 "missing); run make archive to build it again, or remove it."
             )
+    if key := os.environ.get("STORE_KEY"):
+        for name in chosen:
+            require_signature(digest_file(store / f"{name}.mar"), Path(key))
     return {name: digest for name, digest in digests.items() if digest}
 
 

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from serving.store import archives, sha256
 from tests.conftest import run
 
 
@@ -30,8 +31,55 @@ def test_serve_refuses_by_name_before_anything_starts(copied, change):
 
 
 def test_sha256sum_reads_the_digest_files(copied):
-    """SECURITY.md has this as the way to sign a store."""
+    """SECURITY.md says so."""
     listing = copied / "SHA256SUMS"
     subprocess.run("cat *.sha256 > SHA256SUMS && sha256sum -c SHA256SUMS", shell=True, cwd=copied, check=True)
     flip(copied / "null.mar")
     assert subprocess.run(["sha256sum", "--status", "-c", listing], cwd=copied).returncode == 1
+
+
+@pytest.fixture
+def signed(copied):
+    """A store whose digest files are signed by a new key; the key's public half."""
+    minisign = pytest.importorskip("minisign", reason="py-minisign is not installed")
+    pair = minisign.KeyPair.generate()
+    listing = copied / "null.mar.sha256"
+    copied.joinpath("null.mar.sha256.minisig").write_bytes(bytes(pair.secret_key.sign(listing.read_bytes())))
+    copied.joinpath("key.pub").write_bytes(bytes(pair.public_key))
+    return copied
+
+
+def another_key(store):
+    import minisign
+
+    store.joinpath("key.pub").write_bytes(bytes(minisign.KeyPair.generate().public_key))
+
+
+def other_archive(store):
+    """Someone who may write everything but the signature."""
+    flip(store / "null.mar")
+    store.joinpath("null.mar.sha256").write_text(f"{sha256(store / 'null.mar')}  null.mar\n")
+
+
+def test_signed_archives_are_served(signed, monkeypatch):
+    monkeypatch.setenv("STORE_KEY", str(signed / "key.pub"))
+    assert list(archives(signed)) == ["null"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (other_archive, "is not signed by"),
+        (another_key, "is not signed by"),
+        (lambda store: store.joinpath("null.mar.sha256.minisig").unlink(), "No such file"),
+        (lambda store: store.joinpath("null.mar.sha256.minisig").write_text("x"), "is not signed by"),
+        (lambda store: store.joinpath("key.pub").unlink(), "No such file"),
+    ],
+)
+def test_what_the_key_has_not_signed_is_refused(signed, change, why):
+    assert archives(signed)  # without STORE_KEY nobody asks
+    change(signed)
+    settings = {"MODEL_STORE": str(signed), "RUN_DIR": str(signed / "run"), "MODELS": "", "VARIANTS": ""}
+    refused = run("serving", "serve", STORE_KEY=str(signed / "key.pub"), **settings)
+    assert refused.returncode == 1 and why in refused.stderr and "minisign -Sm" in refused.stderr
+    assert "Traceback" not in refused.stderr and not (signed / "run").exists()

@@ -1,0 +1,34 @@
+"""Signatures of the store's digest files, for those who set STORE_KEY: minisign's format, one small file beside each.
+
+Knows keys and files, not archives. A digest file names its archive, so that a signature cannot be moved to another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from serving.errors import ServingError
+
+
+def require_signature(signed: Path, public_key: Path) -> None:
+    """Returns when ``<signed>.minisig`` is ``public_key``'s signature of the file. Raises ServingError."""
+    try:
+        import minisign
+    except ImportError:
+        raise ServingError(
+            "STORE_KEY is set and py-minisign is not installed; run: pip install -c constraints.txt py-minisign"
+        ) from None
+    signature = signed.with_name(f"{signed.name}.minisig")
+    try:
+        minisign.PublicKey.from_file(public_key).verify(
+            signed.read_bytes(), minisign.Signature.from_file(signature)
+        )
+    except (OSError, minisign.Error, ValueError) as error:
+        raise ServingError(
+            f"{signed} is not signed by {public_key} ({_why(error)}); sign it with: minisign -Sm {signed}, "
+            "or unset STORE_KEY."
+        ) from None
+
+
+def _why(error: Exception) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error) or type(error).__name__
