@@ -5,7 +5,7 @@ SHELL := /bin/sh
 
 export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
 export BATCHES LENGTHS BENCH_SECONDS OUT
-export MODELS VARIANTS DEVICE WEIGHTS BERT_WEIGHTS RESNET50_WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE OSV_URL
+export MODELS VARIANTS DEVICE WEIGHTS BERT_WEIGHTS RESNET50_WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE STORE_KEY OSV_URL
 
 # PYTHON=... uses that interpreter and what it has, and installs nothing; else .venv is set up by the first verb.
 ifdef PYTHON
@@ -20,7 +20,8 @@ PY := .venv/bin/python
 READY := .venv/.ready
 EXTRAS = $(ENGINES:%=.venv/.%)
 AUDIT := .venv/.audit
-ALL_EXTRAS := .venv/.onnx .venv/.openvino .venv/.int8 $(AUDIT)
+SIGNED = $(if $(STORE_KEY),.venv/.signed)
+ALL_EXTRAS := .venv/.onnx .venv/.openvino .venv/.int8 $(AUDIT) .venv/.signed
 # Before setup, on whatever Python there is: it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
@@ -48,7 +49,7 @@ setup: $(READY) ## Make .venv with the exact versions of constraints.txt (the ot
 	if [ "$$(cat .venv/pip.status)" != 0 ]; then tail -n 25 .venv/pip.log >&2; exit 1; fi
 	@touch $@
 
-.venv/.onnx .venv/.openvino .venv/.int8 .venv/.audit: .venv/.%: .venv/.ready
+.venv/.onnx .venv/.openvino .venv/.int8 .venv/.audit .venv/.signed: .venv/.%: .venv/.ready
 	@echo "Installing the extra $*"
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt ".[$*]"
 	@touch $@
@@ -56,7 +57,7 @@ setup: $(READY) ## Make .venv with the exact versions of constraints.txt (the ot
 archive: $(READY) $(EXTRAS) ## Build what is out of date in model_store/ (MODELS=, VARIANTS=, DEVICE=, WEIGHTS=random)
 	@$(PY) -m export
 
-serve: $(READY) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays)
+serve: $(READY) $(SIGNED) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays)
 	@$(PY) -m serving serve
 
 stop: $(READY) ## Stop TorchServe and check that it is gone
