@@ -185,3 +185,11 @@ def test_it_runs_before_anything_is_installed(place, tmp_path):
     assert "Traceback" not in shown.stderr
     assert all(re.search(rf"^(ok|warn|STOP) +{name}", shown.stdout, re.MULTILINE) for name in CHECKS), shown.stdout
     assert not (checkout / ".venv").exists()
+
+
+def test_a_set_up_interpreter_without_the_packages_is_found(place):
+    environment = {"PATH": os.environ["PATH"], "CONFIG": str(place.config), "MODEL_STORE": str(place.store)}
+    command = [sys.executable, "-S", "-E", "-m", "serving.doctor"]
+    shown = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 1 and "Traceback" not in shown.stderr
+    assert re.findall(r"^STOP +(\w+)", shown.stdout, re.MULTILINE) == ["torch", "transformers", "packages", "java"]
