@@ -81,8 +81,8 @@ class Variant:
     tasks: tuple[str, ...] = ("embedding", "fill-mask", "classification")
 
 
-TEXT = {"max_chars": 100_000}
-PHOTO = {"max_pixels": 50_000_000}
+TEXT = {"max_chars": 100_000, "max_total_chars": 1_000_000}  # of one text; of a request's texts together
+PHOTO = {"max_pixels": 50_000_000}  # of one image, and of a request's images together
 
 
 def _text(text: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from handlers.errors import TooLarge
 from handlers.image import decode, prepare, read_images
 from handlers.requests import Payload
 from handlers.scores import best
@@ -22,9 +23,15 @@ class Classification(Service):
 
     def read(self, payload: Payload) -> list[np.ndarray]:
         preparation, limit = self.input["preparation"], self.input["max_pixels"]
-        # Only photographs are scaled anyway; a digit's ink is measured on the whole picture.
-        images = (decode(data, limit, preparation.get("resize", 0)) for data in read_images(payload))
-        return [prepare(image, preparation) for image in images]
+        left, items = limit, []
+        for data in read_images(payload):
+            # Only photographs are scaled anyway; a digit's ink is measured on the whole picture.
+            image = decode(data, limit, preparation.get("resize", 0))
+            left -= image.width * image.height
+            if left < 0:  # decoding some dozens of large images outlasts TorchServe's patience, which kills the worker
+                raise TooLarge(f"The images have more than {limit} pixels together; send them in several requests.")
+            items.append(prepare(image, preparation))
+        return items
 
     def collate(self, items: list[np.ndarray]) -> tuple[None, tuple[np.ndarray, ...]]:
         return None, (np.stack(items),)

@@ -27,13 +27,20 @@ class Tokens:
     truncated: np.ndarray
 
 
-def read_texts(payload: Payload, max_chars: int) -> list[str]:
-    """Returns the payload's texts, each non-blank and at most ``max_chars`` long.
+def read_texts(payload: Payload, max_chars: int, max_total_chars: int) -> list[str]:
+    """Returns the payload's texts, each non-blank and at most ``max_chars`` long, all at most ``max_total_chars``.
 
-    Raises RequestError for a body that is not UTF-8, an item that is no string or blank; TooLarge for a long one.
+    Raises RequestError for a body that is not UTF-8, an item that is no string or blank; TooLarge for a long one, or
+    too many: tokenizing some dozens of the longest outlasts TorchServe's patience, which kills the worker.
     """
     items = [_decode(payload.raw)] if payload.raw is not None else list(payload.items)
-    return [_checked(item, index, len(items), max_chars) for index, item in enumerate(items)]
+    texts = [_checked(item, index, len(items), max_chars) for index, item in enumerate(items)]
+    total = sum(map(len, texts))
+    if total > max_total_chars:
+        raise TooLarge(
+            f"The texts have {total} characters together; at most {max_total_chars} are taken: send several requests."
+        )
+    return texts
 
 
 def _decode(raw: bytes) -> str:

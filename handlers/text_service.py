@@ -26,7 +26,8 @@ class TextService(Service):
         self.encoder = TextEncoder(self.directory / "tokenizer.json", limits["max_length"], limits["pad_id"])
 
     def read(self, payload: Payload) -> list[str]:
-        return read_texts(payload, self.settings["input"]["max_chars"])
+        limits = self.settings["input"]
+        return read_texts(payload, limits["max_chars"], limits["max_total_chars"])
 
     def collate(self, items: list[str]) -> tuple[Tokens, tuple[np.ndarray, ...]]:
         tokens = self.encoder.encode(items)

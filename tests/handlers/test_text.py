@@ -58,11 +58,12 @@ def items(*values):
         (items("a", None), RequestError, "Text 1 is null"),
         (items(" \n\t"), RequestError, "blank"),
         (items("x" * 101), TooLarge, "at most 100"),
+        (items("x" * 100, "y" * 100, "z"), TooLarge, "201 characters together; at most 200"),
     ],
 )
 def test_bad_texts_name_the_item_and_never_quote_it(payload, error, says):
     with pytest.raises(error, match=says):
-        read_texts(payload, max_chars=100)
+        read_texts(payload, max_chars=100, max_total_chars=200)
 
 
 def test_groups_hold_every_row_once_shortest_first_and_pad_none_by_more_than_a_quarter():
