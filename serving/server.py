@@ -24,6 +24,7 @@ from serving.config import Config
 from serving.environment import java_home, worker_environment
 from serving.errors import ServingError
 from serving.ports import in_use, owner
+from serving.front_end import correct
 from serving.state import RunDirectory, State
 from serving.worker_log import failure
 
@@ -42,6 +43,7 @@ def start(config: Config, run: RunDirectory, store: Path, archives: dict[str, st
     run.clear()
     shutil.rmtree(run.logs, ignore_errors=True)
     run.create()
+    correct(run.path)
     # The workers' sockets go here; a socket's path may have 107 characters, which a checkout's own path can exceed.
     temp = tempfile.mkdtemp(prefix="torchserve-")
     effective = run.path / "config.properties"
