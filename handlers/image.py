@@ -20,6 +20,7 @@ from handlers.requests import Payload, kind_of
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 REDUCED = "decoded at a part of its size"  # mark in an image's ``info``
 SLIVER = 4  # sides' ratio above which an image is cropped before it is enlarged
+MAX_DRAWN = 2048  # pixels; a larger drawing is averaged down first: the square around a long strip would take petabytes
 INK = 0.25  # of the strongest contrast to the paper: fainter marks are shadow or noise
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -137,7 +138,11 @@ def digit(image: Image.Image, grid: int, size: int) -> np.ndarray:
     stretched to full contrast, cut out, centred in a square, averaged down to ``grid`` x ``grid`` cells as the data
     set's 8 x 8 counts were, and enlarged to ``size``. Returns uint8 [size, size, 3].
     """
-    gray = np.asarray(image.convert("L"), dtype=np.float32)
+    image = image.convert("L")
+    if max(image.size) > MAX_DRAWN:
+        shrink = MAX_DRAWN / max(image.size)
+        image = image.resize([max(1, round(side * shrink)) for side in image.size], Image.Resampling.BOX)
+    gray = np.asarray(image, dtype=np.float32)
     border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     ink = np.abs(gray - np.median(border))
     ink = ink * (255 / max(float(ink.max()), 1.0))

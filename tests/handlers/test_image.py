@@ -127,6 +127,20 @@ def test_a_blank_picture_is_no_crash():
     assert digit(Image.new("RGB", (5, 5), "white"), 8, 32).max() == 0
 
 
+@pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1)])
+def test_a_strip_with_ink_from_end_to_end_needs_no_giant_square(size):
+    pixels = np.full(size[::-1], 255, np.uint8)
+    pixels.flat[:: max(size) // 4] = 0
+    assert digit(Image.fromarray(pixels), 8, 32).shape == (32, 32, 3)
+
+
+def test_a_large_drawing_is_read_like_a_small_one():
+    small = Image.new("L", (600, 450), 255)
+    ImageDraw.Draw(small).line([(250, 100), (350, 100), (290, 350)], fill=0, width=40)
+    large = small.resize((4_800, 3_600), Image.Resampling.NEAREST)
+    assert np.abs(digit(large, 8, 32).astype(int) - digit(small, 8, 32)).max() <= 8
+
+
 def test_base64_and_data_urls():
     data = encode(gradient("RGB"), "PNG")
     plain = base64.b64encode(data).decode()
