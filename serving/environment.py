@@ -32,13 +32,15 @@ def java_version(home: Path) -> int | None:
     return int(stated[1]) if stated and (home / "bin" / "java").exists() else None
 
 
-def worker_environment() -> dict[str, str]:
-    """This process's environment, with a lasting compiler cache and without paths to the checkout's code.
+def worker_environment(hidden: str = "") -> dict[str, str]:
+    """This process's environment with a lasting compiler cache, without the paths from which a worker could import the
+    checkout, and without the variables whose whole names match ``hidden``.
 
     TorchServe puts an inherited PYTHONPATH before the archive's folder: an entry that holds a ``handlers`` package
-    would silently be served instead of the archive's own.
+    would silently be served instead of the archive's own. TorchServe itself keeps hidden variables from the workers
+    only, who could still read them from /proc as long as Java had them.
     """
-    environment = dict(os.environ)
+    environment = {key: value for key, value in os.environ.items() if not re.fullmatch(hidden, key)}
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
     # Where a worker keeps what it compiles: the default lies in the temporary folder, which goes with the server.
     environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED))

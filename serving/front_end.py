@@ -1,9 +1,9 @@
 """Corrects TorchServe's front end where it blames itself for a client's mistake. Knows one of its Java classes.
 
-TorchServe 0.12's HttpRequestHandler answers an IllegalArgumentException with 403 and every other exception with 500, and so
-a malformed form (ErrorDataDecoderException) and a request target without a slash (ArrayIndexOutOfBoundsException). Here
-two names in that class are exchanged, so that any RuntimeException raised while a request is read is a 400. What a worker
-fails at is not raised there and stays a 5xx; so do Java's checked exceptions and errors.
+TorchServe 0.12's HttpRequestHandler answers an IllegalArgumentException with 403 and every other unexpected one with
+500: also the ErrorDataDecoderException of a malformed form and the ArrayIndexOutOfBoundsException of a request target
+without a slash. Here two names in that class are exchanged, so that any RuntimeException raised while a request is read
+is a 400. What a worker fails at is not raised there and stays a 5xx; so do Java's checked exceptions and errors.
 
 Java finds the corrected class first, since TorchServe's class path begins with its working directory, our private run
 folder. A TorchServe whose class looks otherwise is left as it is.

