@@ -1,0 +1,93 @@
+"""``make fuzz``: a server of its own, FUZZ_REQUESTS requests drawn from SEED, a summary, and OUT as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from export.catalog import CatalogError, rows
+from loadtest.environment import machine
+from serving.client import Client
+from serving.config import Config
+from serving.state import RunDirectory
+from tests.conftest import run, write_config
+from tests.trust.fuzz.campaign import Campaign
+
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS") or 20_000)
+SEED = int(os.environ.get("SEED") or 2026)
+VARIANTS = (os.environ.get("VARIANTS") or "torchscript").split()
+OUT = Path(os.environ.get("OUT") or "docs/results/fuzz-cpu.json")
+
+
+def main() -> int:
+    """Exit status: 0 when no promise broke, 1 when one did, 2 when it could not run."""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        config = write_config(Path(folder) / "config.properties", token_expiration_min="600")
+        server = {"CONFIG": str(config), "RUN_DIR": f"{folder}/run", "MODELS": "minilm digits",
+        "VARIANTS": " ".join(VARIANTS)}
+        started = run("serving", "serve", **server)
+        if started.returncode != 0:
+            print(started.stderr.strip(), file=sys.stderr)
+            return 2
+        try:
+            return _fuzz(Config.load(config), RunDirectory(Path(folder) / "run"))
+        finally:
+            run("serving", "stop", **server)
+
+
+def _fuzz(config: Config, directory: RunDirectory) -> int:
+    client = Client(config, directory.key_file)
+    names = {model: [row.name for row in rows([model], VARIANTS, "cpu")] for model in ("minilm", "digits")}
+    campaign = Campaign(config.inference, client, names["minilm"], names["digits"])
+    began, broken = time.monotonic(), ""
+    with tqdm(total=REQUESTS, unit=" requests", mininterval=5, dynamic_ncols=True) as bar:
+        try:
+            campaign.run(REQUESTS, SEED, lambda sent: bar.update(min(sent, REQUESTS) - bar.n))
+        except AssertionError as error:
+            broken = str(error)
+    result = _result(campaign, time.monotonic() - began)
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\n{broken}\n" if broken else "", end="", file=sys.stderr)
+    print(_summary(result))
+    return 1 if broken or result["worker_deaths"] else 0
+
+
+def _result(campaign: Campaign, seconds: float) -> dict[str, Any]:
+    tally = campaign.tally
+    command = f"make fuzz FUZZ_REQUESTS={REQUESTS} SEED={SEED} VARIANTS='{' '.join(VARIANTS)}'"
+    return {
+        "environment": {**machine(), "command": command},
+        "archives": sorted(campaign.pids),
+        "requests": tally.total,
+        "seconds": round(seconds, 1),
+        "by_kind": {kind: dict(sorted(counts.items())) for kind, counts in sorted(tally.by_kind.items())},
+        "good_requests": tally.by_kind["good"].total(),
+        "responses_5xx": tally.faults["5xx"],
+        "wrong_answers": tally.faults["wrong answer"],
+        "other_faults": tally.faults["no answer"] + tally.faults["bad error body"],
+        "worker_deaths": campaign.deaths(),
+    }
+
+
+def _summary(result: dict[str, Any]) -> str:
+    return (
+        f"{result['requests']} requests in {result['seconds']} s, {result['good_requests']} of them good: "
+        f"{result['responses_5xx']} answers of 5xx, {result['wrong_answers']} wrong answers, "
+        f"{result['other_faults']} other faults, {result['worker_deaths']} worker deaths"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CatalogError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

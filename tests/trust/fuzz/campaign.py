@@ -1,0 +1,132 @@
+"""A campaign: bursts of mixed requests until the count is reached, judged one by one and counted.
+
+Hypothesis draws the bursts from a seed and shrinks one that fails: what it reports is the fewest and simplest requests
+that still break a promise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psutil
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from serving.client import Client
+from tests.trust.fuzz import forms, good, images, texts, wire
+from tests.trust.fuzz.case import Case, Reply
+from tests.trust.fuzz.good import Golden, same
+from tests.trust.fuzz.sender import Sender
+from tests.trust.fuzz.verdict import fault
+
+BURST = 16  # requests at once: two full batches
+
+
+@dataclass
+class Tally:
+    """What was sent and what came back, by kind and status."""
+
+    by_kind: dict[str, Counter[str]] = field(default_factory=dict)
+    faults: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Requests sent."""
+        return sum(sum(counts.values()) for counts in self.by_kind.values())
+
+    def add(self, kind: str, status: int) -> None:
+        """One more request of that kind, answered with that status (0: not answered)."""
+        self.by_kind.setdefault(kind, Counter())[str(status) if status else "no answer"] += 1
+
+
+class Campaign:
+    """Requests to one server: to ``readers``, its text archives, and ``viewers``, its image archives."""
+
+    def __init__(self, base: str, client: Client, readers: list[str], viewers: list[str]) -> None:
+        self._client, self._names = client, [*readers, *viewers]
+        self._texts, self._images = _paths(readers), _paths(viewers)
+        self._sender = Sender(base, client, BURST)
+        self.golden = Golden(lambda text: client.predict(readers[0], text, "text/plain").content)
+        self.pids = self.workers()
+        self.tally = Tally()
+        images.files(), images.bombs()  # made now, not while Hypothesis draws
+
+    def workers(self) -> dict[str, list[int]]:
+        """The pids of each archive's workers, as TorchServe states them."""
+        return {name: sorted(int(worker["pid"]) for worker in self._client.workers(name)) for name in self._names}
+
+    def deaths(self) -> int:
+        """Workers of the start that are gone."""
+        now = self.workers()
+        return sum(len(set(pids) - set(now[name])) for name, pids in self.pids.items())
+
+    def run(self, requests: int, seed_value: int, progress: Callable[[int], None] = lambda sent: None) -> None:
+        """Sends about ``requests``. Raises AssertionError with the smallest burst found that breaks a promise."""
+
+        @seed(seed_value)
+        @settings(max_examples=max(1, requests // BURST), database=None, deadline=None,
+        phases=(Phase.generate, Phase.shrink),
+                  suppress_health_check=list(HealthCheck), print_blob=False)  # fmt: skip
+        @given(st.lists(self._mix(), min_size=BURST, max_size=BURST))
+        def bursts(burst: list[Case]) -> None:
+            self._burst(burst)
+            progress(self.tally.total)
+
+        try:
+            bursts()
+        finally:
+            self._sender.close()
+
+    def _mix(self) -> st.SearchStrategy[Case]:
+        both = st.one_of(self._texts, self._images)
+        crossed = st.one_of(*[self._texts] * 5, self._images)
+        kinds = [*[texts.cases(crossed)] * 4, *[images.cases(self._images)] * 4, images.raw_cases(self._texts),
+                 *[forms.cases(both)] * 2, *[wire.cases(both)] * 2]  # fmt: skip
+        return st.one_of(*kinds, *[good.cases(self._texts, self._images)] * 4)
+
+    def _burst(self, burst: list[Case]) -> None:
+        replies = self._sender.send_all(burst)
+        found = [self._judge(case, reply) for case, reply in zip(burst, replies, strict=True)]
+        found.append(self._again(burst, replies))
+        found += [f"worker {pid} is gone" for pids in self.pids.values() for pid in pids if not psutil.pid_exists(pid)]
+        problems = [problem for problem in found if problem]
+        assert not problems, "\n".join(problems)
+
+    def _judge(self, case: Case, reply: Reply) -> str | None:
+        self.tally.add(case.kind, reply.status)
+        broken = fault(case, reply, self.golden)
+        if broken is None:
+            return None
+        self.tally.faults[broken] += 1
+        return f"{broken}: {case!r} was answered {reply.status} {reply.error} {reply.body[:300]!r}"
+
+    def _again(self, burst: list[Case], replies: list[Reply]) -> str | None:
+        """Asks the first hostile request that got an answer once more, alone: company must not have changed it."""
+        for case, reply in zip(burst, replies, strict=True):
+            if reply.status == 200 and not case.golden and not case.raw:
+                alone = self._sender.send(case)
+                self.tally.add("again, alone", alone.status)
+                if alone.status == 200 and _agree(reply.body, alone.body):
+                    return None
+                self.tally.faults["wrong answer"] += 1
+                return f"wrong answer: {case!r} was answered otherwise in company"
+        return None
+
+
+def _paths(names: list[str]) -> st.SearchStrategy[str]:
+    """Every way to ask these archives that takes any body."""
+    forms = ("/predictions/{0}", "/predictions/{0}", "/predictions/{0}/1.0", "/v1/models/{0}:predict",
+    "/v2/models/{0}/infer",
+             "/models/{0}/invoke", "/{0}/predict")  # fmt: skip
+    return st.sampled_from([form.format(name) for form in forms for name in names])
+
+
+def _agree(one: bytes, other: bytes) -> bool:
+    first, second = (next(iter(json.loads(body).values())) for body in (one, other))
+    nested = isinstance(first[0], list)
+    pairs = zip(first, second, strict=True) if nested else [(first, second)]
+    return all(same(a, b) for a, b in pairs)

@@ -1,0 +1,61 @@
+"""Form bodies: multipart and url-encoded, well formed, misused and malformed."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.trust.fuzz.case import Case
+from tests.trust.fuzz.images import spoilt
+from tests.trust.fuzz.texts import bodies
+
+BOUNDARIES = ("b", "----WebKitFormBoundary7MA4YWxk", "a" * 200, "b b", "'()+_,-./:=?")
+HEADERS = (
+    'Content-Disposition: form-data; name="text"', 'Content-Disposition: form-data; name="image"; filename="a.png"',
+    'Content-Disposition: form-data; name="body"', 'Content-Disposition: form-data; name=""',
+    "Content-Disposition: form-data",
+    'Content-Disposition: form-data; name="data"; filename="../../etc/passwd"',
+    'Content-Disposition: attachment; name="text"',
+    'Content-Disposition: form-data; name="text"\r\nContent-Type: text/plain; charset=no-such',
+    'Content-Disposition: form-data; name="text"\r\nContent-Type: application/json',
+    'Content-Disposition: form-data; name="text"\r\nContent-Transfer-Encoding: base64',
+    'Content-Disposition: form-data; name="text"\r\nContent-Length: 99999',
+    "Content-Disposition: form-data; name=\"text\"; filename*=UTF-8''%zz", "Content-Type: text/plain", "", ":",
+    "\xe9\xff: x",
+    'Content-Disposition: form-data; name="a"\r\nContent-Type: multipart/mixed; boundary=b',
+)  # fmt: skip
+ENDINGS = ("--{b}--\r\n", "--{b}--", "", "--{b}", "--{b}-", "--other--\r\n")
+
+
+def _multipart(boundary: str, stated: str, parts: list[tuple[str, bytes]], newline: str, ending: str) -> Case:
+    end = newline.encode()
+    body = b"".join(
+        f"--{boundary}".encode() + end + header.encode("latin-1") + end + end + content + end for header,
+        content in parts
+    )
+    stated = stated.format(b=boundary)
+    body += ending.format(b=boundary).encode()
+    return Case("form", body=body, content_type=f"multipart/form-data{stated}")
+
+
+STATED = ("; boundary={b}", '; boundary="{b}"', "; boundary=", "; boundary=other", "",
+"; boundary={b}; charset=no-such")
+parts = st.tuples(st.sampled_from(HEADERS), st.one_of(bodies, spoilt))
+multipart = st.builds(
+    _multipart, st.sampled_from(BOUNDARIES), st.sampled_from(("; boundary={b}",) * 4 + STATED),
+    st.lists(parts, max_size=3),
+    st.sampled_from(("\r\n", "\r\n", "\r\n", "\n", "\r")), st.sampled_from(("--{b}--\r\n",) * 4 + ENDINGS),
+)  # fmt: skip
+pieces = st.sampled_from(("text", "image", "=", "&", ";", "%", "%zz", "%41", "+", "a", "%ff%fe", "[]", "\x00", "{}",
+"%u0041"))
+urlencoded = st.builds(
+    lambda found: Case("form", body="".join(found).encode(), content_type="application/x-www-form-urlencoded"),
+    st.lists(pieces, max_size=10),
+)
+
+
+def cases(paths: st.SearchStrategy[str]) -> st.SearchStrategy[Case]:
+    """Forms sent to one of ``paths``."""
+    return st.builds(
+        lambda case, path: Case(case.kind, path, case.body, case.content_type),
+        st.one_of(multipart, multipart, urlencoded), paths,
+    )  # fmt: skip

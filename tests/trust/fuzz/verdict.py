@@ -1,0 +1,59 @@
+"""Whether a reply is acceptable, and what is wrong with it if not. Knows the promises, not the requests' contents.
+
+Acceptable: 2xx with an answer of the right form (and the right one, where that is known), 4xx with ``code``, ``type``
+and ``message``. Where HTTP itself is broken, no answer at all is acceptable too, and so is an empty 413 or 417: these
+two are Netty's own, sent before TorchServe sees the request.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.trust.fuzz.case import Case, Reply
+from tests.trust.fuzz.good import Golden, well_formed
+
+NETTY_ANSWERS_EMPTY = (413, 417)
+
+
+def fault(case: Case, reply: Reply, golden: Golden) -> str | None:
+    """What the reply breaks: "5xx", "wrong answer", "no answer", "bad error body", or None."""
+    if reply.status >= 500:
+        return "5xx"
+    if case.golden:
+        return None if _is_right(case, reply, golden) else "wrong answer"
+    if reply.status == 0:
+        return None if case.raw else "no answer"
+    if 200 <= reply.status < 300:
+        return None if _is_answer(case, reply) else "wrong answer"
+    return None if reply.status >= 400 and _is_refusal(case, reply) else "bad error body"
+
+
+def _is_right(case: Case, reply: Reply, golden: Golden) -> bool:
+    try:
+        return reply.status == 200 and golden.is_right(case.golden, json.loads(reply.body))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return False
+
+
+def _is_answer(case: Case, reply: Reply) -> bool:
+    if case.raw:  # a HEAD, a description, a health check: any JSON object, or the empty body of an answer to HEAD
+        return not reply.body or isinstance(_parsed(reply), dict)
+    return reply.by_handler and well_formed(_parsed(reply))
+
+
+def _is_refusal(case: Case, reply: Reply) -> bool:
+    if reply.status in NETTY_ANSWERS_EMPTY and not reply.body and not reply.by_handler:
+        return True
+    body = _parsed(reply)
+    if not isinstance(body, dict):
+        return case.raw[:4] == b"HEAD"
+    said = body.keys() == {"code", "type", "message"} and body["code"] == reply.status
+    return said and all(isinstance(body[key], str) and body[key] for key in ("type", "message"))
+
+
+def _parsed(reply: Reply) -> Any:
+    try:
+        return json.loads(reply.body)
+    except ValueError:
+        return None

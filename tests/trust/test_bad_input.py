@@ -1,0 +1,115 @@
+"""Nothing that a client sends ends a worker, gets a 5xx or spoils another's answer: a fuzz, and what fuzzing found."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+
+import pytest
+
+from tests.trust.fuzz.campaign import Campaign
+from tests.trust.fuzz.case import Case, Reply
+from tests.trust.fuzz.good import Golden
+from tests.trust.fuzz.images import png
+from tests.trust.fuzz.sender import Sender
+from tests.trust.fuzz.verdict import fault
+
+pytestmark = pytest.mark.served
+TEXT, IMAGE = "minilm-torchscript", "digits-torchscript"
+
+
+def test_bad_input_at_scale(served):
+    """A short ``make fuzz``: hostile requests in bursts, good ones among them."""
+    campaign = Campaign(served.config.inference, served.client, [TEXT], [IMAGE])
+    campaign.run(1_000, seed_value=1)
+    assert campaign.tally.total >= 1_000 and campaign.tally.by_kind["good"]["200"] >= 100
+    assert not campaign.tally.faults and campaign.deaths() == 0
+
+
+LARGE = base64.b64encode(png(7_000, 7_000, zlib.compress(bytes(876 * 7_000), 9))).decode()
+JSON = "application/json"
+
+
+def to(name: str, body: bytes | dict, content_type: str) -> Case:
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    return Case("regression", f"/predictions/{name}", content, content_type)
+
+
+def part(headers: bytes) -> Case:
+    return to(TEXT, b"--b\r\n" + headers + b"\r\n\r\nhi\r\n--b--\r\n", "multipart/form-data; boundary=b")
+
+
+def on_the_wire(start: bytes) -> Case:
+    return Case("regression", raw=start + b" HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: 2\r\n\r\nhi")
+
+
+# Each of these was a 5xx once; the first two also cost the worker its life, as did the strip below.
+FOUND = {
+    "64 images of 49 megapixels in half a megabyte": (to(IMAGE, {"image": [LARGE] * 64}, JSON), 413, "together"),
+    "64 texts of 100,000 characters": (to(TEXT, {"text": ["a b " * 25_000] * 64}, JSON), 413, "together"),
+    "a form's part without a disposition": (part(b"Content-Type: text/plain"), 400, ""),
+    "a form's part without a name": (part(b"Content-Disposition: form-data"), 400, ""),
+    "a form's part in an unknown charset": (
+        part(b'Content-Disposition: form-data; name="text"\r\nContent-Type: a/b; charset=x'), 400, "UnsupportedCharset",
+    ),
+    "a bad escape in a form": (to(TEXT, b"text=%zz", "application/x-www-form-urlencoded"), 400, "hex"),
+    "a form's field without a name": (to(TEXT, b"=hi", "application/x-www-form-urlencoded"), 400, "empty name"),
+    "a request target of *": (on_the_wire(b"OPTIONS *"), 400, ""),
+    "a request target without a slash": (on_the_wire(b"POST foo"), 400, ""),
+}  # fmt: skip
+
+
+@pytest.fixture
+def sender(served):
+    sender = Sender(served.config.inference, served.client, 1)
+    yield sender
+    sender.close()
+
+
+@pytest.mark.parametrize("found", FOUND)
+def test_what_fuzzing_found_is_refused_in_good_order(served, sender, found):
+    case, status, says = FOUND[found]
+    pids = {name: [worker["pid"] for worker in served.client.workers(name)] for name in (TEXT, IMAGE)}
+    reply = sender.send(case)
+    assert reply.status == status, reply
+    body = json.loads(reply.body)
+    assert body.keys() == {"code", "type", "message"} and body["code"] == status and says in body["message"]
+    assert pids == {name: [worker["pid"] for worker in served.client.workers(name)] for name in (TEXT, IMAGE)}
+
+
+def test_a_strip_of_49_million_pixels_in_65_kb_is_answered(served, sender):
+    pids = [worker["pid"] for worker in served.client.workers(IMAGE)]
+    reply = sender.send(to(IMAGE, png(1, 49_000_000, zlib.compress(bytes(64 << 20), 9)), "image/png"))
+    assert reply.status == 200, reply
+    assert pids == [worker["pid"] for worker in served.client.workers(IMAGE)]
+
+
+class TestTheJudge:
+    """The fuzz can fail: what it must not let pass."""
+
+    golden = Golden(lambda text: b'{"embedding": [1.0, 0.0]}')
+    text = Case("good", body=b"x", golden=next(iter(golden._embeddings)))
+    hostile = Case("text", body=b"x")
+
+    @pytest.mark.parametrize(
+        ("case", "reply", "expected"),
+        [
+            (hostile, Reply(500, b'{"code": 500, "type": "a", "message": "b"}'), "5xx"),
+            (hostile, Reply(0, error="ConnectionError"), "no answer"),
+            (hostile, Reply(400, b"no JSON"), "bad error body"),
+            (hostile, Reply(400, b'{"code": 404, "type": "a", "message": "b"}'), "bad error body"),
+            (hostile, Reply(413, b"", by_handler=True), "bad error body"),
+            (hostile, Reply(302, b""), "bad error body"),
+            (hostile, Reply(200, b'{"embedding": [NaN]}', by_handler=True), "wrong answer"),
+            (hostile, Reply(200, b'{"predictions": []}', by_handler=True), "wrong answer"),
+            (text, Reply(200, b'{"embedding": [0.0, 1.0]}', by_handler=True), "wrong answer"),
+            (text, Reply(400, b'{"code": 400, "type": "a", "message": "b"}'), "wrong answer"),
+            (text, Reply(200, b'{"embedding": [1.0, 0.0]}', by_handler=True), None),
+            (hostile, Reply(400, b'{"code": 400, "type": "a", "message": "b"}'), None),
+            (hostile, Reply(413, b""), None),
+            (Case("wire", raw=b"x"), Reply(0, error="ConnectionResetError"), None),
+        ],
+    )
+    def test_verdicts(self, case, reply, expected):
+        assert fault(case, reply, self.golden) == expected
