@@ -1,10 +1,10 @@
 # Every verb, with a sentence: run make. Logic is Python's; each fact has one home (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup archive serve stop status logs token doctor audit bench loadtest test lint clean
+.PHONY: help setup archive serve stop status logs token doctor audit bench loadtest fuzz test lint clean
 SHELL := /bin/sh
 
 export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
-export BATCHES LENGTHS BENCH_SECONDS OUT
+export BATCHES LENGTHS BENCH_SECONDS OUT FUZZ_REQUESTS
 export MODELS VARIANTS DEVICE WEIGHTS BERT_WEIGHTS RESNET50_WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE STORE_KEY OSV_URL
 
 # PYTHON=... uses that interpreter and what it has, and installs nothing; else .venv is set up by the first verb.
@@ -83,6 +83,9 @@ bench: $(READY) $(EXTRAS) ## Measure every variant in process, beside its parity
 
 loadtest: $(READY) ## Measure served latency, one archive at a time, and report (RATE=, SLO_P99_MS=, PROFILE=, BASELINE=)
 	@$(PY) -m loadtest
+
+fuzz: $(READY) ## Send hostile requests with good ones among them to a server of its own (FUZZ_REQUESTS=20000, SEED=)
+	@$(PY) -m tests.trust.fuzz
 
 test: $(READY) $(ALL_EXTRAS) ## Run the whole test suite, real TorchServe included
 	@$(PY) -m pytest
