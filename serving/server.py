@@ -5,7 +5,7 @@ Knows processes, ports and readiness; which models are served is the store's bus
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 import signal
 import socket
@@ -23,9 +23,9 @@ from serving.client import Client
 from serving.config import Config
 from serving.environment import java_home, worker_environment
 from serving.errors import ServingError
-from serving.ports import in_use, owner
 from serving.front_end import correct
-from serving.state import RunDirectory, State
+from serving.ports import in_use, owner
+from serving.state import OWN, RunDirectory, State
 from serving.worker_log import failure
 
 LOG4J = Path(__file__).with_name("log4j2.xml")
@@ -45,42 +45,46 @@ def start(config: Config, run: RunDirectory, store: Path, archives: dict[str, st
     run.create()
     correct(run.path)
     # The workers' sockets go here; a socket's path may have 107 characters, which a checkout's own path can exceed.
-    temp = tempfile.mkdtemp(prefix="torchserve-")
+    state = State(tempfile.mkdtemp(prefix="torchserve-"), str(config.path), list(config.ports()), archives)
+    run.write(state)  # before the launch: should we be killed now, whoever comes next finds what we started
     effective = run.path / "config.properties"
     effective.write_text(config.effective(store))
+    _launch(run, state, config.properties.get("blacklist_env_vars", ""), [
+        "--ts-config", str(effective), "--log-config", str(LOG4J), "--model-store", str(store),
+        "--models", *[f"{name}={name}.mar" for name in archives],
+    ])  # fmt: skip
+    if not _find_java(state):
+        raise ServingError(f"TorchServe did not start: {_last_line(run.console)}")
+    run.write(state)
+    return state
+
+
+def _launch(run: RunDirectory, state: State, hidden: str, options: Sequence[str]) -> None:
     environment = {
-        **worker_environment(config.properties.get("blacklist_env_vars", "")),
+        **worker_environment(hidden),
         "JAVA_HOME": java_home(),
-        "TEMP": temp,
-        "TMPDIR": temp,
+        OWN: state.temp,
+        "TMPDIR": state.temp,
         "LOG_LOCATION": str(run.logs),
         "METRICS_LOCATION": str(run.logs),
     }
-    command = [
-        sys.executable, "-c", "from ts.model_server import start; start()", "--start", "--ncs",
-        "--ts-config", str(effective), "--log-config", str(LOG4J), "--model-store", str(store),
-        "--models", *[f"{name}={name}.mar" for name in archives],
-    ]  # fmt: skip
+    command = [sys.executable, "-c", "from ts.model_server import start; start()", "--start", "--ncs", *options]
     with run.console.open("wb") as console:
         launcher = subprocess.Popen(
             command, cwd=run.path, env=environment, stdin=subprocess.DEVNULL, stdout=console,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     launcher.wait(timeout=120)
-    state = _state(launcher.pid, temp, config, archives)
-    if state is None:
-        raise ServingError(f"TorchServe did not start: {_last_line(run.console)}")
-    run.write(state)
-    return state
 
 
-def _state(session: int, temp: str, config: Config, archives: dict[str, str]) -> State | None:
+def _find_java(state: State) -> bool:
+    """Completes the state with the process that TorchServe's launcher has left; False when there is none."""
     try:
-        pid = int(Path(temp, ".model_server.pid").read_text())
-        created = psutil.Process(pid).create_time()
+        state.pid = int(Path(state.temp, ".model_server.pid").read_text())
+        state.created = psutil.Process(state.pid).create_time()
     except (OSError, ValueError, psutil.Error):
-        return None
-    return State(pid, created, session, temp, str(config.path), list(config.ports()), archives)
+        return False
+    return True
 
 
 def _require_free(ports: dict[int, str]) -> None:
@@ -134,11 +138,10 @@ def stop(run: RunDirectory) -> bool:
     if state is None:
         return False
     alive = state.processes()
-    if state.running():
-        os.kill(state.pid, signal.SIGTERM)  # Java's shutdown hook ends the workers
+    # Java's shutdown hook ends the workers; where Java is gone, or was never written down, each is told by itself.
+    _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)
     psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
-    for process in state.processes():
-        process.kill()
+    _signal(state.processes(), signal.SIGKILL)
     _, left = psutil.wait_procs(state.processes(), timeout=5)
     if left:
         raise ServingError(f"These processes of the server do not end: {', '.join(str(p.pid) for p in left)}")
@@ -146,6 +149,12 @@ def stop(run: RunDirectory) -> bool:
     run.clear()
     _await_closed(state.ports)
     return bool(alive)
+
+
+def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def _await_closed(ports: Sequence[int]) -> None:

@@ -1,6 +1,7 @@
 """What is running: the record that ``make serve`` leaves and every other verb reads.
 
-Knows processes by pid and creation time, so that a pid used again by someone else is never mistaken for the server.
+Knows processes by pid and creation time, so that a pid used again by someone else is never mistaken for the server,
+and by the temp folder in their environment, so that those are found whose pid nobody got round to writing down.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+OWN = "TEMP"  # the environment variable that holds the temp folder; TorchServe hands it down to its workers
 
 
 @dataclass
 class State:
-    """A started server: its Java process, its session, where it works and what it serves ({name: sha256})."""
+    """A start: the temp folder that is its own, its settings, what it serves ({name: sha256}) and its Java process.
 
-    pid: int
-    created: float
-    session: int
+    It is on record before the launch, with no process yet (pid 0).
+    """
+
     temp: str
     config: str
     ports: list[int] = field(default_factory=list)
     archives: dict[str, str] = field(default_factory=dict)
+    pid: int = 0
+    created: float = 0.0
 
     def running(self) -> bool:
         """Whether the Java process is still there."""
@@ -36,13 +40,13 @@ class State:
             return False
 
     def processes(self) -> list[psutil.Process]:
-        """All processes of the server's session: Java and the workers, also those that outlive Java."""
+        """All processes of the start: launcher, Java and workers, also those that outlive Java."""
         found = []
         for process in psutil.process_iter():
             try:
-                if os.getsid(process.pid) == self.session and process.status() != psutil.STATUS_ZOMBIE:
+                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(OWN) == self.temp:
                     found.append(process)
-            except (OSError, psutil.Error):
+            except (OSError, psutil.Error):  # it ended meanwhile, or is another user's
                 continue
         return found
 

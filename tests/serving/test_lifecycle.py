@@ -142,7 +142,7 @@ def test_a_pid_used_again_is_not_mistaken_for_the_server(place, tmp_path):
     directory = RunDirectory(Path(place["RUN_DIR"]))
     directory.create()
     created = psutil.Process().create_time() - 100
-    stale = {"pid": os.getpid(), "created": created, "session": 2**30, "temp": "/nonexistent", "config": ""}
+    stale = {"pid": os.getpid(), "created": created, "temp": "/nonexistent", "config": ""}
     (directory.path / "server.json").write_text(json.dumps(stale))
     assert not directory.read().running()
     assert run("serving", "status", **place).returncode == 1
