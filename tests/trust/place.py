@@ -1,0 +1,104 @@
+"""A place of its own for a server that a test may break: store, ports and run folder, stopped at the end.
+
+Knows the verbs and the files they leave; what is broken is the tests' business.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from serving.client import Client
+from serving.config import Config
+from serving.state import RunDirectory, State
+from serving.store import publish
+from tests.conftest import run, write_config
+
+
+class Place:
+    """The variables that lead the verbs to ``folder``, and what a test reads there."""
+
+    def __init__(self, folder: Path, store: Path, names: Sequence[str], **properties: str) -> None:
+        self.store = folder / "store"
+        self.store.mkdir(parents=True)
+        for name in names:
+            for file in (f"{name}.mar", f"{name}.mar.sha256"):
+                shutil.copy(store / file, self.store)
+        config = write_config(folder / "config.properties", **properties)
+        self.directory = RunDirectory(folder / "run")
+        self.config = Config.load(config)
+        self.environment = {
+            "CONFIG": str(config), "RUN_DIR": str(folder / "run"), "MODEL_STORE": str(self.store),
+            "MODELS": "", "VARIANTS": "", "DEVICE": "cpu",
+        }  # fmt: skip
+
+    def verb(self, name: str, **environment: str) -> Any:
+        """``make <name>`` as a finished process."""
+        return run("serving" if name != "archive" else "export", *([name] if name != "archive" else []),
+                   **{**self.environment, **environment})  # fmt: skip
+
+    def serve(self, **environment: str) -> None:
+        """``make serve``, which must succeed."""
+        started = self.verb("serve", **environment)
+        assert started.returncode == 0, started.stdout + started.stderr
+
+    @property
+    def client(self) -> Client:
+        """A new client of the server."""
+        return Client(self.config, self.directory.key_file, timeout_s=60)
+
+    @property
+    def state(self) -> State:
+        """The record of the last start."""
+        state = self.directory.read()
+        assert state is not None
+        return state
+
+    def worker(self, name: str) -> int:
+        """The pid of the archive's worker, READY or not."""
+        return int(self.client.workers(name)[0]["pid"])
+
+
+@contextmanager
+def place(folder: Path, store: Path, names: Sequence[str] = ("null",), **properties: str) -> Iterator[Place]:
+    """A place with copies of these archives; at the end nothing of its server is left."""
+    made = Place(folder, store, names, **properties)
+    try:
+        yield made
+    finally:
+        stopped = made.verb("stop")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+
+
+def rewrite(archive: Path, change: Callable[[str, bytes], bytes]) -> None:
+    """Publishes the archive with ``change(entry's name, bytes)`` in place of each entry's bytes."""
+    new = archive.with_name("new")
+    with zipfile.ZipFile(archive) as good, zipfile.ZipFile(new, "w") as changed:
+        for name in good.namelist():
+            changed.writestr(name, change(name, good.read(name)))
+    publish(new, archive)
+
+
+def reconfigure(archive: Path, **settings: Any) -> None:
+    """Publishes the archive with other settings at the top level of its model-config.yaml."""
+
+    def change(name: str, data: bytes) -> bytes:
+        return yaml.safe_dump({**yaml.safe_load(data), **settings}).encode() if name == "model-config.yaml" else data
+
+    rewrite(archive, change)
+
+
+def eventually(condition: Callable[[], Any], within_s: float = 30.0, every_s: float = 0.05) -> float:
+    """Seconds until ``condition`` held; fails when it does not in time."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < within_s, f"not within {within_s} s: {condition}"
+        time.sleep(every_s)
+    return time.monotonic() - began

@@ -1,0 +1,122 @@
+"""The Java process killed, make serve killed, an archive changed: what the verbs say, and that one serve recovers."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tests.trust.figures import FULL, record
+from tests.trust.load import Load
+from tests.trust.place import eventually, place
+
+pytestmark = pytest.mark.served
+NAME = "digits-torchscript" if FULL else "null"
+KILLS = 20
+# make serve as it is, but it dies the moment that TorchServe's launcher has returned, before the pid is on record.
+DIES_BETWEEN = """
+import os, signal
+from serving import server
+from serving.__main__ import serve
+server._find_java = lambda state: os.kill(os.getpid(), signal.SIGKILL)
+serve()
+"""
+
+
+@pytest.fixture
+def server(store, tmp_path):
+    with place(tmp_path, store, [NAME]) as made:
+        yield made
+    assert processes(made) == []
+
+
+def processes(server):
+    """Whatever was started for this place, found by a variable that every child inherits and nobody here relies on."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("RUN_DIR") == server.environment["RUN_DIR"]:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def start_killed(server, command, delay=None):
+    """Runs ``command`` at the place, in a session of its own, and kills that process alone after ``delay`` seconds."""
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env={**os.environ, **server.environment},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    if delay is not None:
+        time.sleep(delay)
+        process.kill()
+    return process.wait(timeout=60)
+
+
+def test_the_java_process_killed_under_load(server):
+    server.serve()
+    before = server.state
+    with Load(server, NAME) as load:
+        eventually(lambda: len(load.rows) >= 20)
+        struck = time.monotonic()
+        os.kill(before.pid, signal.SIGKILL)
+        eventually(lambda: load.rows[-1].status == 0)
+    told = server.verb("status")
+    again = time.monotonic()
+    server.serve()
+    recovered = time.monotonic() - again
+    with Load(server, NAME) as after:
+        eventually(lambda: len(after.rows) >= 20)
+    record(
+        "java_killed", archive=NAME, failed_in_flight=sum(row.failed and row.began <= struck for row in load.rows),
+        serve_again_s=round(recovered, 1), answers_after=len(after.rows), wrong_after=len(after.failed()),
+    )  # fmt: skip
+    assert told.returncode == 1 and "has died; run: make serve" in told.stdout
+    assert all(row.right for row in load.rows if row.ended < struck)
+    assert after.failed() == []
+    assert not Path(before.temp).exists() and before.processes() == []
+
+
+def test_serve_killed_between_launch_and_record_leaves_nothing_behind(server):
+    assert start_killed(server, ["-c", DIES_BETWEEN]) == -signal.SIGKILL
+    orphan = server.state
+    assert orphan.pid == 0 and eventually(lambda: len(orphan.processes()) >= 1) < 30
+    told = server.verb("status")
+    assert told.returncode == 1 and "make serve" in told.stdout
+    server.serve()
+    assert orphan.processes() == [] and not Path(orphan.temp).exists()
+    assert server.client.predict(NAME, b"x", "text/plain").status_code < 500
+
+
+@pytest.mark.skipif(not FULL, reason="minutes; make faults runs it")
+def test_serve_killed_at_random_moments(server):
+    """Whatever it was doing: the next status is a sentence, the next stop ends all of it."""
+    left, moments = 0, random.Random(5)
+    for delay in [moments.uniform(0.3, 10.0) for _ in range(KILLS)]:
+        start_killed(server, ["-m", "serving", "serve"], delay)
+        left += len(processes(server))
+        assert "Traceback" not in server.verb("status").stderr
+        stopped = server.verb("stop")
+        assert stopped.returncode == 0, stopped.stderr
+        assert processes(server) == []
+    server.serve()
+    record("serve_killed", kills=KILLS, orphans_found_and_ended=left, orphans_left=0)
+
+
+def test_a_changed_archive_is_refused_by_name_before_anything_starts(server):
+    archive = server.store / f"{NAME}.mar"
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(data)
+    refused = server.verb("serve")
+    assert refused.returncode == 1 and f"{NAME}.mar is not what was built" in refused.stderr
+    assert "make archive" in refused.stderr and "Traceback" not in refused.stderr
+    assert server.directory.read() is None and processes(server) == []
+    record("archive_changed", bits_changed=1, started=0)

@@ -1,0 +1,88 @@
+"""A worker that is killed, stopped or swamped under load: what fails, how long, and what comes after is right."""
+
+import itertools
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.trust.figures import FULL, record
+from tests.trust.load import Load
+from tests.trust.place import eventually, place, reconfigure
+
+pytestmark = pytest.mark.served
+NAME = "digits-torchscript" if FULL else "null"
+TIMEOUT_S = 3
+QUEUE = 4
+USERS = 4
+
+
+@pytest.fixture(scope="module")
+def server(store, tmp_path_factory):
+    """One server of one archive with one worker, a short response timeout and a short queue."""
+    with place(tmp_path_factory.mktemp("worker"), store, [NAME], job_queue_size=str(QUEUE)) as made:
+        reconfigure(made.store / f"{NAME}.mar", responseTimeout=TIMEOUT_S, batchSize=1)
+        made.serve()
+        yield made
+
+
+def longest_gap(load, since):
+    """Seconds between two right answers in a row, at most, from ``since`` on."""
+    ends = [since, *sorted(row.ended for row in load.rows if row.right and row.ended > since)]
+    return max(later - earlier for earlier, later in itertools.pairwise(ends))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_only_what_the_worker_held_fails(server, number):
+    """One request per user is under way; the others wait in the queue and are answered by the next worker."""
+    pid = server.worker(NAME)
+    with Load(server, NAME, USERS) as load:
+        eventually(lambda: len(load.rows) >= 20)
+        struck = time.monotonic()
+        os.kill(pid, number)
+        eventually(lambda: server.worker(NAME) not in (pid, -1), 60)
+        replaced = time.monotonic()
+        eventually(lambda: load.right_since(replaced) >= 20, 60)
+    failed = load.failed()
+    record(
+        f"worker_{'killed' if number == signal.SIGKILL else 'stopped'}",
+        archive=NAME, requests=len(load.rows), failed=len(failed), statuses=sorted({row.status for row in failed}),
+        longest_without_an_answer_s=round(longest_gap(load, struck), 2),
+        response_timeout_s=TIMEOUT_S if number == signal.SIGSTOP else None,
+    )  # fmt: skip
+    assert len(failed) <= 1  # batchSize is 1: a worker holds one
+    assert all(row.began < struck + 0.1 and row.status in (500, 503) for row in failed)
+    assert all(row.right for row in load.rows if row.began > struck + 0.1)
+
+
+def test_a_full_queue_refuses_at_once_and_loses_nothing_it_took(server):
+    pid, crowd = server.worker(NAME), 20
+    client = server.client
+    example = client.describe(NAME)["customizedMetadata"]["example"]
+    body = (example.get("text") or "").encode()
+
+    def ask(_):
+        began = time.monotonic()
+        reply = client.predict(NAME, body, "text/plain")
+        return reply, time.monotonic() - began
+
+    os.kill(pid, signal.SIGSTOP)  # the worker is busy for a second
+    with ThreadPoolExecutor(crowd) as pool:
+        asked = [pool.submit(ask, each) for each in range(crowd)]
+        eventually(lambda: sum(each.done() for each in asked) >= crowd - QUEUE - 1, TIMEOUT_S - 1)
+        os.kill(pid, signal.SIGCONT)
+        replies = [each.result() for each in asked]
+    refused = [(reply, took) for reply, took in replies if reply.status_code == 503]
+    assert len(replies) - len(refused) == QUEUE + 1  # the queue, and what the worker had in hand
+    assert all(reply.ok for reply, _ in replies if reply.status_code != 503)
+    assert all(reply.json().keys() == {"code", "type", "message"} for reply, _ in refused)
+    assert {reply.json()["type"] for reply, _ in refused} == {"ServiceUnavailableException"}
+    assert max(took for _, took in refused) < 1
+    retried = [ask(None)[0].status_code for _ in refused]
+    record(
+        "queue_full", asked=crowd, answered=len(replies) - len(refused), refused_503=len(refused),
+        slowest_refusal_ms=round(max(took for _, took in refused) * 1e3, 1), retries_answered=retried.count(200),
+    )  # fmt: skip
+    assert retried == [200] * len(refused) and server.worker(NAME) == pid
