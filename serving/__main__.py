@@ -154,6 +154,9 @@ def main() -> int:
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:  # a full or read-only disk, a folder that is not ours
+        print(f"{error.filename or RunDirectory.default().path}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrupted; TorchServe is stopped." if name == "serve" else "Interrupted.", file=sys.stderr)
         return 130

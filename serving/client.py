@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ from serving.config import Config
 from serving.errors import RequestRefused, ServingError
 
 RENEW_BEFORE_S = 30
+LEAST_FREE = 1 << 16  # bytes on the key file's disk; a renewal writes some 300
 
 
 class Tokens:
@@ -48,6 +50,7 @@ class Tokens:
             return self._read()[kind]["key"]
 
     def _ask(self, kind: str) -> None:
+        self._require_space()
         api_key = self._read()["API"]["key"]
         try:
             reply = requests.get(
@@ -57,6 +60,11 @@ class Tokens:
             raise ServingError(f"No answer from {self._management} ({type(error).__name__}); run: make serve") from None
         if not reply.ok:
             raise RequestRefused(reply.status_code, _message(reply))
+
+    def _require_space(self) -> None:
+        """TorchServe empties the key file before it writes it anew: on a full disk all keys would be lost for good."""
+        if shutil.disk_usage(self._key_file.parent).free < LEAST_FREE:
+            raise ServingError(f"The token cannot be renewed: the disk of {self._key_file} is full; free some space.")
 
     def _read(self) -> dict[str, Any]:
         """The key file; read again for a moment when caught half written, as TorchServe writes it in place."""
