@@ -14,7 +14,7 @@ import pytest
 from export.archive import RECORD
 from serving.store import archives, intact_digest, sha256
 from tests.conftest import ROOT, hub_environment, run
-from tests.trust.disk import small_disk
+from tests.trust.disk import fill, small_disk
 from tests.trust.figures import FULL, record
 from tests.trust.place import rewrite
 
@@ -125,9 +125,3 @@ def test_a_full_disk_leaves_the_last_good_archive(store, hub, tmp_path, model, s
         if FULL:
             assert run("export", **environment).returncode == 0
     record(f"build_on_a_full_disk_{model}_{left_kib}_kib_left", archives_kept=len(before), archives_lost=0)
-
-
-def fill(disk, leave):
-    """Fills the disk up to ``leave`` bytes."""
-    with (disk / "ballast").open("wb") as ballast:
-        os.posix_fallocate(ballast.fileno(), 0, max(1, shutil.disk_usage(disk).free - leave))
