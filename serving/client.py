@@ -53,9 +53,10 @@ class Tokens:
         self._require_space()
         api_key = self._read()["API"]["key"]
         try:
-            reply = requests.get(
-                f"{self._management}/token", params={"type": kind}, headers=_bearer(api_key), timeout=10
-            )
+            with direct() as session:
+                reply = session.get(
+                    f"{self._management}/token", params={"type": kind}, headers=_bearer(api_key), timeout=10
+                )
         except requests.RequestException as error:
             raise ServingError(f"No answer from {self._management} ({type(error).__name__}); run: make serve") from None
         if not reply.ok:
@@ -78,6 +79,13 @@ class Tokens:
         raise ServingError(f"{self._key_file} is not JSON; run: make stop serve")
 
 
+def direct() -> requests.Session:
+    """A session that asks the server itself: a proxy from the environment has no business with loopback."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
 def _seconds_left(entry: Mapping[str, str]) -> float:
     # Java writes nanoseconds and a Z; Python 3.10 reads neither.
     text = entry["expiration time"].rstrip("Z").split(".")[0]
@@ -91,8 +99,7 @@ class Client:
     def __init__(self, config: Config, key_file: Path, timeout_s: float = 120.0) -> None:
         self._config = config
         self._tokens = Tokens(key_file, config.management)
-        self._session = requests.Session()
-        self._session.trust_env = False  # a proxy from the environment has no business with loopback
+        self._session = direct()
         self._timeout = timeout_s
 
     def token(self, kind: str = "inference") -> str:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from pathlib import Path
+
+from serving.errors import ServingError
 
 COMPILED = Path(__file__).resolve().parent.parent / ".cache" / "inductor"
 OLDEST_JAVA = 17  # of those that TorchServe 0.12 was tried with
+PLAIN = re.compile(r"[\w./+-]{1,60}", re.ASCII)
 
 
 def java_home() -> str:
@@ -32,15 +36,32 @@ def java_version(home: Path) -> int | None:
     return int(stated[1]) if stated and (home / "bin" / "java").exists() else None
 
 
+def temp_folder() -> str:
+    """Where sockets go: $TMPDIR, or a usual place where that path would not do.
+
+    A socket's path may have 107 characters, and TorchServe makes a URL of it, unquoted.
+    Raises ServingError when there is no such place.
+    """
+    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        if PLAIN.fullmatch(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise ServingError(
+        f"Sockets need a temp folder with a short plain path, which {tempfile.gettempdir()} is not, and /tmp cannot be "
+        "written; set TMPDIR=/short/path"
+    )
+
+
 def worker_environment(hidden: str = "") -> dict[str, str]:
-    """This process's environment with a lasting compiler cache, without the paths from which a worker could import the
-    checkout, and without the variables whose whole names match ``hidden``.
+    """This process's environment in UTF-8, with a lasting compiler cache, without the paths from which a worker could
+    import the checkout, and without the variables whose whole names match ``hidden``.
 
     TorchServe puts an inherited PYTHONPATH before the archive's folder: an entry that holds a ``handlers`` package
     would silently be served instead of the archive's own. TorchServe itself keeps hidden variables from the workers
-    only, who could still read them from /proc as long as Java had them.
+    only, who could still read them from /proc as long as Java had them. In another locale, Java finds no file whose
+    path is not ASCII.
     """
     environment = {key: value for key, value in os.environ.items() if not re.fullmatch(hidden, key)}
+    environment["LC_ALL"] = "C.UTF-8"
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
     # Where a worker keeps what it compiles: the default lies in the temporary folder, which goes with the server.
     environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED))

@@ -8,6 +8,16 @@ from __future__ import annotations
 import socket
 
 
+def has_loopback() -> bool:
+    """Whether this machine has the address 127.0.0.1; one with IPv6 alone may lack it."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", 0))
+        except OSError:
+            return False
+    return True
+
+
 def in_use(port: int) -> bool:
     """Whether a server of ours could not listen on this port now."""
     with socket.socket() as probe:

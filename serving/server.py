@@ -21,10 +21,10 @@ import psutil
 
 from serving.client import Client
 from serving.config import Config
-from serving.environment import java_home, worker_environment
+from serving.environment import java_home, temp_folder, worker_environment
 from serving.errors import ServingError
 from serving.front_end import correct
-from serving.ports import in_use, owner
+from serving.ports import has_loopback, in_use, owner
 from serving.state import OWN, RunDirectory, State
 from serving.worker_log import failure
 
@@ -44,13 +44,15 @@ def start(config: Config, run: RunDirectory, store: Path, archives: dict[str, st
     shutil.rmtree(run.logs, ignore_errors=True)
     run.create()
     correct(run.path)
-    # The workers' sockets go here; a socket's path may have 107 characters, which a checkout's own path can exceed.
-    state = State(tempfile.mkdtemp(prefix="torchserve-"), str(config.path), list(config.ports()), archives)
+    temp = tempfile.mkdtemp(prefix="torchserve-", dir=temp_folder())
+    state = State(temp, str(config.path), list(config.ports()), archives)
     run.write(state)  # before the launch: should we be killed now, whoever comes next finds what we started
+    # TorchServe makes a URL of the path without quoting it, so the file goes where the path is plain.
+    log4j = shutil.copy(LOG4J, temp)
     effective = run.path / "config.properties"
     effective.write_text(config.effective(store))
     _launch(run, state, config.properties.get("blacklist_env_vars", ""), [
-        "--ts-config", str(effective), "--log-config", str(LOG4J), "--model-store", str(store),
+        "--ts-config", str(effective), "--log-config", log4j, "--model-store", str(store),
         "--models", *[f"{name}={name}.mar" for name in archives],
     ])  # fmt: skip
     if not _find_java(state):
@@ -81,13 +83,16 @@ def _find_java(state: State) -> bool:
     """Completes the state with the process that TorchServe's launcher has left; False when there is none."""
     try:
         state.pid = int(Path(state.temp, ".model_server.pid").read_text())
-        state.created = psutil.Process(state.pid).create_time()
-    except (OSError, ValueError, psutil.Error):
+    except (OSError, ValueError):
         return False
-    return True
+    return state.running()
 
 
 def _require_free(ports: dict[int, str]) -> None:
+    if not has_loopback():
+        raise ServingError(
+            "This machine has no 127.0.0.1, which TorchServe is served on; run: ip address add 127.0.0.1/8 dev lo"
+        )
     for port, key in ports.items():
         if in_use(port):
             raise ServingError(

@@ -1,7 +1,7 @@
 """What is running: the record that ``make serve`` leaves and every other verb reads.
 
-Knows processes by pid and creation time, so that a pid used again by someone else is never mistaken for the server,
-and by the temp folder in their environment, so that those are found whose pid nobody got round to writing down.
+Knows processes by the temp folder in their environment: a pid used again by someone else is never mistaken for the
+server, those are found whose pid nobody got round to writing down, and no clock that is set meanwhile matters.
 """
 
 from __future__ import annotations
@@ -29,26 +29,23 @@ class State:
     ports: list[int] = field(default_factory=list)
     archives: dict[str, str] = field(default_factory=dict)
     pid: int = 0
-    created: float = 0.0
 
     def running(self) -> bool:
         """Whether the Java process is still there."""
         try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
+            return self.pid > 0 and self._owns(psutil.Process(self.pid))
+        except psutil.NoSuchProcess:
             return False
 
     def processes(self) -> list[psutil.Process]:
         """All processes of the start: launcher, Java and workers, also those that outlive Java."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(OWN) == self.temp:
-                    found.append(process)
-            except (OSError, psutil.Error):  # it ended meanwhile, or is another user's
-                continue
-        return found
+        return [process for process in psutil.process_iter() if self._owns(process)]
+
+    def _owns(self, process: psutil.Process) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(OWN) == self.temp
+        except (OSError, psutil.Error):  # it ended meanwhile, or is another user's
+            return False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies
 
 from serving.client import Client
 from serving.errors import ServingError
@@ -41,7 +42,8 @@ class Example:
         """A line to paste into a shell from the checkout's folder."""
         data = f"-T {self.file}" if self.file else f"-H 'Content-Type: {self.content_type}' -d '{self.text or 'hello'}'"
         method = "-X POST " if self.file else ""
-        return f"curl {method}-H 'Authorization: Bearer {token}' {data} {url}"
+        direct = "--noproxy '*' " if getproxies() else ""
+        return f"curl {direct}{method}-H 'Authorization: Bearer {token}' {data} {url}"
 
 
 def warm_up(client: Client, name: str) -> Example:
