@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from export.isolated import build_in_process
 from export.parity import Parity
 from export.progress import Progress, table
 from export.weights import Choice, WeightsError
+from serving.environment import temp_folder
+from serving.errors import ServingError
 from serving.store import STORE, intact_digest
 
 
@@ -48,7 +51,7 @@ def main() -> int:
         choices = {row.name: Choice.of(row.model, os.environ) for row in chosen}
         with _lock(STORE):
             results = _bring_up_to_date(chosen, choices, device)
-    except (CatalogError, DeviceError, WeightsError, BlockingIOError) as error:
+    except (CatalogError, DeviceError, WeightsError, ServingError, BlockingIOError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -76,6 +79,7 @@ def _bring_up_to_date(chosen: list[Row], choices: dict[str, Choice], device: str
         from export.build import remove_leftovers
 
         remove_leftovers(STORE)
+        tempfile.tempdir = temp_folder()  # the fork server's socket goes there
         progress = Progress(len(stale))
         for row in stale:
             results[row.name] = _build(row, choices[row.name], device, progress)
