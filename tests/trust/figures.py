@@ -10,7 +10,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from loadtest.environment import machine
+
 FULL = os.environ.get("TRUST") == "full"
+only_full = pytest.mark.skipif(not FULL, reason="takes minutes: make faults")
 
 
 def record(test: str, **figures: Any) -> None:
@@ -19,7 +24,8 @@ def record(test: str, **figures: Any) -> None:
     if not os.environ.get("FIGURES"):
         return
     path = Path(os.environ["FIGURES"])
-    content = json.loads(path.read_text()) if path.exists() else {}
+    known = path.exists()
+    content = json.loads(path.read_text()) if known else {"command": "make faults", "environment": machine()}
     content.setdefault("figures", {})[test] = figures
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")

@@ -15,11 +15,10 @@ from export.archive import RECORD
 from serving.store import archives, intact_digest, sha256
 from tests.conftest import ROOT, hub_environment, run
 from tests.trust.disk import fill, small_disk
-from tests.trust.figures import FULL, record
+from tests.trust.figures import FULL, only_full, record
 from tests.trust.place import rewrite
 
-KILLS = 20 if FULL else 1
-MODELS = "null bert" if FULL else "null"
+KILLS = 20
 SEED = 5
 # (model, disk, KiB left): the small BERT's build needs about five times its 6 MB, and runs out a step later each time.
 DISKS = [("null", "4m", 32)]
@@ -27,7 +26,7 @@ if FULL:
     DISKS += [("null", "4m", 128), *[("bert", "80m", left << 10) for left in (1, 8, 14, 20)]]
 
 
-def make_archive(store, hub, models=MODELS):
+def make_archive(store, hub, models="null bert"):
     """The environment of ``make archive`` for these; ``bert`` is the small one of the local hub folder."""
     chosen = {"MODELS": models, "VARIANTS": "eager" if "bert" in models else "", "DEVICE": "cpu"}
     return {**os.environ, **chosen, **hub_environment(hub), "MODEL_STORE": str(store)}
@@ -69,10 +68,13 @@ def test_publishing_killed_at_every_touch_of_the_file_system(tmp_path):
     assert {content for _, content in held[:-1]} == {b"old", b"new"}
 
 
-def test_a_build_killed_at_random_moments(store, hub, tmp_path):
+@only_full  # twice, tests/export/test_archive.py does it each time
+def test_a_build_killed_at_random_moments(hub, tmp_path):
     """The whole process group dies; the store is whole each time, and the next run finishes and tidies up."""
     environment, moments, held = make_archive(tmp_path, hub), random.Random(SEED), []
-    took = first_build(store, tmp_path, environment)
+    began = time.monotonic()
+    assert run("export", **environment).returncode == 0
+    took = time.monotonic() - began
     good = whole(tmp_path)
     for _ in range(KILLS):
         before = {path.name: outdate(path) for path in tmp_path.glob("*.mar")}
@@ -89,16 +91,6 @@ def test_a_build_killed_at_random_moments(store, hub, tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert whole(tmp_path) == good and list(tmp_path.glob(".build-*")) == []
     record("build_killed", kills=KILLS, seed=SEED, build_s=round(took, 1), published_before_the_kill=held, broken=0)
-
-
-def first_build(store, own, environment):
-    """Puts the first archives into the own store and returns how long a build takes: measured, or in short a guess."""
-    if not FULL:
-        copy(store, own)
-        return 5.0
-    began = time.monotonic()
-    assert run("export", **environment).returncode == 0
-    return time.monotonic() - began
 
 
 def copy(store, own):

@@ -1,6 +1,7 @@
 """A full disk under a running server: answers go on, keys are not lost, logs go on once there is space."""
 
 import shutil
+import time
 
 import pytest
 
@@ -12,26 +13,45 @@ from tests.trust.place import eventually, place, rewrite
 
 pytestmark = pytest.mark.served
 REQUESTS = 3000 if FULL else 300
-LINE = 2000
-TALKS = f"""    def read(self, payload: Payload) -> list[Any]:
-        print("y" * {LINE})
+TALKS = """    def read(self, payload: Payload) -> list[Any]:
+        for _ in range(len(payload.raw or b"")):
+            print("y" * 2000)
 """
+LOG_MB = 60  # more than the four files of 10 MB that are kept
 
 
 def talkative(archive):
-    """null, which prints a long line for each request: a log that a full disk cuts off at once."""
+    """null, which prints a long line for each byte of a request: a log that can be filled."""
     quiet = TALKS.splitlines(keepends=True)[0].encode()
     rewrite(archive, lambda name, data: data.replace(quiet, TALKS.encode()) if name == "null.py" else data)
 
 
-def test_a_full_disk_costs_log_lines_and_nothing_else(store, tmp_path):
+def fill_the_log(client, directory):
+    """Writes LOG_MB; returns what is left of it, in MB by file, when the last line has arrived."""
+    for _ in range(LOG_MB):
+        assert client.predict("null", b"x" * 500, "text/plain").ok
+    seen = [log_sizes(directory)]
+    while len(seen) < 5 or any(each != seen[-1] for each in seen[-5:]):
+        time.sleep(0.1)
+        seen.append(log_sizes(directory))
+    return seen[-1]
+
+
+def log_sizes(directory):
+    return {path.name: round(path.stat().st_size / 1e6, 1) for path in sorted(directory.logs.glob("model_log*"))}
+
+
+def test_logs_roll_and_a_full_disk_costs_log_lines_and_nothing_else(store, tmp_path):
     (tmp_path / "run").mkdir()
-    with small_disk(tmp_path / "run", "24m") as disk, place(tmp_path, store) as server:
+    with small_disk(tmp_path / "run", "64m") as disk, place(tmp_path, store) as server:
         talkative(server.store / "null.mar")
         server.serve()
         client, log = server.client, server.directory.model_log
+        kept = fill_the_log(client, server.directory)
+        assert len(kept) == 4 and max(kept.values()) <= 11 and sum(kept.values()) > 25, kept
+        record("log_files", written_mb=LOG_MB, kept_mb=kept)
         fill(disk)
-        answered = sum(client.predict("null", b"x", "text/plain").ok for _ in range(REQUESTS))
+        answered = sum(client.predict("null", b"1", "text/plain").ok for _ in range(REQUESTS))
         assert answered == REQUESTS and shutil.disk_usage(disk).free == 0
         keys = server.directory.key_file.read_bytes()
         tokens = Tokens(server.directory.key_file, server.config.management)
@@ -42,7 +62,7 @@ def test_a_full_disk_costs_log_lines_and_nothing_else(store, tmp_path):
         (disk / "ballast").unlink()
         cut_off_at = log.stat().st_size
         assert tokens.renew("inference", client.token()) not in keys.decode()
-        eventually(lambda: client.predict("null", b"x", "text/plain").ok and log.stat().st_size > cut_off_at)
+        eventually(lambda: client.predict("null", b"1", "text/plain").ok and log.stat().st_size > cut_off_at)
     record("full_disk_of_a_server", requests=REQUESTS, answered=answered, keys_lost=0, logs_resume=True)
 
 

@@ -148,9 +148,10 @@ def test_another_torchserve_on_the_same_ports_and_on_others(store, tmp_path, mon
         one.serve()
         refused = two.verb("serve", CONFIG=one.environment["CONFIG"])
         assert refused.returncode == 1 and f"in use by pid {one.state.pid} (" in refused.stderr
-        two.serve()
-        assert all(each.client.predict("null", b"x", "text/plain").ok for each in (one, two))
-        assert two.verb("stop").returncode == 0
+        if FULL:
+            two.serve()
+            assert all(each.client.predict("null", b"x", "text/plain").ok for each in (one, two))
+            assert two.verb("stop").returncode == 0
         assert one.verb("status").returncode == 0
         for name, address in PROXIES.items():
             monkeypatch.setenv(name, address)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.trust.figures import FULL, record
+from tests.trust.figures import FULL, only_full, record
 from tests.trust.load import Load
 from tests.trust.place import eventually, place
 
@@ -60,6 +60,7 @@ def start_killed(server, command, delay=None):
     return process.wait(timeout=60)
 
 
+@only_full  # without a load, tests/serving/test_lifecycle.py does it each time
 def test_the_java_process_killed_under_load(server):
     server.serve()
     before = server.state
@@ -95,7 +96,7 @@ def test_serve_killed_between_launch_and_record_leaves_nothing_behind(server):
     assert server.client.predict(NAME, b"x", "text/plain").status_code < 500
 
 
-@pytest.mark.skipif(not FULL, reason="minutes; make faults runs it")
+@only_full
 def test_serve_killed_at_random_moments(server):
     """Whatever it was doing: the next status is a sentence, the next stop ends all of it."""
     left, moments = 0, random.Random(5)
