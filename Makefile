@@ -1,6 +1,6 @@
 # Every verb, with a sentence: run make. Logic is Python's; each fact has one home (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup archive serve stop status logs token doctor audit bench loadtest fuzz test lint clean
+.PHONY: help setup archive serve stop status logs token doctor audit bench loadtest soak fuzz faults test lint clean
 SHELL := /bin/sh
 
 export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
@@ -84,11 +84,20 @@ bench: $(READY) $(EXTRAS) ## Measure every variant in process, beside its parity
 loadtest: $(READY) ## Measure served latency, one archive at a time, and report (RATE=, SLO_P99_MS=, PROFILE=, BASELINE=)
 	@$(PY) -m loadtest
 
+soak: $(READY) ## Good and bad requests to all models of one server for long, and what grows (DURATION=1800, RATE=)
+	@$(PY) -m loadtest.soak
+
 fuzz: $(READY) ## Send hostile requests with good ones among them to a server of its own (FUZZ_REQUESTS=20000, SEED=)
 	@$(PY) -m tests.trust.fuzz
 
 test: $(READY) $(ALL_EXTRAS) ## Run the whole test suite, real TorchServe included
 	@$(PY) -m pytest
+
+# The figures that docs/reliability.md shows, each of them again.
+FAULTS := $(or $(OUT),loadtest/results/faults.json)
+faults: $(READY) $(ALL_EXTRAS) ## The fault tests in full, in half an hour or more; writes their figures (OUT=)
+	@rm -f "$(FAULTS)"
+	@TRUST=full FIGURES="$(FAULTS)" $(PY) -m pytest -q tests/trust/test_*_faults.py tests/trust/test_environments.py
 
 lint: $(READY) ## Check style and imports with ruff
 	@$(PY) -m ruff check .
