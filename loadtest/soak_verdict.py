@@ -84,6 +84,7 @@ def _process(samples: Sequence[Sample], taken: int) -> dict[str, Any]:
         "samples": len(samples),
         "missed": taken - len(samples),
         "rss_mib": {"first": round(rss[0], 1), "last": round(rss[-1], 1), "max": round(rss.max(), 1)},
+        "rss_by_quarter_mib": [round(float(np.median(part)), 1) for part in np.array_split(rss, 4)],
         "rss_slope_mib_per_h": round(slope, 2),
         "rss_rise_mib": round(slope * float(hours[-1] - hours[0]), 2),
         "files_first_quarter": int(np.median([each.files for each in samples[:quarter]])),
