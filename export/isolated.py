@@ -7,6 +7,7 @@ the same bytes; and a compiler that crashes takes no other archive with it. Know
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import traceback
 from collections.abc import Callable
@@ -66,6 +67,9 @@ def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path) 
     except OSError as error:
         outcome = f"{error.strerror or error}: {error.filename or store}"
     except Exception as error:
-        traceback.print_exc()
-        outcome = f"a bug of ours ({type(error).__name__}); the traceback is above"
+        if os.strerror(errno.ENOSPC) in str(error):  # safetensors writes by itself, and has errors of its own
+            outcome = f"{os.strerror(errno.ENOSPC)}: {store}"
+        else:
+            traceback.print_exc()
+            outcome = f"a bug of ours ({type(error).__name__}); the traceback is above"
     pipe.send(("outcome", outcome))
