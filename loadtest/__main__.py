@@ -27,6 +27,7 @@ from loadtest.progress import Progress
 from loadtest.record import Run
 from loadtest.report_md import terminal_table
 from loadtest.runner import Runner, steps
+from loadtest.servers import chosen as store_holds
 from loadtest.servers import Server, fresh, running
 from serving.errors import ServingError
 
@@ -65,6 +66,8 @@ def measure() -> Run:
     def open_server(names: Sequence[str]) -> AbstractContextManager[Server]:
         return running(host) if host else fresh(names, split)
 
+    if not host:
+        store_holds([row.name for row in chosen])  # before an hour is spent on the others
     progress = Progress(steps(settings, chosen))
     try:
         with cores.on(split.client):
