@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
         ZeroDivisionError,
         AttributeError,
         NotImplementedError,
+        struct.error,
     ) as error:
         raise RequestError(f"The image is corrupted or cut short ({type(error).__name__}).") from None
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -93,6 +94,12 @@ def test_files_cut_short_are_the_clients_error(format, keep):
 def test_other_bytes_are_the_clients_error(data):
     with pytest.raises(RequestError):
         decode(data, LIMIT)
+
+
+def test_exif_that_does_not_fit_its_types_is_the_files_fault():
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + struct.pack(">HHI4sHHIHH4x", 0x0108, 2, 4, b"abc\0", 0x0112, 3, 1, 6, 0)
+    with pytest.raises(RequestError, match="corrupted"):
+        decode(file_of(gradient("RGB"), "JPEG", exif=exif), LIMIT)
 
 
 def torchvision_photo(image):
