@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import zlib
 
 import pytest
+from PIL import Image
 
 from tests.trust.fuzz.campaign import Campaign
 from tests.trust.fuzz.case import Case, Reply
 from tests.trust.fuzz.good import Golden
-from tests.trust.fuzz.images import png
+from tests.trust.fuzz.images import WRONG_EXIF, png
 from tests.trust.fuzz.sender import Sender
 from tests.trust.fuzz.verdict import fault
 
@@ -40,6 +42,12 @@ def part(headers: bytes) -> Case:
     return to(TEXT, b"--b\r\n" + headers + b"\r\n\r\nhi\r\n--b--\r\n", "multipart/form-data; boundary=b")
 
 
+def wrong_exif() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(buffer, "JPEG", exif=WRONG_EXIF + bytes(4))
+    return buffer.getvalue()
+
+
 def on_the_wire(start: bytes) -> Case:
     return Case("regression", raw=start + b" HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: 2\r\n\r\nhi")
 
@@ -48,6 +56,7 @@ def on_the_wire(start: bytes) -> Case:
 FOUND = {
     "64 images of 49 megapixels in half a megabyte": (to(IMAGE, {"image": [LARGE] * 64}, JSON), 413, "together"),
     "64 texts of 100,000 characters": (to(TEXT, {"text": ["a b " * 25_000] * 64}, JSON), 413, "together"),
+    "a photograph whose EXIF does not fit its types": (to(IMAGE, wrong_exif(), "image/jpeg"), 400, "corrupted"),
     "a form's part without a disposition": (part(b"Content-Type: text/plain"), 400, ""),
     "a form's part without a name": (part(b"Content-Disposition: form-data"), 400, ""),
     "a form's part in an unknown charset": (

@@ -18,6 +18,10 @@ from tests.trust.fuzz.case import Case
 CONTENT_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "application/octet-stream", "text/plain", None)
 
 
+# Turned by its orientation, with a width (0x0108) of letters: Pillow reads it, and fails to write it when turning.
+WRONG_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + struct.pack(">HHI4sHHIHH", 0x0108, 2, 4, b"abc\0", 0x0112, 3, 1, 6, 0)
+
+
 @lru_cache(maxsize=1)
 def files() -> tuple[bytes, ...]:
     """A real photograph in every format and mode that the archive takes and in some it does not, and the samples."""
@@ -26,7 +30,8 @@ def files() -> tuple[bytes, ...]:
     exif.update({0x0112: 6, 0x010E: "described", 0x8769: {0x9003: "2026:01:01 00:00:00"}})
     small = photo.resize((24, 16))
     made = [
-        _file(photo, "JPEG"), _file(photo, "JPEG", progressive=True), _file(photo, "JPEG", exif=exif),
+        _file(photo, "JPEG"), _file(photo, "JPEG", exif=WRONG_EXIF + bytes(4)),
+        _file(photo, "JPEG", progressive=True), _file(photo, "JPEG", exif=exif),
         _file(photo.convert("CMYK"), "JPEG"), _file(photo.convert("L"), "JPEG"),
         _file(photo, "JPEG", icc_profile=b"x" * 300),
         _file(photo, "PNG"), _file(photo.convert("P"), "PNG", transparency=3), _file(photo.convert("I;16"), "PNG"),
