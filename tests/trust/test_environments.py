@@ -26,6 +26,8 @@ from tests.trust.place import place
 pytestmark = pytest.mark.served
 STRANGE = "ein Pfad/çheckout ü 日本 [x]+(y) & 'q' #1 %20"
 LONG = "temp folder " + "x" * 120
+# What would lead the copy to another place, or tell its make that it is part of the make that runs the tests.
+OURS = ("CONFIG", "RUN_DIR", "MODEL_STORE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
 DEAD = "http://127.0.0.1:9"
 PROXIES = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), DEAD)
 
@@ -87,7 +89,7 @@ class Checkout:
         mounts = [mount.format(folder=self.folder) for mount in self.case.mounts]
         script = " && ".join([*mounts, 'exec make "$@"'])
         inside = ["unshare", "--mount", "sh", "-c", script, "sh"] if mounts else ["make"]
-        clean = {key: value for key, value in os.environ.items() if key not in ("CONFIG", "RUN_DIR", "MODEL_STORE")}
+        clean = {key: value for key, value in os.environ.items() if key not in OURS}
         return subprocess.run(
             [*inside, f"PYTHON={sys.executable}", "MODELS=null", "VARIANTS=", "DEVICE=cpu", *verbs],
             cwd=self.path, env={**clean, **variables}, capture_output=True, text=True, timeout=300,
