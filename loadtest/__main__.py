@@ -27,8 +27,8 @@ from loadtest.progress import Progress
 from loadtest.record import Run
 from loadtest.report_md import terminal_table
 from loadtest.runner import Runner, steps
-from loadtest.servers import chosen as store_holds
 from loadtest.servers import Server, fresh, running
+from loadtest.servers import chosen as store_holds
 from serving.errors import ServingError
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results"))
