@@ -12,7 +12,7 @@ from pathlib import Path
 
 from serving.errors import ServingError
 
-COMPILED = Path(__file__).resolve().parent.parent / ".cache" / "inductor"
+ROOT = Path(__file__).resolve().parent.parent
 OLDEST_JAVA = 17  # of those that TorchServe 0.12 was tried with
 PLAIN = re.compile(r"[\w./+-]{1,60}", re.ASCII)
 
@@ -63,8 +63,10 @@ def worker_environment(hidden: str = "") -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if not re.fullmatch(hidden, key)}
     environment["LC_ALL"] = "C.UTF-8"
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
-    # Where a worker keeps what it compiles: the default lies in the temporary folder, which goes with the server.
-    environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(COMPILED))
+    # Where a worker keeps what it compiles: the default lies in the temporary folder, which goes with the server, but
+    # does for a checkout on a read-only disk.
+    if os.access(ROOT, os.W_OK):
+        environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor"))
     kept = [entry for entry in entries if entry and not (Path(entry) / "handlers").exists()]
     if kept:
         environment["PYTHONPATH"] = os.pathsep.join(kept)

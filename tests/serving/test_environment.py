@@ -51,3 +51,11 @@ def test_paths_that_hold_a_handlers_package_are_dropped(tmp_path, monkeypatch):
     assert worker_environment()["PYTHONPATH"] == str(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     assert "PYTHONPATH" not in worker_environment()
+
+
+def test_what_workers_compile_outlives_the_server_where_the_checkout_can_be_written(monkeypatch, tmp_path):
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr("serving.environment.ROOT", tmp_path)
+    assert worker_environment()["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / ".cache" / "inductor")
+    monkeypatch.setattr("serving.environment.os.access", lambda path, mode: False)
+    assert "TORCHINDUCTOR_CACHE_DIR" not in worker_environment()
