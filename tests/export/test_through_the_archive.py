@@ -11,7 +11,7 @@ from PIL import Image
 from export import cases
 from export.catalog import EXACT, VARIANTS, model
 from export.dry_run import Batch, DryRunError, dry_run
-from tests.conftest import CPU_VARIANTS
+from tests.conftest import CPU_VARIANTS, IMAGE_VARIANTS
 
 EXACT_VARIANTS = [name for name in CPU_VARIANTS if all(v.tolerance == EXACT for v in VARIANTS if v.name == name)]
 
@@ -46,7 +46,7 @@ def test_minilm_equals_sentence_transformers(store, variant, together):
     assert "x-truncated" in replies[-1]["headers"] and "x-truncated" not in replies[0]["headers"]
 
 
-@pytest.mark.parametrize("variant", CPU_VARIANTS)
+@pytest.mark.parametrize("variant", IMAGE_VARIANTS)
 def test_digits_has_its_accuracy_whatever_the_ink(store, variant):
     from export.digits import split
 
@@ -93,7 +93,7 @@ def test_bert_refuses_what_has_no_single_mask(every_row):
     assert "beyond the model's limit of 512 tokens" in replies[2]["body"]["message"]
 
 
-@pytest.mark.parametrize("variant", EXACT_VARIANTS)
+@pytest.mark.parametrize("variant", [name for name in EXACT_VARIANTS if name in IMAGE_VARIANTS])
 def test_resnet50_equals_torchvisions_transforms_and_model(every_row, variant):
     import torch
     from torchvision.models import ResNet50_Weights, resnet50
