@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ OUT = Path(os.environ.get("OUT") or "docs/results/fuzz-cpu.json")
 
 def main() -> int:
     """Exit status: 0 when no promise broke, 1 when one did, 2 when it could not run."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the server is stopped on the way out
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         config = write_config(Path(folder) / "config.properties", token_expiration_min="600")
         server = {"CONFIG": str(config), "RUN_DIR": f"{folder}/run", "MODELS": "minilm digits",
