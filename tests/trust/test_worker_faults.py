@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from serving.warm_up import Example
 from tests.trust.figures import FULL, record
 from tests.trust.load import Load
 from tests.trust.place import eventually, place, reconfigure
@@ -60,12 +61,11 @@ def test_only_what_the_worker_held_fails(server, number):
 def test_a_full_queue_refuses_at_once_and_loses_nothing_it_took(server):
     pid, crowd = server.worker(NAME), 20
     client = server.client
-    example = client.describe(NAME)["customizedMetadata"]["example"]
-    body = (example.get("text") or "").encode()
+    example = Example.of(client.describe(NAME))
 
     def ask(_):
         began = time.monotonic()
-        reply = client.predict(NAME, body, "text/plain")
+        reply = client.predict(NAME, example.body(), example.content_type)
         return reply, time.monotonic() - began
 
     os.kill(pid, signal.SIGSTOP)  # the worker is busy for a second
