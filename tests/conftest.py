@@ -73,12 +73,12 @@ class Served:
 def store() -> Path:
     """The checkout's own store with the default models in every CPU variant, built where they are out of date."""
     for models in ("minilm null", "digits"):
-        built = run("export", **tested_rows(models))
+        built = run("export", **rows_to_build(models))
         assert built.returncode == 0, built.stdout + built.stderr
     return ROOT / "model_store"
 
 
-def tested_rows(models: str) -> dict[str, str]:
+def rows_to_build(models: str) -> dict[str, str]:
     """What makes ``make archive`` build the tested CPU rows of these models."""
     return {"DEVICE": "cpu", "MODELS": models, "VARIANTS": " ".join(MODEL_VARIANTS[models.split()[0]])}
 
@@ -100,7 +100,7 @@ def every_row(store: Path, hub: Path, tmp_path_factory: pytest.TempPathFactory) 
     for path in [store / f"{name}{suffix}" for name in built for suffix in (".mar", ".mar.sha256")]:
         os.link(path, everything / path.name) if _same_disk(path, everything) else shutil.copy(path, everything)
     for model, extra in {"bert": hub_environment(hub), "resnet50": {"WEIGHTS": "random"}}.items():
-        built = run("export", MODEL_STORE=str(everything), **tested_rows(model), **extra)
+        built = run("export", MODEL_STORE=str(everything), **rows_to_build(model), **extra)
         assert built.returncode == 0, built.stdout + built.stderr
     return everything
 

@@ -13,7 +13,7 @@ from export.archive import read_record
 from export.model_config import unknown_keys
 from serving.errors import ServingError
 from serving.store import archives, digest_file, intact_digest, publish, sha256
-from tests.conftest import CPU_VARIANTS, ROOT, run, tested_rows
+from tests.conftest import CPU_VARIANTS, ROOT, rows_to_build, run
 
 
 def test_building_again_gives_the_same_bytes(store, tmp_path):
@@ -28,7 +28,7 @@ def test_building_again_gives_the_same_bytes(store, tmp_path):
 def test_a_second_run_does_no_work(store):
     before = {path.name: path.stat().st_mtime_ns for path in store.glob("*.mar")}
     started = time.perf_counter()
-    again = run("export", **tested_rows("minilm null"))
+    again = run("export", **rows_to_build("minilm null"))
     assert again.returncode == 0
     assert again.stdout.count("up to date") == len(CPU_VARIANTS) + 1
     assert time.perf_counter() - started < 5

