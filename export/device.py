@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import ctypes
 
+DRIVER = "libcuda.so.1"
+COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h
+
 
 class DeviceError(Exception):
     """The device asked for is unknown or absent."""
@@ -24,13 +27,26 @@ def resolve_device(wanted: str) -> str:
     return "gpu" if present else "cpu"
 
 
-def gpu_count() -> int:
+def gpu_count(library: str = DRIVER) -> int:
     """CUDA devices that the driver shows to this process; 0 without a driver."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL(library)
     except OSError:
         return 0
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value
+
+
+def gpu_architecture(library: str = DRIVER) -> str:
+    """The kind of the first GPU, such as "sm_90"; empty without one."""
+    if not gpu_count(library):
+        return ""
+    driver, found = ctypes.CDLL(library), []
+    for attribute in COMPUTE_CAPABILITY:
+        value = ctypes.c_int(0)
+        if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0) != 0:
+            return ""
+        found.append(value.value)
+    return "sm_{}{}".format(*found)

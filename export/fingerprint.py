@@ -12,8 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from export.catalog import Row
+from export.device import gpu_architecture
 from export.weights import Choice, identity
 from handlers.description import installed
+from handlers.processor import instruction_sets
 
 HERE = Path(__file__).resolve().parent
 # The catalog counts through its row; the others only plan and show.
@@ -31,17 +33,28 @@ PACKAGES = (
 )
 
 
+# What only some steps build with: installing an engine must not make every archive out of date.
+ENGINES = {
+    "to_onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "to_openvino": ("onnx", "onnxscript", "openvino"),
+    "to_openvino_int8": ("onnx", "onnxscript", "openvino", "nncf"),
+}
+
+
 def fingerprint(row: Row, device: str, choice: Choice) -> str:
-    """Hex digest over the row, the weights' identity, the sources, the device and the installed versions."""
+    """Hex digest over the row, the weights' identity, the sources, the device and the installed versions; for what is
+    compiled ahead, also the kind of processor or GPU."""
     facts = {
         "model": asdict(row.model),
         "variant": asdict(row.variant),
         "device": device,
         "machine": platform.machine(),
         "weights": identity(row.model, choice),
-        "packages": installed(PACKAGES),
+        "packages": installed((*PACKAGES, *(name for step in row.variant.steps for name in ENGINES.get(step, ())))),
         "sources": _sources(),
     }
+    if "to_aoti" in row.variant.steps:  # refused elsewhere, with "make archive" as the cure
+        facts["compiled_for"] = gpu_architecture() if device == "gpu" else instruction_sets()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

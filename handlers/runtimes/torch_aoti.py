@@ -12,11 +12,9 @@ from typing import Any
 import torch
 
 from handlers.errors import ArchiveError
+from handlers.processor import instruction_sets
 from handlers.runtimes import Runtime
 from handlers.runtimes.torch_module import ModuleRuntime, device_of
-
-# Of the processor's flags, those that a compiler told to use everything makes instructions of.
-INSTRUCTION_SETS = ("avx", "amx", "fma", "bmi", "f16c", "sse4", "vaes", "vpclmulqdq", "gfni", "sha_ni", "movbe", "adx")
 
 
 def target(device: torch.device) -> dict[str, Any]:
@@ -24,15 +22,7 @@ def target(device: torch.device) -> dict[str, Any]:
     facts: dict[str, Any] = {"torch": torch.__version__.partition("+")[0]}
     if device.type == "cuda":
         return facts | {"gpu": "sm_{}{}".format(*torch.cuda.get_device_capability(device))}
-    return facts | {"processor": _instruction_sets()}
-
-
-def _instruction_sets() -> list[str]:
-    try:
-        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
-    except (OSError, StopIteration):
-        return [torch.backends.cpu.get_cpu_capability()]
-    return sorted(flag for flag in flags.split(":")[1].split() if flag.startswith(INSTRUCTION_SETS))
+    return facts | {"processor": instruction_sets()}
 
 
 def require(wanted: dict[str, Any], found: dict[str, Any], model: str) -> None:

@@ -1,0 +1,19 @@
+"""What this processor can do, read without torch."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+# Of the processor's flags, those that a compiler told to use everything makes instructions of.
+INSTRUCTION_SETS = ("avx", "amx", "fma", "bmi", "f16c", "sse4", "vaes", "vpclmulqdq", "gfni", "sha_ni", "movbe", "adx")
+
+
+def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """The instruction sets of this processor, sorted; its architecture where the system does not list them."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return sorted(flag for flag in flags if flag.startswith(INSTRUCTION_SETS)) or [platform.machine()]
