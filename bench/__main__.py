@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import report
-from bench.load import build, load
+from bench.load import ROOT, build, load
 from bench.measure import as_array, cpu_gflops, gpu_rates, interleaved
 from bench.plan import Cell, Plan, cells, inputs, operations, read_plan
 from export.catalog import CatalogError, Row
@@ -22,8 +22,6 @@ from export.device import DeviceError, resolve_device
 from export.quiet import quieten
 from loadtest.environment import machine
 from loadtest.stats import percentile
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:

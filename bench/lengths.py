@@ -19,6 +19,7 @@ import numpy as np
 from bench.load import build, load
 from export.catalog import Row, rows, variant_names
 from export.device import resolve_device
+from export.parity import Parity
 from export.progress import table
 from export.quiet import quieten
 from handlers.text import TextEncoder
@@ -32,7 +33,7 @@ LONGEST = 200
 BUCKET = 16  # tokens; a request is compared with the median of those of about its length
 SLOW = 3.0  # times its bucket's median
 ROUNDS = 3
-HEADER = ("archive", "mean tokens", "real p50 ms", "at 128 p50 ms", "ratio", "mixed", "over 3x", "worst")
+HEADER = ("archive", "mean tokens", "real p50 ms", "at 128 p50 ms", "ratio", "mixed", "over 3x", "worst", "parity")
 
 
 def main() -> int:
@@ -49,11 +50,17 @@ def main() -> int:
             for row in chosen:
                 print(f"measuring {row.name}", file=sys.stderr, flush=True)
                 found.append(measure(row, load(row, Path(scratch), device), Path(scratch, row.name)))
-    shown = [tuple(str(value) for key, value in row.items() if key != "weights") for row in found]
-    print(table(HEADER, shown))
+    print(table(HEADER, [_shown(row) for row in found]))
     if out := os.environ.get("OUT"):
         Path(out).write_text(json.dumps({"environment": machine(), "rows": found}, indent=1) + "\n")
     return 0
+
+
+def _shown(row: dict[str, Any]) -> tuple[str, ...]:
+    """One line of the table."""
+    stamp = " (random weights)" if row["weights"] == "random weights" else ""
+    numbers = [str(value) for key, value in row.items() if key not in ("archive", "weights", "parity")]
+    return (row["archive"] + stamp, *numbers, Parity.from_record(row["parity"]).summary())
 
 
 def measure(row: Row, loaded: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -69,13 +76,13 @@ def measure(row: Row, loaded: dict[str, Any], folder: Path) -> dict[str, Any]:
     for _ in range(ROUNDS):  # in turns, so that the machine's drift meets both
         times["real"] += [_time(runtime, each) for each in real]
         times["padded"] += [_time(runtime, each) for each in padded]
-    slow, worst = _mixed(runtime, limits["vocabulary"], fill)
+    slow, worst = mixed(runtime, limits["vocabulary"], fill)
     tokens = float(np.mean([each[0].shape[1] for each in real]))
     return {
         "archive": row.name, "mean_tokens": round(tokens, 1), "real_p50_ms": round(percentile(times["real"], 50), 3),
         "padded_p50_ms": round(percentile(times["padded"], 50), 3),
         "ratio": round(float(np.mean(times["padded"]) / np.mean(times["real"])), 2), "mixed": REQUESTS, "slow": slow,
-        "worst": round(worst, 1), "weights": loaded["settings"]["weights"],
+        "worst": round(worst, 1), "weights": loaded["settings"]["weights"], "parity": loaded["parity"],
     }  # fmt: skip
 
 
@@ -95,7 +102,7 @@ def _time(runtime: Any, inputs: tuple[np.ndarray, ...]) -> float:
     return (time.perf_counter() - started) * 1e3
 
 
-def _mixed(runtime: Any, vocabulary: int, fill: bool) -> tuple[int, float]:
+def mixed(runtime: Any, vocabulary: int, fill: bool) -> tuple[int, float]:
     """(requests slower than ``SLOW`` times their bucket's median, the worst such ratio) of seeded random lengths."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(4, LONGEST, REQUESTS)

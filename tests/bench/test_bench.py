@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from bench.lengths import mixed
 from bench.measure import interleaved
 from bench.plan import Cell, cells, operations, read_plan
 from bench.report import markdown, table, write
@@ -32,6 +33,21 @@ def test_the_plan_needs_eager_to_compare_with_and_numbers_that_are_numbers():
     plan = read_plan({"MODELS": "minilm", "BATCHES": "1,8"}, "cpu")
     assert cells("embedding", plan, 256) == [Cell(b, n) for b in (1, 8) for n in (16, 128)]
     assert cells("classification", plan, 0) == [Cell(1, None), Cell(8, None)]
+
+
+def test_requests_that_meet_a_length_for_the_first_time_and_wait_are_counted(monkeypatch):
+    monkeypatch.setattr("bench.lengths.REQUESTS", 400)
+    met = set()
+
+    def runtime(ids, mask, position):
+        assert ids.shape == mask.shape and position.shape == (1,)
+        first = ids.shape[1] not in met and ids.shape[1] % 50 == 0
+        met.add(ids.shape[1])
+        time.sleep(0.03 if first else 0.001)
+
+    slow, worst = mixed(runtime, 30_000, fill=True)
+    assert slow == sum(length % 50 == 0 for length in met) > 0
+    assert worst > 10
 
 
 def test_operations_of_bert_base():
