@@ -12,6 +12,7 @@ ifdef PYTHON
 PY := $(PYTHON)
 READY :=
 EXTRAS :=
+ALL_ENGINES :=
 ALL_EXTRAS :=
 AUDIT :=
 DOCTOR := $(PYTHON) -m serving.doctor
@@ -21,7 +22,8 @@ READY := .venv/.ready
 EXTRAS = $(ENGINES:%=.venv/.%)
 AUDIT := .venv/.audit
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
-ALL_EXTRAS := .venv/.onnx .venv/.openvino .venv/.int8 $(AUDIT) .venv/.signed
+ALL_ENGINES := .venv/.onnx .venv/.openvino .venv/.int8
+ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) .venv/.signed
 # Before setup, on whatever Python there is: it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
@@ -49,7 +51,7 @@ setup: $(READY) ## Make .venv with the exact versions of constraints.txt (the ot
 	if [ "$$(cat .venv/pip.status)" != 0 ]; then tail -n 25 .venv/pip.log >&2; exit 1; fi
 	@touch $@
 
-.venv/.onnx .venv/.openvino .venv/.int8 .venv/.audit .venv/.signed: .venv/.%: .venv/.ready
+$(ALL_ENGINES) .venv/.audit .venv/.signed: .venv/.%: .venv/.ready
 	@echo "Installing the extra $*"
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt ".[$*]"
 	@touch $@
@@ -78,7 +80,7 @@ doctor: ## What would stop make serve on this machine, a line per check, with th
 audit: $(READY) $(AUDIT) ## Published advisories on what is installed, TorchServe's jar included (OSV_URL= names a mirror)
 	@$(PY) -m serving.audit
 
-bench: $(READY) $(EXTRAS) ## Measure every variant in process, beside its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, LENGTHS=)
+bench: $(READY) $(if $(VARIANTS),$(EXTRAS),$(ALL_ENGINES)) ## Measure every variant in process, beside its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, LENGTHS=)
 	@$(PY) -m bench
 
 loadtest: $(READY) ## Measure served latency, one archive at a time, and report (RATE=, SLO_P99_MS=, PROFILE=, BASELINE=)
