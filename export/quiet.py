@@ -19,5 +19,6 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", module=module)
     warnings.filterwarnings("ignore", message=".*torch.jit.*")
     logging.getLogger().setLevel(logging.ERROR)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "no CUDA runtime", on a CPU
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

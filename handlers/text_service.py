@@ -35,9 +35,11 @@ class TextService(Service):
 
     def forward(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
         """On a CPU, where work grows with every token of padding, texts of like length go together."""
+        if self.settings["device"] != "cpu" or len(inputs[0]) == 1:
+            return self.runtime(*inputs)
         lengths = inputs[1].sum(axis=1)
-        groups = groups_of_like_length(lengths) if self.settings["device"] == "cpu" else []
-        if len(groups) < 2:
+        groups = groups_of_like_length(lengths)
+        if len(groups) == 1:
             return self.runtime(*inputs)
         outputs = None
         for rows in groups:

@@ -20,7 +20,7 @@ from serving.state import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU_VARIANTS = variant_names("cpu")
-# A convolutional network takes Inductor minutes on two cores; ROWS=all has these rows built and served as well.
+# A convolutional network takes Inductor long (digits 86 s on two cores); ROWS=all has these rows tested as well.
 IMAGE_VARIANTS = [name for name in CPU_VARIANTS if name != "compile" or os.environ.get("ROWS") == "all"]
 MODEL_VARIANTS = {"minilm": CPU_VARIANTS, "digits": IMAGE_VARIANTS, "bert": CPU_VARIANTS, "resnet50": IMAGE_VARIANTS}
 

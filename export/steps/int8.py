@@ -6,6 +6,9 @@ into them in 8, per call; the few input channels with outliers stay fp32 (as in 
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,8 @@ class Int8Linear(nn.Module):
 
 
 def _quantized(weight: Tensor) -> Tensor:
+    # Deprecated with torch's other quantized tensors, which the releases that are supported here still have.
+    warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
     scales = (weight.abs().amax(1) / WEIGHT_MAXIMUM).clamp(min=1e-8).double()
     return torch.quantize_per_channel(weight, scales, torch.zeros(len(scales), dtype=torch.long), 0, torch.qint8)
 
@@ -92,7 +97,8 @@ def to_openvino_int8(draft: Draft) -> None:
 
         model = to_openvino_model(module, examples, stage)
         batches = image_batches(draft)
-        quantized = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
+        with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws bars of its own into ours
+            quantized = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
         openvino.save_model(quantized, stage / "model.xml", compress_to_fp16=False)
         without_torch(stage)
 
