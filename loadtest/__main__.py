@@ -57,6 +57,8 @@ def measure() -> Run:
     is_file = given.endswith(".json")
     chosen, settings = archives("" if is_file else given), profile.load(os.environ)
     earlier = read_baseline(Path(given)) if is_file else None
+    if not host:
+        store_holds([row.name for row in chosen])  # before an hour is spent on the others
     folder = RESULTS / datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     folder.mkdir(parents=True)
     if earlier:
@@ -66,8 +68,6 @@ def measure() -> Run:
     def open_server(names: Sequence[str]) -> AbstractContextManager[Server]:
         return running(host) if host else fresh(names, split)
 
-    if not host:
-        store_holds([row.name for row in chosen])  # before an hour is spent on the others
     progress = Progress(steps(settings, chosen))
     try:
         with cores.on(split.client):

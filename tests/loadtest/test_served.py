@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -148,3 +149,18 @@ def test_the_runner_starts_measures_stops_and_its_exit_status_is_the_objectives(
 def test_a_user_error_is_one_sentence(variables, cure, tmp_path):
     done = run("loadtest", RESULTS=str(tmp_path), **variables)
     assert done.returncode == 2 and cure in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_missing_archive_is_named_before_anything_is_measured(null_server, tmp_path):
+    variables, _ = null_server
+    for path in (ROOT / "model_store").glob("null.mar*"):
+        shutil.copy(path, tmp_path)
+    folders = {"MODEL_STORE": str(tmp_path), "RESULTS": str(tmp_path / "new")}
+    asked = {"MODELS": "null bert", "VARIANTS": "frozen", **folders}
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest"], cwd=ROOT, env={**os.environ, **variables, **asked},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.endswith(' lacks bert-frozen; run: make archive MODELS="bert"\n'), done.stderr
+    assert not (tmp_path / "new").exists()

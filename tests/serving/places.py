@@ -1,11 +1,11 @@
 """Places for ``make doctor`` to look at: a sound one, and functions that break something in it."""
 
 import dataclasses
-import json
 import subprocess
 import zipfile
 
 from serving.doctor.finding import Place
+from serving.state import RunDirectory, State
 from serving.store import publish
 from tests.conftest import ROOT, write_config
 
@@ -80,8 +80,8 @@ def touched(place, path, text="x", mode=0o600):
 
 
 def server_record(place, pid):
-    state = {"pid": pid, "temp": "gone", "config": "", "ports": [], "archives": {}}
-    return touched(place, place.run / "server.json", json.dumps(state))
+    RunDirectory(place.run).write(State("gone", "", pid=pid))
+    return place
 
 
 def wanting(place, requires):
