@@ -30,7 +30,8 @@ class Source:
 class Serving:
     """TorchServe's settings of one model, written to model-config.yaml.
 
-    A delay of 1 ms means "take what is queued": 0 is read as unset (100 ms), and a lone request waits it out.
+    A delay of 1 means "take what is queued". TorchServe reads 0 as unset (100 ms), and 1 as a millisecond that a lone
+    request waits out; served by ours it is a microsecond (serving/front_end.py).
     """
 
     workers: int = 1

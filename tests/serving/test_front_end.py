@@ -1,21 +1,26 @@
-"""The correction of TorchServe's front end: what it needs to find, and that it leaves an unknown class alone."""
+"""The corrected front end: that the names are found in the TorchServe installed here, and what happens where not."""
 
 import zipfile
 
 from serving import front_end
 
 
-def test_the_installed_torchserve_can_be_corrected(tmp_path):
-    assert front_end.correct(tmp_path)
-    code = (tmp_path / front_end.CLASS).read_bytes()
-    assert code[:4] == b"\xca\xfe\xba\xbe"
-    assert not any(front_end._constant(old) in code for old in front_end.EXCHANGED)
+def test_the_installed_torchserve_is_one_that_can_be_corrected(tmp_path):
+    assert front_end.correct(tmp_path) == list(front_end.CORRECTIONS)
+    for name, exchanged in front_end.CORRECTIONS.items():
+        code = (tmp_path / name).read_bytes()
+        assert code.startswith(b"\xca\xfe\xba\xbe")
+        for old, new in exchanged.items():
+            assert front_end._constant(old) not in code
+            assert front_end._constant(new) in code
 
 
-def test_another_class_is_left_alone(tmp_path, monkeypatch):
+def test_a_class_that_looks_otherwise_is_left_as_it_is_and_an_earlier_correction_of_it_removed(tmp_path, monkeypatch):
     jar = tmp_path / "other.jar"
     with zipfile.ZipFile(jar, "w") as made:
-        made.writestr(front_end.CLASS, b"\xca\xfe\xba\xbe something else")
+        for name in front_end.CORRECTIONS:
+            made.writestr(name, b"\xca\xfe\xba\xbe something else")
+    front_end.correct(tmp_path)
     monkeypatch.setattr(front_end, "_jar", lambda: jar)
-    assert not front_end.correct(tmp_path)
-    assert not (tmp_path / front_end.CLASS).exists()
+    assert front_end.correct(tmp_path) == []
+    assert not any((tmp_path / name).exists() for name in front_end.CORRECTIONS)
