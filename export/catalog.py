@@ -124,7 +124,8 @@ VARIANTS = (
     Variant("int8", ("quantize_linear", "to_torchscript", "freeze"), INT8, device="cpu", tasks=TEXT_TASKS),
     Variant("int8", ("to_openvino_int8",), INT8, device="cpu", tasks=IMAGE_TASKS),
     Variant("fp16", ("half", "to_torchscript", "freeze"), FP16, device="gpu"),
-    Variant("graph", ("lean", "half", "cuda_graph"), FP16, device="gpu"),
+    Variant("graph", ("lean", "half", "cuda_graph"), FP16, device="gpu", tasks=TEXT_TASKS),
+    Variant("graph", ("lean", "half", "cuda_graph", "decode_on_gpu"), FP16, device="gpu", tasks=IMAGE_TASKS),
     Variant("null", ("answer_at_once",), Tolerance(), tasks=("null",)),
 )
 

@@ -1,9 +1,11 @@
 """Entry: image classification. An image -> {"predictions": [{"label", "score"}, ...]}, best first."""
 
+import io
 import json
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from handlers.errors import TooLarge
 from handlers.image import decode, prepare, read_images
@@ -13,33 +15,64 @@ from handlers.service import Service
 
 
 class Classification(Service):
-    """Items are prepared pixels, uint8 [H, W, 3]; a batch is their stack."""
+    """Items are prepared pixels, uint8 [H, W, 3]; a batch is their stack.
+
+    Where the archive says so, an item may also be a JPEG file still: the GPU then decodes a batch's together.
+    """
 
     item_key = "image"
 
     def prepare(self) -> None:
         self.labels = json.loads((self.directory / "labels.json").read_text())
         self.input = self.settings["input"]
+        self.preparation, self.limit = self.input["preparation"], self.input["max_pixels"]
+        self.on_gpu = self._on_gpu() if self.settings.get("decode_on_gpu") else None
 
-    def read(self, payload: Payload) -> list[np.ndarray]:
-        preparation, limit = self.input["preparation"], self.input["max_pixels"]
-        left, items = limit, []
+    def _on_gpu(self) -> Any:
+        from handlers.gpu_photos import GpuPhotos
+        from handlers.runtimes.torch_module import device_of
+
+        def on_host(data: bytes) -> np.ndarray:
+            return prepare(self._decode(data), self.preparation)
+
+        device = device_of(self.settings, self.gpu_id)
+        return GpuPhotos(device, self.preparation["resize"], self.preparation["crop"], on_host)
+
+    def read(self, payload: Payload) -> list[Any]:
+        left, items = self.limit, []
         for data in read_images(payload):
-            # Only photographs are scaled anyway; a digit's ink is measured on the whole picture.
-            image = decode(data, limit, preparation.get("resize", 0))
-            left -= image.width * image.height
+            item, pixels = self._read_one(data)
+            left -= pixels
             if left < 0:  # decoding some dozens of large images outlasts TorchServe's patience, which kills the worker
-                raise TooLarge(f"The images have more than {limit} pixels together; send them in several requests.")
-            items.append(prepare(image, preparation))
+                raise TooLarge(
+                    f"The images have more than {self.limit} pixels together; send them in several requests."
+                )
+            items.append(item)
         return items
 
-    def collate(self, items: list[np.ndarray]) -> tuple[None, tuple[np.ndarray, ...]]:
-        return None, (np.stack(items),)
+    def _read_one(self, data: bytes) -> tuple[Any, int]:
+        """An item, and the pixels that the host decoded or would decode for it."""
+        if self.on_gpu and (file := self.on_gpu.takes(data, self.limit)):
+            return file, file.pixels
+        image = self._decode(data)
+        return prepare(image, self.preparation), image.width * image.height
+
+    def _decode(self, data: bytes) -> Image.Image:
+        # Only photographs are scaled anyway; a digit's ink is measured on the whole picture.
+        return decode(data, self.limit, self.preparation.get("resize", 0))
+
+    def collate(self, items: list[Any]) -> tuple[None, tuple[Any, ...]]:
+        return None, (self.on_gpu(items) if self.on_gpu else np.stack(items),)
 
     def answer(self, batch: None, row: int, output: np.ndarray) -> list[dict[str, Any]]:
         return [{"label": self.labels[index], "score": score} for index, score in best(output, self.settings["top_k"])]
 
-    def samples(self) -> list[list[np.ndarray]]:
+    def samples(self) -> list[list[Any]]:
         # Noise, not zeros: some kernels run faster on zeros and would leave the real path cold.
         pixels = np.random.default_rng(0).integers(0, 256, (self.input["side"], self.input["side"], 3), dtype=np.uint8)
-        return [[pixels], [pixels] * self.max_batch]
+        items: list[Any] = [pixels]
+        if self.on_gpu:
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "JPEG")
+            items.append(self.on_gpu.takes(file.getvalue(), self.limit))
+        return [[item] * count for item in items for count in (1, self.max_batch)]

@@ -10,7 +10,7 @@ import base64
 import binascii
 import io
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -111,6 +111,29 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+class Placement(NamedTuple):
+    """An image's size when its shorter side is scaled, and the corner of the square that is cut from its middle."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+
+def placement(size: tuple[int, int], resize: int, crop: int) -> Placement:
+    """Where torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` put an image of ``size`` (width, height)."""
+    width, height = size
+    short = min(size)
+    new_width = resize if width == short else int(resize * width / height)
+    new_height = resize if height == short else int(resize * height / width)
+    return Placement(new_width, new_height, round((new_width - crop) / 2.0), round((new_height - crop) / 2.0))
+
+
+def sliver(size: tuple[int, int], resize: int) -> bool:
+    """Whether an image is so narrow that enlarging the whole of it would be absurd."""
+    return max(placement(size, resize, resize)[:2]) > SLIVER * resize
+
+
 def photo(image: Image.Image, resize: int, crop: int) -> np.ndarray:
     """The shorter side to ``resize``, bilinear with antialiasing, then the central ``crop`` square.
 
@@ -119,14 +142,10 @@ def photo(image: Image.Image, resize: int, crop: int) -> np.ndarray:
     what ``decode`` reduced, which differs by more than that already.
     Returns uint8 [crop, crop, 3].
     """
-    width, height = image.size
-    short = min(width, height)
-    new_width = resize if width == short else int(resize * width / height)
-    new_height = resize if height == short else int(resize * height / width)
-    left, top = round((new_width - crop) / 2.0), round((new_height - crop) / 2.0)
+    new_width, new_height, left, top = placement(image.size, resize, crop)
     bilinear = Image.Resampling.BILINEAR
-    if image.info.get(REDUCED) or max(new_width, new_height) > SLIVER * resize:
-        scale_x, scale_y = width / new_width, height / new_height
+    if image.info.get(REDUCED) or sliver(image.size, resize):
+        scale_x, scale_y = image.width / new_width, image.height / new_height
         box = (left * scale_x, top * scale_y, (left + crop) * scale_x, (top + crop) * scale_y)
         return np.asarray(image.resize((crop, crop), bilinear, box=box))
     resized = image.resize((new_width, new_height), bilinear)

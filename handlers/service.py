@@ -55,11 +55,11 @@ class Service:
         """The payload's items, decoded. Raises RequestError."""
         raise NotImplementedError
 
-    def collate(self, items: list[Any]) -> tuple[Any, tuple[np.ndarray, ...]]:
+    def collate(self, items: list[Any]) -> tuple[Any, tuple[Any, ...]]:
         """The items as one batch: (whatever ``answer`` needs later, the runtime's inputs)."""
         raise NotImplementedError
 
-    def forward(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+    def forward(self, inputs: tuple[Any, ...]) -> np.ndarray:
         """The runtime's outputs for a collated batch."""
         return self.runtime(*inputs)
 
@@ -83,13 +83,14 @@ class Service:
         Raises ArchiveError when the archive cannot be served here.
         """
         self.directory = Path(context.system_properties["model_dir"])
+        self.gpu_id: int | None = context.system_properties.get("gpu_id")
         self.max_batch = int(context.system_properties.get("batch_size") or 1)
         self.settings: dict[str, Any] = (context.model_yaml_config or {}).get("archive") or {}
         if not self.settings:
             raise ArchiveError(f"{self.directory}/model-config.yaml has no 'archive' section; run: make archive")
         _quieten_worker()
         self.prepare()
-        self.runtime: Runtime = load_runtime(self.directory, self.settings, context.system_properties.get("gpu_id"))
+        self.runtime: Runtime = load_runtime(self.directory, self.settings, self.gpu_id)
         for sample in self.samples():
             for _ in range(WARM_UP_CALLS):
                 self.outputs(sample)

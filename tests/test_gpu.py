@@ -1,5 +1,7 @@
 """On a GPU host: every GPU row through its archive, and what a GPU archive says where there is none."""
 
+import contextlib
+
 import pytest
 
 from export.catalog import variant_names
@@ -48,6 +50,44 @@ def test_graphs_answer_every_batch_and_length_as_the_module_does():
             with torch.inference_mode():
                 expected = reference(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
             assert np.abs(runtime(ids, mask) - expected).max() < 5e-3
+
+
+@gpu
+@pytest.mark.gpu
+def test_photographs_are_decoded_on_the_gpu_as_on_the_host_and_damaged_ones_harm_nobody():
+    import io
+
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from export.cases import encode, photographs
+    from handlers.errors import RequestError
+    from handlers.gpu_photos import Encoded, GpuPhotos
+    from handlers.image import decode, photo
+
+    def on_host(data):
+        return photo(decode(data, 50_000_000, 232), 232, 224)
+
+    photos = GpuPhotos(torch.device("cuda"), 232, 224, on_host)
+    views = [Image.open(io.BytesIO(data)).convert("RGB") for data in photographs()]
+    files = [encode(view, "JPEG") for view in views]
+    items = [photos.takes(data, 50_000_000) for data in files]
+    assert all(isinstance(item, Encoded) for item in items)
+    expected = np.stack([on_host(data) for data in files]).astype(int)
+    assert np.abs(photos(items).cpu().numpy() - expected).mean(axis=(1, 2, 3)).max() < 1.5
+    generator = np.random.default_rng(0)
+    taken = 0
+    for number in range(1500):
+        damaged = bytearray(files[number % len(files)])
+        for at in generator.integers(2, len(damaged) - 2, 1 + number % 7):
+            damaged[at] = generator.integers(256)
+        if item := photos.takes(bytes(damaged), 1_000_000):
+            taken += 1
+            with contextlib.suppress(RequestError):
+                photos([item])
+    assert taken > 1000
+    assert np.abs(photos(items).cpu().numpy() - expected).mean(axis=(1, 2, 3)).max() < 1.5
 
 
 @pytest.mark.skipif(gpu_count() > 0, reason="a CUDA device is here")

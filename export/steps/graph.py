@@ -1,4 +1,4 @@
-"""The lean networks, replayed from CUDA graphs."""
+"""The lean networks, replayed from CUDA graphs, and images decoded where they are classified."""
 
 from __future__ import annotations
 
@@ -34,3 +34,10 @@ def cuda_graph(draft: Draft) -> None:
     if len(draft.examples) > 1:
         limit = draft.checkpoint.settings["input"]["max_length"]
         draft.settings["buckets"]["lengths"] = [length for length in (16, 32, 64, 128, 256) if length < limit] + [limit]
+
+
+@step
+def decode_on_gpu(draft: Draft) -> None:
+    """JPEG photographs decoded and scaled on the GPU (handlers/gpu_photos.py); a digit's drawing stays on the host."""
+    if draft.checkpoint.settings["input"]["preparation"]["kind"] == "photo":
+        draft.settings["decode_on_gpu"] = True

@@ -20,10 +20,11 @@ from handlers.errors import ArchiveError
 class Runtime(Protocol):
     """``runtime(*inputs)`` takes int64 or uint8 arrays, batch first, and returns one float32 array, batch first.
 
-    The result is the caller's until the next call, which may overwrite it.
+    One that runs on a GPU takes images as a tensor of that GPU, too. The result is the caller's until the next call,
+    which may overwrite it.
     """
 
-    def __call__(self, *inputs: np.ndarray) -> np.ndarray: ...
+    def __call__(self, *inputs: Any) -> np.ndarray: ...
 
 
 # name -> the module of this package that loads it, by its function ``load_<name>``

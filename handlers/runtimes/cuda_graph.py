@@ -1,12 +1,13 @@
 """fp16 on a GPU, replayed from CUDA graphs: one per shape bucket, all captured before the worker reports ready.
 
 A request writes its batch into pinned memory, replays, waits once and reads pinned memory; the graph's own kernels
-and copies cross the bus. Batches are padded up to their bucket; what is padded is masked or cut off again.
+cross the bus. Images that were decoded on the GPU stay there. Batches are padded up to their bucket; what is padded is
+masked or cut off again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,19 @@ LARGE = 1 << 20
 
 @dataclass(frozen=True)
 class Captured:
-    """A graph with the pinned tensors that it reads and writes; ``arrays`` and ``output`` are numpy views of them."""
+    """A graph with the tensors that it reads and the pinned one that it writes, of which ``output`` is a numpy view.
+
+    ``arrays`` are numpy views of the inputs that are pinned.
+    """
 
     graph: torch.cuda.CUDAGraph
     inputs: tuple[torch.Tensor, ...]
     arrays: tuple[np.ndarray, ...]
     output: np.ndarray
+
+
+# (batch, length, flag): of texts, whether some are padded; of images, whose length is 0, whether they lie on the GPU
+Shape = tuple[int, int, bool]
 
 
 class GraphRuntime:
@@ -44,29 +52,28 @@ class GraphRuntime:
         self._batches: list[int] = settings["buckets"]["batches"]
         self._lengths: list[int] = settings["buckets"].get("lengths", [])
         self._side = settings["input"].get("side", 0)
+        self._on_gpu: bool = settings.get("decode_on_gpu", False)
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.default_stream(device)  # where replays go: no stream to enter per request
         with torch.inference_mode(), torch.cuda.device(device):
             # Largest first: the pool then has its blocks, and the smaller graphs fit into them.
             self._captured = {shape: self._capture(*shape) for shape in sorted(self._shapes(), reverse=True)}
 
-    def _shapes(self) -> Iterator[tuple[int, int, bool]]:
-        """(batch, length, masked) of every bucket; images have length 0 and no mask."""
+    def _shapes(self) -> Iterator[Shape]:
         for batch in self._batches:
-            if not self._lengths:
-                yield batch, 0, False
-            for length in self._lengths:
-                yield batch, length, True
+            for length in self._lengths or [0]:
                 yield batch, length, False
+                if length or self._on_gpu:
+                    yield batch, length, True
 
-    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+    def __call__(self, *inputs: np.ndarray | torch.Tensor) -> np.ndarray:
         step = self._batches[-1]
         if len(inputs[0]) <= step:
             return self._run(inputs)
         firsts = range(0, len(inputs[0]), step)
         return np.concatenate([self._run([array[at : at + step] for array in inputs]).copy() for at in firsts])
 
-    def _run(self, inputs: tuple[np.ndarray, ...] | list[np.ndarray]) -> np.ndarray:
+    def _run(self, inputs: Sequence[Any]) -> np.ndarray:
         count = len(inputs[0])
         batch = next(each for each in self._batches if each >= count)
         captured = self._write_text(inputs, count, batch) if self._lengths else self._write_image(inputs[0], batch)
@@ -74,16 +81,19 @@ class GraphRuntime:
         self._stream.synchronize()
         return captured.output[:count]
 
-    def _write_image(self, pixels: np.ndarray, batch: int) -> Captured:
-        captured = self._captured[batch, 0, False]
-        if pixels.nbytes < LARGE:
+    def _write_image(self, pixels: np.ndarray | torch.Tensor, batch: int) -> Captured:
+        captured = self._captured[batch, 0, isinstance(pixels, torch.Tensor)]
+        if isinstance(pixels, torch.Tensor):
+            with torch.inference_mode():
+                captured.inputs[0][: len(pixels)].copy_(pixels)
+        elif pixels.nbytes < LARGE:
             captured.arrays[0][: len(pixels)] = pixels
         else:
             with torch.inference_mode():
                 captured.inputs[0][: len(pixels)].copy_(torch.from_numpy(pixels))
         return captured
 
-    def _write_text(self, inputs: tuple[np.ndarray, ...] | list[np.ndarray], count: int, batch: int) -> Captured:
+    def _write_text(self, inputs: Sequence[np.ndarray], count: int, batch: int) -> Captured:
         ids, mask = inputs[0], inputs[1]
         length = next(each for each in self._lengths if each >= ids.shape[1])
         padded = length != ids.shape[1] or not mask.all()
@@ -98,32 +108,38 @@ class GraphRuntime:
             captured.arrays[-1][:count] = inputs[2]
         return captured
 
-    def _capture(self, batch: int, length: int, masked: bool) -> Captured:
-        inputs = [torch.zeros(shape, dtype=dtype).pin_memory() for shape, dtype in self._inputs(batch, length, masked)]
+    def _capture(self, batch: int, length: int, flag: bool) -> Captured:
+        inputs = [self._input(shape, flag and not length) for shape in self._inputs(batch, length, flag)]
         output = torch.zeros(batch, self._module.outputs).pin_memory()
         side = torch.cuda.Stream(self._device)
         with torch.cuda.stream(side):
             for _ in range(WARM_UP_RUNS):
-                self._forward(inputs, masked, output)
+                self._forward(inputs, flag, output)
         side.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=side):
-            self._forward(inputs, masked, output)
-        return Captured(graph, tuple(inputs), tuple(each.numpy() for each in inputs), output.numpy())
+            self._forward(inputs, flag, output)
+        arrays = tuple(each.numpy() for each in inputs if not each.is_cuda)
+        return Captured(graph, tuple(inputs), arrays, output.numpy())
 
-    def _inputs(self, batch: int, length: int, masked: bool) -> list[tuple[tuple[int, ...], torch.dtype]]:
+    def _inputs(self, batch: int, length: int, masked: bool) -> list[tuple[int, ...]]:
+        """The shapes of the inputs."""
         if not length:
-            return [((batch, self._side, self._side, 3), torch.uint8)]
-        ids = ((batch, length), torch.int64)
-        shapes = [ids, ids] if masked else [ids]
-        return [*shapes, ((batch,), torch.int64)] if self._task == "fill-mask" else shapes
+            return [(batch, self._side, self._side, 3)]
+        shapes: list[tuple[int, ...]] = [(batch, length)] * (2 if masked else 1)
+        return [*shapes, (batch,)] if self._task == "fill-mask" else shapes
 
-    def _forward(self, inputs: list[torch.Tensor], masked: bool, output: torch.Tensor) -> None:
+    def _input(self, shape: tuple[int, ...], on_gpu: bool) -> torch.Tensor:
+        if on_gpu:
+            return torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        return torch.zeros(shape, dtype=torch.int64 if self._lengths else torch.uint8).pin_memory()
+
+    def _forward(self, inputs: list[torch.Tensor], flag: bool, output: torch.Tensor) -> None:
         if not self._lengths:
             self._module(inputs[0], out=output)
         else:
-            mask = inputs[1] if masked else None
-            self._module(inputs[0], mask, *inputs[2 if masked else 1 :], out=output)
+            mask = inputs[1] if flag else None
+            self._module(inputs[0], mask, *inputs[2 if flag else 1 :], out=output)
 
 
 def load_graph(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:

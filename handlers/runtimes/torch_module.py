@@ -23,9 +23,9 @@ class ModuleRuntime:
         self._module = module
         self._device = device
 
-    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+    def __call__(self, *inputs: np.ndarray | torch.Tensor) -> np.ndarray:
         with torch.inference_mode():
-            tensors = [torch.from_numpy(array).to(self._device) for array in inputs]
+            tensors = [torch.as_tensor(each, device=self._device) for each in inputs]
             return self._module(*tensors).float().cpu().numpy()
 
 

@@ -1,0 +1,98 @@
+"""Photographs as tensors: what is taken and what is left to the host. On the CPU here, where torchvision's decoder is
+libjpeg; nvJPEG's in tests/test_gpu.py."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from export.cases import encode, photographs
+from handlers.errors import RequestError
+from handlers.gpu_photos import GpuPhotos, encoded
+from handlers.image import decode, photo
+
+LIMIT = 50_000_000
+
+
+def on_host(data):
+    return photo(decode(data, LIMIT), 232, 224)
+
+
+@pytest.fixture
+def photos():
+    return GpuPhotos(torch.device("cpu"), 232, 224, on_host)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return Image.open(io.BytesIO(photographs()[0])).convert("RGB")
+
+
+def jpeg(image, **options):
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("size", [(640, 427), (427, 640), (500, 232), (97, 61), (900, 300), (300, 925), (1600, 1200)])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_pixels_are_those_of_the_host_within_rounding(photos, picture, size, mode):
+    data = jpeg(picture.resize(size).convert(mode))
+    difference = np.abs(photos([photos.takes(data, LIMIT)])[0].numpy().astype(int) - on_host(data))
+    assert difference.max() <= 2 and difference.mean() < 0.5
+
+
+def upright_no_more():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def test_what_the_gpu_would_decode_otherwise_is_left_to_the_host(picture):
+    plain = jpeg(picture)
+    taken = encoded(plain, LIMIT, 232)
+    assert (taken.width, taken.height, taken.pixels) == (*picture.size, picture.width * picture.height)
+    for other in (
+        plain[:-1],
+        plain[:4000],
+        jpeg(picture, exif=upright_no_more()),
+        jpeg(picture.convert("CMYK")),
+        jpeg(picture, keep_rgb=True),
+        jpeg(picture.resize((1500, 200))),
+        encode(picture, "PNG"),
+        b"\xff\xd8\xff\xd9",
+        b"",
+    ):
+        assert encoded(other, LIMIT, 232) is None
+    assert encoded(plain, 640 * 427 - 1, 232) is None
+
+
+def test_a_batch_keeps_its_order_whoever_prepared_what(photos, picture):
+    files = [jpeg(picture), jpeg(picture.rotate(90, expand=True)), jpeg(picture.crop((0, 0, 300, 300)))]
+    items = [on_host(files[0]), photos.takes(files[1], LIMIT), photos.takes(files[2], LIMIT)]
+    expected = np.stack([on_host(data) for data in files]).astype(int)
+    assert np.abs(photos(items).numpy() - expected).max() <= 2
+
+
+def test_many_pixels_are_decoded_in_several_goes(photos, picture, monkeypatch):
+    monkeypatch.setattr("handlers.gpu_photos.PIXELS_AT_ONCE", 300_000)
+    data = jpeg(picture)
+    pixels = photos([photos.takes(data, LIMIT)] * 3).numpy()
+    assert (pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all() and pixels.std() > 10
+
+
+def test_what_the_decoder_refuses_is_prepared_or_refused_by_the_host(photos, picture, monkeypatch):
+    data = jpeg(picture)
+    items = [photos.takes(data, LIMIT)] * 2
+
+    def refuses(*arguments, **options):
+        raise RuntimeError("nvJPEG: not supported\nand a stack")
+
+    monkeypatch.setattr("torchvision.io.decode_jpeg", refuses)
+    assert (photos(items)[1].numpy() == on_host(data)).all()
+    start = data.index(b"\xff\xc4")
+    damaged = photos.takes(data[:start] + b"\xff\xc4\x00\x05" + data[start + 4 :], LIMIT)
+    with pytest.raises(RequestError):
+        photos([items[0], damaged])
