@@ -1,4 +1,4 @@
-"""Errors typed by blame: everything here is the client's, carries a 4xx and names the cure.
+"""Errors typed by blame: what the client can do something about carries its status and names the cure.
 
 Anything else raised while a request is served is ours: it is answered with a 500 and logged once.
 """
@@ -24,6 +24,12 @@ class UnsupportedMediaType(RequestError):
     """The body is of a type that this model does not read."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class OutOfMemory(RequestError):
+    """The GPU's memory does not hold this batch; whose fault that is depends on what else lies there."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class ArchiveError(Exception):

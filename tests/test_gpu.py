@@ -75,7 +75,12 @@ def test_photographs_are_decoded_on_the_gpu_as_on_the_host_and_damaged_ones_harm
     items = [photos.takes(data, 50_000_000) for data in files]
     assert all(isinstance(item, Encoded) for item in items)
     expected = np.stack([on_host(data) for data in files]).astype(int)
-    assert np.abs(photos(items).cpu().numpy() - expected).mean(axis=(1, 2, 3)).max() < 1.5
+
+    def off_by():
+        return np.abs(photos(items).cpu().numpy() - expected).mean(axis=(1, 2, 3)).round(2).tolist()
+
+    first = off_by()
+    assert max(first) < 3.0, first  # grey levels of 255; what the host's own reduced decoding is held to
     generator = np.random.default_rng(0)
     taken = 0
     for number in range(1500):
@@ -87,7 +92,7 @@ def test_photographs_are_decoded_on_the_gpu_as_on_the_host_and_damaged_ones_harm
             with contextlib.suppress(RequestError):
                 photos([item])
     assert taken > 1000
-    assert np.abs(photos(items).cpu().numpy() - expected).mean(axis=(1, 2, 3)).max() < 1.5
+    assert off_by() == first
 
 
 @pytest.mark.skipif(gpu_count() > 0, reason="a CUDA device is here")

@@ -6,13 +6,14 @@ PyTorch's default, which is left as users have it.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from handlers.errors import ArchiveError
+from handlers.errors import ArchiveError, OutOfMemory
 from handlers.runtimes import Runtime, threads
 
 
@@ -24,6 +25,14 @@ class ModuleRuntime:
         self._device = device
 
     def __call__(self, *inputs: np.ndarray | torch.Tensor) -> np.ndarray:
+        """Raises OutOfMemory; a batch that failed so has left nothing behind on the GPU."""
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return self._forward(inputs)
+        torch.cuda.empty_cache()  # not while the error is held: its frames keep the tensors
+        count = len(inputs[0])
+        raise OutOfMemory(f"The GPU has no memory left for these {count} items; send fewer or smaller ones, or try again.")
+
+    def _forward(self, inputs: tuple[np.ndarray | torch.Tensor, ...]) -> np.ndarray:
         with torch.inference_mode():
             tensors = [torch.as_tensor(each, device=self._device) for each in inputs]
             return self._module(*tensors).float().cpu().numpy()

@@ -91,3 +91,12 @@ def test_make_bench_measures_archives(store, tmp_path):
     rows = json.loads(out.read_text())["rows"]
     assert [row["variant"] for row in rows] == ["eager", "torchscript"]
     assert rows[0]["speedup"] == 1.0 and rows[0]["parity"]["passed"] and rows[1]["p50_ms"] > 0
+
+
+def test_photographs_are_timed_beside_their_distance_from_the_reference():
+    from bench.photos import TOGETHER, measure
+    from export.cases import photographs
+
+    row = measure(photographs()[0], "cpu")
+    assert row["size"] == "640x427" and row["host_ms"] > 0 and row["host_off_by"] == 0
+    assert row["gpu_ms"] is None and TOGETHER > 1

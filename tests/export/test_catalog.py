@@ -1,10 +1,15 @@
 """The tables are consistent, and a wrong name answers with the known ones."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from export import catalog
 from export.catalog import CatalogError, rows
 from export.steps import STEPS, StepError, apply
+from tests.conftest import ROOT
 
 
 def test_names_are_unique():
@@ -39,3 +44,22 @@ def test_unknown_names(models, variants, says):
 def test_an_unknown_step_answers_with_the_known_ones():
     with pytest.raises(StepError, match=r"no step 'to_gold'; known: .*to_torchscript"):
         apply(("to_gold",), None)
+
+
+ANOTHER = """
+from export import catalog
+catalog.VARIANTS += (catalog.Variant("another", ("to_torchscript", "freeze"), catalog.EXACT),)
+from export.__main__ import main
+raise SystemExit(main())
+"""
+
+
+def test_a_variant_of_known_steps_is_one_line(tmp_path):
+    """It is built, dry run as a worker would load it, and has its parity, with no other word about it anywhere."""
+    settings = {"MODELS": "minilm", "VARIANTS": "another", "MODEL_STORE": str(tmp_path), "DEVICE": "cpu"}
+    built = subprocess.run(
+        [sys.executable, "-c", ANOTHER], cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "minilm-another" in built.stdout and "cos 1.000000" in built.stdout
+    assert (tmp_path / "minilm-another.mar").exists()

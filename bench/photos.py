@@ -1,0 +1,110 @@
+"""``python -m bench.photos``: what decoding and scaling a photograph costs, on one core and on the GPU.
+
+Each is shown with how far its pixels are from those of torchvision's transforms on the whole picture. Settings come
+from the environment: DEVICE (auto), OUT (a JSON file).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from export.cases import encode, photographs
+from export.catalog import PHOTO
+from export.device import DeviceError, resolve_device
+from export.progress import table
+from handlers.image import decode, photo
+from loadtest.environment import machine
+from loadtest.stats import percentile
+
+RESIZE, CROP = 232, 224  # of torchvision's ResNet50_Weights.IMAGENET1K_V2
+SIZES = ((320, 240), (640, 427), (640, 480), (1280, 960), (4000, 3000))
+LIMIT = PHOTO["max_pixels"]
+CALLS, WARM_UP_CALLS = 60, 5
+TOGETHER = 8  # as many as TorchServe puts into a batch
+HEADER = ("JPEG", "kB", "host ms", "off by", f"GPU ms, 1 of {TOGETHER}", "GPU ms, alone", "off by")
+
+
+def main() -> int:
+    """Returns the exit status."""
+    try:
+        device = resolve_device(os.environ.get("DEVICE") or "auto")
+    except DeviceError as error:
+        print(error, file=sys.stderr)
+        return 2
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    picture = Image.open(io.BytesIO(photographs()[0])).convert("RGB")
+    rows = [measure(encode(picture.resize(size), "JPEG"), device) for size in SIZES]
+    print(table(HEADER, [tuple("-" if value is None else str(value) for value in row.values()) for row in rows]))
+    print("One core; off by: mean difference of the pixels from torchvision's transforms, of 255 grey levels")
+    if out := os.environ.get("OUT"):
+        Path(out).write_text(json.dumps({"environment": machine(), "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+def measure(data: bytes, device: str) -> dict[str, Any]:
+    """One line: a JPEG file's milliseconds and pixels on either side; null for a GPU that is not there."""
+    expected = reference(data)
+    size = "{}x{}".format(*Image.open(io.BytesIO(data)).size)
+    row = {"size": size, "kb": round(len(data) / 1e3), "host_ms": _median_ms(lambda: on_host(data)),
+           "host_off_by": _off_by(on_host(data), expected)}  # fmt: skip
+    return row | (_on_gpu(data, expected) if device == "gpu" else dict.fromkeys(ON_GPU))
+
+
+ON_GPU = ("gpu_ms_each_of_a_batch", "gpu_ms", "gpu_off_by")
+
+
+def _on_gpu(data: bytes, expected: np.ndarray) -> dict[str, Any]:
+    import torch
+
+    from handlers.gpu_photos import GpuPhotos
+
+    photos = GpuPhotos(torch.device("cuda"), RESIZE, CROP, on_host)
+
+    def prepared(count: int) -> Any:
+        pixels = photos([photos.takes(data, LIMIT) for _ in range(count)])
+        torch.cuda.synchronize()
+        return pixels
+
+    together = _median_ms(lambda: prepared(TOGETHER)) / TOGETHER
+    values = (round(together, 3), _median_ms(lambda: prepared(1)), _off_by(prepared(1)[0].cpu().numpy(), expected))
+    return dict(zip(ON_GPU, values, strict=True))
+
+
+def on_host(data: bytes) -> np.ndarray:
+    """As the handler does it."""
+    return photo(decode(data, LIMIT, RESIZE), RESIZE, CROP)
+
+
+def reference(data: bytes) -> np.ndarray:
+    """uint8 [CROP, CROP, 3] of torchvision's transforms on the whole picture."""
+    from torchvision.transforms import CenterCrop, Resize
+
+    return np.asarray(CenterCrop(CROP)(Resize(RESIZE)(Image.open(io.BytesIO(data)).convert("RGB"))))
+
+
+def _off_by(pixels: np.ndarray, expected: np.ndarray) -> float:
+    return round(float(np.abs(pixels.astype(int) - expected).mean()), 2)
+
+
+def _median_ms(call: Callable[[], Any]) -> float:
+    times = []
+    for number in range(WARM_UP_CALLS + CALLS):
+        started = time.perf_counter()
+        call()
+        if number >= WARM_UP_CALLS:
+            times.append((time.perf_counter() - started) * 1e3)
+    return round(percentile(times, 50), 3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
