@@ -29,8 +29,9 @@ class ModuleRuntime:
         with contextlib.suppress(torch.OutOfMemoryError):
             return self._forward(inputs)
         torch.cuda.empty_cache()  # not while the error is held: its frames keep the tensors
-        count = len(inputs[0])
-        raise OutOfMemory(f"The GPU has no memory left for these {count} items; send fewer or smaller ones, or try again.")
+        raise OutOfMemory(
+            f"The GPU has no memory left for these {len(inputs[0])} items; send fewer or smaller ones, or try again."
+        )
 
     def _forward(self, inputs: tuple[np.ndarray | torch.Tensor, ...]) -> np.ndarray:
         with torch.inference_mode():
