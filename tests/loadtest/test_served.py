@@ -12,12 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 from loadtest import rows
 from serving.client import Client
 from serving.config import Config
 from serving.state import RunDirectory
-from tests.conftest import ROOT, run, write_config
+from tests.conftest import ROOT, free_ports, run, write_config
+from tests.trust.place import eventually
 
 pytestmark = pytest.mark.served
 
@@ -50,20 +52,17 @@ def answers(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+LOCUST = (sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--host")
+
+
 def locust(variables, host, *more):
-    command = [
-        sys.executable,
-        "-m",
-        "locust",
-        "-f",
-        "loadtest/locustfile.py",
-        "--host",
-        host,
-        "--headless",
-        "--only-summary",
-    ]
     return subprocess.run(
-        [*command, *more], cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120
+        [*LOCUST, host, "--headless", "--only-summary", *more],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -89,26 +88,62 @@ def test_locust_without_a_token_says_so(null_server, tmp_path):
     assert done.returncode != 0 and "There is no token" in done.stderr
 
 
-def test_a_running_server_is_measured_by_its_address_and_a_token(null_server, tmp_path):
+def test_locusts_web_ui_starts_a_run_and_shows_its_requests(null_server):
+    variables, host = null_server
+    (port,) = free_ports(1)
+    ui = f"http://127.0.0.1:{port}"
+    web = ["--web-host", "127.0.0.1", "--web-port", str(port)]
+    with subprocess.Popen([*LOCUST, host, *web], cwd=ROOT, env={**os.environ, **variables}) as process:
+        try:
+            eventually(lambda: answers(port))
+            assert "archives" in requests.get(ui, timeout=10).text
+            form = {"user_count": 2, "spawn_rate": 2, "host": host}
+            assert requests.post(f"{ui}/swarm", data=form, timeout=10).json()["success"]
+
+            def total():
+                stats = requests.get(f"{ui}/stats/requests", timeout=10).json()["stats"]
+                return next(row for row in stats if row["name"] == "Aggregated")
+
+            eventually(lambda: total()["num_requests"] > 100)
+            assert total()["num_failures"] == 0
+        finally:
+            process.terminate()
+
+
+def test_a_running_server_is_measured_by_its_address_and_a_token_and_compared_with_a_baseline(null_server, tmp_path):
     variables, host = null_server
     client = Client(Config.load(Path(variables["CONFIG"])), RunDirectory(Path(variables["RUN_DIR"])).key_file)
-    done = run(
-        "loadtest",
-        HOST=host,
-        TOKEN=client.token(),
-        MODELS="null",
-        CONCURRENCY="2",
-        DURATION="1.2",
-        ROUNDS="1",
-        RESULTS=str(tmp_path),
-        timeout=120,
-        CONFIG=variables["CONFIG"],
-        RUN_DIR=str(tmp_path / "other"),
-    )
+    settings = {
+        "HOST": host, "TOKEN": client.token(), "MODELS": "null", "CONCURRENCY": "2", "DURATION": "1.2", "ROUNDS": "1",
+        "CONFIG": variables["CONFIG"], "RUN_DIR": str(tmp_path / "other"),
+    }  # fmt: skip
+
+    def measure(name, **more):
+        done = run("loadtest", RESULTS=str(tmp_path / name), timeout=120, **settings, **more)
+        (folder,) = (tmp_path / name).glob("2*")
+        return done, folder / "summary.json"
+
+    done, path = measure("first")
     assert done.returncode == 0, done.stdout + done.stderr
-    (folder,) = tmp_path.glob("2*")
-    (row,) = json.loads((folder / "summary.json").read_text())["rows"]
+    summary = json.loads(path.read_text())
+    (row,) = summary["rows"]
     assert row["concurrency"] == 2 and row["errors"] == 0 and row["answers_checked"] > 0
+    # The gate lets through what is faster than a baseline and fails what is slower, whatever this machine's noise.
+    for factor, status in ((10, 0), (0.1, 1)):
+        baseline = tmp_path / f"baseline-{status}.json"
+        baseline.write_text(json.dumps({**summary, "rows": [slower(row, factor)]}))
+        done, path = measure(f"against-{status}", BASELINE=str(baseline))
+        assert done.returncode == status, done.stdout + done.stderr
+        assert ("FAIL" in done.stdout) == bool(status)
+        verdicts = {each["metric"]: each["verdict"] for each in json.loads(path.read_text())["comparisons"]}
+        assert verdicts["p50_ms"] == verdicts["requests_per_s"] == ("worse" if status else "better")
+
+
+def slower(row, factor):
+    """The row of a server that takes ``factor`` times as long."""
+    changed = {name: row[name] * factor for name in ("p50_ms", "p99_ms") if row[name]}
+    changed |= {name: [value * factor for value in row[name]] for name in ("p50_ci_ms", "p99_ci_ms") if row[name]}
+    return {**row, **changed, "windows_requests_per_s": [value / factor for value in row["windows_requests_per_s"]]}
 
 
 def test_the_runner_starts_measures_stops_and_its_exit_status_is_the_objectives(null_store, tmp_path):
