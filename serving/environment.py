@@ -52,8 +52,9 @@ def temp_folder() -> str:
 
 
 def worker_environment(hidden: str = "") -> dict[str, str]:
-    """This process's environment in UTF-8, with a lasting compiler cache, without the paths from which a worker could
-    import the checkout, and without the variables whose whole names match ``hidden``.
+    """This process's environment in UTF-8, with OpenMP threads that sleep while they wait, with a lasting compiler
+    cache, without the paths from which a worker could import the checkout, and without the variables whose whole names
+    match ``hidden``.
 
     TorchServe puts an inherited PYTHONPATH before the archive's folder: an entry that holds a ``handlers`` package
     would silently be served instead of the archive's own. TorchServe itself keeps hidden variables from the workers
@@ -62,6 +63,9 @@ def worker_environment(hidden: str = "") -> dict[str, str]:
     """
     environment = {key: value for key, value in os.environ.items() if not re.fullmatch(hidden, key)}
     environment["LC_ALL"] = "C.UTF-8"
+    # OpenMP's threads spin at every barrier by default. As soon as two workers, or a worker and its client, share
+    # cores, each spins away the time that another needs: docs/measurement.md has what that costs.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
     # Where a worker keeps what it compiles: the default lies in the temporary folder, which goes with the server, but
     # does for a checkout on a read-only disk.

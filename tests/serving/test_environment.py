@@ -59,3 +59,10 @@ def test_what_workers_compile_outlives_the_server_where_the_checkout_can_be_writ
     assert worker_environment()["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / ".cache" / "inductor")
     monkeypatch.setattr("serving.environment.os.access", lambda path, mode: False)
     assert "TORCHINDUCTOR_CACHE_DIR" not in worker_environment()
+
+
+def test_openmp_threads_sleep_while_they_wait_unless_told_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert worker_environment()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert worker_environment()["OMP_WAIT_POLICY"] == "ACTIVE"
