@@ -10,14 +10,13 @@ import io
 import json
 import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from bench.measure import Call, as_array, interleaved
 from export.cases import encode, photographs
 from export.catalog import PHOTO
 from export.device import DeviceError, resolve_device
@@ -29,9 +28,10 @@ from loadtest.stats import percentile
 RESIZE, CROP = 232, 224  # of torchvision's ResNet50_Weights.IMAGENET1K_V2
 SIZES = ((320, 240), (640, 427), (640, 480), (1280, 960), (4000, 3000))
 LIMIT = PHOTO["max_pixels"]
-CALLS, WARM_UP_CALLS = 60, 5
+SECONDS = 1.0  # for each way of each size
 TOGETHER = 8  # as many as TorchServe puts into a batch
 HEADER = ("JPEG", "kB", "host ms", "off by", f"GPU ms, 1 of {TOGETHER}", "GPU ms, alone", "off by")
+ON_GPU = ("gpu_ms_each_of_a_batch", "gpu_ms", "gpu_off_by")
 
 
 def main() -> int:
@@ -53,17 +53,21 @@ def main() -> int:
 
 def measure(data: bytes, device: str) -> dict[str, Any]:
     """One line: a JPEG file's milliseconds and pixels on either side; null for a GPU that is not there."""
-    expected = reference(data)
-    size = "{}x{}".format(*Image.open(io.BytesIO(data)).size)
-    row = {"size": size, "kb": round(len(data) / 1e3), "host_ms": _median_ms(lambda: on_host(data)),
+    expected, size = reference(data), Image.open(io.BytesIO(data)).size
+    calls: dict[str, Call] = {"host": lambda: on_host(data)}
+    if device == "gpu":
+        calls |= _on_gpu(data)
+    times = interleaved(calls, SECONDS, lambda text: None)
+    took = {name: percentile(as_array(each), 50) for name, each in times.items()}
+    row = {"size": "{}x{}".format(*size), "kb": round(len(data) / 1e3), "host_ms": round(took["host"], 3),
            "host_off_by": _off_by(on_host(data), expected)}  # fmt: skip
-    return row | (_on_gpu(data, expected) if device == "gpu" else dict.fromkeys(ON_GPU))
+    if device != "gpu":
+        return row | dict.fromkeys(ON_GPU)
+    values = (took["together"] / TOGETHER, took["alone"], _off_by(calls["alone"]()[0].cpu().numpy(), expected))
+    return row | {name: round(value, 3) for name, value in zip(ON_GPU, values, strict=True)}
 
 
-ON_GPU = ("gpu_ms_each_of_a_batch", "gpu_ms", "gpu_off_by")
-
-
-def _on_gpu(data: bytes, expected: np.ndarray) -> dict[str, Any]:
+def _on_gpu(data: bytes) -> dict[str, Call]:
     import torch
 
     from handlers.gpu_photos import GpuPhotos
@@ -75,9 +79,7 @@ def _on_gpu(data: bytes, expected: np.ndarray) -> dict[str, Any]:
         torch.cuda.synchronize()
         return pixels
 
-    together = _median_ms(lambda: prepared(TOGETHER)) / TOGETHER
-    values = (round(together, 3), _median_ms(lambda: prepared(1)), _off_by(prepared(1)[0].cpu().numpy(), expected))
-    return dict(zip(ON_GPU, values, strict=True))
+    return {"together": lambda: prepared(TOGETHER), "alone": lambda: prepared(1)}
 
 
 def on_host(data: bytes) -> np.ndarray:
@@ -94,16 +96,6 @@ def reference(data: bytes) -> np.ndarray:
 
 def _off_by(pixels: np.ndarray, expected: np.ndarray) -> float:
     return round(float(np.abs(pixels.astype(int) - expected).mean()), 2)
-
-
-def _median_ms(call: Callable[[], Any]) -> float:
-    times = []
-    for number in range(WARM_UP_CALLS + CALLS):
-        started = time.perf_counter()
-        call()
-        if number >= WARM_UP_CALLS:
-            times.append((time.perf_counter() - started) * 1e3)
-    return round(percentile(times, 50), 3)
 
 
 if __name__ == "__main__":

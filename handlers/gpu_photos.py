@@ -77,24 +77,29 @@ class GpuPhotos:
             if not isinstance(item, Encoded):
                 pixels[row] = torch.tensor(item)
         for files in _groups(items):
-            images = self._decode([file.data for file in files.values()])
-            for (row, file), image in zip(files.items(), images, strict=True):
-                if image.shape[1:] == (file.height, file.width):
-                    pixels[row] = self._prepare(image)
-                else:
-                    pixels[row] = torch.tensor(self._on_host(file.data))
+            for row, prepared in zip(files, self._prepared(list(files.values())), strict=True):
+                pixels[row] = prepared
         return pixels
 
+    def _prepared(self, files: list[Encoded]) -> list[Tensor]:
+        """[crop, crop, 3] of each file. Where the GPU fails, the host prepares them all: nvJPEG names no culprit."""
+        try:
+            images = self._decode([file.data for file in files])
+            fitting = [image.shape[1:] == (file.height, file.width) for file, image in zip(files, images, strict=True)]
+            if all(fitting):
+                return [self._prepare(image) for image in images]
+            reason = "its size is not what its header says"
+        except RuntimeError as error:  # out of memory is one too
+            reason = str(error).partition("\n")[0]
+        logger.info("The host prepares %d images that the GPU did not: %s", len(files), reason)
+        return [torch.tensor(self._on_host(file.data)) for file in files]
+
     def _decode(self, files: list[bytes]) -> list[Tensor]:
-        """uint8 [3, H, W] of each file; empty tensors where one of them cannot be decoded, since nvJPEG names none."""
+        """uint8 [3, H, W] of each file."""
         from torchvision.io import ImageReadMode, decode_jpeg
 
         streams = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
-        try:
-            return decode_jpeg(streams, mode=ImageReadMode.RGB, device=self._device)
-        except RuntimeError as error:  # out of memory is one too
-            logger.info("The host decodes %d images that the GPU did not: %s", len(files), str(error).splitlines()[0])
-            return [torch.empty(3, 0, 0)] * len(files)
+        return decode_jpeg(streams, mode=ImageReadMode.RGB, device=self._device)
 
     def _prepare(self, image: Tensor) -> Tensor:
         """Scaled and cut as handlers/image.py's ``photo`` does, within rounding; float [crop, crop, 3]."""

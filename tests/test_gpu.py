@@ -61,18 +61,15 @@ def test_photographs_are_decoded_on_the_gpu_as_on_the_host_and_damaged_ones_harm
     import torch
     from PIL import Image
 
+    from bench.photos import CROP, LIMIT, RESIZE, on_host
     from export.cases import encode, photographs
     from handlers.errors import RequestError
     from handlers.gpu_photos import Encoded, GpuPhotos
-    from handlers.image import decode, photo
 
-    def on_host(data):
-        return photo(decode(data, 50_000_000, 232), 232, 224)
-
-    photos = GpuPhotos(torch.device("cuda"), 232, 224, on_host)
+    photos = GpuPhotos(torch.device("cuda"), RESIZE, CROP, on_host)
     views = [Image.open(io.BytesIO(data)).convert("RGB") for data in photographs()]
     files = [encode(view, "JPEG") for view in views]
-    items = [photos.takes(data, 50_000_000) for data in files]
+    items = [photos.takes(data, LIMIT) for data in files]
     assert all(isinstance(item, Encoded) for item in items)
     expected = np.stack([on_host(data) for data in files]).astype(int)
 

@@ -77,20 +77,24 @@ def test_a_batch_keeps_its_order_whoever_prepared_what(photos, picture):
 
 
 def test_many_pixels_are_decoded_in_several_goes(photos, picture, monkeypatch):
-    monkeypatch.setattr("handlers.gpu_photos.PIXELS_AT_ONCE", 300_000)
-    data = jpeg(picture)
+    monkeypatch.setattr("handlers.gpu_photos.PIXELS_AT_ONCE", 600_000)
+    data, goes, decode_together = jpeg(picture), [], photos._decode
+    monkeypatch.setattr(photos, "_decode", lambda files: goes.append(len(files)) or decode_together(files))
     pixels = photos([photos.takes(data, LIMIT)] * 3).numpy()
+    assert goes == [2, 1]  # 640 x 427 each
     assert (pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all() and pixels.std() > 10
 
 
-def test_what_the_decoder_refuses_is_prepared_or_refused_by_the_host(photos, picture, monkeypatch):
+@pytest.mark.parametrize("step", ["torchvision.io.decode_jpeg", "torch.nn.functional.interpolate"])
+@pytest.mark.parametrize("error", [RuntimeError("nvJPEG: not supported\nand a stack"), torch.OutOfMemoryError("full")])
+def test_what_the_gpu_fails_at_is_prepared_or_refused_by_the_host(photos, picture, monkeypatch, step, error):
     data = jpeg(picture)
     items = [photos.takes(data, LIMIT)] * 2
 
-    def refuses(*arguments, **options):
-        raise RuntimeError("nvJPEG: not supported\nand a stack")
+    def fails(*arguments, **options):
+        raise error
 
-    monkeypatch.setattr("torchvision.io.decode_jpeg", refuses)
+    monkeypatch.setattr(step, fails)
     assert (photos(items)[1].numpy() == on_host(data)).all()
     start = data.index(b"\xff\xc4")
     damaged = photos.takes(data[:start] + b"\xff\xc4\x00\x05" + data[start + 4 :], LIMIT)

@@ -71,3 +71,18 @@ def test_a_compiler_without_a_shared_libstdcxx_is_passed_over(tmp_path, monkeypa
     monkeypatch.setattr("export.steps.compilers._has_shared_library", lambda name: False)
     with pytest.raises(StepError, match="apt-get install g"):
         compiler()
+
+
+def test_a_batch_that_does_not_fit_the_memory_is_the_clients_to_shrink():
+    import numpy as np
+    import torch
+
+    from handlers.errors import OutOfMemory
+    from handlers.runtimes.torch_module import ModuleRuntime
+
+    def full(tensor):
+        raise torch.OutOfMemoryError("CUDA out of memory, and much that a client cannot use")
+
+    with pytest.raises(OutOfMemory, match="no memory left for these 3 items; send fewer") as refused:
+        ModuleRuntime(full, torch.device("cpu"))(np.zeros((3, 2)))
+    assert refused.value.status == 503

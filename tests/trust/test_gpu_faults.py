@@ -28,7 +28,10 @@ def test_a_request_that_does_not_fit_the_gpus_memory_fails_alone(tmp_path):
     with place(tmp_path / "place", tmp_path, [NAME]) as server:
         server.serve(DEVICE="gpu")
         client, worker = server.client, server.worker(NAME)
-        ask = lambda body: client.predict(NAME, body, "application/json")  # noqa: E731
+
+        def ask(body):
+            return client.predict(NAME, body, "application/json")
+
         before = ask(small)
         free, _ = torch.cuda.mem_get_info()
         hog = torch.empty(free - LEFT, dtype=torch.uint8, device="cuda")
