@@ -34,19 +34,23 @@ class FillMask(TextService):
         # argmax gives 0, the [CLS] position, where truncation cut the mask off; ``answer`` refuses that item.
         return tokens, (*inputs, (tokens.input_ids == self.mask_id).argmax(axis=1))
 
-    def answer(self, batch: Tokens, row: int, output: np.ndarray) -> list[dict[str, Any]]:
+    def rank(self, outputs: np.ndarray) -> list[list[tuple[int, float]]]:
+        count = self.settings["top_k"]
+        if hasattr(self.runtime, "best"):
+            return self.runtime.best(outputs, count)
+        return [best(row, count) for row in outputs]
+
+    def answer(self, batch: Tokens, row: int, output: list[tuple[int, float]]) -> list[dict[str, Any]]:
         ids = batch.input_ids[row][batch.attention_mask[row] == 1]
         position = int((ids == self.mask_id).argmax())
         if ids[position] != self.mask_id:
             limit = self.settings["input"]["max_length"]
             raise RequestError(f"The {self.mask} lies beyond the model's limit of {limit} tokens; shorten the text.")
-        return [self._prediction(ids, position, token_id, score) for token_id, score in best(output, 5)]
-
-    def _prediction(self, ids: np.ndarray, position: int, token_id: int, score: float) -> dict[str, Any]:
-        filled = ids.copy()
-        filled[position] = token_id
-        token = self.encoder.decode([token_id])
-        return {"token": token, "score": score, "sequence": self.encoder.decode(filled.tolist())}
+        sequences = self.encoder.decode_with(ids.tolist(), position, [token_id for token_id, _ in output])
+        return [
+            {"token": self.encoder.decode([token_id]), "score": score, "sequence": sequence}
+            for (token_id, score), sequence in zip(output, sequences, strict=True)
+        ]
 
     def sample(self, words: int) -> str:
         return f"{super().sample(words)} {self.mask}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+TILE = 64  # classes; a power of two, so that it is a kernel's tile, too
+WITHIN = np.arange(TILE)
+
 
 def best(logits: np.ndarray, count: int) -> list[tuple[int, float]]:
     """The ``count`` likeliest classes of float [C] logits as (index, softmax probability), best first."""
@@ -16,3 +19,20 @@ def best(logits: np.ndarray, count: int) -> list[tuple[int, float]]:
         found.append((index, float(exponentials[index]) / total))
         exponentials[index] = -1.0
     return found
+
+
+def best_by_tiles(logits: np.ndarray, tops: np.ndarray, sums: np.ndarray, count: int) -> list[tuple[int, float]]:
+    """``best``, from what is known of each ``TILE`` of the classes: float [ceil(C / TILE)], its largest logit
+    (``tops``) and its sum of exp(logit - largest)."""
+    count = min(count, len(logits))
+    peak = tops.max()
+    total = sums @ np.exp(tops - peak)
+    # A class among the best lies in a tile whose top is among the best tops.
+    tiles = tops.argpartition(-min(count, len(tops)))[-count:]
+    columns = (tiles[:, None] * TILE + WITHIN).ravel()
+    columns = columns[columns < len(logits)]
+    values = logits[columns]
+    order = values.argpartition(-count)[-count:]
+    order = order[values[order].argsort()[::-1]]
+    scores = np.exp(values[order] - peak) / total
+    return list(zip(columns[order].tolist(), scores.tolist(), strict=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -63,8 +64,12 @@ class Service:
         """The runtime's outputs for a collated batch."""
         return self.runtime(*inputs)
 
-    def answer(self, batch: Any, row: int, output: np.ndarray) -> Any:
-        """The JSON value for row ``row`` of the batch, whose model output is ``output``. Raises RequestError."""
+    def rank(self, outputs: np.ndarray) -> Sequence[Any]:
+        """What ``answer`` is given for each row: the rows themselves, unless a task can do more for all at once."""
+        return outputs
+
+    def answer(self, batch: Any, row: int, output: Any) -> Any:
+        """The JSON value for row ``row`` of the batch, of which ``rank`` made ``output``. Raises RequestError."""
         raise NotImplementedError
 
     def extra_headers(self, batch: Any, rows: range) -> dict[str, str]:
@@ -142,11 +147,12 @@ class Service:
         collated = time.perf_counter()
         outputs = self.forward(inputs)
         inferred = time.perf_counter()
+        ranked = self.rank(outputs)
         first = 0
         for job in jobs:
             rows = range(first, first + len(job.items))
             first = rows.stop
-            self._answer(job, batch, rows, outputs)
+            self._answer(job, batch, rows, ranked)
         stages = {
             "x-preprocess-ms": collated - started,
             "x-inference-ms": inferred - collated,
@@ -156,9 +162,9 @@ class Service:
         for job in jobs:
             job.headers |= timing | {"x-batch-size": str(first)}
 
-    def _answer(self, job: Job, batch: Any, rows: range, outputs: np.ndarray) -> None:
+    def _answer(self, job: Job, batch: Any, rows: range, ranked: Sequence[Any]) -> None:
         try:
-            answers = [self.answer(batch, row, outputs[row]) for row in rows]
+            answers = [self.answer(batch, row, ranked[row]) for row in rows]
         except Exception as error:
             job.error = error
             return

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
+from tokenizers.decoders import WordPiece
 
 from handlers.errors import RequestError, TooLarge
 from handlers.requests import Payload, kind_of
@@ -83,22 +84,45 @@ class TextEncoder:
         # Padded here and not by the tokenizer: its packaged settings may pad to a fixed length.
         self._tokenizer.no_padding()
         self._pad_id = pad_id
+        # A token after which each other one is decoded as it would be within a text.
+        self._before = self._tokenizer.token_to_id("a") if isinstance(self._tokenizer.decoder, WordPiece) else None
+        self._pieces: dict[int, str] = {}
 
     def encode(self, texts: list[str]) -> Tokens:
         """One tokenizer call for the batch, padded to its longest text."""
-        encodings = self._tokenizer.encode_batch(texts)
-        length = max(len(encoding.ids) for encoding in encodings)
+        encodings = self._tokenizer.encode_batch_fast(texts)  # fast: without offsets into the text
+        rows = [encoding.ids for encoding in encodings]
+        length = max(map(len, rows))
         input_ids = np.full((len(texts), length), self._pad_id, dtype=np.int64)
         attention_mask = np.zeros((len(texts), length), dtype=np.int64)
-        for row, encoding in enumerate(encodings):
-            input_ids[row, : len(encoding.ids)] = encoding.ids
-            attention_mask[row, : len(encoding.ids)] = 1
+        for row, ids in enumerate(rows):
+            input_ids[row, : len(ids)] = ids
+            attention_mask[row, : len(ids)] = 1
         truncated = np.array([bool(encoding.overflowing) for encoding in encodings])
         return Tokens(input_ids, attention_mask, truncated)
 
     def decode(self, ids: list[int]) -> str:
         """Token ids back to text, special tokens left out."""
         return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+    def decode_with(self, ids: list[int], position: int, token_ids: list[int]) -> list[str]:
+        """``decode(ids)`` with each of ``token_ids`` in turn in the place ``position``.
+
+        WordPiece decodes token by token, so what lies around that place is decoded once for all of them.
+        """
+        head, tail = ids[:position], ids[position + 1 :]
+        start = self.decode(head)
+        if self._before is None or not start:
+            return [self.decode([*head, token_id, *tail]) for token_id in token_ids]
+        end = self._within(tail)
+        for token_id in token_ids:
+            if token_id not in self._pieces:
+                self._pieces[token_id] = self._within([token_id])
+        return [start + self._pieces[token_id] + end for token_id in token_ids]
+
+    def _within(self, ids: list[int]) -> str:
+        """What ``ids`` add to a text that has begun."""
+        return self.decode([self._before, *ids])[1:]
 
     def token(self, token_id: int) -> str:
         """The vocabulary entry of an id."""

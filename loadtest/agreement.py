@@ -1,8 +1,9 @@
 """``python -m loadtest.agreement``: the same server in the same minute, measured by us and by independent tools.
 
 Closed loop against wrk, open loop against h2load (constant rate); both are Debian's (wrk, nghttp2-client). One archive
-($MODELS and $VARIANTS, default null), one body, two loads each, in the order ours, theirs, theirs, ours. Exit status 1
-when a p50 differs by more than 10 % and 0.2 ms. Knows how to run and read those tools, and nothing of reports.
+($MODELS, $VARIANTS and $DEVICE, default null), one body, each of $CONCURRENCY (1,8) and $RATE (25,100), in the order
+ours, theirs, theirs, ours. Exit status 1 when a p50 differs by more than 10 % and 0.2 ms. Knows how to run and read
+those tools, and nothing of reports.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from export import catalog
 from export.catalog import CatalogError
+from export.device import DeviceError, resolve_device
 from loadtest import arrivals, cores, stats
 from loadtest.engine import ClosedLoop, Load, OpenLoop
 from loadtest.errors import LoadTestError
@@ -33,7 +36,6 @@ from loadtest.target import Target
 from loadtest.trial import Rule, measure
 from serving.errors import ServingError
 
-USERS, RATES = (1, 8), (25, 100)
 WITHIN, WITHIN_MS = 0.10, 0.2
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
@@ -136,22 +138,24 @@ def _mean(a: Quantiles, b: Quantiles) -> Quantiles:
     )
 
 
-def compare(target: Target, seconds: float, folder: Path) -> list[Pair]:
-    """Both loops at two loads each."""
+def compare(
+    target: Target, users_of: Sequence[int], rates: Sequence[float], seconds: float, folder: Path
+) -> list[Pair]:
+    """The closed loop with so many users each, and the open loop at these rates."""
     found = []
-    for users in USERS:
+    for users in users_of:
         both = _in_turns(
             lambda users=users: ours(ClosedLoop(target, users), seconds),
             lambda users=users: wrk(target, users, seconds, folder),
         )
         found.append(Pair(f"closed, {users} at a time", "wrk", *both))
-    for rate in RATES:
+    for rate in rates:
         schedule = arrivals.constant(rate, 3 * seconds)
         both = _in_turns(
             lambda schedule=schedule: ours(OpenLoop(target, schedule), seconds, schedule),
             lambda rate=rate: h2load(target, rate, seconds, folder),
         )
-        found.append(Pair(f"open, {rate}/s constant", "h2load", *both))
+        found.append(Pair(f"open, {rate:g}/s constant", "h2load", *both))
     return found
 
 
@@ -171,17 +175,27 @@ def table(pairs: Sequence[Pair]) -> str:
     return "\n".join(lines)
 
 
+def _numbers(name: str, default: str, kind: Callable[[str], Any]) -> list[Any]:
+    text = os.environ.get(name) or default
+    try:
+        return [kind(each) for each in text.split(",")]
+    except ValueError:
+        raise LoadTestError(f"{name} is {text!r}; write numbers with commas between, as in {name}={default}") from None
+
+
 def main() -> int:
     """Prints the table; 1 when a median disagrees, 2 when nothing could be compared."""
     split, seconds = cores.here(), float(os.environ.get("DURATION") or 10)
     try:
         variants = os.environ.get("VARIANTS", "").split() or ["eager"]
-        row = catalog.rows(os.environ.get("MODELS", "").split() or ["null"], variants, "cpu")[0]
+        users, rates = _numbers("CONCURRENCY", "1,8", int), _numbers("RATE", "25,100", float)
+        device = resolve_device(os.environ.get("DEVICE") or "auto")
+        row = catalog.rows(os.environ.get("MODELS", "").split() or ["null"], variants, device)[0]
         with fresh([row.name], split) as server, cores.on(split.client), tempfile.TemporaryDirectory() as folder:
             target = server.target(row.name)
             target.payloads = target.payloads[:1]
-            pairs = compare(target, seconds, Path(folder))
-    except (LoadTestError, CatalogError, ServingError) as error:
+            pairs = compare(target, users, rates, seconds, Path(folder))
+    except (LoadTestError, CatalogError, DeviceError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{row.name}, {split.statement}\n\n{table(pairs)}")

@@ -33,7 +33,7 @@ class LeanBert(nn.Module):
     """BERT for "embedding" or "fill-mask"; the same inputs and outputs as in handlers.architectures.
 
     ``attention_mask`` may be None: nothing is padded. Inputs may lie in pinned host memory; ``out``, float32
-    [N, ``outputs``], too, and takes the result.
+    [N, ``outputs``], too, and takes the result; ``tiles``, of "fill-mask", what operators.scores says of it.
     """
 
     def __init__(self, task: str, spec: dict[str, int]) -> None:
@@ -56,6 +56,7 @@ class LeanBert(nn.Module):
         attention_mask: Tensor | None,
         mask_position: Tensor | None = None,
         out: Tensor | None = None,
+        tiles: Tensor | None = None,
     ) -> Tensor:
         ops = self._operators()
         x, mask = ops.embed(input_ids, attention_mask, self.words.weight, self.positions.weight, self.norm)
@@ -64,7 +65,7 @@ class LeanBert(nn.Module):
         if self.task == "embedding":
             return ops.pool(x, mask, out)
         picked = self.head_norm(ops.pick_linear_gelu(x, mask_position, self.transform))
-        return ops.scores(picked, self.decoder, out)
+        return ops.scores(picked, self.decoder, out, tiles)
 
     def _operators(self) -> ModuleType:
         """The kernels where they fit: on a GPU, in fp16, for sizes that divide into their tiles."""

@@ -16,6 +16,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from handlers.lean.launch import launch
 from handlers.lean.pointwise import convolve
+from handlers.scores import TILE
 
 __all__ = [
     "attention", "convolve", "embed", "linear_add_norm", "linear_gelu", "normalise", "pick_linear_gelu", "pool",
@@ -118,9 +119,9 @@ def attention(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
 
 
 @triton.jit
-def _product(x, picked, weight, bias, out, count, classes, depth: tl.constexpr, stretch, rows: tl.constexpr,
+def _product(x, picked, weight, bias, out, tiles, count, classes, depth: tl.constexpr, stretch, rows: tl.constexpr,
              columns: tl.constexpr, step: tl.constexpr, parts: tl.constexpr, pick: tl.constexpr, gelu: tl.constexpr,
-             pdl: tl.constexpr):  # fmt: skip
+             summed: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
     """x @ weight.T for [count, depth] and [classes, depth]. ``parts`` > 1: so many sums, without bias, in a row."""
     across = tl.cdiv(classes, columns)
     row = tl.program_id(0) // across * rows + tl.arange(0, rows)
@@ -145,18 +146,25 @@ def _product(x, picked, weight, bias, out, count, classes, depth: tl.constexpr, 
         sums = 0.5 * sums * (1.0 + tl.erf(sums * 0.7071067811865476))
     at = out + (tl.program_id(1) * count + row[:, None]) * classes + column[None, :]
     tl.store(at, sums.to(out.dtype.element_ty), (row[:, None] < count) & (column[None, :] < classes))
+    if summed:
+        sums = tl.where(column[None, :] < classes, sums, -float("inf"))
+        top = tl.max(sums, 1)
+        at = tiles + tl.program_id(0) % across * 2 * count + row
+        tl.store(at, top, row < count)
+        tl.store(at + count, tl.sum(tl.exp(sums - top[:, None]), 1), row < count)
 
 
 def _multiply(x: Tensor, linear: nn.Linear, out: Tensor, count: int, *, parts: int = 1, gelu: bool = False,
-              picked: Tensor | None = None, stretch: int = 0) -> Tensor:  # fmt: skip
+              picked: Tensor | None = None, stretch: int = 0, tiles: Tensor | None = None) -> Tensor:  # fmt: skip
     depth, classes = linear.in_features, linear.out_features
     rows = 64 if count > 32 else 32 if count > 16 else 16
-    columns = 64 if parts > 1 or classes > 4096 else 32
+    columns = TILE if tiles is not None else 64 if parts > 1 or classes > 4096 else 32
     step = next(each for each in (64, 32, 16) if depth // parts % each == 0)
     grid = (triton.cdiv(count, rows) * triton.cdiv(classes, columns), parts)
     launch(
         _product, grid, linear.weight.device, x, x if picked is None else picked, linear.weight, linear.bias, out,
-        count, classes, depth, stretch, rows, columns, step, parts, picked is not None, gelu, num_warps=4, num_stages=4,
+        out if tiles is None else tiles, count, classes, depth, stretch, rows, columns, step, parts,
+        picked is not None, gelu, tiles is not None, num_warps=4, num_stages=4,
     )  # fmt: skip
     return out
 
@@ -209,11 +217,11 @@ def pick_linear_gelu(x: Tensor, position: Tensor, linear: nn.Linear) -> Tensor:
     return _multiply(x, linear, out, x.size(0), gelu=True, picked=position, stretch=x.size(1))
 
 
-def scores(x: Tensor, linear: nn.Linear, out: Tensor | None) -> Tensor:
+def scores(x: Tensor, linear: nn.Linear, out: Tensor | None, tiles: Tensor | None = None) -> Tensor:
     """See operators.scores."""
     if out is None:
         out = torch.empty(x.size(0), linear.out_features, device=x.device)
-    return _multiply(x, linear, out, x.size(0))
+    return _multiply(x, linear, out, x.size(0), tiles=tiles)
 
 
 @triton.jit

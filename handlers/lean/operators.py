@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from handlers.scores import TILE
+
 
 def embed(
     ids: Tensor, mask: Tensor | None, words: Tensor, positions: Tensor, norm: nn.LayerNorm
@@ -45,9 +47,15 @@ def pick_linear_gelu(x: Tensor, position: Tensor, linear: nn.Linear) -> Tensor:
     return F.gelu(linear(x.gather(1, index).squeeze(1)))
 
 
-def scores(x: Tensor, linear: nn.Linear, out: Tensor | None) -> Tensor:
-    """linear(x), [N, classes]."""
-    return _give(linear(x), out)
+def scores(x: Tensor, linear: nn.Linear, out: Tensor | None, tiles: Tensor | None = None) -> Tensor:
+    """linear(x), [N, classes]. ``tiles``, [ceil(classes / TILE), 2, N], takes what handlers.scores.best_by_tiles
+    wants to know: of each tile the largest, and the sum of exp(score - largest)."""
+    logits = linear(x).float()
+    if tiles is not None:
+        padded = F.pad(logits, (0, -logits.size(1) % TILE), value=-float("inf")).unflatten(1, (-1, TILE))
+        top = padded.amax(2)
+        tiles.copy_(torch.stack([top, (padded - top[:, :, None]).exp().sum(2)], 1).permute(2, 1, 0), non_blocking=True)
+    return _give(logits, out)
 
 
 def pool(x: Tensor, mask: Tensor | None, out: Tensor | None) -> Tensor:

@@ -22,6 +22,9 @@ class Runtime(Protocol):
 
     One that runs on a GPU takes images as a tensor of that GPU, too. The result is the caller's until the next call,
     which may overwrite it.
+
+    It may have ``best(outputs, count)``, which ranks what its last call returned faster than handlers.scores.best does
+    each row.
     """
 
     def __call__(self, *inputs: Any) -> np.ndarray: ...

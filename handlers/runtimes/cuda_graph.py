@@ -20,6 +20,7 @@ from handlers.errors import ArchiveError
 from handlers.lean import build
 from handlers.runtimes import Runtime
 from handlers.runtimes.torch_module import device_of
+from handlers.scores import TILE, best, best_by_tiles
 
 WARM_UP_RUNS = 6  # cuDNN and cuBLAS choose algorithms and workspaces in the first ones, which a capture may not
 # Bytes from which torch's parallel copy is taken: on 16 cores, numpy's is faster for 150 kB and slower for 4.8 MB.
@@ -30,13 +31,15 @@ LARGE = 1 << 20
 class Captured:
     """A graph with the tensors that it reads and the pinned one that it writes, of which ``output`` is a numpy view.
 
-    ``arrays`` are numpy views of the inputs that are pinned.
+    ``arrays`` are numpy views of the inputs that are pinned; ``tiles``, float [tiles, 2, batch], is one of what
+    handlers.scores.best_by_tiles wants to know of an output that is long enough for it.
     """
 
     graph: torch.cuda.CUDAGraph
     inputs: tuple[torch.Tensor, ...]
     arrays: tuple[np.ndarray, ...]
     output: np.ndarray
+    tiles: np.ndarray | None
 
 
 # (batch, length, flag): of texts, whether some are padded; of images, whose length is 0, whether they lie on the GPU
@@ -69,17 +72,28 @@ class GraphRuntime:
     def __call__(self, *inputs: np.ndarray | torch.Tensor) -> np.ndarray:
         step = self._batches[-1]
         if len(inputs[0]) <= step:
-            return self._run(inputs)
-        firsts = range(0, len(inputs[0]), step)
-        return np.concatenate([self._run([array[at : at + step] for array in inputs]).copy() for at in firsts])
+            output, self._tiles = self._run(inputs)
+            return output
+        pieces = ([array[at : at + step] for array in inputs] for at in range(0, len(inputs[0]), step))
+        done = [tuple(None if each is None else each.copy() for each in self._run(piece)) for piece in pieces]
+        outputs, tiles = zip(*done, strict=True)
+        self._tiles = None if tiles[0] is None else np.concatenate(tiles, axis=2)
+        return np.concatenate(outputs)
 
-    def _run(self, inputs: Sequence[Any]) -> np.ndarray:
+    def best(self, outputs: np.ndarray, count: int) -> list[list[tuple[int, float]]]:
+        """See Runtime.best."""
+        if self._tiles is None:
+            return [best(row, count) for row in outputs]
+        tiles = np.ascontiguousarray(self._tiles.T)
+        return [best_by_tiles(row, tops, sums, count) for row, (tops, sums) in zip(outputs, tiles, strict=True)]
+
+    def _run(self, inputs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray | None]:
         count = len(inputs[0])
         batch = next(each for each in self._batches if each >= count)
         captured = self._write_text(inputs, count, batch) if self._lengths else self._write_image(inputs[0], batch)
         captured.graph.replay()
         self._stream.synchronize()
-        return captured.output[:count]
+        return captured.output[:count], None if captured.tiles is None else captured.tiles[:, :, :count]
 
     def _write_image(self, pixels: np.ndarray | torch.Tensor, batch: int) -> Captured:
         captured = self._captured[batch, 0, isinstance(pixels, torch.Tensor)]
@@ -110,17 +124,19 @@ class GraphRuntime:
 
     def _capture(self, batch: int, length: int, flag: bool) -> Captured:
         inputs = [self._input(shape, flag and not length) for shape in self._inputs(batch, length, flag)]
-        output = torch.zeros(batch, self._module.outputs).pin_memory()
+        output, tiles = torch.zeros(batch, self._module.outputs).pin_memory(), None
+        if self._task == "fill-mask":
+            tiles = torch.zeros(-(-self._module.outputs // TILE), 2, batch).pin_memory()
         side = torch.cuda.Stream(self._device)
         with torch.cuda.stream(side):
             for _ in range(WARM_UP_RUNS):
-                self._forward(inputs, flag, output)
+                self._forward(inputs, flag, output, tiles)
         side.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=side):
-            self._forward(inputs, flag, output)
+            self._forward(inputs, flag, output, tiles)
         arrays = tuple(each.numpy() for each in inputs if not each.is_cuda)
-        return Captured(graph, tuple(inputs), arrays, output.numpy())
+        return Captured(graph, tuple(inputs), arrays, output.numpy(), None if tiles is None else tiles.numpy())
 
     def _inputs(self, batch: int, length: int, masked: bool) -> list[tuple[int, ...]]:
         """The shapes of the inputs."""
@@ -134,12 +150,14 @@ class GraphRuntime:
             return torch.zeros(shape, dtype=torch.uint8, device=self._device)
         return torch.zeros(shape, dtype=torch.int64 if self._lengths else torch.uint8).pin_memory()
 
-    def _forward(self, inputs: list[torch.Tensor], flag: bool, output: torch.Tensor) -> None:
+    def _forward(
+        self, inputs: list[torch.Tensor], flag: bool, output: torch.Tensor, tiles: torch.Tensor | None
+    ) -> None:
         if not self._lengths:
             self._module(inputs[0], out=output)
-        else:
-            mask = inputs[1] if flag else None
-            self._module(inputs[0], mask, *inputs[2 if flag else 1 :], out=output)
+            return
+        ids, mask, rest = inputs[0], inputs[1] if flag else None, inputs[2 if flag else 1 :]
+        self._module(ids, mask, *rest, out=output, **({} if tiles is None else {"tiles": tiles}))
 
 
 def load_graph(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from handlers.lean import operators
+from handlers.scores import TILE, best, best_by_tiles
 
 pytest.importorskip("triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -129,6 +130,22 @@ def test_scores_write_into_the_host_tensor_given(kernels, count, classes):
     if DEVICE == "cuda":
         torch.cuda.synchronize()
     same(out, operators.scores(x, layer, None).cpu())
+
+
+@needs_triton
+@pytest.mark.parametrize("count, classes", [(1, 64), (1, 1000), (20, 70)])
+def test_scores_tell_of_each_tile_of_classes(kernels, count, classes):
+    x, layer = random(count, 64), linear(64, classes)
+    found, expected = (torch.zeros(-(-classes // TILE), 2, count) for _ in range(2))
+    found = found.pin_memory() if DEVICE == "cuda" else found
+    out = kernels.scores(x, layer, None, found).cpu()
+    operators.scores(x, layer, None, expected)
+    same(found, expected)
+    for row in range(count):
+        ranked = best_by_tiles(out[row].numpy(), *found[:, :, row].T.numpy(), 5)
+        plain = best(out[row].numpy(), 5)
+        assert [index for index, _ in ranked] == [index for index, _ in plain]
+        assert [score for _, score in ranked] == pytest.approx([score for _, score in plain], rel=1e-5)
 
 
 @needs_triton

@@ -95,3 +95,29 @@ def test_on_a_cpu_a_batch_of_unlike_lengths_is_run_in_groups_and_answered_in_ord
         ids[row, :length], mask[row, :length] = row + 1, 1
     assert service.forward((ids, mask, np.arange(3)))[:, 0].tolist() == [8, 4, 21]
     assert seen == widths
+
+
+@pytest.mark.parametrize("text", ["[MASK] is first", "the [MASK].", "don't [MASK]'s , ok", "it is [MASK]"])
+def test_a_place_is_filled_as_the_tokenizer_would_decode_it(encoder, text):
+    """Words, parts of words, punctuation that swallows a space, and special tokens, which vanish."""
+    ids = encoder.encode([text]).input_ids[0].tolist()
+    position, tokens = ids.index(encoder.token_id("[MASK]")), ["cat", "##s", ".", "'", "a", "[SEP]", "##\u00e9"]
+    found = encoder.decode_with(ids, position, [token for token in map(encoder.token_id, tokens) if token])
+    expected = [
+        encoder.decode([*ids[:position], token, *ids[position + 1 :]])
+        for token in map(encoder.token_id, tokens)
+        if token
+    ]
+    assert found == expected and len(set(found)) > 4
+
+
+def test_another_kind_of_tokenizer_fills_a_place_as_well(tmp_path):
+    """Byte-pair pieces do not decode one by one: the whole text is decoded for each."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    words = {word: index for index, word in enumerate(["[PAD]", "Ġa", "Ġb", "Ã", "©", "c", "a"])}
+    tokenizer = Tokenizer(models.BPE(words, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encoder = TextEncoder(tmp_path / "tokenizer.json", max_length=16, pad_id=0)
+    assert encoder.decode_with([1, 5, 4], 1, [2, 3]) == [" a b\ufffd", " a\u00e9"]
