@@ -11,43 +11,28 @@ from __future__ import annotations
 import locust  # noqa: F401 - first of all: Locust patches what the modules below import
 
 # isort: split
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from export import catalog
 from export.catalog import CatalogError
-from export.device import DeviceError, resolve_device
-from loadtest import arrivals, cores, stats
-from loadtest.engine import ClosedLoop, Load, OpenLoop
+from export.device import DeviceError
+from loadtest import arrivals
+from loadtest.engine import ClosedLoop, OpenLoop
 from loadtest.errors import LoadTestError
-from loadtest.rows import Columns
-from loadtest.servers import fresh
+from loadtest.probe import Quantiles, mean, numbers, one_archive, ours, quantiles, seconds_each
 from loadtest.target import Target
-from loadtest.trial import Rule, measure
 from serving.errors import ServingError
 
 WITHIN, WITHIN_MS = 0.10, 0.2
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-
-
-@dataclass(frozen=True)
-class Quantiles:
-    """Milliseconds, requests per second, and the client's processor time as a share of one core where it is known."""
-
-    p50: float
-    p99: float
-    requests_per_s: float
-    client_cpu: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,20 +49,6 @@ class Pair:
         """Whether the medians lie within 10 % or 0.2 ms."""
         difference = abs(self.ours.p50 - self.theirs.p50)
         return difference <= max(WITHIN * self.theirs.p50, WITHIN_MS)
-
-
-def ours(load: Load, seconds: float, intended: np.ndarray | None = None) -> Quantiles:
-    """Our own measurement, of service times: neither tool counts from the intended start."""
-    seen = measure(load, Rule(seconds, 2, 1, fixed=True), intended)
-    begin = seen.begin_us + seen.warm_up_windows * seen.window_us
-    columns = Columns.of([row for row in seen.rows if begin <= row.ended_us < begin + seen.window_us])
-    if not columns.ok.all() or not columns.ok.any():
-        raise LoadTestError("Requests failed while comparing; see: make logs")
-    return replace(_quantiles(columns.service / 1e3, seconds), client_cpu=seen.client_cpu)
-
-
-def _quantiles(ms: np.ndarray, seconds: float) -> Quantiles:
-    return Quantiles(stats.percentile(ms, 50), stats.percentile(ms, 99), ms.size / seconds)
 
 
 def wrk(target: Target, users: int, seconds: float, folder: Path) -> Quantiles:
@@ -111,7 +82,7 @@ def h2load(target: Target, rate: float, seconds: float, folder: Path) -> Quantil
     # It learns a status with the reason phrase only, and TorchServe sends none with 200: 0 stands for that.
     if not np.isin(kept[:, 1], (0, 200)).all():
         raise LoadTestError("h2load saw errors; see: make logs")
-    return _quantiles(kept[:, 2] / 1e3, seconds)
+    return quantiles(kept[:, 2] / 1e3, seconds)
 
 
 def _run(command: Sequence[str]) -> str:
@@ -126,16 +97,7 @@ def _run(command: Sequence[str]) -> str:
 def _in_turns(us: Callable[[], Quantiles], them: Callable[[], Quantiles]) -> tuple[Quantiles, Quantiles]:
     """Ours, theirs, theirs, ours: the mean of each pair, so that a drift touches both alike."""
     runs = [us(), them(), them(), us()]
-    return _mean(runs[0], runs[3]), _mean(runs[1], runs[2])
-
-
-def _mean(a: Quantiles, b: Quantiles) -> Quantiles:
-    return Quantiles(
-        (a.p50 + b.p50) / 2,
-        (a.p99 + b.p99) / 2,
-        (a.requests_per_s + b.requests_per_s) / 2,
-        (a.client_cpu + b.client_cpu) / 2,
-    )
+    return mean(runs[0], runs[3]), mean(runs[1], runs[2])
 
 
 def compare(
@@ -175,30 +137,17 @@ def table(pairs: Sequence[Pair]) -> str:
     return "\n".join(lines)
 
 
-def _numbers(name: str, default: str, kind: Callable[[str], Any]) -> list[Any]:
-    text = os.environ.get(name) or default
-    try:
-        return [kind(each) for each in text.split(",")]
-    except ValueError:
-        raise LoadTestError(f"{name} is {text!r}; write numbers with commas between, as in {name}={default}") from None
-
-
 def main() -> int:
     """Prints the table; 1 when a median disagrees, 2 when nothing could be compared."""
-    split, seconds = cores.here(), float(os.environ.get("DURATION") or 10)
     try:
-        variants = os.environ.get("VARIANTS", "").split() or ["eager"]
-        users, rates = _numbers("CONCURRENCY", "1,8", int), _numbers("RATE", "25,100", float)
-        device = resolve_device(os.environ.get("DEVICE") or "auto")
-        row = catalog.rows(os.environ.get("MODELS", "").split() or ["null"], variants, device)[0]
-        with fresh([row.name], split) as server, cores.on(split.client), tempfile.TemporaryDirectory() as folder:
-            target = server.target(row.name)
+        users, rates = numbers("CONCURRENCY", "1,8", int), numbers("RATE", "25,100", float)
+        with one_archive() as (_, target, said), tempfile.TemporaryDirectory() as folder:
             target.payloads = target.payloads[:1]
-            pairs = compare(target, users, rates, seconds, Path(folder))
+            pairs = compare(target, users, rates, seconds_each(), Path(folder))
     except (LoadTestError, CatalogError, DeviceError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{row.name}, {split.statement}\n\n{table(pairs)}")
+    print(f"{said}\n\n{table(pairs)}")
     return 0 if all(pair.agrees for pair in pairs) else 1
 
 

@@ -1,0 +1,81 @@
+"""One archive on a server of its own, and a load on it seen in four numbers: for comparisons outside a report.
+
+Which archive: $MODELS, $VARIANTS and $DEVICE, default null; for how long: $DURATION, seconds of each load.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from export import catalog
+from export.device import resolve_device
+from loadtest import cores, stats
+from loadtest.engine import Load
+from loadtest.errors import LoadTestError
+from loadtest.rows import Columns
+from loadtest.servers import Server, fresh
+from loadtest.target import Target
+from loadtest.trial import Rule, measure
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """Milliseconds, requests per second, and the client's processor time as a share of one core where it is known."""
+
+    p50: float
+    p99: float
+    requests_per_s: float
+    client_cpu: float = 0.0
+
+
+@contextmanager
+def one_archive() -> Iterator[tuple[Server, Target, str]]:
+    """A fresh server with the archive, the archive, and what is measured where, in words.
+
+    The client keeps to its own cores meanwhile. Raises CatalogError, DeviceError, ServingError.
+    """
+    split, device = cores.here(), resolve_device(os.environ.get("DEVICE") or "auto")
+    variants = os.environ.get("VARIANTS", "").split() or ["eager"]
+    row = catalog.rows(os.environ.get("MODELS", "").split() or ["null"], variants, device)[0]
+    with fresh([row.name], split) as server, cores.on(split.client):
+        yield server, server.target(row.name), f"{row.name}, {split.statement}"
+
+
+def seconds_each() -> float:
+    """How long each load is measured."""
+    return numbers("DURATION", "10", float)[0]
+
+
+def numbers(name: str, default: str, kind: Callable[[str], Any]) -> list[Any]:
+    """The numbers of an environment variable. Raises LoadTestError."""
+    text = os.environ.get(name) or default
+    try:
+        return [kind(each) for each in text.split(",")]
+    except ValueError:
+        raise LoadTestError(f"{name} is {text!r}; write numbers with commas between, as in {name}={default}") from None
+
+
+def ours(load: Load, seconds: float, intended: np.ndarray | None = None) -> Quantiles:
+    """What a load of that many seconds saw, in service times."""
+    seen = measure(load, Rule(seconds, 2, 1, fixed=True), intended)
+    begin = seen.begin_us + seen.warm_up_windows * seen.window_us
+    columns = Columns.of([row for row in seen.rows if begin <= row.ended_us < begin + seen.window_us])
+    if not columns.ok.all() or not columns.ok.any():
+        raise LoadTestError("Requests failed while measuring; see: make logs")
+    return replace(quantiles(columns.service / 1e3, seconds), client_cpu=seen.client_cpu)
+
+
+def quantiles(ms: np.ndarray, seconds: float) -> Quantiles:
+    """Of times in milliseconds that were seen in so many seconds."""
+    return Quantiles(stats.percentile(ms, 50), stats.percentile(ms, 99), ms.size / seconds)
+
+
+def mean(a: Quantiles, b: Quantiles) -> Quantiles:
+    """Number by number."""
+    return Quantiles(*((x + y) / 2 for x, y in zip(astuple(a), astuple(b), strict=True)))
