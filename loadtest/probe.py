@@ -1,6 +1,7 @@
 """One archive on a server of its own, and a load on it seen in four numbers: for comparisons outside a report.
 
-Which archive: $MODELS, $VARIANTS and $DEVICE, default null; for how long: $DURATION, seconds of each load.
+Which archive: $MODELS, $VARIANTS and $DEVICE, default null; for how long: $DURATION, seconds of each load. With $HOST,
+a server that runs already.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from loadtest import cores, stats
 from loadtest.engine import Load
 from loadtest.errors import LoadTestError
 from loadtest.rows import Columns
-from loadtest.servers import Server, fresh
+from loadtest.servers import Server, fresh, running
 from loadtest.target import Target
 from loadtest.trial import Rule, measure
 
@@ -36,15 +37,17 @@ class Quantiles:
 
 @contextmanager
 def one_archive() -> Iterator[tuple[Server, Target, str]]:
-    """A fresh server with the archive, the archive, and what is measured where, in words.
+    """A server with the archive, the archive, and what is measured where, in words.
 
-    The client keeps to its own cores meanwhile. Raises CatalogError, DeviceError, ServingError.
+    The client keeps to its own cores meanwhile. Raises CatalogError, DeviceError, LoadTestError, ServingError.
     """
     split, device = cores.here(), resolve_device(os.environ.get("DEVICE") or "auto")
     variants = os.environ.get("VARIANTS", "").split() or ["eager"]
     row = catalog.rows(os.environ.get("MODELS", "").split() or ["null"], variants, device)[0]
-    with fresh([row.name], split) as server, cores.on(split.client):
-        yield server, server.target(row.name), f"{row.name}, {split.statement}"
+    host = os.environ.get("HOST")
+    with running(host) if host else fresh([row.name], split) as server, cores.on(() if host else split.client):
+        said = f"client on any core, server at {host}" if host else split.statement
+        yield server, server.target(row.name), f"{row.name}, {said}"
 
 
 def seconds_each() -> float:

@@ -6,13 +6,11 @@ Knows Locust and the headers of an answer. When requests are sent, and for how l
 from __future__ import annotations
 
 import json
-import socket
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from geventhttpclient.client import HTTPClient
-from geventhttpclient.connectionpool import ConnectionPool
 from locust import FastHttpUser
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 from locust.env import Environment
@@ -20,10 +18,10 @@ from locust.exception import CatchResponseError
 
 from loadtest.payloads import Payload
 from loadtest.rows import DROPPED, UNKNOWN, WRONG, Row
+from loadtest.sockets import note_times
 from loadtest.target import Target
 
-# A hook that geventhttpclient leaves open. Without it the tail of a large body waits for the ACK of what went before.
-ConnectionPool.after_connect = lambda pool, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+note_times()
 
 STAGES = ("x-preprocess-ms", "x-inference-ms", "x-postprocess-ms")
 
@@ -77,17 +75,24 @@ class ArchiveUser(FastHttpUser):
         """Sends one request and waits for its answer; the row comes from Locust's event."""
         target = self.target
         payload, check = target.next()
-        headers, start, began = target.headers(payload), time.time(), time.perf_counter()
+        headers, start = target.headers(payload), time.time()
         reply, exception = self._send(payload, headers)
-        took = time.perf_counter() - began
+        start, end = self._times(start) if exception is None else (start, time.time())
         note = Note(target.archive, intended_us, check and exception is None)
         if note.checked and not target.golden.matches(payload, reply.content):  # type: ignore[union-attr]
             exception = CatchResponseError(WRONG)
         self.environment.events.request.fire(
             request_type="POST", name=target.archive, url=target.host + target.path, start_time=start,
-            response_time=took * 1e3, response_length=len(reply.content), response=reply, exception=exception,
-            context={"loadtest": note},
+            response_time=(end - start) * 1e3, response_length=len(reply.content), response=reply,
+            exception=exception, context={"loadtest": note},
         )  # fmt: skip
+
+    def _times(self, start: float) -> tuple[float, float]:
+        """When the request left and its answer came: as the socket saw it or, with TLS between, as this thread did."""
+        timed = getattr(self._http._connection_pool, "timed", None)
+        if timed is None or not start <= timed.sent <= timed.came:
+            return start, time.time()
+        return timed.sent, timed.came
 
     def _send(self, payload: Payload, headers: dict[str, str]) -> tuple[Reply, Exception | None]:
         try:

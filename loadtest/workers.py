@@ -9,6 +9,7 @@ from __future__ import annotations
 import locust  # noqa: F401 - first of all: Locust patches what the modules below import
 
 # isort: split
+import os
 import sys
 
 from export.catalog import CatalogError
@@ -28,6 +29,8 @@ def main() -> int:
         counts, users = numbers("WORKERS", "1,2", int), numbers("CONCURRENCY", "1,64", int)
         seen: dict[tuple[int, int], list[Quantiles]] = {(count, each): [] for count in counts for each in users}
         memory = {}
+        if os.environ.get("HOST"):
+            raise LoadTestError("HOST names a server of others, whose workers are theirs; unset it.")
         with one_archive() as (server, target, said):
             for count in [*counts, *reversed(counts)]:
                 server.client.scale(target.archive, count)  # type: ignore[union-attr]

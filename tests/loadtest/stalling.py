@@ -1,6 +1,7 @@
 """A process of its own: a fake server that stalls once, loaded in an open or a closed loop; prints latencies as JSON.
 
 ``python -m tests.loadtest.stalling open|closed``. Separate from the tests, since Locust patches whoever imports it.
+``serve`` (and a port) is only the server, one that never stalls; ``crowd`` loads that one with users who dawdle.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import locust  # noqa: F401 - before anything that it patches
 
 # isort: split
 import json
+import subprocess
 import sys
 import time
 
 import gevent
+from gevent.monkey import get_original
 from gevent.server import StreamServer
 
 from loadtest import arrivals, stats
@@ -27,15 +30,15 @@ RATE, SECONDS, STALL_AT_S, STALL_S, ANSWER_S = 100, 3.0, 1.0, 1.0, 0.002
 class Fake:
     """Answers after 2 ms; whoever comes within the stalled second waits for its end. Every 7th answer is wrong."""
 
-    def __init__(self) -> None:
-        self.began, self.answered = time.monotonic(), 0
+    def __init__(self, stall_at_s: float = STALL_AT_S) -> None:
+        self.began, self.answered, self.stall_at_s = time.monotonic(), 0, stall_at_s
 
     def __call__(self, connection, address):
         stream = connection.makefile("rb")
         while read_request(stream):
             now = time.monotonic() - self.began
-            stalled = STALL_AT_S <= now < STALL_AT_S + STALL_S
-            gevent.sleep(STALL_AT_S + STALL_S - now if stalled else ANSWER_S)
+            stalled = self.stall_at_s <= now < self.stall_at_s + STALL_S
+            gevent.sleep(self.stall_at_s + STALL_S - now if stalled else ANSWER_S)
             self.answered += 1
             # In one packet: in two, the second would wait for a delayed ACK.
             connection.sendall(answer(b'{"predictions": []}' if self.answered % 7 else b'{"predictions": [1]}'))
@@ -57,6 +60,28 @@ def answer(body: bytes) -> bytes:
     return f"HTTP/1.1 200 OK\r\n{headers}x-postprocess-ms: 0.050\r\nx-batch-size: 1\r\n\r\n".encode() + body
 
 
+def serve(port: int) -> None:
+    """Serves until it is ended; prints its address first."""
+    server = StreamServer(("127.0.0.1", port), Fake(stall_at_s=float("inf")))
+    server.start()
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    server.serve_forever()
+
+
+def crowd() -> None:
+    """Eight users, of whom each takes 20 ms of the one thread that serves all when it has its answer."""
+    command = [sys.executable, "-m", "tests.loadtest.stalling", "serve", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        target = Target(server.stdout.readline().strip(), "null", Token(lambda: "token"))
+        load = ClosedLoop(target, 8)
+        load._environment.events.request.add_listener(lambda **_: get_original("time", "sleep")(0.02))
+        load.start()
+        gevent.sleep(SECONDS)
+        load.stop()
+        server.terminate()
+    report(load, len(load.recorder.rows))
+
+
 def main(kind: str) -> None:
     """Loads the fake server for three seconds; in the open loop over one connection, as from one slow upstream."""
     fake = Fake()
@@ -71,10 +96,15 @@ def main(kind: str) -> None:
     gevent.sleep(SECONDS + 1)
     load.stop()
     server.stop()
+    report(load, fake.answered)
+
+
+def report(load: ClosedLoop | OpenLoop, answered: int) -> None:
+    """Prints what the load recorded."""
     columns = Columns.of(load.recorder.rows)
     latency, service = columns.latency, columns.service
     print(json.dumps({
-        "requests": len(load.recorder.rows), "answered": fake.answered,
+        "requests": len(load.recorder.rows), "answered": answered,
         "latency_ms": {q: stats.percentile(latency, q) / 1e3 for q in (50, 90, 99)},
         "service_ms": {q: stats.percentile(service, q) / 1e3 for q in (50, 90, 99)},
         "errors": sorted({row.error for row in load.recorder.rows}),
@@ -84,4 +114,4 @@ def main(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    {"serve": lambda: serve(int(sys.argv[2])), "crowd": crowd}.get(sys.argv[1], lambda: main(sys.argv[1]))()

@@ -44,3 +44,10 @@ def test_wrong_answers_are_found_and_the_servers_own_times_kept(open_loop):
     assert open_loop["errors"] == ["", "wrong answer"]
     assert open_loop["wrong"] == open_loop["answered"] // 7
     assert open_loop["inference_us"] == [1500]
+
+
+def test_an_answer_that_waits_for_the_client_is_not_the_servers_time():
+    """Eight answers come together, after 2 ms each; reading them all takes the client 160 ms."""
+    found = stalled("crowd")
+    assert found["errors"] == [""] and found["requests"] > 50
+    assert 2 <= found["service_ms"]["50"] < 15
