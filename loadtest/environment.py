@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from loadtest.cores import Split
+from serving.environment import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
@@ -57,7 +58,7 @@ def machine() -> dict[str, Any]:
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
-        "cores_available": available_cores(),
+        "cores_available": usable_cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": gpus(),
         "os": _system(),
@@ -74,13 +75,8 @@ def record(split: Split) -> dict[str, Any]:
         **machine(),
         "command": command(os.environ),
         "pinning": split.statement,
-        "shared_cores": 0 if split.client else available_cores(),
+        "shared_cores": 0 if split.client else usable_cores(),
     }
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def command(environment: Any) -> str:

@@ -15,6 +15,9 @@ from serving.errors import ServingError
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESSES = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
+# On fewer, Java's optimizing compiler (level 4) takes the cores from workers, in slices of some 4 ms, for minutes where
+# requests are few: every hundredth waits for one. Level 1 compiles at once and is done; docs/measurement.md, Levers.
+ENOUGH_CORES, LEVEL = 4, "TieredStopAtLevel"
 GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
 
 
@@ -67,9 +70,13 @@ class Config:
         except ValueError:
             raise ServingError(f"{key}={given} has no port number; write one, as in {key}={default}") from None
 
-    def effective(self, store: Path) -> str:
-        """The text of the properties file that TorchServe reads: these settings, and the store as the only source."""
+    def effective(self, store: Path, cores: int) -> str:
+        """The text of the properties file that TorchServe reads: these settings, the store as the only source, and
+        Java's compiler to suit a machine of that many cores."""
         pattern = "file://" + re.escape(str(store)) + "/.*"
         # Backslashes escape in Java's property files.
         extra = {"model_store": str(store), "allowed_urls": pattern.replace("\\", "\\\\")}
+        vmargs = self.properties.get("vmargs", "")
+        if cores < ENOUGH_CORES and LEVEL not in vmargs:
+            extra["vmargs"] = f"{vmargs} -XX:{LEVEL}=1".strip()
         return "".join(f"{key}={value}\n" for key, value in {**self.properties, **extra}.items())

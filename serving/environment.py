@@ -36,6 +36,11 @@ def java_version(home: Path) -> int | None:
     return int(stated[1]) if stated and (home / "bin" / "java").exists() else None
 
 
+def usable_cores() -> int:
+    """Cores that this process, and what it starts, may run on: the affinity mask where there is one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def temp_folder() -> str:
     """Where sockets go: $TMPDIR, or a usual place where that path would not do.
 

@@ -21,7 +21,7 @@ import psutil
 
 from serving.client import Client
 from serving.config import Config
-from serving.environment import java_home, temp_folder, worker_environment
+from serving.environment import java_home, temp_folder, usable_cores, worker_environment
 from serving.errors import ServingError
 from serving.front_end import correct
 from serving.ports import has_loopback, in_use, owner
@@ -50,7 +50,7 @@ def start(config: Config, run: RunDirectory, store: Path, archives: dict[str, st
     # TorchServe makes a URL of the path without quoting it, so the file goes where the path is plain.
     log4j = shutil.copy(LOG4J, temp)
     effective = run.path / "config.properties"
-    effective.write_text(config.effective(store))
+    effective.write_text(config.effective(store, usable_cores()))
     _launch(run, state, config.properties.get("blacklist_env_vars", ""), [
         "--ts-config", str(effective), "--log-config", log4j, "--model-store", str(store),
         "--models", *[f"{name}={name}.mar" for name in archives],

@@ -24,9 +24,23 @@ def test_java_keeps_the_messages_of_exceptions_that_it_throws_often():
 
 
 def test_the_store_is_the_only_allowed_source():
-    text = Config.load(ROOT / "config.properties").effective(Path("/a store/x+y"))
+    text = Config.load(ROOT / "config.properties").effective(Path("/a store/x+y"), 4)
     assert "model_store=/a store/x+y\n" in text
     assert "allowed_urls=file:///a\\\\ store/x\\\\+y/.*\n" in text
+
+
+@pytest.mark.parametrize(
+    ("vmargs", "cores", "expected"),
+    [
+        ("-Xmx1g", 2, "-Xmx1g -XX:TieredStopAtLevel=1"),
+        ("-Xmx1g", 4, "-Xmx1g"),
+        ("-XX:TieredStopAtLevel=3", 1, "-XX:TieredStopAtLevel=3"),
+        ("", 1, "-XX:TieredStopAtLevel=1"),
+    ],
+)
+def test_java_compiles_little_where_cores_are_few(tmp_path, vmargs, cores, expected):
+    (tmp_path / "config.properties").write_text(f"vmargs={vmargs}\n")
+    assert f"vmargs={expected}\n" in Config.load(tmp_path / "config.properties").effective(Path("/store"), cores)
 
 
 def test_a_missing_config_says_so(tmp_path):
