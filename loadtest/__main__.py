@@ -27,7 +27,7 @@ from loadtest.progress import Progress
 from loadtest.record import Run
 from loadtest.report_md import terminal_table
 from loadtest.runner import Runner, steps
-from loadtest.servers import Server, fresh, running
+from loadtest.servers import Server, device, fresh, running
 from loadtest.servers import chosen as store_holds
 from serving.errors import ServingError
 
@@ -43,12 +43,6 @@ def archives(baseline: str) -> list[Row]:
         model, _, variant = baseline.partition("-")
         found = catalog.rows([model], [variant], device([variant])) + found
     return found
-
-
-def device(variants: Sequence[str]) -> str:
-    """DEVICE, else the one that a variant insists on: what is measured was built before, for the device it names."""
-    wanted = {row.device for name in variants for row in catalog.variant(name)} - {"any"}
-    return os.environ.get("DEVICE", "auto").replace("auto", "") or (wanted.pop() if len(wanted) == 1 else "cpu")
 
 
 def measure() -> Run:

@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 
 from export.catalog import CatalogError
-from export.device import DeviceError
 from loadtest import arrivals
 from loadtest.engine import ClosedLoop, OpenLoop
 from loadtest.errors import LoadTestError
@@ -144,7 +143,7 @@ def main() -> int:
         with one_archive() as (_, target, said), tempfile.TemporaryDirectory() as folder:
             target.payloads = target.payloads[:1]
             pairs = compare(target, users, rates, seconds_each(), Path(folder))
-    except (LoadTestError, CatalogError, DeviceError, ServingError) as error:
+    except (LoadTestError, CatalogError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{said}\n\n{table(pairs)}")

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from export import catalog
-from export.device import resolve_device
 from loadtest import cores, stats
 from loadtest.engine import Load
 from loadtest.errors import LoadTestError
 from loadtest.rows import Columns
-from loadtest.servers import Server, fresh, running
+from loadtest.servers import Server, device, fresh, running
 from loadtest.target import Target
 from loadtest.trial import Rule, measure
 
@@ -39,11 +38,10 @@ class Quantiles:
 def one_archive() -> Iterator[tuple[Server, Target, str]]:
     """A server with the archive, the archive, and what is measured where, in words.
 
-    The client keeps to its own cores meanwhile. Raises CatalogError, DeviceError, LoadTestError, ServingError.
+    The client keeps to its own cores meanwhile. Raises CatalogError, LoadTestError, ServingError.
     """
-    split, device = cores.here(), resolve_device(os.environ.get("DEVICE") or "auto")
-    variants = os.environ.get("VARIANTS", "").split() or ["eager"]
-    row = catalog.rows(os.environ.get("MODELS", "").split() or ["null"], variants, device)[0]
+    split, variants = cores.here(), os.environ.get("VARIANTS", "").split() or ["eager"]
+    row = catalog.rows(os.environ.get("MODELS", "").split() or ["null"], variants, device(variants))[0]
     host = os.environ.get("HOST")
     with running(host) if host else fresh([row.name], split) as server, cores.on(() if host else split.client):
         said = f"client on any core, server at {host}" if host else split.statement

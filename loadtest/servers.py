@@ -5,12 +5,14 @@ Knows how to have one and what it says of its archives. Starting and stopping is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
 
+from export import catalog
 from export.catalog import Row
 from loadtest.cores import Split, on
 from loadtest.errors import LoadTestError
@@ -111,3 +113,9 @@ def running(host: str) -> Iterator[Server]:
         client,
         state if ours else None,
     )
+
+
+def device(variants: Sequence[str]) -> str:
+    """DEVICE, else the one that a variant insists on: what is measured was built before, for the device it names."""
+    wanted = {row.device for name in variants for row in catalog.variant(name)} - {"any"}
+    return os.environ.get("DEVICE", "auto").replace("auto", "") or (wanted.pop() if len(wanted) == 1 else "cpu")

@@ -13,14 +13,14 @@ import os
 import sys
 
 from export.catalog import CatalogError
-from export.device import DeviceError
-from export.progress import table
 from loadtest.engine import ClosedLoop
 from loadtest.errors import LoadTestError
 from loadtest.probe import Quantiles, mean, numbers, one_archive, ours, seconds_each
 from serving.errors import ServingError
 
-HEADER = ("workers", "users", "p50 ms", "p99 ms", "requests/s", "client's core", "server's RSS")
+HEADER = """
+| workers | users | p50, ms | p99, ms | requests/s | our CPU | server's RSS, MiB |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
 
 def main() -> int:
@@ -38,16 +38,15 @@ def main() -> int:
                 for each in users:
                     print(f"{count} workers, {each} users", file=sys.stderr, flush=True)
                     seen[count, each].append(ours(ClosedLoop(target, each), seconds_each()))
-    except (LoadTestError, CatalogError, DeviceError, ServingError) as error:
+    except (LoadTestError, CatalogError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{said}\n{table(HEADER, [_line(*key, mean(*both), memory[key[0]]) for key, both in seen.items()])}")
+    print(said, HEADER, sep="\n")
+    for (count, each), both in seen.items():
+        found = mean(*both)
+        cells = f"{found.p50:.2f}", f"{found.p99:.2f}", f"{found.requests_per_s:.0f}", f"{found.client_cpu:.0%}"
+        print("|", " | ".join([str(count), str(each), *cells, f"{memory[count] / 2**20:.0f}"]), "|")
     return 0
-
-
-def _line(workers: int, users: int, found: Quantiles, rss: int) -> tuple[str, ...]:
-    rate, cpu = f"{found.requests_per_s:.0f}", f"{found.client_cpu:.0%}"
-    return (str(workers), str(users), f"{found.p50:.2f}", f"{found.p99:.2f}", rate, cpu, f"{rss / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -199,3 +199,15 @@ def test_a_missing_archive_is_named_before_anything_is_measured(null_server, tmp
     assert done.returncode == 2
     assert done.stderr.endswith(' lacks bert-frozen; run: make archive MODELS="bert"\n'), done.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_workers_are_compared_in_turns_on_one_server(null_store, tmp_path):
+    variables = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run")}
+    compared = run("loadtest.workers", WORKERS="1,2", CONCURRENCY="2", DURATION="0.5", MODELS="null", **variables)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    lines = [line.strip("| ").split(" | ") for line in compared.stdout.splitlines() if re.match(r"\| \d", line)]
+    assert [line[:2] for line in lines] == [["1", "2"], ["2", "2"]]
+    assert all(float(line[4]) > 0 for line in lines)
+    assert int(lines[0][6]) < int(lines[1][6])  # a second worker was there
+    refused = run("loadtest.workers", WORKERS="one", **variables)
+    assert refused.returncode == 2 and "WORKERS is 'one'; write numbers" in refused.stderr
