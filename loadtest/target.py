@@ -61,6 +61,15 @@ def _token_in(path: Path) -> str:
     return json.loads(text)["inference"]["key"] if text.startswith("{") else text
 
 
+def authorities() -> str | None:
+    """The file of certificates that $SSL_CERT_FILE names, for a server with an authority of its own; None: the public
+    ones. Raises LoadTestError."""
+    path = os.environ.get("SSL_CERT_FILE")
+    if path and not Path(path).is_file():
+        raise LoadTestError(f"SSL_CERT_FILE is {path!r}, and there is no such file; name one of certificates (PEM).")
+    return path or None
+
+
 def model_of(archive: str) -> Model:
     """The catalog's row of an archive's model. Raises LoadTestError for a model that the catalog does not know."""
     try:
@@ -107,11 +116,16 @@ class Target:
         """Asks each payload once, alone, and keeps the answers. Raises LoadTestError when one is refused."""
         with requests.Session() as session:
             session.trust_env = False  # a proxy from the environment has no business between us and the server
+            session.verify = authorities() or True
             return Golden.record(model_of(self.archive).task, self.payloads, lambda each: self._ask(session, each))
 
     def _ask(self, session: requests.Session, payload: Payload) -> bytes:
         try:
             reply = session.post(self.host + self.path, data=payload.body, headers=self.headers(payload), timeout=60)
+        except requests.exceptions.SSLError:
+            raise LoadTestError(
+                f"The certificate of {self.host} is vouched for by nobody known; if by you: SSL_CERT_FILE=ca.pem"
+            ) from None
         except requests.RequestException as error:
             raise LoadTestError(f"No answer from {self.host} ({type(error).__name__}); is the server up?") from None
         if not reply.ok:

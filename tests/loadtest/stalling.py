@@ -1,7 +1,8 @@
 """A process of its own: a fake server that stalls once, loaded in an open or a closed loop; prints latencies as JSON.
 
 ``python -m tests.loadtest.stalling open|closed``. Separate from the tests, since Locust patches whoever imports it.
-``serve`` (and a port) is only the server, one that never stalls; ``crowd`` loads that one with users who dawdle.
+``serve`` (and a port, and a file with a key and its certificate for TLS) is only the server, one that never stalls;
+``crowd`` loads that one with users who dawdle.
 """
 
 from __future__ import annotations
@@ -28,20 +29,24 @@ RATE, SECONDS, STALL_AT_S, STALL_S, ANSWER_S = 100, 3.0, 1.0, 1.0, 0.002
 
 
 class Fake:
-    """Answers after 2 ms; whoever comes within the stalled second waits for its end. Every 7th answer is wrong."""
+    """Answers after 2 ms; whoever comes within the stalled second waits for its end. Every 7th answer is wrong.
 
-    def __init__(self, stall_at_s: float = STALL_AT_S) -> None:
-        self.began, self.answered, self.stall_at_s = time.monotonic(), 0, stall_at_s
+    A ``healthy`` one neither stalls nor errs.
+    """
+
+    def __init__(self, healthy: bool = False) -> None:
+        self.began, self.answered, self.healthy = time.monotonic(), 0, healthy
 
     def __call__(self, connection, address):
         stream = connection.makefile("rb")
         while read_request(stream):
             now = time.monotonic() - self.began
-            stalled = self.stall_at_s <= now < self.stall_at_s + STALL_S
-            gevent.sleep(self.stall_at_s + STALL_S - now if stalled else ANSWER_S)
+            stalled = not self.healthy and STALL_AT_S <= now < STALL_AT_S + STALL_S
+            gevent.sleep(STALL_AT_S + STALL_S - now if stalled else ANSWER_S)
             self.answered += 1
+            right = self.healthy or self.answered % 7
             # In one packet: in two, the second would wait for a delayed ACK.
-            connection.sendall(answer(b'{"predictions": []}' if self.answered % 7 else b'{"predictions": [1]}'))
+            connection.sendall(answer(b'{"predictions": []}' if right else b'{"predictions": [1]}'))
 
 
 def read_request(stream) -> bool:
@@ -60,11 +65,12 @@ def answer(body: bytes) -> bytes:
     return f"HTTP/1.1 200 OK\r\n{headers}x-postprocess-ms: 0.050\r\nx-batch-size: 1\r\n\r\n".encode() + body
 
 
-def serve(port: int) -> None:
+def serve(port: str, certificate: str = "") -> None:
     """Serves until it is ended; prints its address first."""
-    server = StreamServer(("127.0.0.1", port), Fake(stall_at_s=float("inf")))
+    tls = {"certfile": certificate} if certificate else {}
+    server = StreamServer(("127.0.0.1", int(port)), Fake(healthy=True), **tls)
     server.start()
-    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    print(f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()
 
 
@@ -114,4 +120,4 @@ def report(load: ClosedLoop | OpenLoop, answered: int) -> None:
 
 
 if __name__ == "__main__":
-    {"serve": lambda: serve(int(sys.argv[2])), "crowd": crowd}.get(sys.argv[1], lambda: main(sys.argv[1]))()
+    {"serve": lambda: serve(*sys.argv[2:]), "crowd": crowd}.get(sys.argv[1], lambda: main(sys.argv[1]))()
