@@ -35,8 +35,7 @@ def test_the_plan_needs_eager_to_compare_with_and_numbers_that_are_numbers():
     assert cells("classification", plan, 0) == [Cell(1, None), Cell(8, None)]
 
 
-def test_requests_that_meet_a_length_for_the_first_time_and_wait_are_counted(monkeypatch):
-    monkeypatch.setattr("bench.lengths.REQUESTS", 400)
+def test_requests_that_meet_a_length_for_the_first_time_and_wait_are_counted():
     met = set()
 
     def runtime(ids, mask, position):
@@ -45,7 +44,7 @@ def test_requests_that_meet_a_length_for_the_first_time_and_wait_are_counted(mon
         met.add(ids.shape[1])
         time.sleep(0.03 if first else 0.001)
 
-    slow, worst = mixed(runtime, 30_000, fill=True)
+    slow, worst = mixed(runtime, 30_000, fill=True, count=400)
     assert slow == sum(length % 50 == 0 for length in met) > 0
     assert worst > 10
 

@@ -2,7 +2,7 @@
 
 ``python -m tests.loadtest.stalling open|closed``. Separate from the tests, since Locust patches whoever imports it.
 ``serve`` (and a port, and a file with a key and its certificate for TLS) is only the server, one that never stalls;
-``crowd`` loads that one with users who dawdle.
+``crowd`` loads one that answers all together, like a batch, with users who dawdle.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ RATE, SECONDS, STALL_AT_S, STALL_S, ANSWER_S = 100, 3.0, 1.0, 1.0, 0.002
 class Fake:
     """Answers after 2 ms; whoever comes within the stalled second waits for its end. Every 7th answer is wrong.
 
-    A ``healthy`` one neither stalls nor errs.
+    A ``healthy`` one neither stalls nor errs; with a ``tick``, in seconds, it answers when the next one comes.
     """
 
-    def __init__(self, healthy: bool = False) -> None:
-        self.began, self.answered, self.healthy = time.monotonic(), 0, healthy
+    def __init__(self, healthy: bool = False, tick: float = 0.0) -> None:
+        self.began, self.answered, self.healthy, self.tick = time.monotonic(), 0, healthy, tick
 
     def __call__(self, connection, address):
         stream = connection.makefile("rb")
         while read_request(stream):
             now = time.monotonic() - self.began
             stalled = not self.healthy and STALL_AT_S <= now < STALL_AT_S + STALL_S
-            gevent.sleep(STALL_AT_S + STALL_S - now if stalled else ANSWER_S)
+            answer_s = self.tick - now % self.tick if self.tick else ANSWER_S
+            gevent.sleep(STALL_AT_S + STALL_S - now if stalled else answer_s)
             self.answered += 1
             right = self.healthy or self.answered % 7
             # In one packet: in two, the second would wait for a delayed ACK.
@@ -65,22 +66,22 @@ def answer(body: bytes) -> bytes:
     return f"HTTP/1.1 200 OK\r\n{headers}x-postprocess-ms: 0.050\r\nx-batch-size: 1\r\n\r\n".encode() + body
 
 
-def serve(port: str, certificate: str = "") -> None:
+def serve(port: str, certificate: str = "", tick: str = "0") -> None:
     """Serves until it is ended; prints its address first."""
     tls = {"certfile": certificate} if certificate else {}
-    server = StreamServer(("127.0.0.1", int(port)), Fake(healthy=True), **tls)
+    server = StreamServer(("127.0.0.1", int(port)), Fake(True, float(tick)), **tls)
     server.start()
     print(f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()
 
 
 def crowd() -> None:
-    """Eight users, of whom each takes 20 ms of the one thread that serves all when it has its answer."""
-    command = [sys.executable, "-m", "tests.loadtest.stalling", "serve", "0"]
+    """Eight users, answered together every 200 ms; each takes 10 ms of the one thread that serves all."""
+    command = [sys.executable, "-m", "tests.loadtest.stalling", "serve", "0", "", "0.2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         target = Target(server.stdout.readline().strip(), "null", Token(lambda: "token"))
         load = ClosedLoop(target, 8)
-        load._environment.events.request.add_listener(lambda **_: get_original("time", "sleep")(0.02))
+        load._environment.events.request.add_listener(lambda **_: get_original("time", "sleep")(0.01))
         load.start()
         gevent.sleep(SECONDS)
         load.stop()
