@@ -48,7 +48,7 @@ def test_wrong_answers_are_found_and_the_servers_own_times_kept(open_loop):
 
 def test_an_answer_that_waits_for_the_client_is_not_the_servers_time():
     """Eight answers come together; reading them takes the client 10 ms each, then all ask again, 120 ms before the next
-    answers. Timed by the thread that reads, the last would seem to wait 190 ms."""
+    answers. Timed by the thread that reads, they would seem to wait 120 to 190 ms, 155 in the middle."""
     found = stalled("crowd")
     assert found["errors"] == [""] and found["requests"] > 50
-    assert 90 < found["service_ms"]["50"] and found["service_ms"]["90"] < 150
+    assert 90 < found["service_ms"]["50"] < 140
