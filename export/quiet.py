@@ -18,6 +18,7 @@ def quieten() -> None:
     ):  # deprecations and tracer notes on code that is not ours
         warnings.filterwarnings("ignore", module=module)
     warnings.filterwarnings("ignore", message=".*torch.jit.*")
+    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")  # fp32 is meant to be fp32
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "no CUDA runtime", on a CPU
     transformers.logging.set_verbosity_error()
