@@ -6,6 +6,7 @@ a server that runs already.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from export import catalog
-from loadtest import cores, stats
+from loadtest import cores, profile, stats
 from loadtest.engine import Load
 from loadtest.errors import LoadTestError
 from loadtest.rows import Columns
@@ -53,13 +54,13 @@ def seconds_each() -> float:
     return numbers("DURATION", "10", float)[0]
 
 
-def numbers(name: str, default: str, kind: Callable[[str], Any]) -> list[Any]:
+def numbers(name: str, default: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
     """The numbers of an environment variable. Raises LoadTestError."""
     text = os.environ.get(name) or default
-    try:
-        return [kind(each) for each in text.split(",")]
-    except ValueError:
-        raise LoadTestError(f"{name} is {text!r}; write numbers with commas between, as in {name}={default}") from None
+    with contextlib.suppress(ValueError):  # one sentence for what is no number and what is none to use
+        if (found := profile.numbers(kind)(text)) and min(found) > 0:
+            return found
+    raise LoadTestError(f"{name} is {text!r}; write numbers above 0 with commas between, as in {name}={default}")
 
 
 def ours(load: Load, seconds: float, intended: np.ndarray | None = None) -> Quantiles:

@@ -92,14 +92,15 @@ def _read(key: str, text: str) -> Any:
         raise LoadTestError(f"{key}={text} is not understood; write it as in {READERS[key][2]}.") from None
 
 
-def _numbers(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+def numbers(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """A reader of several values, with commas or spaces between."""
     return lambda text: tuple(kind(part) for part in text.replace(",", " ").split())
 
 
 READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
-    "CONCURRENCY": ("concurrency", _numbers(int), "CONCURRENCY=1,4,16"),
-    "RATE": ("rates", _numbers(float), "RATE=50 or RATE=10,50"),
-    "ARRIVALS": ("arrivals", _numbers(str), "ARRIVALS=poisson,constant"),
+    "CONCURRENCY": ("concurrency", numbers(int), "CONCURRENCY=1,4,16"),
+    "RATE": ("rates", numbers(float), "RATE=50 or RATE=10,50"),
+    "ARRIVALS": ("arrivals", numbers(str), "ARRIVALS=poisson,constant"),
     "SLO_P99_MS": ("slo_p99_ms", float, "SLO_P99_MS=100"),
     "DURATION": ("duration", float, "DURATION=10 (seconds measured at each load point)"),
     "ROUNDS": ("rounds", int, "ROUNDS=2"),

@@ -63,7 +63,7 @@ def _token_in(path: Path) -> str:
 
 def authorities() -> str | None:
     """The file of certificates that $SSL_CERT_FILE names, for a server with an authority of its own; None: the public
-    ones. Raises LoadTestError."""
+    ones. OpenSSL, and with it the client under load, knows that variable; requests does not. Raises LoadTestError."""
     path = os.environ.get("SSL_CERT_FILE")
     if path and not Path(path).is_file():
         raise LoadTestError(f"SSL_CERT_FILE is {path!r}, and there is no such file; name one of certificates (PEM).")

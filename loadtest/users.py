@@ -19,7 +19,7 @@ from locust.exception import CatchResponseError
 from loadtest.payloads import Payload
 from loadtest.rows import DROPPED, UNKNOWN, WRONG, Row
 from loadtest.sockets import note_times
-from loadtest.target import Target, authorities
+from loadtest.target import Target
 
 note_times()
 
@@ -69,7 +69,6 @@ class ArchiveUser(FastHttpUser):
             network_timeout=self.network_timeout,
             connection_timeout=self.connection_timeout,
             insecure=False,  # a token must not be sent to whoever answers
-            ssl_options={"ca_certs": own} if (own := authorities()) else None,
         )
 
     def ask(self, intended_us: int | None = None) -> None:

@@ -33,6 +33,7 @@ def main() -> int:
             raise LoadTestError("HOST names a server of others, whose workers are theirs; unset it.")
         with one_archive() as (server, target, said):
             for count in [*counts, *reversed(counts)]:
+                # A server of our own, so there is a client of its management.
                 server.client.scale(target.archive, count)  # type: ignore[union-attr]
                 memory[count] = server.rss()
                 for each in users:

@@ -15,8 +15,8 @@ from serving.errors import ServingError
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESSES = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
-# On fewer, Java's optimizing compiler (level 4) takes the cores from workers, in slices of some 4 ms, for minutes where
-# requests are few: every hundredth waits for one. Level 1 compiles at once and is done; docs/measurement.md, Levers.
+# On fewer, Java's optimizing compiler (level 4) takes the cores from workers: every hundredth request took some 4 ms
+# longer, and at level 1 does not. The figures: docs/measurement.md, Levers.
 ENOUGH_CORES, LEVEL = 4, "TieredStopAtLevel"
 GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
 

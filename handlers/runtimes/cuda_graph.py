@@ -20,7 +20,7 @@ from handlers.errors import ArchiveError
 from handlers.lean import build
 from handlers.runtimes import Runtime
 from handlers.runtimes.torch_module import device_of
-from handlers.scores import TILE, best, best_by_tiles
+from handlers.scores import TILE, best_by_tiles
 
 WARM_UP_RUNS = 6  # cuDNN and cuBLAS choose algorithms and workspaces in the first ones, which a capture may not
 # Bytes from which torch's parallel copy is taken: on 16 cores, numpy's is faster for 150 kB and slower for 4.8 MB.
@@ -81,9 +81,7 @@ class GraphRuntime:
         return np.concatenate(outputs)
 
     def best(self, outputs: np.ndarray, count: int) -> list[list[tuple[int, float]]]:
-        """See Runtime.best."""
-        if self._tiles is None:
-            return [best(row, count) for row in outputs]
+        """See Runtime.best; for fill-mask, whose graphs tell of tiles."""
         tiles = np.ascontiguousarray(self._tiles.T)
         return [best_by_tiles(row, tops, sums, count) for row, (tops, sums) in zip(outputs, tiles, strict=True)]
 

@@ -209,5 +209,9 @@ def test_workers_are_compared_in_turns_on_one_server(null_store, tmp_path):
     assert [line[:2] for line in lines] == [["1", "2"], ["2", "2"]]
     assert all(float(line[4]) > 0 for line in lines)
     assert int(lines[0][6]) < int(lines[1][6])  # a second worker was there
-    refused = run("loadtest.workers", WORKERS="one", **variables)
-    assert refused.returncode == 2 and "WORKERS is 'one'; write numbers" in refused.stderr
+
+
+@pytest.mark.parametrize("workers", ["one", "0,1", ","])
+def test_a_wrong_number_of_workers_is_one_sentence(workers):
+    refused = run("loadtest.workers", WORKERS=workers)
+    assert refused.returncode == 2 and refused.stderr.startswith(f"WORKERS is '{workers}'; write numbers above 0")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT, run
 
-x509 = pytest.importorskip("cryptography.x509")
+x509 = pytest.importorskip("cryptography.x509", reason="comes with the extra 'signed', which make test installs")
 
 
 @pytest.fixture(scope="module")
