@@ -45,8 +45,16 @@ def load_aoti(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> 
     """model.pt2, once it is known to fit this machine."""
     device = device_of(settings, gpu_id)
     require(settings["compiled_for"], target(device), settings["model"])
-    index = -1 if device.index is None else device.index
-    module = torch._inductor.aoti_load_package(
-        str(directory / "model.pt2"), run_single_threaded=True, device_index=index
-    )
-    return ModuleRuntime(module, device)
+    return ModuleRuntime(_package(directory / "model.pt2", -1 if device.index is None else device.index), device)
+
+
+def _package(path: Path, device_index: int) -> Any:
+    """The package's model, for one caller at a time.
+
+    ``torch._inductor.aoti_load_package`` makes the same loader, and then compares processors, only to warn: for that
+    it compiles a program for each instruction set that there is, which takes a C++ compiler and, with AVX-512 and
+    AMX, a minute. ``require`` has compared them by then.
+    """
+    from torch._inductor.package.package import AOTICompiledModel
+
+    return AOTICompiledModel(torch._C._aoti.AOTIModelPackageLoader(str(path), "model", True, 1, device_index))

@@ -1,5 +1,9 @@
 """What a runtime refuses, and with which sentence: another torch, another processor, a damaged file, no compiler."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from handlers.errors import ArchiveError
@@ -50,6 +54,27 @@ def test_a_damaged_model_is_one_sentence(tmp_path, runtime, file):
     with pytest.raises(ArchiveError, match=f"make archive MODELS=digits VARIANTS={runtime}") as refused:
         load_runtime(tmp_path, settings)
     assert "\n" not in str(refused.value)
+
+
+def test_a_package_is_loaded_without_starting_a_compiler(tmp_path):
+    """A server has none, and torch's own loader starts one, for minutes where there are many instruction sets."""
+    import torch
+
+    program = torch.export.export(torch.nn.Linear(4, 3).eval(), (torch.zeros(1, 4),))
+    torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "model.pt2"))
+    source = f"""
+import sys, pathlib, numpy, torch, torch._inductor.package
+from handlers.runtimes.torch_aoti import load_aoti, target
+def watch(event, _):
+    if event in ("subprocess.Popen", "os.exec", "os.fork", "os.posix_spawn", "os.system"):
+        raise AssertionError(event)
+sys.addaudithook(watch)
+settings = {{"model": "digits", "device": "cpu", "compiled_for": target(torch.device("cpu"))}}
+print(load_aoti(pathlib.Path({str(tmp_path)!r}), settings, None)(numpy.zeros((1, 4), numpy.float32)).shape)
+"""
+    fresh = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", source], env=fresh, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "(1, 3)", done.stderr
 
 
 def test_compile_without_a_compiler_names_the_cure(tmp_path, monkeypatch):
