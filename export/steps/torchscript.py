@@ -43,16 +43,23 @@ def _save_torchscript(module: Any, path: Path) -> None:
 @step
 def freeze(draft: Draft) -> None:
     """Freezes the TorchScript module and optimizes it for inference; at load, since the result is not portable."""
+    if draft.examples[0].is_cuda:
+        _channels_last(draft)
     draft.settings["freeze"] = True
 
 
 @step
 def half(draft: Draft) -> None:
-    """fp16 weights and activations; image models in channels-last, which tensor cores read without a transpose."""
+    """fp16 weights and activations."""
+    draft.module = draft.module.half()
+    _channels_last(draft)
+    draft.settings["precision"] = "fp16"
+
+
+def _channels_last(draft: Draft) -> None:
+    """Image models in channels-last, which tensor cores read without a transpose."""
     import torch
 
-    draft.module = draft.module.half()
     if len(draft.examples) == 1:
-        draft.module = draft.module.to(memory_format=torch.channels_last)
+        draft.module.to(memory_format=torch.channels_last)
         draft.module.channels_last = True
-    draft.settings["precision"] = "fp16"

@@ -24,7 +24,7 @@ class LeanLayer(nn.Module):
         self.attention_norm, self.norm = nn.LayerNorm(width, EPSILON), nn.LayerNorm(width, EPSILON)
 
     def forward(self, x: Tensor, mask: Tensor | None, ops: ModuleType) -> Tensor:
-        mixed = ops.attention(self.qkv(x), mask, self.heads)
+        mixed = ops.attention(ops.linear(x, self.qkv), mask, self.heads)
         x = ops.linear_add_norm(mixed, self.out, x, self.attention_norm)
         return ops.linear_add_norm(ops.linear_gelu(x, self.up), self.down, x, self.norm)
 
@@ -64,7 +64,7 @@ class LeanBert(nn.Module):
             x = layer(x, mask, ops)
         if self.task == "embedding":
             return ops.pool(x, mask, out)
-        picked = self.head_norm(ops.pick_linear_gelu(x, mask_position, self.transform))
+        picked = ops.normed(ops.pick_linear_gelu(x, mask_position, self.transform), self.head_norm)
         return ops.scores(picked, self.decoder, out, tiles)
 
     def _operators(self) -> ModuleType:

@@ -12,28 +12,33 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor, nn
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from handlers.lean.launch import launch
+from handlers.lean.launch import after_the_kernel_before, launch, lines, prefetch
 from handlers.lean.pointwise import convolve
 from handlers.scores import TILE
 
 __all__ = [
-    "attention", "convolve", "embed", "linear_add_norm", "linear_gelu", "normalise", "pick_linear_gelu", "pool",
-    "scores",
+    "attention", "convolve", "embed", "linear", "linear_add_norm", "linear_gelu", "max_pool", "mean", "normalise",
+    "normed", "pick_linear_gelu", "pool", "scores",
 ]  # fmt: skip
 
-SPLIT_ROWS = 256  # up to here a product split along its depth beats cuBLAS on an H100
+# Rows of a product up to which, on an H100, ...
+FEW_ROWS = 128  # ... ours with its weights asked for early beats cuBLAS; more programs than can run at once do not gain
+SPLIT_ROWS = 256  # ... one split along its depth does
 PARTS = 4
 LOG2_E = 1.4426950408889634
 
 
 @triton.jit
-def _normed(value, inside, weight, bias, columns, width: tl.constexpr, epsilon: tl.constexpr):
+def _normed(value, inside, gain, shift, width: tl.constexpr, epsilon: tl.constexpr):
     centred = tl.where(inside, value - tl.sum(value, 0) / width, 0.0)
     scale = tl.rsqrt(tl.sum(centred * centred, 0) / width + epsilon)
-    gain = tl.load(weight + columns, inside, 0.0).to(tl.float32)
-    return centred * scale * gain + tl.load(bias + columns, inside, 0.0).to(tl.float32)
+    return centred * scale * gain + shift
+
+
+@triton.jit
+def _parameters(vector, columns, inside):
+    return tl.load(vector + columns, inside, 0.0).to(tl.float32)
 
 
 @triton.jit
@@ -42,15 +47,14 @@ def _embed(ids, mask, kept, words, positions, weight, bias, out, length, width: 
     row = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width
-    if pdl:
-        gdc_wait()
-        gdc_launch_dependents()
+    gain, shift = _parameters(weight, columns, inside), _parameters(bias, columns, inside)
+    value = _parameters(positions + (row % length) * width, columns, inside)
+    after_the_kernel_before(pdl)
     token = tl.load(ids + row)
     if masked:
         tl.store(kept + row, (tl.load(mask + row) != 0).to(tl.int8))
-    value = tl.load(words + token * width + columns, inside, 0.0).to(tl.float32)
-    value += tl.load(positions + (row % length) * width + columns, inside, 0.0).to(tl.float32)
-    value = _normed(value, inside, weight, bias, columns, width, epsilon)
+    value += _parameters(words + token * width, columns, inside)
+    value = _normed(value, inside, gain, shift, width, epsilon)
     tl.store(out + row * width + columns, value.to(out.dtype.element_ty), inside)
 
 
@@ -79,9 +83,7 @@ def _attention(qkv, mask, out, length, scale, heads: tl.constexpr, size: tl.cons
     row = tl.program_id(0) * rows + tl.arange(0, rows)
     item = tl.arange(0, size)
     base = qkv + batch.to(tl.int64) * length * 3 * width + (tl.program_id(1) % heads) * size
-    if pdl:
-        gdc_wait()
-        gdc_launch_dependents()
+    after_the_kernel_before(pdl)
     query = tl.load(base + row[:, None] * 3 * width + item[None, :], row[:, None] < length, 0.0)
     # A large finite number: a first block without any key left would make NaN of an infinity.
     top = tl.full((rows,), -1e30, tl.float32)
@@ -121,17 +123,20 @@ def attention(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
 @triton.jit
 def _product(x, picked, weight, bias, out, tiles, count, classes, depth: tl.constexpr, stretch, rows: tl.constexpr,
              columns: tl.constexpr, step: tl.constexpr, parts: tl.constexpr, pick: tl.constexpr, gelu: tl.constexpr,
-             summed: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
+             summed: tl.constexpr, ahead: tl.constexpr, extent: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
     """x @ weight.T for [count, depth] and [classes, depth]. ``parts`` > 1: so many sums, without bias, in a row."""
     across = tl.cdiv(classes, columns)
     row = tl.program_id(0) // across * rows + tl.arange(0, rows)
     column = tl.program_id(0) % across * columns + tl.arange(0, columns)
     span: tl.constexpr = depth // parts
     item = tl.program_id(1) * span + tl.arange(0, step)
-    if pdl:
-        gdc_wait()
-        gdc_launch_dependents()
     source = row
+    offset = tl.zeros((columns,), tl.float32)
+    if parts == 1:
+        offset = tl.load(bias + column, column < classes, 0.0).to(tl.float32)
+    if pdl and ahead:
+        prefetch(weight + tl.minimum(column, classes - 1) * depth + tl.program_id(1) * span, span, extent)
+    after_the_kernel_before(pdl)
     if pick:  # row n is the picked[n]-th of the n-th stretch
         source = row * stretch + tl.load(picked + row, row < count, 0)
     sums = tl.zeros((rows, columns), tl.float32)
@@ -140,8 +145,7 @@ def _product(x, picked, weight, bias, out, tiles, count, classes, depth: tl.cons
         right = tl.load(weight + column[None, :] * depth + item[:, None], column[None, :] < classes, 0.0)
         sums = tl.dot(left, right, sums)
         item += step
-    if parts == 1:
-        sums += tl.load(bias + column, column < classes, 0.0)[None, :].to(tl.float32)
+    sums += offset[None, :]
     if gelu:
         sums = 0.5 * sums * (1.0 + tl.erf(sums * 0.7071067811865476))
     at = out + (tl.program_id(1) * count + row[:, None]) * classes + column[None, :]
@@ -158,13 +162,14 @@ def _multiply(x: Tensor, linear: nn.Linear, out: Tensor, count: int, *, parts: i
               picked: Tensor | None = None, stretch: int = 0, tiles: Tensor | None = None) -> Tensor:  # fmt: skip
     depth, classes = linear.in_features, linear.out_features
     rows = 64 if count > 32 else 32 if count > 16 else 16
-    columns = TILE if tiles is not None else 64 if parts > 1 or classes > 4096 else 32
+    columns = TILE if tiles is not None else 64 if parts > 1 or classes > 2048 else 32
     step = next(each for each in (64, 32, 16) if depth // parts % each == 0)
     grid = (triton.cdiv(count, rows) * triton.cdiv(classes, columns), parts)
     launch(
         _product, grid, linear.weight.device, x, x if picked is None else picked, linear.weight, linear.bias, out,
         out if tiles is None else tiles, count, classes, depth, stretch, rows, columns, step, parts,
-        picked is not None, gelu, tiles is not None, num_warps=4, num_stages=4,
+        picked is not None, gelu, tiles is not None, count <= FEW_ROWS,
+        lines(depth // parts), num_warps=4, num_stages=4,
     )  # fmt: skip
     return out
 
@@ -175,15 +180,15 @@ def _add_norm(x, offset, residual, weight, bias, out, count, width: tl.constexpr
     row = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width
-    if pdl:
-        gdc_wait()
-        gdc_launch_dependents()
-    value = tl.load(residual + row * width + columns, inside, 0.0).to(tl.float32)
+    gain, shift = _parameters(weight, columns, inside), _parameters(bias, columns, inside)
+    value = tl.zeros((block,), tl.float32)
     if parts > 1:  # a product in parts comes without its bias
-        value += tl.load(offset + columns, inside, 0.0).to(tl.float32)
+        value = _parameters(offset, columns, inside)
+    after_the_kernel_before(pdl)
+    value += tl.load(residual + row * width + columns, inside, 0.0).to(tl.float32)
     for part in tl.static_range(parts):
         value += tl.load(x + (part * count + row) * width + columns, inside, 0.0).to(tl.float32)
-    value = _normed(value, inside, weight, bias, columns, width, epsilon)
+    value = _normed(value, inside, gain, shift, width, epsilon)
     tl.store(out + row * width + columns, value.to(out.dtype.element_ty), inside)
 
 
@@ -205,8 +210,32 @@ def linear_add_norm(x: Tensor, linear: nn.Linear, residual: Tensor, norm: nn.Lay
     return out
 
 
+def normed(x: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """See operators.normed."""
+    out, (count, width) = torch.empty_like(x), x.shape
+    launch(
+        _add_norm, (count,), x.device, x, norm.bias, x, norm.weight, norm.bias, out, count, width,
+        triton.next_power_of_2(width), 0, norm.eps, num_warps=4,
+    )  # fmt: skip
+    return out
+
+
+def linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    """See operators.linear."""
+    count = x.numel() // layer.in_features
+    return _few(x, layer, count) if count <= FEW_ROWS else layer(x)
+
+
+def _few(x: Tensor, linear: nn.Linear, count: int, gelu: bool = False) -> Tensor:
+    out = torch.empty(*x.shape[:-1], linear.out_features, device=x.device, dtype=x.dtype)
+    return _multiply(x, linear, out, count, gelu=gelu)
+
+
 def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
-    """See operators.linear_gelu; in the tanh form, which cuBLASLt has as an epilogue."""
+    """See operators.linear_gelu; of many rows in the tanh form, which cuBLASLt has as an epilogue."""
+    count = x.numel() // linear.in_features
+    if count <= FEW_ROWS:
+        return _few(x, linear, count, gelu=True)
     flat = torch._addmm_activation(linear.bias, x.flatten(0, 1), linear.weight.t(), use_gelu=True)
     return flat.view(*x.shape[:-1], -1)
 
@@ -230,9 +259,7 @@ def _pool(x, mask, out, length, width: tl.constexpr, block: tl.constexpr, step: 
     batch = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width
-    if pdl:
-        gdc_wait()
-        gdc_launch_dependents()
+    after_the_kernel_before(pdl)
     sums = tl.zeros((block,), tl.float32)
     for first in range(0, length, step):
         row = first + tl.arange(0, step)
@@ -254,6 +281,54 @@ def pool(x: Tensor, mask: Tensor | None, out: Tensor | None) -> Tensor:
         _pool, (batch,), x.device, x, x if mask is None else mask, out, length, width, triton.next_power_of_2(width),
         16, mask is not None, num_warps=8,
     )  # fmt: skip
+    return out
+
+
+@triton.jit
+def _max_pool(x, out, total, height, width, channels, block: tl.constexpr, pdl: tl.constexpr):
+    at = tl.program_id(0) * block + tl.arange(0, block)
+    high, wide = (height + 1) // 2, (width + 1) // 2
+    channel, pixel = at % channels, at // channels
+    column, row, image = pixel % wide * 2 - 1, pixel // wide % high * 2 - 1, pixel // wide // high
+    best = tl.full((block,), -float("inf"), x.dtype.element_ty)
+    after_the_kernel_before(pdl)
+    for down in tl.static_range(3):
+        for across in tl.static_range(3):
+            y, z = row + down, column + across
+            inside = (at < total) & (y >= 0) & (y < height) & (z >= 0) & (z < width)
+            value = tl.load(x + ((image * height + y) * width + z) * channels + channel, inside, -float("inf"))
+            best = tl.maximum(best, value)
+    tl.store(out + at, best, at < total)
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """See operators.max_pool; of channels-last ``x``, and so is the result."""
+    batch, channels, height, width = x.shape
+    shape = (batch, channels, (height + 1) // 2, (width + 1) // 2)
+    out = torch.empty(shape, device=x.device, dtype=x.dtype, memory_format=torch.channels_last)
+    grid = (triton.cdiv(out.numel(), 1024),)
+    launch(_max_pool, grid, x.device, x, out, out.numel(), height, width, channels, 1024, num_warps=4)
+    return out
+
+
+@triton.jit
+def _mean(x, out, pixels, channels, rows: tl.constexpr, block: tl.constexpr, pdl: tl.constexpr):
+    channel = tl.program_id(1) * block + tl.arange(0, block)
+    sums = tl.zeros((block,), tl.float32)
+    after_the_kernel_before(pdl)
+    for first in range(0, pixels, rows):
+        row = first + tl.arange(0, rows)
+        at = x + (tl.program_id(0) * pixels + row[:, None]) * channels + channel[None, :]
+        sums += tl.sum(tl.load(at, (row[:, None] < pixels) & (channel[None, :] < channels), 0.0).to(tl.float32), 0)
+    tl.store(out + tl.program_id(0) * channels + channel, (sums / pixels).to(out.dtype.element_ty), channel < channels)
+
+
+def mean(x: Tensor) -> Tensor:
+    """See operators.mean; of channels-last ``x``."""
+    batch, channels, height, width = x.shape
+    out = torch.empty(batch, channels, device=x.device, dtype=x.dtype)
+    grid = (batch, triton.cdiv(channels, 64))
+    launch(_mean, grid, x.device, x, out, height * width, channels, 64, 64, num_warps=4)
     return out
 
 

@@ -31,6 +31,16 @@ def attention(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
     return mixed.transpose(1, 2).reshape(batch, length, width // 3)
 
 
+def linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    """layer(x), of ``x`` [N, L, W]."""
+    return layer(x)
+
+
+def normed(x: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """norm(x), of ``x`` [N, W]."""
+    return norm(x)
+
+
 def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
     """gelu(linear(x))."""
     return F.gelu(linear(x))
@@ -77,6 +87,16 @@ def convolve(x: Tensor, c: nn.Conv2d, add: Tensor | None = None, relu: bool = Tr
     """The convolution, plus ``add``, through ReLU."""
     y = c(x) if add is None else c(x) + add
     return F.relu(y) if relu else y
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """The largest of 3 x 3 pixels around every second one, [N, C, H, W] to [N, C, ceil(H / 2), ceil(W / 2)]."""
+    return F.max_pool2d(x, 3, 2, 1)
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of each channel, [N, C, H, W] to [N, C]."""
+    return x.mean((2, 3))
 
 
 def _give(result: Tensor, out: Tensor | None) -> Tensor:

@@ -11,10 +11,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor, nn
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 from triton.testing import do_bench_cudagraph
 
-from handlers.lean.launch import launch
+from handlers.lean.launch import after_the_kernel_before, launch, lines, prefetch
 
 # (rows, columns, step, warps, stages) of a tile; those that won somewhere on an H100
 TILES = ((64, 32, 64, 4, 4), (64, 64, 64, 4, 4), (128, 64, 64, 8, 3), (128, 128, 64, 8, 3))
@@ -26,7 +25,7 @@ _chosen: dict[Any, tuple[int, ...] | None] = {}
 @triton.jit
 def _pointwise(x, weight, bias, add, out, count, classes, depth, height, width, stride: tl.constexpr,
                rows: tl.constexpr, columns: tl.constexpr, step: tl.constexpr, adds: tl.constexpr, relu: tl.constexpr,
-               pdl: tl.constexpr):  # fmt: skip
+               extent: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
     across = tl.cdiv(classes, columns)
     row = tl.program_id(0) // across * rows + tl.arange(0, rows)
     column = tl.program_id(0) % across * columns + tl.arange(0, columns)
@@ -36,15 +35,14 @@ def _pointwise(x, weight, bias, add, out, count, classes, depth, height, width, 
         wide, high = (width + stride - 1) // stride, (height + stride - 1) // stride
         image, pixel = row // (wide * high), row % (wide * high)
         source = (image * height + pixel // wide * stride) * width + pixel % wide * stride
-    sums = tl.zeros((rows, columns), tl.float32)
+    sums = tl.zeros((rows, columns), tl.float32) + tl.load(bias + column)[None, :].to(tl.float32)
     if pdl:
-        gdc_wait()
-        gdc_launch_dependents()
+        prefetch(weight + column * depth, depth, extent)
+    after_the_kernel_before(pdl)
     for _ in range(0, depth, step):
         left = tl.load(x + source[:, None] * depth + item[None, :], row[:, None] < count, 0.0)
         sums = tl.dot(left, tl.load(weight + column[None, :] * depth + item[:, None]), sums)
         item += step
-    sums += tl.load(bias + column)[None, :].to(tl.float32)
     at = row[:, None] * classes + column[None, :]
     if adds:
         sums += tl.load(add + at, row[:, None] < count, 0.0).to(tl.float32)
@@ -59,14 +57,12 @@ def pointwise(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool, tile: tup
     batch, depth, height, width = x.shape
     stride, classes = c.stride[0], c.out_channels
     high, wide = -(-height // stride), -(-width // stride)
-    out = torch.empty(
-        (batch, classes, high, wide), device=x.device, dtype=x.dtype, memory_format=torch.channels_last
-    )
+    out = torch.empty((batch, classes, high, wide), device=x.device, dtype=x.dtype, memory_format=torch.channels_last)
     count = batch * high * wide
     launch(
         _pointwise, (triton.cdiv(count, rows) * (classes // columns),), x.device, x, c.weight, c.bias,
         x if add is None else add, out, count, classes, depth, height, width, stride, rows, columns, step,
-        add is not None, relu, num_warps=warps, num_stages=stages,
+        add is not None, relu, lines(depth), num_warps=warps, num_stages=stages,
     )  # fmt: skip
     return out
 
@@ -77,9 +73,7 @@ def cudnn(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:
         return c(x) if add is None else c(x) + add
     if add is None:
         return torch.cudnn_convolution_relu(x, c.weight, c.bias, c.stride, c.padding, c.dilation, c.groups)
-    return torch.cudnn_convolution_add_relu(
-        x, c.weight, add, 1.0, c.bias, c.stride, c.padding, c.dilation, c.groups
-    )
+    return torch.cudnn_convolution_add_relu(x, c.weight, add, 1.0, c.bias, c.stride, c.padding, c.dilation, c.groups)
 
 
 def convolve(x: Tensor, c: nn.Conv2d, add: Tensor | None = None, relu: bool = True) -> Tensor:

@@ -33,10 +33,10 @@ class LeanResNet(nn.Module):
     def forward(self, pixels: Tensor, out: Tensor | None = None) -> Tensor:
         ops = self._operators()
         images = ops.normalise(pixels, self.scale, self.shift, STEM_CHANNELS, self.stem.weight.dtype)
-        x = F.max_pool2d(ops.convolve(images, self.stem), 3, 2, 1)
+        x = ops.max_pool(ops.convolve(images, self.stem))
         for block in self.blocks:
             x = block(x, ops)
-        return ops.scores(x.mean((2, 3)), self.classifier, out)
+        return ops.scores(ops.mean(x), self.classifier, out)
 
     def _operators(self) -> ModuleType:
         if self.stem.weight.is_cuda and self.stem.weight.dtype == torch.float16:

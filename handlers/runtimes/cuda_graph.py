@@ -7,6 +7,7 @@ masked or cut off again.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,8 +164,18 @@ def load_graph(directory: Path, settings: dict[str, Any], gpu_id: int | None) ->
     device = device_of(settings, gpu_id)
     if device.type != "cuda":
         raise ArchiveError(f"{settings['variant']!r} replays CUDA graphs and needs a GPU; choose a CPU variant.")
-    torch.backends.cudnn.benchmark = True  # shapes are fixed by the buckets, so the search pays once, at load
     module = build(settings["task"], settings["lean"])
     module.load_state_dict(load_file(directory / "model.safetensors"))
     module = module.to(device, torch.float16).to(memory_format=torch.channels_last)
-    return GraphRuntime(module, device, settings)
+    with _searching():
+        return GraphRuntime(module, device, settings)
+
+
+@contextlib.contextmanager
+def _searching() -> Iterator[None]:
+    """cuDNN searches for its fastest algorithm of each shape: the buckets fix them, so that it pays once, at load."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -114,6 +114,22 @@ def test_linear_add_norm(kernels, count):
 
 
 @needs_triton
+@pytest.mark.parametrize("count", [3, 130])
+def test_linear_with_and_without_gelu(kernels, count):
+    """3 rows go through the kernel, 130 through cuBLAS."""
+    x, layer = random(2, count, 64), linear(64, 96)
+    same(kernels.linear(x, layer), operators.linear(x, layer))
+    if DEVICE == "cuda" or count == 3:  # cuBLASLt's epilogue is a GPU's
+        same(kernels.linear_gelu(x, layer), operators.linear_gelu(x, layer))
+
+
+@needs_triton
+def test_normed(kernels):
+    x, after = random(3, 48), norm(48)
+    same(kernels.normed(x, after), operators.normed(x, after))
+
+
+@needs_triton
 def test_pick_linear_gelu(kernels):
     x, position, layer = random(3, 7, 64), torch.tensor([0, 6, 2]), linear(64, 64)
     position = position.pin_memory() if DEVICE == "cuda" else position
@@ -153,6 +169,15 @@ def test_scores_tell_of_each_tile_of_classes(kernels, count, classes):
 def test_pool(kernels, masked):
     x, mask = random(3, 37, 48), mask_of(3, 37) if masked else None
     same(kernels.pool(x, mask, None), operators.pool(x, mask, None))
+
+
+@needs_triton
+@pytest.mark.parametrize("height, width", [(9, 12), (1, 2), (7, 7)])
+def test_max_pool_and_mean(kernels, height, width):
+    x = random(2, 72, height, width).to(memory_format=torch.channels_last)
+    same(kernels.max_pool(x), operators.max_pool(x))
+    assert kernels.max_pool(x).is_contiguous(memory_format=torch.channels_last)
+    same(kernels.mean(x), operators.mean(x))
 
 
 @needs_triton

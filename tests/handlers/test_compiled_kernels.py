@@ -1,0 +1,77 @@
+"""Every Triton kernel of the lean networks compiles for a Hopper GPU, without one: the interpreter takes more than the
+compiler does, and leaves out what only a GPU has."""
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+SPECS = {
+    "fill-mask": {"width": 64, "heads": 2, "inner": 128, "layers": 1, "vocabulary": 500, "positions": 64},
+    "classification": {
+        "stem": [8, 64, 7, 2, 3],
+        "blocks": [{"convolutions": [[64, 64, 1, 1, 0]], "shortcut": [64, 64, 1, 1, 0]}],
+        "features": 64, "classes": 10,
+    },
+}  # fmt: skip
+TYPES = {torch.float16: "*fp16", torch.float32: "*fp32", torch.int64: "*i64", torch.int8: "*i8", torch.uint8: "*u8"}
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Names of the kernels that were compiled where they would have been started."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from handlers.lean import kernels, pointwise
+
+    found = []
+
+    def compile_for_hopper(kernel, grid, device, *arguments, **options):
+        named = dict(zip((each.name for each in kernel.params), (*arguments, True), strict=True))
+        constants = {each.name: named.pop(each.name) for each in kernel.params if each.is_constexpr}
+        signature = {name: _type(value) for name, value in named.items()} | dict.fromkeys(constants, "constexpr")
+        source = ASTSource(kernel, signature, constexprs=constants)
+        done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={**options, "launch_pdl": True})
+        found.append((kernel.__name__, done.asm["ptx"]))
+
+    monkeypatch.setattr(kernels, "launch", compile_for_hopper)
+    monkeypatch.setattr(pointwise, "launch", compile_for_hopper)
+    monkeypatch.setattr(pointwise, "_fastest", lambda x, c, add, relu: pointwise.TILES[1])
+    monkeypatch.setattr(pointwise, "cudnn", lambda x, c, add, relu: c(x))
+    return found
+
+
+def _type(value):
+    if isinstance(value, torch.Tensor):
+        return TYPES[value.dtype]
+    return "i32" if isinstance(value, int) else "fp32"
+
+
+def test_berts(compiled, monkeypatch):
+    from handlers.lean import LeanBert, kernels
+
+    model = LeanBert("fill-mask", SPECS["fill-mask"]).eval().half()
+    monkeypatch.setattr(model, "_operators", lambda: kernels)
+    ids, position = torch.zeros(2, 9, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
+    with torch.inference_mode():
+        for mask in (None, torch.ones_like(ids)):
+            model(ids, mask, position, tiles=torch.zeros(8, 2, 2))
+        kernels.pool(torch.zeros(2, 9, 64, dtype=torch.float16), None, None)
+    assert {name for name, _ in compiled} == {"_embed", "_attention", "_product", "_add_norm", "_pool"}
+    assert all(("prefetch.global.L2" in code) == (name == "_product") for name, code in compiled)
+    assert all("griddepcontrol.wait" in code for _, code in compiled)
+
+
+def test_resnets(compiled, monkeypatch):
+    from handlers.lean import LeanResNet, kernels
+
+    model = LeanResNet(SPECS["classification"]).eval().half().to(memory_format=torch.channels_last)
+    monkeypatch.setattr(model, "_operators", lambda: kernels)
+    monkeypatch.setattr(
+        kernels, "normalise", lambda pixels, scale, shift, channels, dtype: torch.zeros(1, 8, 64, 64, dtype=dtype)
+    )
+    with torch.inference_mode():
+        model(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    assert {name for name, _ in compiled} == {"_max_pool", "_pointwise", "_mean", "_product"}
+    assert all(("prefetch.global.L2" in code) == (name in ("_pointwise", "_product")) for name, code in compiled)
