@@ -20,11 +20,18 @@ _LINE = tl.constexpr(LINE)
 
 
 @triton.jit
+def let_the_next_start(pdl: tl.constexpr):
+    """The next kernel may start, and waits in its turn, once every program of this one has come here."""
+    if pdl:
+        gdc_launch_dependents()
+
+
+@triton.jit
 def after_the_kernel_before(pdl: tl.constexpr):
     """Returns when all that the kernel before wrote can be read; lets the next one start."""
     if pdl:
         gdc_wait()
-        gdc_launch_dependents()
+    let_the_next_start(pdl)
 
 
 def lines(span: int) -> int:
