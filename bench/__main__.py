@@ -1,7 +1,8 @@
 """``make bench``: builds the archives it needs, loads each as a worker does, measures, prints and writes the results.
 
 Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS, BATCHES, LENGTHS, BENCH_SECONDS; OUT is the file
-that the JSON is written to (Markdown and plots go beside it).
+that the JSON is written to (Markdown and plots go beside it). What is measured lies in OUT's ``.part.json`` until the
+end, so that a run that is cut off has not been for nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import shlex
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,14 @@ def main() -> int:
         if status := build([row for row in plan.rows if row.model.name == name], device):
             return status
     quieten()
-    result = {"environment": _environment(plan), "rows": _measure(plan)}
-    print(report.table(result))
     out = Path(os.environ.get("OUT") or ROOT / "bench" / "results" / f"bench-{device}.json")
+    result: dict[str, Any] = {"environment": _environment(plan), "rows": []}
+    for rows in _measure(plan):
+        result["rows"] += rows
+        report.save(result, out.with_suffix(".part.json"))
+    print(report.table(result))
     report.write(result, out)
+    out.with_suffix(".part.json").unlink()
     print(f"\nWritten: {out}, with .md and .svg beside it")
     return 0
 
@@ -59,16 +65,15 @@ def _environment(plan: Plan) -> dict[str, Any]:
     return facts
 
 
-def _measure(plan: Plan) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+def _measure(plan: Plan) -> Iterator[list[dict[str, Any]]]:
+    """The rows of one cell after the other."""
     for name in dict.fromkeys(row.model.name for row in plan.rows):
         rows = [row for row in plan.rows if row.model.name == name]
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
             loaded = {row.variant.name: load(row, Path(scratch), plan.device) for row in rows}
             limit = next(iter(loaded.values()))["settings"]["input"].get("max_length", 0)
             for cell in cells(rows[0].model.task, plan, limit):
-                found += _cell(rows, cell, loaded, plan)
-    return found
+                yield _cell(rows, cell, loaded, plan)
 
 
 def _cell(rows: list[Row], cell: Cell, loaded: dict[str, Any], plan: Plan) -> list[dict[str, Any]]:

@@ -75,10 +75,17 @@ def markdown(result: dict[str, Any]) -> str:
 
 def write(result: dict[str, Any], out: Path) -> None:
     """Writes ``out`` (JSON), ``.md`` and ``.svg`` beside it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    save(result, out)
     out.with_suffix(".md").write_text(markdown(result))
     plot(result, out.with_suffix(".svg"))
+
+
+def save(result: dict[str, Any], out: Path) -> None:
+    """Writes ``out`` (JSON), whole or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_suffix(".tmp")
+    aside.write_text(json.dumps(result, indent=1) + "\n")
+    aside.replace(out)
 
 
 def plot(result: dict[str, Any], path: Path) -> None:

@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,7 +14,7 @@ from bench.measure import interleaved
 from bench.plan import Cell, cells, operations, read_plan
 from bench.report import markdown, table, write
 from export.catalog import CatalogError
-from tests.conftest import run
+from tests.conftest import ROOT, run
 
 ENVIRONMENT = {
     "command": "make bench", "cpu": "a CPU", "cores_available": 2, "gpus": [], "date": "2026-01-01T00:00:00",
@@ -89,7 +92,24 @@ def test_make_bench_measures_archives(store, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text())["rows"]
     assert [row["variant"] for row in rows] == ["eager", "torchscript"]
+    assert [each.name for each in sorted(tmp_path.iterdir())] == ["bench.json", "bench.md", "bench.svg"]
     assert rows[0]["speedup"] == 1.0 and rows[0]["parity"]["passed"] and rows[1]["p50_ms"] > 0
+
+
+def test_a_bench_that_is_cut_off_leaves_what_it_has_measured(store, tmp_path):
+    out, part = tmp_path / "bench.json", tmp_path / "bench.part.json"
+    settings = {"MODELS": "digits", "VARIANTS": "eager torchscript", "BATCHES": "1,8", "BENCH_SECONDS": "3"}
+    environment = {**os.environ, **settings, "DEVICE": "cpu", "OUT": str(out)}
+    bench = subprocess.Popen([sys.executable, "-m", "bench"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 120
+        while not part.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+    finally:
+        bench.terminate()
+        bench.wait()
+    assert [row["batch"] for row in json.loads(part.read_text())["rows"]] == [1, 1]
+    assert not out.exists()
 
 
 def test_photographs_are_timed_beside_their_distance_from_the_reference():
