@@ -42,7 +42,10 @@ def _save_torchscript(module: Any, path: Path) -> None:
 
 @step
 def freeze(draft: Draft) -> None:
-    """Freezes the TorchScript module and optimizes it for inference; at load, since the result is not portable."""
+    """Freezes the TorchScript module and optimizes it for inference; at load, since the result is not portable.
+
+    On a CPU, oneDNN lays out weights as it likes them; for a GPU it is done here.
+    """
     if draft.examples[0].is_cuda:
         _channels_last(draft)
     draft.settings["freeze"] = True

@@ -15,8 +15,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-LINE = 64  # numbers of fp16 in 128 bytes, which the cache takes at once
-_LINE = tl.constexpr(LINE)
+LINE = tl.constexpr(64)  # numbers of fp16 in 128 bytes, which the cache takes at once
 
 
 @triton.jit
@@ -36,13 +35,13 @@ def after_the_kernel_before(pdl: tl.constexpr):
 
 def lines(span: int) -> int:
     """How many lines ``prefetch`` has to be told of, for ``span`` numbers in a row: a power of two."""
-    return triton.next_power_of_2(triton.cdiv(span, LINE))
+    return triton.next_power_of_2(triton.cdiv(span, LINE.value))
 
 
 @triton.jit
 def prefetch(rows, span, lines: tl.constexpr):
     """Asks for ``span`` numbers of fp16 from each of the pointers ``rows`` on, and waits for none of them."""
-    at = rows[:, None] + tl.minimum(tl.arange(0, lines) * _LINE, span - 1)[None, :]
+    at = rows[:, None] + tl.minimum(tl.arange(0, lines) * LINE, span - 1)[None, :]
     tl.inline_asm_elementwise(
         "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [at.to(tl.int64)], dtype=tl.int32, is_pure=False, pack=1
     )

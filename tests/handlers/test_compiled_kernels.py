@@ -1,10 +1,10 @@
-"""Every Triton kernel of the lean networks compiles for a Hopper GPU, without one: the interpreter takes more than the
-compiler does, and leaves out what only a GPU has."""
+"""Every Triton kernel that the lean networks launch early compiles for a Hopper GPU, without one: the interpreter takes
+more than the compiler does, and leaves out what only a GPU has."""
 
 import pytest
 import torch
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="torch's builds for the CPU alone come without Triton")
 SPECS = {
     "fill-mask": {"width": 64, "heads": 2, "inner": 128, "layers": 1, "vocabulary": 500, "positions": 64},
     "classification": {
@@ -18,12 +18,12 @@ TYPES = {torch.float16: "*fp16", torch.float32: "*fp32", torch.int64: "*i64", to
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Names of the kernels that were compiled where they would have been started."""
+    """(name, PTX) of each kernel, compiled where it would have been started."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from handlers.lean import kernels, pointwise
+    from handlers.lean import images, kernels, pointwise
 
     found = []
 
@@ -35,8 +35,8 @@ def compiled(monkeypatch):
         done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={**options, "launch_pdl": True})
         found.append((kernel.__name__, done.asm["ptx"]))
 
-    monkeypatch.setattr(kernels, "launch", compile_for_hopper)
-    monkeypatch.setattr(pointwise, "launch", compile_for_hopper)
+    for module in (images, kernels, pointwise):
+        monkeypatch.setattr(module, "launch", compile_for_hopper)
     monkeypatch.setattr(pointwise, "_fastest", lambda x, c, add, relu: pointwise.TILES[1])
     monkeypatch.setattr(pointwise, "cudnn", lambda x, c, add, relu: c(x))
     return found

@@ -60,8 +60,9 @@ def test_a_package_is_loaded_without_starting_a_compiler(tmp_path):
     """A server has none, and torch's own loader starts one, for minutes where there are many instruction sets."""
     import torch
 
-    program = torch.export.export(torch.nn.Linear(4, 3).eval(), (torch.zeros(1, 4),))
-    torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "model.pt2"))
+    from export.steps.compilers import _package
+
+    _package(torch.nn.Linear(4, 3).eval(), (torch.zeros(2, 4),), tmp_path / "model.pt2")
     source = f"""
 import sys, pathlib, numpy, torch, torch._inductor.package
 from handlers.runtimes.torch_aoti import load_aoti, target
@@ -75,6 +76,20 @@ print(load_aoti(pathlib.Path({str(tmp_path)!r}), settings, None)(numpy.zeros((1,
     fresh = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", source], env=fresh, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "(1, 3)", done.stderr
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_search_for_algorithms_ends_with_the_capture_even_one_that_fails(monkeypatch, before):
+    """Another variant in the same process must not search for its own, as one that is served does not."""
+    import torch
+
+    from handlers.runtimes.cuda_graph import _searching
+
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", before)
+    with pytest.raises(RuntimeError), _searching():
+        assert torch.backends.cudnn.benchmark
+        raise RuntimeError("out of memory")
+    assert torch.backends.cudnn.benchmark is before
 
 
 def test_compile_without_a_compiler_names_the_cure(tmp_path, monkeypatch):
