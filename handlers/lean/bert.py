@@ -25,8 +25,7 @@ class LeanLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, ops: ModuleType) -> Tensor:
         mixed = ops.attention(ops.linear(x, self.qkv), mask, self.heads)
-        x = ops.linear_add_norm(mixed, self.out, x, self.attention_norm)
-        return ops.linear_add_norm(ops.linear_gelu(x, self.up), self.down, x, self.norm)
+        return ops.feed_forward(mixed, x, self)
 
 
 class LeanBert(nn.Module):
@@ -59,12 +58,14 @@ class LeanBert(nn.Module):
         tiles: Tensor | None = None,
     ) -> Tensor:
         ops = self._operators()
-        x, mask = ops.embed(input_ids, attention_mask, self.words.weight, self.positions.weight, self.norm)
+        x, mask, position = ops.embed(
+            input_ids, attention_mask, mask_position, self.words.weight, self.positions.weight, self.norm
+        )
         for layer in self.layers:
             x = layer(x, mask, ops)
         if self.task == "embedding":
             return ops.pool(x, mask, out)
-        picked = ops.normed(ops.pick_linear_gelu(x, mask_position, self.transform), self.head_norm)
+        picked = ops.pick_linear_gelu_norm(x, position, self.transform, self.head_norm)
         return ops.scores(picked, self.decoder, out, tiles)
 
     def _operators(self) -> ModuleType:

@@ -59,10 +59,12 @@ def mean(x: Tensor) -> Tensor:
 
 
 @triton.jit
-def _normalise(pixels, scale, shift, out, count, channels: tl.constexpr, block: tl.constexpr):
+def _normalise(pixels, scale, shift, out, count, channels: tl.constexpr, block: tl.constexpr,
+               pdl: tl.constexpr):  # fmt: skip
     at = tl.program_id(0) * block + tl.arange(0, block)
     pixel, channel = at // channels, at % channels
     inside = (pixel < count) & (channel < 3)
+    after_the_kernel_before(pdl)
     value = tl.load(pixels + pixel * 3 + channel, inside, 0).to(tl.float32)
     gain, offset = tl.load(scale + channel, inside, 0.0).to(tl.float32), tl.load(shift + channel, inside, 0.0)
     tl.store(out + at, (value * gain + offset.to(tl.float32)).to(out.dtype.element_ty), pixel < count)
@@ -75,5 +77,5 @@ def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, channels: int, dtype
     out = torch.empty(batch, height, width, channels, device=scale.device, dtype=dtype)
     count = batch * height * width
     grid = (triton.cdiv(count * channels, 1024),)
-    _normalise[grid](pixels, scale, shift, out, count, channels, 1024, num_warps=4)
+    launch(_normalise, grid, scale.device, pixels, scale, shift, out, count, channels, 1024, num_warps=4)
     return out.permute(0, 3, 1, 2)

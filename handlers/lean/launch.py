@@ -19,18 +19,11 @@ LINE = tl.constexpr(64)  # numbers of fp16 in 128 bytes, which the cache takes a
 
 
 @triton.jit
-def let_the_next_start(pdl: tl.constexpr):
-    """The next kernel may start, and waits in its turn, once every program of this one has come here."""
-    if pdl:
-        gdc_launch_dependents()
-
-
-@triton.jit
 def after_the_kernel_before(pdl: tl.constexpr):
-    """Returns when all that the kernel before wrote can be read; lets the next one start."""
+    """Returns when all that the kernel before wrote can be read; then the next one may start."""
     if pdl:
         gdc_wait()
-    let_the_next_start(pdl)
+        gdc_launch_dependents()
 
 
 def lines(span: int) -> int:

@@ -14,12 +14,16 @@ from handlers.scores import TILE
 
 
 def embed(
-    ids: Tensor, mask: Tensor | None, words: Tensor, positions: Tensor, norm: nn.LayerNorm
-) -> tuple[Tensor, Tensor | None]:
-    """norm(words[ids] + positions), [N, L, W], and the mask on the weights' device. ``ids``, ``mask``: int64 [N, L]."""
-    ids = ids.to(words.device, non_blocking=True)
-    kept = None if mask is None else mask.to(words.device, non_blocking=True)
-    return norm(F.embedding(ids, words) + positions[: ids.size(1)]), kept
+    ids: Tensor, mask: Tensor | None, position: Tensor | None, words: Tensor, positions: Tensor, norm: nn.LayerNorm
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """norm(words[ids] + positions), [N, L, W], and mask and position on the weights' device.
+
+    ``ids``, ``mask``: int64 [N, L]; ``position``: int64 [N].
+    """
+    ids, mask, position = (
+        None if each is None else each.to(words.device, non_blocking=True) for each in (ids, mask, position)
+    )
+    return norm(F.embedding(ids, words) + positions[: ids.size(1)]), mask, position
 
 
 def attention(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
@@ -36,25 +40,16 @@ def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     return layer(x)
 
 
-def normed(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """norm(x), of ``x`` [N, W]."""
-    return norm(x)
+def feed_forward(mixed: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
+    """All of a LeanLayer behind its attention ``mixed``, [N, L, W]; ``x`` went into the layer."""
+    x = layer.attention_norm(layer.out(mixed) + x)
+    return layer.norm(layer.down(F.gelu(layer.up(x))) + x)
 
 
-def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
-    """gelu(linear(x))."""
-    return F.gelu(linear(x))
-
-
-def linear_add_norm(x: Tensor, linear: nn.Linear, residual: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """norm(linear(x) + residual)."""
-    return norm(linear(x) + residual)
-
-
-def pick_linear_gelu(x: Tensor, position: Tensor, linear: nn.Linear) -> Tensor:
-    """gelu(linear(x[n, position[n]])), [N, W], of ``x`` [N, L, W] and int64 ``position`` [N]."""
-    index = position.to(x.device, non_blocking=True).view(-1, 1, 1).expand(-1, 1, x.size(2))
-    return F.gelu(linear(x.gather(1, index).squeeze(1)))
+def pick_linear_gelu_norm(x: Tensor, position: Tensor, linear: nn.Linear, norm: nn.LayerNorm) -> Tensor:
+    """norm(gelu(linear(x[n, position[n]]))), [N, W], of ``x`` [N, L, W] and int64 ``position`` [N]; for scores."""
+    index = position.view(-1, 1, 1).expand(-1, 1, x.size(2))
+    return norm(F.gelu(linear(x.gather(1, index).squeeze(1))))
 
 
 def scores(x: Tensor, linear: nn.Linear, out: Tensor | None, tiles: Tensor | None = None) -> Tensor:

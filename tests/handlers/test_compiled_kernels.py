@@ -9,7 +9,7 @@ SPECS = {
     "fill-mask": {"width": 64, "heads": 2, "inner": 128, "layers": 1, "vocabulary": 500, "positions": 64},
     "classification": {
         "stem": [8, 64, 7, 2, 3],
-        "blocks": [{"convolutions": [[64, 64, 1, 1, 0]], "shortcut": [64, 64, 1, 1, 0]}],
+        "blocks": [{"convolutions": [[64, 64, 1, 1, 0], [64, 64, 3, 2, 1]], "shortcut": [64, 64, 1, 2, 0]}],
         "features": 64, "classes": 10,
     },
 }  # fmt: skip
@@ -23,22 +23,26 @@ def compiled(monkeypatch):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from handlers.lean import images, kernels, pointwise
+    from handlers.lean import convolutions, images, kernels, norms, products
 
     found = []
 
     def compile_for_hopper(kernel, grid, device, *arguments, **options):
         named = dict(zip((each.name for each in kernel.params), (*arguments, True), strict=True))
-        constants = {each.name: named.pop(each.name) for each in kernel.params if each.is_constexpr}
+        constants = {
+            each.name: named.pop(each.name) for each in kernel.params if each.is_constexpr or named[each.name] is None
+        }
         signature = {name: _type(value) for name, value in named.items()} | dict.fromkeys(constants, "constexpr")
         source = ASTSource(kernel, signature, constexprs=constants)
         done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={**options, "launch_pdl": True})
         found.append((kernel.__name__, done.asm["ptx"]))
 
-    for module in (images, kernels, pointwise):
+    for module in (convolutions, images, kernels, norms, products):
         monkeypatch.setattr(module, "launch", compile_for_hopper)
-    monkeypatch.setattr(pointwise, "_fastest", lambda x, c, add, relu: pointwise.TILES[1])
-    monkeypatch.setattr(pointwise, "cudnn", lambda x, c, add, relu: c(x))
+    monkeypatch.setattr(
+        convolutions, "_fastest", lambda x, c, add, relu: next(iter(reversed(convolutions.tiles(x, c))), None)
+    )
+    monkeypatch.setattr(convolutions, "cudnn", lambda x, c, add, relu: c(x))
     return found
 
 
@@ -73,5 +77,5 @@ def test_resnets(compiled, monkeypatch):
     )
     with torch.inference_mode():
         model(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
-    assert {name for name, _ in compiled} == {"_max_pool", "_pointwise", "_mean", "_product"}
-    assert all(("prefetch.global.L2" in code) == (name in ("_pointwise", "_product")) for name, code in compiled)
+    assert {name for name, _ in compiled} == {"_max_pool", "_convolve", "_sum", "_mean", "_product"}
+    assert all(("prefetch.global.L2" in code) == (name in ("_convolve", "_product")) for name, code in compiled)
