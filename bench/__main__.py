@@ -61,7 +61,7 @@ def _environment(plan: Plan) -> dict[str, Any]:
         "cuda_matmul_allow_tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
     }
-    facts["roofline"] = gpu_rates() if plan.device == "gpu" else {"fp32_gflops": cpu_gflops(os.cpu_count() or 1)}
+    facts["roofline"] = gpu_rates() if plan.device == "gpu" else {"fp32_gflops": cpu_gflops(facts["cores_available"])}
     return facts
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -119,3 +120,13 @@ def test_photographs_are_timed_beside_their_distance_from_the_reference():
     row = measure(photographs()[0], "cpu")
     assert row["size"] == "640x427" and row["host_ms"] > 0 and row["host_off_by"] == 0
     assert row["gpu_ms"] is None and TOGETHER > 1
+
+
+def test_the_roofline_is_that_of_the_cores_that_the_bench_may_use(monkeypatch):
+    """Sixteen threads on four cores measured 13 GFLOP/s once, and eager at 1,400 % of that."""
+    import bench.__main__ as program
+
+    monkeypatch.setattr(program, "machine", lambda: {"cores": 16, "cores_available": 4})
+    monkeypatch.setattr(program, "cpu_gflops", lambda threads: 25.0 * threads)
+    environment = program._environment(SimpleNamespace(device="cpu"))
+    assert environment["roofline"] == {"fp32_gflops": 100.0}
