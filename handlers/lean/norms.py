@@ -46,7 +46,8 @@ _folded: WeakKeyDictionary[nn.Linear, tuple[Tensor, Tensor]] = WeakKeyDictionary
 
 
 def fold(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """weight @ gain and weight @ shift + bias, float32 [classes]; computed once, since weights do not change here."""
+    """weight @ gain and weight @ shift + bias, float32 [classes]; computed once: weights do not change here, and a
+    product comes behind one norm."""
     if linear not in _folded:
         weight = linear.weight.float()
         _folded[linear] = weight @ norm.weight.float(), weight @ norm.bias.float() + linear.bias.float()
