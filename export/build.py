@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,19 @@ import numpy as np
 
 from export import archive as archives
 from export.catalog import Row
-from export.dry_run import Answers, Batch, dry_run
+from export.checkpoint import Checkpoint
+from export.dry_run import Batch, dry_run
+from export.examples import examples
 from export.fingerprint import fingerprint
 from export.model_config import model_config, write
 from export.parity import Parity, compare, with_accuracy, with_neighbours
 from export.reference import Reference, reference
 from export.steps import EAGER_FILES, Draft, apply
-from export.weights import Checkpoint, Choice, write_checkpoint
+from export.tasks import TASKS, Task, inputs_of, outputs_of
+from export.weights import Choice, write_checkpoint
 from handlers.description import installed
+from handlers.settings import Settings
 from serving.store import publish
-
-ENTRIES = {"embedding": "embedding", "fill-mask": "fill_mask", "classification": "classification", "null": "null"}
 
 
 class ParityError(Exception):
@@ -51,14 +53,16 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
         stage, source, built = Path(scratch, "stage"), Path(scratch, "checkpoint"), Path(scratch, f"{row.name}.mar")
         stage.mkdir()
         source.mkdir()
+        task = TASKS[row.model.task]
         checkpoint = write_checkpoint(row.model, choice, source, report)
         report("exporting")
         settings = _export(row, device, checkpoint, stage)
+        report("computing the reference")
         yardstick = reference(row.model, checkpoint)
         report("packing")
         archives.stage_handlers(stage)
-        write(model_config(row, device, settings), stage / "model-config.yaml")
-        archives.pack(stage, row.name, ENTRIES[row.model.task], built)
+        write(model_config(row, device, settings.section()), stage / "model-config.yaml")
+        archives.pack(stage, row.name, f"tasks/{task.entry}", built)
         report("checking parity in the archive")
         parity = measure(row, built, yardstick, device)
         if not parity.passed:
@@ -69,9 +73,10 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
         return Built((store / f"{row.name}.mar").stat().st_size, parity)
 
 
-def _export(row: Row, device: str, checkpoint: Checkpoint, stage: Path) -> dict[str, Any]:
+def _export(row: Row, device: str, checkpoint: Checkpoint, stage: Path) -> Settings:
     """Applies the steps, writes the checkpoint into the stage, returns the archive section of model-config.yaml."""
-    draft = apply(row.variant.steps, _draft(row, device, checkpoint))
+    plain = _settings(row, device, checkpoint)
+    draft = apply(row.variant.steps, _draft(plain, checkpoint))
     if draft.save is None:
         for name in EAGER_FILES:
             _copy(checkpoint.directory / name, stage)
@@ -79,24 +84,31 @@ def _export(row: Row, device: str, checkpoint: Checkpoint, stage: Path) -> dict[
         draft.save(stage)
     for name in ("tokenizer.json", "labels.json"):
         _copy(checkpoint.directory / name, stage)
-    model = row.model
-    return {
-        "model": model.name,
-        "variant": row.variant.name,
-        "task": model.task,
-        "device": device,
-        "runtime": draft.runtime,
-        "weights": checkpoint.label,
-        "random_weights": checkpoint.random,
-        "threads": model.serving.threads,
-        "max_items": model.max_items,
-        "top_k": model.top_k,
-        "example": model.example,
-        **{key: value for key, value in checkpoint.settings.items() if key != "input"},
-        "input": {**model.input, **checkpoint.settings.get("input", {})},
-        "built_with": installed(),
-        **draft.settings,
-    }
+    return replace(plain, runtime=draft.runtime, **draft.settings)
+
+
+def _settings(row: Row, device: str, checkpoint: Checkpoint) -> Settings:
+    """What the archive's handler needs to know, before a variant's steps."""
+    model, task = row.model, TASKS[row.model.task]
+    return Settings(
+        model=model.name,
+        variant=row.variant.name,
+        task=model.task,
+        device=device,
+        runtime="eager",
+        weights=checkpoint.label,
+        random_weights=checkpoint.random,
+        inputs=inputs_of(task, checkpoint),
+        outputs=outputs_of(task, checkpoint),
+        threads=model.serving.threads,
+        max_items=model.max_items,
+        head=checkpoint.head,
+        text=checkpoint.text,
+        image=checkpoint.image,
+        parameters=dict(task.parameters),
+        example=model.example or task.example(checkpoint),
+        built_with=installed(),
+    )
 
 
 def _copy(path: Path, stage: Path) -> None:
@@ -104,55 +116,56 @@ def _copy(path: Path, stage: Path) -> None:
         shutil.copyfile(path, stage / path.name)
 
 
-def _draft(row: Row, device: str, checkpoint: Checkpoint) -> Draft:
-    if row.model.task == "null":
-        return Draft(None, (), checkpoint)
+def _draft(settings: Settings, checkpoint: Checkpoint) -> Draft:
+    if not settings.inputs:
+        return Draft(None, (), checkpoint, settings.inputs, settings.outputs)
     import torch
 
     from handlers.architectures import load_eager
 
     # Traced on the device it will run on: constants that a trace makes keep the device they were made on.
-    where = torch.device("cuda" if device == "gpu" else "cpu")
-    module = load_eager(row.model.task, checkpoint.directory, checkpoint.settings).to(where)
-    return Draft(module, tuple(tensor.to(where) for tensor in _examples(row, checkpoint)), checkpoint)
-
-
-def _examples(row: Row, checkpoint: Checkpoint) -> tuple[Any, ...]:
-    """One batch of input tensors: more than one item and more than one token, so that no dimension looks fixed."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    if row.model.task == "classification":
-        side = checkpoint.settings["input"]["side"]
-        return (torch.randint(0, 256, (2, side, side, 3), generator=generator, dtype=torch.uint8),)
-    ids = torch.randint(0, checkpoint.settings["input"]["vocabulary"], (2, 9), generator=generator)
-    mask = torch.ones_like(ids)
-    mask[1, 6:] = 0
-    return (ids, mask) if row.model.task == "embedding" else (ids, mask, torch.tensor([1, 4]))
+    where = torch.device("cuda" if settings.device == "gpu" else "cpu")
+    module = load_eager(checkpoint.directory, settings).to(where)
+    tensors = tuple(tensor.to(where) for tensor in examples(settings))
+    return Draft(module, tensors, checkpoint, settings.inputs, settings.outputs)
 
 
 def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parity:
-    """Parity of a packed archive against the reference: each case alone, all in one batch, and the held-out set."""
-    if yardstick.outputs is None:
-        dry_run(archive, [Batch([b"hello"])], "text/plain", 1, device)
+    """Parity of a packed archive against the reference: each case alone, all in one batch, and the held-out set; and
+    its answer to its own example, where one is expected."""
+    task, requests, size = TASKS[row.model.task], yardstick.requests, row.model.serving.batch_size
+    held_out = yardstick.held_out
+    batches = [Batch([request]) for request in requests] + [Batch(requests)]
+    batches += [Batch(held_out[i : i + size], False) for i in range(0, len(held_out), size)]
+    asked = [Batch([yardstick.example], False)]
+    answers = dry_run(archive, batches + asked, size, device)
+    expected_answer(task, yardstick.expect, answers.batches[-1][0])
+    if not yardstick.outputs[0]:
         return Parity()
-    bodies, size = yardstick.bodies, row.model.serving.batch_size
-    batches = [Batch([body]) for body in bodies] + [Batch(bodies)]
-    batches += [Batch(yardstick.held_out[i : i + size], False) for i in range(0, len(yardstick.held_out), size)]
-    answers = dry_run(archive, batches, yardstick.content_type, size, device)
-    tolerance, classes = row.tolerance(device), row.model.task != "embedding"
-    parity = compare(answers.outputs, np.concatenate([yardstick.outputs] * 2), tolerance, classes)
-    if not classes:
-        parity = with_neighbours(parity, answers.outputs[: len(bodies)], yardstick.outputs, tolerance)
-    if yardstick.held_out:
-        accuracy = _accuracy(answers, len(bodies) + 1, yardstick.labels)
+    tolerance = row.tolerance(device)
+    parity = compare(answers.outputs, yardstick.outputs * 2, tolerance, task.classes)
+    if task.neighbours and not parity.failures:
+        ours, theirs = (
+            np.concatenate([each["embedding"] for each in outputs])
+            for outputs in (answers.outputs[: len(requests)], yardstick.outputs)
+        )
+        parity = with_neighbours(parity, ours, theirs, tolerance)
+    if held_out:
+        accuracy = _accuracy(answers.batches[len(requests) + 1 : -1], yardstick.labels)
         parity = with_accuracy(parity, accuracy, yardstick.accuracy, tolerance)
     return parity
 
 
-def _accuracy(answers: Answers, first: int, labels: list[str]) -> float:
-    replies = [reply for batch in answers.batches[first:] for reply in batch]
-    guesses = [reply["body"]["predictions"][0]["label"] for reply in replies]
+def expected_answer(task: Task, expect: str, reply: dict[str, Any]) -> None:
+    """Raises ParityError when an archive does not answer its own example, or not with the answer expected, if any."""
+    if reply["status"] != 200:
+        raise ParityError(f"its own example is answered {reply['status']}: {reply['body'].get('message', '')}")
+    if expect and task.headline and (found := task.headline(reply["body"])) != expect:
+        raise ParityError(f"its example is answered {found!r}, expected {expect!r}")
+
+
+def _accuracy(batches: list[list[dict[str, Any]]], labels: list[str]) -> float:
+    guesses = [reply["body"]["predictions"][0]["label"] for batch in batches for reply in batch]
     return sum(guess == label for guess, label in zip(guesses, labels, strict=True)) / len(labels)
 
 

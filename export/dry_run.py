@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from export.tasks import Request
 from serving.environment import worker_environment
 from serving.worker_log import root_cause
 
@@ -34,19 +35,20 @@ class DryRunError(Exception):
 class Batch:
     """Requests handled together; ``outputs``: also return the model's raw outputs for them."""
 
-    bodies: Sequence[bytes]
+    requests: Sequence[Request]
     outputs: bool = True
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Per batch, per request: {"status", "body", "headers"}; and the raw outputs, float [items, width]."""
+    """Per batch, per request: {"status", "body", "headers"}; and of each item of the batches that asked for them, in
+    order, the raw outputs by name."""
 
     batches: list[list[dict[str, Any]]]
-    outputs: np.ndarray
+    outputs: list[dict[str, np.ndarray]]
 
 
-def dry_run(archive: Path, batches: Sequence[Batch], content_type: str, batch_size: int, device: str) -> Answers:
+def dry_run(archive: Path, batches: Sequence[Batch], batch_size: int, device: str) -> Answers:
     """Unpacks ``archive``, loads it and answers ``batches``. Raises DryRunError."""
     with tempfile.TemporaryDirectory(prefix="dry-run-") as scratch:
         unpacked, exchange = Path(scratch, "archive"), Path(scratch, "exchange")
@@ -56,16 +58,30 @@ def dry_run(archive: Path, batches: Sequence[Batch], content_type: str, batch_si
         plan = {
             "gpu_id": 0 if device == "gpu" else None,
             "batch_size": batch_size,
-            "content_type": content_type,
             "batches": [
-                {"bodies": [base64.b64encode(body).decode() for body in batch.bodies], "outputs": batch.outputs}
+                {
+                    "requests": [[base64.b64encode(each.body).decode(), each.content_type] for each in batch.requests],
+                    "outputs": batch.outputs,
+                }
                 for batch in batches
             ],
         }
         (exchange / "requests.json").write_text(json.dumps(plan))
         _run_child(unpacked, exchange)
         answers = json.loads((exchange / "answers.json").read_text())
-        return Answers(answers, np.load(exchange / "outputs.npy"))
+        return Answers(answers, _outputs(exchange / "outputs.npz"))
+
+
+def _outputs(path: Path) -> list[dict[str, np.ndarray]]:
+    """The arrays of each item, saved as "<item>/<name>"."""
+    found: list[dict[str, np.ndarray]] = []
+    with np.load(path) as arrays:
+        for key in arrays.files:
+            item, _, name = key.partition("/")
+            while len(found) <= int(item):
+                found.append({})
+            found[int(item)][name] = arrays[key]
+    return found
 
 
 def _run_child(unpacked: Path, exchange: Path) -> None:

@@ -1,7 +1,7 @@
 """Loads an unpacked archive as TorchServe's worker does and answers requests; run by dry_run.py.
 
 Must not import the checkout: its only path of ours is the archive's folder, so that a file missing from the archive
-fails here and not when served. Reads requests.json, writes answers.json and outputs.npy, all in the folder given.
+fails here and not when served. Reads requests.json, writes answers.json and outputs.npz, all in the folder given.
 """
 
 import base64
@@ -31,9 +31,9 @@ def main(archive: Path, exchange: Path) -> None:
         requests = [
             {
                 "requestId": str(index).encode(),
-                "parameters": [{"name": "body", "value": base64.b64decode(body), "contentType": plan["content_type"]}],
+                "parameters": [{"name": "body", "value": base64.b64decode(body), "contentType": content_type}],
             }
-            for index, body in enumerate(batch["bodies"])
+            for index, (body, content_type) in enumerate(batch["requests"])
         ]
         headers, inputs, _ = Service.retrieve_data_for_inference(requests)
         context.request_processor = headers
@@ -44,17 +44,20 @@ def main(archive: Path, exchange: Path) -> None:
             for i, reply in enumerate(replies)
         ])  # fmt: skip
         if batch["outputs"]:
-            service = handle.__self__
-            from handlers.requests import read_payload
-
-            items = [
-                item
-                for request in inputs
-                for item in service.read(read_payload(request, plan["content_type"], service.item_key, 1))
-            ]
-            outputs.append(service.outputs(items).copy())  # a runtime may overwrite its last result
+            outputs += raw_outputs(handle.__self__, inputs, [content_type for _, content_type in batch["requests"]])
     (exchange / "answers.json").write_text(json.dumps(answers))
-    np.save(exchange / "outputs.npy", np.concatenate(outputs) if outputs else np.zeros((0, 0), np.float32))
+    arrays = {f"{index}/{name}": values for index, each in enumerate(outputs) for name, values in each.items()}
+    np.savez(exchange / "outputs.npz", **arrays)
+
+
+def raw_outputs(service, requests, content_types):
+    """The model's raw outputs for each item of the requests, as one batch."""
+    from handlers.requests import read_payload
+
+    items = []
+    for request, content_type in zip(requests, content_types, strict=True):
+        items += service.read(read_payload(request, content_type, service.shape, 1))
+    return service.outputs(items)
 
 
 if __name__ == "__main__":

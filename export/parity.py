@@ -5,12 +5,15 @@ Knows arrays and tolerances, not models or archives.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from export.catalog import Tolerance
+
+Outputs = Sequence[dict[str, np.ndarray]]  # of each case, by name
 
 
 @dataclass(frozen=True)
@@ -53,22 +56,26 @@ class Parity:
         return cls(**{**values, "failures": tuple(record.get("failures", ()))})
 
 
-def compare(outputs: np.ndarray, reference: np.ndarray, tolerance: Tolerance, classes: bool) -> Parity:
-    """Parity of float [N, D] ``outputs``; ``classes``: the columns are class scores, so the best one must agree.
+def compare(outputs: Outputs, reference: Outputs, tolerance: Tolerance, classes: bool) -> Parity:
+    """Parity of each case's raw outputs with the reference's; ``classes``: the outputs are class scores, so the best
+    one must agree.
 
-    A cosine is taken over the whole row; an output that is not finite fails by itself. ``max_abs`` is allowed per unit
-    of the reference's largest magnitude where that is above 1, as rounding grows with what is rounded.
+    Outputs are float arrays by name. The last dimension of an array is one row, of which a cosine is taken and the best
+    class; one value alone has neither direction nor best class, so such rows are joined over all cases. What is not
+    finite fails by itself. ``max_abs`` is allowed per unit of the reference's largest magnitude where that is above 1,
+    as rounding grows with what is rounded.
     """
-    if outputs.shape != reference.shape:
-        return Parity(failures=(f"shape is {outputs.shape}, reference {reference.shape}",))
-    if not np.isfinite(outputs).all():
+    if failures := _shapes(outputs, reference):
+        return Parity(failures=failures)
+    pairs = _rows(outputs, reference)
+    if not all(np.isfinite(ours).all() for ours, _ in pairs):
         return Parity(failures=("outputs are not finite",))
-    difference = float(np.abs(outputs - reference).max())
-    a, b = outputs.astype(np.float64), reference.astype(np.float64)
-    cosine = float(((a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))).min())
-    top1 = float((a.argmax(1) == b.argmax(1)).mean()) if classes else None
+    difference = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
+    largest = max(float(np.abs(theirs).max()) for _, theirs in pairs)
+    cosine = min(_cosine(ours, theirs) for ours, theirs in pairs)
+    top1 = float(np.mean([ours.argmax() == theirs.argmax() for ours, theirs in pairs])) if classes else None
     failures = []
-    allowed = tolerance.max_abs * max(1.0, float(np.abs(reference).max()))
+    allowed = tolerance.max_abs * max(1.0, largest)
     if difference > allowed:
         failures.append(f"max |Δ| is {difference:.2e}, allowed {allowed:.1e}")
     if cosine < tolerance.cosine:
@@ -77,6 +84,37 @@ def compare(outputs: np.ndarray, reference: np.ndarray, tolerance: Tolerance, cl
         failures.append(f"top-1 agreement is {top1:.1%}, at least {tolerance.top1:.1%} wanted")
     # Three significant digits: what differs beyond them differs between machines, and the archive's bytes with it.
     return Parity(float(f"{difference:.2e}"), round(cosine, 6), top1, failures=tuple(failures))
+
+
+def _shapes(outputs: Outputs, reference: Outputs) -> tuple[str, ...]:
+    """What is wrong with the number, the names or the shapes of the outputs."""
+    if len(outputs) != len(reference):
+        return (f"{len(outputs)} cases were answered, the reference has {len(reference)}",)
+    for index, (ours, theirs) in enumerate(zip(outputs, reference, strict=True)):
+        found, wanted = ({name: values.shape for name, values in each.items()} for each in (ours, theirs))
+        if found != wanted:
+            return (f"the outputs of case {index} are {found}, the reference's {wanted}",)
+    return ()
+
+
+def _rows(outputs: Outputs, reference: Outputs) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(ours, theirs) row by row, float64 [D]."""
+    rows: list[tuple[np.ndarray, np.ndarray]] = []
+    single: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for ours, theirs in zip(outputs, reference, strict=True):
+        for name in theirs:
+            a, b = ours[name].astype(np.float64), theirs[name].astype(np.float64)
+            if b.shape[-1] == 1:
+                single.setdefault(name, []).append((a.ravel(), b.ravel()))
+            else:
+                rows += zip(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), strict=True)
+    for pairs in single.values():
+        rows.append((np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs])))
+    return rows
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30))
 
 
 def with_accuracy(parity: Parity, accuracy: float, reference: float, tolerance: Tolerance) -> Parity:

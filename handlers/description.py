@@ -6,22 +6,27 @@ Knows the archive's own files only; the answer tells which variant this is, how 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from handlers.settings import Settings
 
 PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "torchserve")
 DESCRIBED = ("model", "variant", "task", "device", "runtime", "weights", "random_weights", "threads")
 
 
-def describe(directory: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def describe(directory: Path, settings: Settings) -> dict[str, Any]:
     """Identity, parity, versions and input limits of the archive unpacked in ``directory``."""
     return {
-        **{key: settings.get(key) for key in DESCRIBED},
-        "input": settings.get("input"),
-        "example": settings.get("example"),
+        **{key: getattr(settings, key) for key in DESCRIBED},
+        "text": settings.text and asdict(settings.text),
+        "image": settings.image and asdict(settings.image),
+        "parameters": settings.parameters,
+        "example": settings.example,
         "parity": read_record(directory).get("parity"),
-        "built_with": settings.get("built_with"),
+        "built_with": settings.built_with,
         "running": installed(),
     }
 

@@ -13,15 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import orjson
 
 from handlers.description import describe
-from handlers.errors import ArchiveError, RequestError
-from handlers.requests import Form, Payload, read_payload
-from handlers.runtimes import Runtime, load_runtime
+from handlers.errors import RequestError
+from handlers.options import Option, read_options
+from handlers.requests import Form, Payload, Shape, read_payload
+from handlers.runtimes import Outputs, Runtime, load_runtime
+from handlers.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -35,17 +37,39 @@ class Job:
 
     form: Form = Form.SINGLE
     items: list[Any] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     error: Exception | None = None
 
 
-class Service:
-    """Base of the entry classes. A task says how items are read, batched and answered."""
+@dataclass(frozen=True)
+class Batch:
+    """Items ready for the runtime.
 
-    item_key = "text"
-    answer_key = "predictions"
+    ``inputs`` are the runtime's, one row per sequence or image. ``rows`` says which rows belong to each item; None
+    where row i is item i. ``context`` is whatever the task's ``answer`` needs later.
+    """
+
+    inputs: tuple[Any, ...]
+    rows: Sequence[range] | None = None
+    context: Any = None
+
+    def of(self, index: int) -> range:
+        """The rows of item ``index``."""
+        return range(index, index + 1) if self.rows is None else self.rows[index]
+
+
+class Service:
+    """Base of the entry classes. A task says how items are read, batched and answered.
+
+    ``answer_key`` names a single answer and ``list_answer_key`` a list of them; None: the answer is the whole body.
+    """
+
+    shape = Shape(key="text")
+    answer_key: str | None = "predictions"
     list_answer_key = "predictions"
+    options: ClassVar[dict[str, Option]] = {}
 
     # What a task defines.
 
@@ -56,29 +80,29 @@ class Service:
         """The payload's items, decoded. Raises RequestError."""
         raise NotImplementedError
 
-    def collate(self, items: list[Any]) -> tuple[Any, tuple[Any, ...]]:
-        """The items as one batch: (whatever ``answer`` needs later, the runtime's inputs)."""
+    def collate(self, items: list[Any]) -> Batch:
+        """The items as one batch."""
         raise NotImplementedError
 
-    def forward(self, inputs: tuple[Any, ...]) -> np.ndarray:
-        """The runtime's outputs for a collated batch."""
+    def forward(self, inputs: tuple[Any, ...]) -> Outputs:
+        """The runtime's outputs for a batch's inputs."""
         return self.runtime(*inputs)
 
-    def rank(self, outputs: np.ndarray) -> Sequence[Any]:
-        """What ``answer`` is given for each row: the rows themselves, unless a task can do more for all at once."""
-        return outputs
-
-    def answer(self, batch: Any, row: int, output: Any) -> Any:
-        """The JSON value for row ``row`` of the batch, of which ``rank`` made ``output``. Raises RequestError."""
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> Any:
+        """The JSON value for item ``index`` of the batch. Raises RequestError."""
         raise NotImplementedError
 
-    def extra_headers(self, batch: Any, rows: range) -> dict[str, str]:
-        """Response headers of the request whose items are ``rows`` of the batch."""
+    def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
+        """Response headers of the request that has these items of the batch."""
         return {}
 
     def samples(self) -> list[list[Any]]:
         """Batches of items to warm up with before the worker reports ready."""
         raise NotImplementedError
+
+    def unpadded(self, batch: Batch, row: int, name: str, output: np.ndarray) -> np.ndarray:
+        """Row ``row`` of an output without what padding added; the output's name is ``name``."""
+        return output[row]
 
     # TorchServe's contract.
 
@@ -90,15 +114,14 @@ class Service:
         self.directory = Path(context.system_properties["model_dir"])
         self.gpu_id: int | None = context.system_properties.get("gpu_id")
         self.max_batch = int(context.system_properties.get("batch_size") or 1)
-        self.settings: dict[str, Any] = (context.model_yaml_config or {}).get("archive") or {}
-        if not self.settings:
-            raise ArchiveError(f"{self.directory}/model-config.yaml has no 'archive' section; run: make archive")
+        section = (context.model_yaml_config or {}).get("archive")
+        self.settings = Settings.read(section, f"{self.directory}/model-config.yaml")
         _quieten_worker()
         self.prepare()
         self.runtime: Runtime = load_runtime(self.directory, self.settings, self.gpu_id)
         for sample in self.samples():
             for _ in range(WARM_UP_CALLS):
-                self.outputs(sample)
+                self.forward(self.collate(sample).inputs)
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answers a batch of requests; one bad request never touches its batch mates."""
@@ -109,10 +132,23 @@ class Service:
             self._serve(readable, started)
         return [self._respond(job, context, row) for row, job in enumerate(jobs)]
 
-    def outputs(self, items: list[Any]) -> np.ndarray:
-        """The model's raw outputs for decoded items, batch first: what parity compares."""
-        _, inputs = self.collate(items)
-        return self.forward(inputs)
+    def outputs(self, items: list[Any]) -> list[dict[str, np.ndarray]]:
+        """The model's raw outputs for each decoded item, by name: what parity compares.
+
+        An output is the item's rows one after the other; one that has a value per token is without padding, so
+        [tokens of all rows, ...], any other [rows, ...].
+        """
+        batch = self.collate(items)
+        outputs, per_token = self.forward(batch.inputs), {each.name for each in self.settings.outputs if each.per_token}
+        found = []
+        for index in range(len(items)):
+            rows = batch.of(index)
+            found.append({
+                name: np.concatenate([self.unpadded(batch, row, name, outputs[name]) for row in rows])
+                if name in per_token else outputs[name][rows.start : rows.stop].copy()
+                for name in (each.name for each in self.settings.outputs)
+            })  # fmt: skip
+        return found
 
     def _read(self, request: dict[str, Any], context: Any, row: int) -> Job:
         headers = context.get_all_request_header(row)
@@ -125,7 +161,8 @@ class Service:
             else:
                 parameter = headers.get("body")
                 content_type = parameter.get("content-type") if isinstance(parameter, dict) else None
-                payload = read_payload(request, content_type, self.item_key, self.settings["max_items"])
+                payload = read_payload(request, content_type, self.shape, self.settings.max_items, self.options)
+                job.options = read_options(self.options, payload.options, self.settings.parameters)
                 job.form, job.items = payload.form, self.read(payload)
         except Exception as error:
             job.error, job.items = error, []
@@ -143,16 +180,15 @@ class Service:
                 self._serve([job], time.perf_counter())
 
     def _serve_together(self, jobs: list[Job], started: float) -> None:
-        batch, inputs = self.collate([item for job in jobs for item in job.items])
+        batch = self.collate([item for job in jobs for item in job.items])
         collated = time.perf_counter()
-        outputs = self.forward(inputs)
+        outputs = self.forward(batch.inputs)
         inferred = time.perf_counter()
-        ranked = self.rank(outputs)
         first = 0
         for job in jobs:
-            rows = range(first, first + len(job.items))
-            first = rows.stop
-            self._answer(job, batch, rows, ranked)
+            items = range(first, first + len(job.items))
+            first = items.stop
+            self._answer(job, batch, items, outputs)
         stages = {
             "x-preprocess-ms": collated - started,
             "x-inference-ms": inferred - collated,
@@ -162,23 +198,26 @@ class Service:
         for job in jobs:
             job.headers |= timing | {"x-batch-size": str(first)}
 
-    def _answer(self, job: Job, batch: Any, rows: range, ranked: Sequence[Any]) -> None:
+    def _answer(self, job: Job, batch: Batch, items: range, outputs: Outputs) -> None:
         try:
-            answers = [self.answer(batch, row, ranked[row]) for row in rows]
+            answers = [self.answer(batch, index, outputs, job.options) for index in items]
         except Exception as error:
             job.error = error
             return
-        value = {
-            Form.SINGLE: lambda: {self.answer_key: answers[0]},
-            Form.LIST: lambda: {self.list_answer_key: answers},
-            Form.INSTANCES: lambda: {"predictions": answers},
-        }[job.form]()
-        job.body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-        job.headers |= self.extra_headers(batch, rows)
+        job.body = orjson.dumps(self._shaped(job.form, answers), option=orjson.OPT_SERIALIZE_NUMPY)
+        job.headers |= self.extra_headers(batch, items)
+
+    def _shaped(self, form: Form, answers: list[Any]) -> Any:
+        """The answers as the client asked: one, a list, or KServe v1's predictions."""
+        if form is Form.INSTANCES:
+            return {"predictions": answers}
+        if form is Form.LIST:
+            return {self.list_answer_key: answers}
+        return answers[0] if self.answer_key is None else {self.answer_key: answers[0]}
 
     def _respond(self, job: Job, context: Any, row: int) -> bytes:
         context.set_response_content_type(row, "application/json")
-        context.set_response_header(row, "x-variant", self.settings["variant"])
+        context.set_response_header(row, "x-variant", self.settings.variant)
         for name, value in job.headers.items():
             context.set_response_header(row, name, value)
         if job.error is None:

@@ -5,12 +5,13 @@ Knows tokenization and padding; takes its limits as arguments and never imports 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from tokenizers.decoders import WordPiece
 
 from handlers.errors import RequestError, TooLarge
@@ -21,11 +22,18 @@ LIKE_LENGTH = 1.25  # of a group's shortest text, what its longest may have
 
 @dataclass(frozen=True)
 class Tokens:
-    """A padded batch. ``input_ids`` and ``attention_mask`` are int64 [N, L]; ``truncated`` is bool [N]."""
+    """A padded batch. ``input_ids``, ``attention_mask`` and ``token_type_ids`` are int64 [N, L]; ``truncated`` is
+    bool [N]. ``encodings`` has the tokenizer's own record of each row where offsets into the text were asked for."""
 
     input_ids: np.ndarray
     attention_mask: np.ndarray
     truncated: np.ndarray
+    token_type_ids: np.ndarray
+    encodings: tuple[Encoding, ...] = ()
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays, in the order of the fields."""
+        return self.input_ids, self.attention_mask, self.truncated, self.token_type_ids
 
 
 def read_texts(payload: Payload, max_chars: int, max_total_chars: int) -> list[str]:
@@ -76,7 +84,8 @@ def groups_of_like_length(lengths: np.ndarray) -> list[np.ndarray]:
 
 
 class TextEncoder:
-    """Tokenizes batches with a ``tokenizers`` fast tokenizer, truncating at ``max_length`` tokens."""
+    """Tokenizes batches of texts or pairs of texts with a ``tokenizers`` fast tokenizer, truncating at ``max_length``
+    tokens. Of a pair, the longer text is truncated."""
 
     def __init__(self, tokenizer_file: Path, max_length: int, pad_id: int) -> None:
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -88,18 +97,25 @@ class TextEncoder:
         self._before = self._tokenizer.token_to_id("a") if isinstance(self._tokenizer.decoder, WordPiece) else None
         self._pieces: dict[int, str] = {}
 
-    def encode(self, texts: list[str]) -> Tokens:
-        """One tokenizer call for the batch, padded to its longest text."""
-        encodings = self._tokenizer.encode_batch_fast(texts)  # fast: without offsets into the text
+    def encode(self, texts: Sequence[str | tuple[str, str]], offsets: bool = False) -> Tokens:
+        """One tokenizer call for the batch, padded to its longest text. ``offsets``: keep the tokenizer's records."""
+        # encode_batch_fast is the same without offsets into the text.
+        encode = self._tokenizer.encode_batch if offsets else self._tokenizer.encode_batch_fast
+        return self.padded(encode(texts), offsets)
+
+    def padded(self, encodings: Sequence[Encoding], offsets: bool = False) -> Tokens:
+        """The batch of these encodings, padded to the longest."""
         rows = [encoding.ids for encoding in encodings]
-        length = max(map(len, rows))
-        input_ids = np.full((len(texts), length), self._pad_id, dtype=np.int64)
-        attention_mask = np.zeros((len(texts), length), dtype=np.int64)
+        shape = (len(rows), max(map(len, rows)))
+        input_ids = np.full(shape, self._pad_id, dtype=np.int64)
+        attention_mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         for row, ids in enumerate(rows):
             input_ids[row, : len(ids)] = ids
             attention_mask[row, : len(ids)] = 1
+            if encodings[row].n_sequences > 1:
+                types[row, : len(ids)] = encodings[row].type_ids
         truncated = np.array([bool(encoding.overflowing) for encoding in encodings])
-        return Tokens(input_ids, attention_mask, truncated)
+        return Tokens(input_ids, attention_mask, truncated, types, tuple(encodings) if offsets else ())
 
     def decode(self, ids: list[int]) -> str:
         """Token ids back to text, special tokens left out."""
@@ -119,6 +135,11 @@ class TextEncoder:
             if token_id not in self._pieces:
                 self._pieces[token_id] = self._within([token_id])
         return [start + self._pieces[token_id] + end for token_id in token_ids]
+
+    def decode_whole(self, ids: list[int], position: int, token_ids: list[int]) -> list[str]:
+        """``ids`` as text, special tokens kept, with each of ``token_ids`` in turn in the place ``position``."""
+        head, tail = ids[:position], ids[position + 1 :]
+        return [self._tokenizer.decode([*head, each, *tail], skip_special_tokens=False) for each in token_ids]
 
     def _within(self, ids: list[int]) -> str:
         """What ``ids`` add to a text that has begun."""

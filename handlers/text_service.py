@@ -5,57 +5,83 @@ Knows tokens; what the model's output means is the entry file's business.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 
 from handlers.requests import Payload
-from handlers.service import Service
+from handlers.runtimes import Outputs
+from handlers.service import Batch, Service
 from handlers.text import TextEncoder, Tokens, groups_of_like_length, read_texts
 
 WARM_UP_WORDS = (4, 24, 100)
+# Sequences of one forward: a request of many texts or windows goes through in pieces, so that memory is bounded.
+MAX_SEQUENCES = 64
 
 
 class TextService(Service):
-    """Items are strings; a batch is ``Tokens``."""
-
-    item_key = "text"
+    """Items are strings; a batch's context is its ``Tokens``."""
 
     def prepare(self) -> None:
-        limits = self.settings["input"]
-        self.encoder = TextEncoder(self.directory / "tokenizer.json", limits["max_length"], limits["pad_id"])
+        text = self.settings.text
+        self.encoder = TextEncoder(self.directory / "tokenizer.json", text.max_length, text.pad_id)
+        self._inputs = tuple(each.name for each in self.settings.inputs)
+        self._per_token = {each.name: each.per_token for each in self.settings.outputs}
 
-    def read(self, payload: Payload) -> list[str]:
-        limits = self.settings["input"]
-        return read_texts(payload, limits["max_chars"], limits["max_total_chars"])
+    def labels(self) -> list[str]:
+        """The archive's labels, in the order of the model's classes."""
+        return json.loads((self.directory / "labels.json").read_text())
 
-    def collate(self, items: list[str]) -> tuple[Tokens, tuple[np.ndarray, ...]]:
+    def read(self, payload: Payload) -> list[Any]:
+        text = self.settings.text
+        return read_texts(payload, text.max_chars, text.max_total_chars)
+
+    def collate(self, items: list[Any]) -> Batch:
         tokens = self.encoder.encode(items)
-        return tokens, (tokens.input_ids, tokens.attention_mask)
+        return Batch(self.inputs_of(tokens), context=tokens)
 
-    def forward(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+    def inputs_of(self, tokens: Tokens) -> tuple[np.ndarray, ...]:
+        """The runtime's inputs, as far as the tokenizer gives them, in the model's order."""
+        return tuple(getattr(tokens, name) for name in self._inputs if hasattr(tokens, name))
+
+    def forward(self, inputs: tuple[np.ndarray, ...]) -> Outputs:
         """On a CPU, where work grows with every token of padding, texts of like length go together."""
-        if self.settings["device"] != "cpu" or len(inputs[0]) == 1:
+        count = len(inputs[0])
+        if count == 1 or (self.settings.device != "cpu" and count <= MAX_SEQUENCES):
             return self.runtime(*inputs)
         lengths = inputs[1].sum(axis=1)
-        groups = groups_of_like_length(lengths)
-        if len(groups) == 1:
+        groups = [np.arange(count)] if self.settings.device != "cpu" else groups_of_like_length(lengths)
+        pieces = [rows[at : at + MAX_SEQUENCES] for rows in groups for at in range(0, len(rows), MAX_SEQUENCES)]
+        if len(pieces) == 1:
             return self.runtime(*inputs)
-        outputs = None
-        for rows in groups:
+        merged: Outputs = {}
+        for rows in pieces:
             longest = lengths[rows].max()
             part = self.runtime(*(each[rows, :longest] if each.ndim == 2 else each[rows] for each in inputs))
-            if outputs is None:
-                outputs = np.empty((len(lengths), part.shape[1]), part.dtype)
-            outputs[rows] = part
-        return outputs
+            for name, values in part.items():
+                if name not in merged:
+                    merged[name] = np.zeros(self._shape(name, values, inputs[0].shape), values.dtype)
+                if self._per_token.get(name):
+                    merged[name][rows, : values.shape[1]] = values
+                else:
+                    merged[name][rows] = values
+        return merged
 
-    def extra_headers(self, batch: Tokens, rows: range) -> dict[str, str]:
-        cut = int(batch.truncated[rows.start : rows.stop].sum())
+    def _shape(self, name: str, part: np.ndarray, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of an output of the whole batch, whose token ids have shape ``ids``."""
+        return (*ids, *part.shape[2:]) if self._per_token.get(name) else (ids[0], *part.shape[1:])
+
+    def unpadded(self, batch: Batch, row: int, name: str, output: np.ndarray) -> np.ndarray:
+        return output[row, : int(batch.context.attention_mask[row].sum())]
+
+    def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
+        first, last = batch.of(items.start).start, batch.of(items.stop - 1).stop
+        cut = int(batch.context.truncated[first:last].sum())
         return {"x-truncated": str(cut)} if cut else {}
 
-    def sample(self, words: int) -> str:
-        """A text of about that many tokens."""
+    def sample(self, words: int) -> Any:
+        """An item of about that many tokens."""
         return " ".join(["model"] * words)
 
     def samples(self) -> list[list[Any]]:

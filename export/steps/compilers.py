@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from export.steps.draft import Draft, StepError, step
 
@@ -21,17 +20,17 @@ def to_aoti(draft: Draft) -> None:
     """An AOTInductor package of any batch size and length, with what it was compiled for beside it."""
     from handlers.runtimes.torch_aoti import target
 
-    module, examples = draft.module, draft.examples
     draft.runtime = "aoti"
-    draft.settings["compiled_for"] = target(examples[0].device)
-    draft.save = lambda stage: _package(module, examples, stage / "model.pt2")
+    draft.settings["compiled_for"] = target(draft.examples[0].device)
+    draft.save = lambda stage: _package(draft, stage / "model.pt2")
 
 
-def _package(module: Any, examples: tuple[Any, ...], path: Path) -> None:
+def _package(draft: Draft, path: Path) -> None:
     import torch
 
+    module, examples = draft.module, draft.examples
     free = torch.export.Dim.AUTO  # with the limits that the model itself has, such as BERT's 512 positions
-    shapes = tuple({0: free, 1: free} if e.dim() == 2 else {0: free} for e in examples)
+    shapes = draft.dynamic_shapes(free, free)
     # Freezing folds batch norms and lays weights out for the device, which packages are for.
     configs = {"freezing": True, "cpp.cxx": (None, compiler())}
     with torch.inference_mode():

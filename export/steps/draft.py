@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from export.weights import Checkpoint
+from export.checkpoint import Checkpoint
+from handlers.settings import TensorSpec
 
 EAGER_FILES = ("config.json", "model.safetensors")  # what only the eager runtime reads of a checkpoint folder
 
@@ -22,9 +23,21 @@ class Draft:
     module: Any
     examples: tuple[Any, ...]  # one batch of input tensors, on the module's device
     checkpoint: Checkpoint
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     runtime: str = "eager"
-    settings: dict[str, Any] = field(default_factory=dict)  # added to the archive section of model-config.yaml
+    settings: dict[str, Any] = field(default_factory=dict)  # fields of Settings that a step changes
     save: Callable[[Path], Any] | None = None  # writes the checkpoint into the stage; None: the eager files
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the model takes pixels."""
+        return self.checkpoint.image is not None
+
+    def dynamic_shapes(self, batch: Any, tokens: Any) -> tuple[dict[int, Any], ...]:
+        """torch.export's dynamic dimensions of each input."""
+        named = {"batch": batch, "tokens": tokens}
+        return tuple({at: named[dim] for at, dim in enumerate(each.dims) if dim in named} for each in self.inputs)
 
 
 STEPS: dict[str, Callable[[Draft], None]] = {}

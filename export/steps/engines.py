@@ -30,11 +30,10 @@ def without_torch(stage: Path) -> None:
 @step
 def to_onnx(draft: Draft) -> None:
     """An ONNX graph of any batch size and length, run by ONNX Runtime without torch."""
-    module, examples = draft.module, draft.examples
     draft.runtime = "onnx"
 
     def save(stage: Path) -> None:
-        _export_onnx(module, examples, stage / "model.onnx")
+        _export_onnx(draft, stage / "model.onnx")
         without_torch(stage)
 
     draft.save = save
@@ -43,37 +42,35 @@ def to_onnx(draft: Draft) -> None:
 @step
 def to_openvino(draft: Draft) -> None:
     """OpenVINO's own format, converted from ONNX, run without torch."""
-    module, examples = draft.module, draft.examples
     draft.runtime = "openvino"
 
     def save(stage: Path) -> None:
         import openvino
 
-        openvino.save_model(to_openvino_model(module, examples, stage), stage / "model.xml", compress_to_fp16=False)
+        openvino.save_model(to_openvino_model(draft, stage), stage / "model.xml", compress_to_fp16=False)
         without_torch(stage)
 
     draft.save = save
 
 
-def to_openvino_model(module: Any, examples: tuple[Any, ...], scratch: Path) -> Any:
-    """The module as an OpenVINO model of any batch size and length."""
+def to_openvino_model(draft: Draft, scratch: Path) -> Any:
+    """The draft's module as an OpenVINO model of any batch size and length."""
     import openvino
 
     onnx = scratch / "model.onnx"
-    _export_onnx(module, examples, onnx)
+    _export_onnx(draft, onnx)
     model = openvino.convert_model(onnx)
     onnx.unlink()
     return model
 
 
-def _export_onnx(module: Any, examples: tuple[Any, ...], path: Path) -> None:
+def _export_onnx(draft: Draft, path: Path) -> None:
     import torch
 
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    shapes = tuple({0: batch, 1: length} if e.dim() == 2 else {0: batch} for e in examples)
-    names = [f"input_{index}" for index in range(len(examples))]
+    shapes = draft.dynamic_shapes(torch.export.Dim("batch"), torch.export.Dim("length"))
     with torch.inference_mode():
         torch.onnx.export(
-            module, examples, path, dynamo=True, dynamic_shapes=shapes, input_names=names, output_names=["output"],
+            draft.module, draft.examples, path, dynamo=True, dynamic_shapes=shapes,
+            input_names=[each.name for each in draft.inputs], output_names=[each.name for each in draft.outputs],
             external_data=False, verbose=False,
         )  # fmt: skip

@@ -31,13 +31,13 @@ def cuda_graph(draft: Draft) -> None:
     """Replayed from CUDA graphs, one per bucket of batch size and length."""
     draft.runtime = "graph"
     draft.settings["buckets"] = {"batches": [1, 2, 4, 8, 16, 32]}
-    if len(draft.examples) > 1:
-        limit = draft.checkpoint.settings["input"]["max_length"]
+    if not draft.is_image:
+        limit = draft.checkpoint.text.max_length
         draft.settings["buckets"]["lengths"] = [length for length in (16, 32, 64, 128, 256) if length < limit] + [limit]
 
 
 @step
 def decode_on_gpu(draft: Draft) -> None:
     """JPEG photographs decoded and scaled on the GPU (handlers/gpu_photos.py); a digit's drawing stays on the host."""
-    if draft.checkpoint.settings["input"]["preparation"]["kind"] == "photo":
+    if draft.checkpoint.image.preparation["kind"] == "photo":
         draft.settings["decode_on_gpu"] = True

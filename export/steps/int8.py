@@ -28,7 +28,7 @@ def quantize_linear(draft: Draft) -> None:
     """The encoder's linear layers in int8, with weights per output channel and activations per call."""
     from export.calibration import text_batches
 
-    encoder = draft.module.encoder
+    encoder = draft.module.base
     names = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
     largest = _largest_inputs(draft.module, encoder, names, text_batches(draft))
     for name in names:
@@ -87,7 +87,6 @@ def to_openvino_int8(draft: Draft) -> None:
     """OpenVINO with convolutions and products in int8, calibrated on the images that the model is for."""
     from export.calibration import image_batches
 
-    module, examples = draft.module, draft.examples
     draft.runtime = "openvino"
     draft.settings["precision"] = "int8"
 
@@ -95,7 +94,7 @@ def to_openvino_int8(draft: Draft) -> None:
         import nncf
         import openvino
 
-        model = to_openvino_model(module, examples, stage)
+        model = to_openvino_model(draft, stage)
         batches = image_batches(draft)
         with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws bars of its own into ours
             quantized = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))

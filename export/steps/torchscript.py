@@ -11,11 +11,11 @@ from export.steps.draft import Draft, step
 
 @step
 def to_torchscript(draft: Draft) -> None:
-    """TorchScript as the seed document makes it: BERT traced, ResNet scripted, saved as model.pt."""
+    """TorchScript, saved as model.pt: torchvision's networks are scripted, all others traced."""
     import torch
 
     with torch.inference_mode():
-        if len(draft.examples) == 1:
+        if draft.is_image and draft.checkpoint.head["library"] == "torchvision":
             scripted = torch.jit.script(draft.module)
         else:
             # check_trace would run the model again on the same input; parity checks other shapes, in the archive.
@@ -63,6 +63,6 @@ def _channels_last(draft: Draft) -> None:
     """Image models in channels-last, which tensor cores read without a transpose."""
     import torch
 
-    if len(draft.examples) == 1:
+    if draft.is_image:
         draft.module.to(memory_format=torch.channels_last)
         draft.module.channels_last = True

@@ -15,19 +15,21 @@ from typing import Any, Protocol
 import numpy as np
 
 from handlers.errors import ArchiveError
+from handlers.settings import Settings
+
+Outputs = dict[str, np.ndarray]
 
 
 class Runtime(Protocol):
-    """``runtime(*inputs)`` takes int64 or uint8 arrays, batch first, and returns one float32 array, batch first.
+    """``runtime(*inputs)`` takes int64 or uint8 arrays in the order of ``Settings.inputs``, batch first, and returns
+    float32 arrays by the names of ``Settings.outputs``, batch first.
 
-    One that runs on a GPU takes images as a tensor of that GPU, too. The result is the caller's until the next call,
-    which may overwrite it.
-
-    It may have ``best(outputs, count)``, which ranks what its last call returned faster than handlers.scores.best does
-    each row.
+    A runtime on a GPU takes images as a tensor of that GPU, too. The result is the caller's until the next call, which
+    may overwrite it. Beside fill-mask's "logits" there may be "tops" and "sums", float [N, tiles]: per vocabulary tile,
+    the maximum logit and the sum of exponentials, which handlers.scores.best_by_tiles ranks by.
     """
 
-    def __call__(self, *inputs: Any) -> np.ndarray: ...
+    def __call__(self, *inputs: Any) -> Outputs: ...
 
 
 # name -> the module of this package that loads it, by its function ``load_<name>``
@@ -48,17 +50,17 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def threads(settings: dict[str, Any]) -> int:
+def threads(settings: Settings) -> int:
     """Intra-op threads of this worker: the catalog's number, or all its cores."""
-    return settings.get("threads") or available_cores()
+    return settings.threads or available_cores()
 
 
-def load_runtime(directory: Path, settings: dict[str, Any], gpu_id: int | None = None) -> Runtime:
+def load_runtime(directory: Path, settings: Settings, gpu_id: int | None = None) -> Runtime:
     """Builds the runtime that the archive's ``settings`` name.
 
     Raises ArchiveError when it cannot run here; the message names the cure.
     """
-    name = settings["runtime"]
+    name = settings.runtime
     if name not in RUNTIMES:
         raise ArchiveError(f"The archive asks for the runtime {name!r}; known here: {', '.join(RUNTIMES)}.")
     load: Callable[..., Runtime] = getattr(import_module(f"handlers.runtimes.{RUNTIMES[name]}"), f"load_{name}")
@@ -67,7 +69,7 @@ def load_runtime(directory: Path, settings: dict[str, Any], gpu_id: int | None =
     except (ArchiveError, ImportError):
         raise
     except Exception as error:
-        model, variant = settings["model"], settings["variant"]
+        model, variant = settings.model, settings.variant
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ArchiveError(
             f"The model of {model}-{variant} cannot be loaded ({reason}); build it again: "

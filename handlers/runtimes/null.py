@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from handlers.runtimes import Runtime
+from handlers.settings import Settings
 
 
-def load_null(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
-    """A runtime that returns no columns."""
-    return lambda *inputs: np.zeros((len(inputs[0]), 0), dtype=np.float32)
+def load_null(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
+    """A runtime without outputs."""
+    return lambda *inputs: {}

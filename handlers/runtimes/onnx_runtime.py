@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from handlers.runtimes import Runtime, threads
+from handlers.runtimes import Outputs, Runtime, threads
+from handlers.settings import Settings
 
 
-def load_onnx(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
+def load_onnx(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
     """model.onnx in a session of this worker's threads."""
     import onnxruntime
 
@@ -19,9 +19,11 @@ def load_onnx(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> 
     # Waiting threads sleep: spinning ones take the cores from the server and from other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(directory / "model.onnx", options, providers=["CPUExecutionProvider"])
-    names = [node.name for node in session.get_inputs()]
+    inputs_named = [node.name for node in session.get_inputs()]
+    outputs_named = [each.name for each in settings.outputs]
 
-    def call(*inputs: np.ndarray) -> np.ndarray:
-        return session.run(None, dict(zip(names, inputs, strict=True)))[0]
+    def call(*inputs: np.ndarray) -> Outputs:
+        results = session.run(outputs_named, dict(zip(inputs_named, inputs, strict=True)))
+        return dict(zip(outputs_named, results, strict=True))
 
     return call

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from handlers.runtimes import Runtime, threads
+from handlers.runtimes import Outputs, Runtime, threads
+from handlers.settings import Settings
 
 
-def load_openvino(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
+def load_openvino(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
     """model.xml, compiled for this CPU with this worker's threads."""
     import openvino
 
@@ -22,7 +22,10 @@ def load_openvino(directory: Path, settings: dict[str, Any], gpu_id: int | None)
     }
     request = openvino.Core().compile_model(directory / "model.xml", "CPU", hints).create_infer_request()
 
-    def call(*inputs: np.ndarray) -> np.ndarray:
-        return request.infer(list(inputs))[0]
+    names = [each.name for each in settings.outputs]
+
+    def call(*inputs: np.ndarray) -> Outputs:
+        results = request.infer(list(inputs))
+        return {name: results[index] for index, name in enumerate(names)}
 
     return call

@@ -14,7 +14,8 @@ import torch
 from handlers.errors import ArchiveError
 from handlers.processor import instruction_sets
 from handlers.runtimes import Runtime
-from handlers.runtimes.torch_module import ModuleRuntime, device_of
+from handlers.runtimes.torch_module import ModuleRuntime, device_of, output_names
+from handlers.settings import Settings
 
 
 def target(device: torch.device) -> dict[str, Any]:
@@ -41,11 +42,12 @@ def require(wanted: dict[str, Any], found: dict[str, Any], model: str) -> None:
         )
 
 
-def load_aoti(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
+def load_aoti(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
     """model.pt2, once it is known to fit this machine."""
     device = device_of(settings, gpu_id)
-    require(settings["compiled_for"], target(device), settings["model"])
-    return ModuleRuntime(_package(directory / "model.pt2", -1 if device.index is None else device.index), device)
+    require(settings.compiled_for, target(device), settings.model)
+    package = _package(directory / "model.pt2", -1 if device.index is None else device.index)
+    return ModuleRuntime(package, device, output_names(settings))
 
 
 def _package(path: Path, device_index: int) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch._inductor.config
@@ -16,19 +15,21 @@ import torch._inductor.config
 from handlers.architectures import load_eager as load
 from handlers.errors import ArchiveError
 from handlers.runtimes import Runtime
-from handlers.runtimes.torch_module import ModuleRuntime, device_of
+from handlers.runtimes.torch_module import ModuleRuntime, device_of, output_names
+from handlers.settings import Settings
 
 
-def load_compile(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
+def load_compile(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
     """The eager checkpoint, compiled at its first calls. Raises ArchiveError without a C++ compiler."""
     device = device_of(settings, gpu_id)
     compiler = os.environ.get("CXX", "g++")
     if not shutil.which(compiler):
         raise ArchiveError(
             f"The variant 'compile' compiles C++ at load and there is no {compiler} here; install it "
-            f"(Debian, Ubuntu: apt-get install g++) or run: make archive MODELS={settings['model']} VARIANTS=frozen"
+            f"(Debian, Ubuntu: apt-get install g++) or run: make archive MODELS={settings.model} VARIANTS=frozen"
         )
     torch._inductor.config.compile_threads = 1  # more would stay behind as processes of this worker
-    module = load(settings["task"], directory, settings).to(device)
+    module = load(directory, settings).to(device)
     # Dynamic from the start: the second batch size or length would otherwise compile again.
-    return ModuleRuntime(torch.compile(module, dynamic=True, options={"freezing": True}), device)
+    compiled = torch.compile(module, dynamic=True, options={"freezing": True})
+    return ModuleRuntime(compiled, device, output_names(settings))

@@ -7,6 +7,7 @@ PyTorch's default, which is left as users have it.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,19 @@ import numpy as np
 import torch
 
 from handlers.errors import ArchiveError, OutOfMemory
-from handlers.runtimes import Runtime, threads
+from handlers.runtimes import Outputs, Runtime, threads
+from handlers.settings import Settings
 
 
 class ModuleRuntime:
-    """Moves a batch to the module's device, calls it, moves the result back."""
+    """Moves a batch to the module's device, calls it, moves the results back. ``names`` are the outputs', in order."""
 
-    def __init__(self, module: Any, device: torch.device) -> None:
+    def __init__(self, module: Any, device: torch.device, names: Sequence[str]) -> None:
         self._module = module
         self._device = device
+        self._names = tuple(names)
 
-    def __call__(self, *inputs: np.ndarray | torch.Tensor) -> np.ndarray:
+    def __call__(self, *inputs: np.ndarray | torch.Tensor) -> Outputs:
         """Raises OutOfMemory; a batch that failed so has left nothing behind on the GPU."""
         with contextlib.suppress(torch.OutOfMemoryError):
             return self._forward(inputs)
@@ -33,37 +36,47 @@ class ModuleRuntime:
             f"The GPU has no memory left for these {len(inputs[0])} items; send fewer or smaller ones, or try again."
         )
 
-    def _forward(self, inputs: tuple[np.ndarray | torch.Tensor, ...]) -> np.ndarray:
+    def _forward(self, inputs: tuple[np.ndarray | torch.Tensor, ...]) -> Outputs:
         with torch.inference_mode():
-            tensors = [torch.as_tensor(each, device=self._device) for each in inputs]
-            return self._module(*tensors).float().cpu().numpy()
+            results = self._module(*[torch.as_tensor(each, device=self._device) for each in inputs])
+            # AOTInductor returns a list, TorchScript a tuple, a module with one output that output.
+            if isinstance(results, torch.Tensor):
+                results = (results,)
+            return {
+                name: result.float().cpu().numpy() for name, result in zip(self._names, results, strict=True)
+            }
 
 
-def device_of(settings: dict[str, Any], gpu_id: int | None) -> torch.device:
+def output_names(settings: Settings) -> list[str]:
+    """The names of the model's outputs, in its order."""
+    return [each.name for each in settings.outputs]
+
+
+def device_of(settings: Settings, gpu_id: int | None) -> torch.device:
     """The device the archive was built for; sets this worker's threads. Raises ArchiveError without a GPU."""
     torch.set_num_threads(threads(settings))
-    if settings["device"] == "cpu":
+    if settings.device == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ArchiveError(
-            f"{settings['model']}-{settings['variant']} was built for a GPU and none is visible here; "
-            f"run: make archive MODELS={settings['model']} VARIANTS={settings['variant']} DEVICE=cpu"
+            f"{settings.model}-{settings.variant} was built for a GPU and none is visible here; "
+            f"run: make archive MODELS={settings.model} VARIANTS={settings.variant} DEVICE=cpu"
         )
     return torch.device("cuda", gpu_id or 0)
 
 
-def load_eager(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
+def load_eager(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
     """The checkpoint as its library loads it, fp32."""
     from handlers.architectures import load_eager as load
 
     device = device_of(settings, gpu_id)
-    return ModuleRuntime(load(settings["task"], directory, settings).to(device), device)
+    return ModuleRuntime(load(directory, settings).to(device), device, output_names(settings))
 
 
-def load_torchscript(directory: Path, settings: dict[str, Any], gpu_id: int | None) -> Runtime:
+def load_torchscript(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
     """model.pt; frozen and optimized here where the archive asks for it, since the result is not portable."""
     device = device_of(settings, gpu_id)
     module = torch.jit.load(directory / "model.pt", map_location=device).eval()
-    if settings.get("freeze"):
+    if settings.freeze:
         module = torch.jit.optimize_for_inference(torch.jit.freeze(module))
-    return ModuleRuntime(module, device)
+    return ModuleRuntime(module, device, output_names(settings))

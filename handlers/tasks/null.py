@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from handlers.requests import Payload
-from handlers.service import Service
+from handlers.runtimes import Outputs
+from handlers.service import Batch, Service
 
 
 class Null(Service):
@@ -14,10 +15,10 @@ class Null(Service):
     def read(self, payload: Payload) -> list[Any]:
         return list(payload.items) or [None]
 
-    def collate(self, items: list[Any]) -> tuple[None, tuple[np.ndarray, ...]]:
-        return None, (np.zeros(len(items), dtype=np.uint8),)
+    def collate(self, items: list[Any]) -> Batch:
+        return Batch((np.zeros(len(items), dtype=np.uint8),))
 
-    def answer(self, batch: None, row: int, output: np.ndarray) -> list[Any]:
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> list[Any]:
         return []
 
     def samples(self) -> list[list[Any]]:

@@ -4,14 +4,16 @@ from typing import Any
 
 import numpy as np
 
+from handlers.runtimes import Outputs
+from handlers.service import Batch
 from handlers.text_service import TextService
 
 
 class Embedding(TextService):
-    """Answers each text with the model's unit-length vector."""
+    """Answers each text with the model's vector."""
 
     answer_key = "embedding"
     list_answer_key = "embeddings"
 
-    def answer(self, batch: Any, row: int, output: np.ndarray) -> np.ndarray:
-        return output
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> np.ndarray:
+        return outputs["embedding"][index]

@@ -1,7 +1,11 @@
-"""Entry: image classification. An image -> {"predictions": [{"label", "score"}, ...]}, best first."""
+"""What the image tasks share: decoding each file to pixels, on the host or together on the GPU.
+
+Knows pixels; what the model's output means is the entry file's business.
+"""
+
+from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 import numpy as np
@@ -9,24 +13,22 @@ from PIL import Image
 
 from handlers.errors import TooLarge
 from handlers.image import decode, prepare, read_images
-from handlers.requests import Payload
-from handlers.scores import best
-from handlers.service import Service
+from handlers.requests import Payload, Shape
+from handlers.service import Batch, Service
 
 
-class Classification(Service):
+class ImageService(Service):
     """Items are prepared pixels, uint8 [H, W, 3]; a batch is their stack.
 
     Where the archive says so, an item may also be a JPEG file still: the GPU then decodes a batch's together.
     """
 
-    item_key = "image"
+    shape = Shape(key="image")
 
     def prepare(self) -> None:
-        self.labels = json.loads((self.directory / "labels.json").read_text())
-        self.input = self.settings["input"]
-        self.preparation, self.limit = self.input["preparation"], self.input["max_pixels"]
-        self.on_gpu = self._on_gpu() if self.settings.get("decode_on_gpu") else None
+        self.image = self.settings.image
+        self.preparation, self.limit = self.image.preparation, self.image.max_pixels
+        self.on_gpu = self._on_gpu() if self.settings.decode_on_gpu else None
 
     def _on_gpu(self) -> Any:
         from handlers.gpu_photos import GpuPhotos
@@ -58,18 +60,15 @@ class Classification(Service):
         return prepare(image, self.preparation), image.width * image.height
 
     def _decode(self, data: bytes) -> Image.Image:
-        # Only photographs are scaled anyway; a digit's ink is measured on the whole picture.
-        return decode(data, self.limit, self.preparation.get("resize", 0))
+        return decode(data, self.limit, self.preparation["resize"] if self.image.reduce else 0)
 
-    def collate(self, items: list[Any]) -> tuple[None, tuple[Any, ...]]:
-        return None, (self.on_gpu(items) if self.on_gpu else np.stack(items),)
-
-    def answer(self, batch: None, row: int, output: np.ndarray) -> list[dict[str, Any]]:
-        return [{"label": self.labels[index], "score": score} for index, score in best(output, self.settings["top_k"])]
+    def collate(self, items: list[Any]) -> Batch:
+        return Batch((self.on_gpu(items) if self.on_gpu else np.stack(items),))
 
     def samples(self) -> list[list[Any]]:
         # Noise, not zeros: some kernels run faster on zeros and would leave the real path cold.
-        pixels = np.random.default_rng(0).integers(0, 256, (self.input["side"], self.input["side"], 3), dtype=np.uint8)
+        size = (self.image.height, self.image.width, 3)
+        pixels = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
         items: list[Any] = [pixels]
         if self.on_gpu:
             file = io.BytesIO()

@@ -1,0 +1,137 @@
+"""Brings a transformers folder to what text archives carry.
+
+That is config.json, model.safetensors, tokenizer.json and labels.json.
+
+Weights are read from safetensors, or as tensors only from torch's own files. A head that the checkpoint lacks is never
+made up, and random weights come only on request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from export.checkpoint import Checkpoint
+from export.errors import WeightsError
+from export.text_folder import TextFolder
+from export.weight_files import read_state
+from handlers.architectures import AUTO_CLASSES
+from handlers.settings import TextInput
+
+VOCABULARY = Path(__file__).parent / "data" / "bert-base-uncased-vocab.txt"
+SEED = 0
+# What sentence-transformers keeps beside the network.
+PACKAGED = (
+    "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling", "2_Normalize",
+)  # fmt: skip
+
+
+def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: bool, directory: Path) -> Checkpoint:
+    """Writes what an archive carries of ``folder`` into ``directory``; ``limits`` are in characters.
+
+    Raises WeightsError.
+    """
+    with explained(folder.path):
+        network, tokenizer = load(folder)
+        network.save_pretrained(directory)
+        tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
+        if folder.labels:
+            (directory / "labels.json").write_text(json.dumps(folder.labels))
+        text = TextInput(
+            max_length=folder.limit, pad_id=_pad_id(folder, tokenizer), vocabulary=network.config.vocab_size,
+            mask_token=_mask_token(folder, tokenizer), **limits,
+        )  # fmt: skip
+    config = json.loads((directory / "config.json").read_text())
+    return Checkpoint(
+        directory, folder.path, label, random, head=folder.head, text=text, labels=folder.labels, config=config
+    )
+
+
+def load(folder: TextFolder) -> tuple[Any, Any]:
+    """(network, tokenizer) of a folder, fp32, in eval mode. Raises WeightsError for a head that its weights lack."""
+    import torch
+    import transformers
+
+    kind = folder.head["kind"]
+    arguments: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32}
+    if kind == "pooled" and folder.family.pooler:
+        arguments["add_pooling_layer"] = False
+    if any(folder.path.glob("model*.safetensors*")):
+        source = str(folder.path)
+        arguments["use_safetensors"] = True  # the folder may hold a pickle as well; it is never opened
+    else:
+        source = None
+        arguments["state_dict"] = read_state(folder.path / "pytorch_model.bin")
+        arguments["config"] = transformers.AutoConfig.from_pretrained(folder.path, local_files_only=True)
+    auto = getattr(transformers, AUTO_CLASSES[kind])
+    network, info = auto.from_pretrained(source, **arguments, output_loading_info=True)
+    if info["missing_keys"]:
+        raise WeightsError(
+            f"{folder.path} lacks {', '.join(sorted(info['missing_keys'])[:3])}, which {type(network).__name__} needs; "
+            "give a checkpoint with its own head: none is made up."
+        )
+    return network.eval(), transformers.AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+
+
+def _pad_id(folder: TextFolder, tokenizer: Any) -> int:
+    if tokenizer.pad_token_id is None:
+        raise WeightsError(f"The tokenizer of {folder.path} has no padding token; save it with one.")
+    return int(tokenizer.pad_token_id)
+
+
+def _mask_token(folder: TextFolder, tokenizer: Any) -> str:
+    if folder.head["kind"] != "mask":
+        return ""
+    if not tokenizer.mask_token:
+        raise WeightsError(f"The tokenizer of {folder.path} has no mask token, which fill-mask needs.")
+    return str(tokenizer.mask_token)
+
+
+def random_folder(folder: TextFolder, directory: Path) -> Path:
+    """A folder in ``directory`` with the checkpoint's own config and tokenizer and seeded random weights."""
+    import torch
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(folder.path, local_files_only=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+    torch.manual_seed(SEED)
+    getattr(transformers, AUTO_CLASSES[folder.head["kind"]]).from_config(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    for name in PACKAGED:
+        kept = folder.path / name
+        if kept.is_dir():
+            shutil.copytree(kept, directory / name)
+        elif kept.is_file():
+            shutil.copyfile(kept, directory / name)
+    return directory
+
+
+def plain_bert(directory: Path) -> Path:
+    """bert-base-uncased's own config and tokenizer without its weights."""
+    from transformers import BertConfig, BertTokenizerFast
+
+    BertConfig(architectures=["BertForMaskedLM"]).save_pretrained(directory)
+    words = VOCABULARY.read_text(encoding="utf-8").splitlines()
+    vocabulary = {word: index for index, word in enumerate(words)}
+    BertTokenizerFast(vocab=vocabulary, do_lower_case=True, model_max_length=512).save_pretrained(directory)
+    return directory
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns what the libraries raise on a damaged checkpoint into one sentence."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    # transformers, tokenizers and safetensors raise many kinds, bare Exception among them, on files that are damaged.
+    except Exception as error:
+        detail = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise WeightsError(
+            f"{path} cannot be loaded ({type(error).__name__}: {detail}); copy it again, or save it with "
+            "save_pretrained()."
+        ) from error

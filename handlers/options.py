@@ -1,0 +1,68 @@
+"""Options of a request: which a task has, and which values each takes.
+
+They come as ``"parameters": {...}`` in the JSON body or in the query string, where every value is a string.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from handlers.errors import RequestError
+
+
+class Option(Protocol):
+    """Reads one option's value. Raises RequestError."""
+
+    def read(self, name: str, value: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from ``low`` to ``high``."""
+
+    low: int
+    high: int
+
+    def read(self, name: str, value: Any) -> int:
+        """The number, from a number or from its digits."""
+        text = as_text(value)
+        number = int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else value
+        if isinstance(number, bool) or not isinstance(number, int) or not self.low <= number <= self.high:
+            raise RequestError(f'"{name}" must be a whole number from {self.low} to {self.high}.')
+        return number
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of ``values``."""
+
+    values: tuple[str, ...]
+
+    def read(self, name: str, value: Any) -> str:
+        """The value as a string."""
+        text = as_text(value)
+        if text not in self.values:
+            raise RequestError(f'"{name}" must be one of {", ".join(self.values)}.')
+        return text
+
+
+def as_text(value: Any) -> str | None:
+    """A string, or the string of UTF-8 bytes; None for anything else."""
+    if isinstance(value, (bytes, bytearray)):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+    return value if isinstance(value, str) else None
+
+
+def read_options(options: dict[str, Option], given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """``defaults`` with the values that a request gave. Raises RequestError for an unknown name or a wrong value."""
+    if not given:
+        return defaults
+    for name in given:
+        if name not in options:
+            known = ", ".join(options) or "none"
+            raise RequestError(f'"parameters" has an option that this model does not know; it knows: {known}.')
+    return {**defaults, **{name: options[name].read(name, value) for name, value in given.items()}}

@@ -1,0 +1,88 @@
+"""Entry: fill-mask. A text with one [MASK] -> {"predictions": [{"token", "score", "sequence"}, ...]}, best first.
+
+A text with several masks is answered with one such list per mask, as transformers' pipeline does.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from handlers.errors import RequestError, TooLarge
+from handlers.options import Option, Whole
+from handlers.requests import Payload
+from handlers.runtimes import Outputs
+from handlers.scores import best, best_by_tiles
+from handlers.service import Batch
+from handlers.text import Tokens
+from handlers.text_service import TextService
+
+MAX_MASKS = 32  # of one text: each is a row of the batch
+
+
+class FillMask(TextService):
+    """Answers each text with the likeliest tokens for each of its masks."""
+
+    options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, 100)}
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.mask = self.settings.text.mask_token
+        self.mask_id = self.encoder.token_id(self.mask)
+
+    def read(self, payload: Payload) -> list[str]:
+        texts = super().read(payload)
+        for index, text in enumerate(texts):
+            count = text.count(self.mask)
+            if count == 0:
+                raise RequestError(
+                    f'Text {index} has no {self.mask}; write at least one, as in "Paris is the {self.mask} of France."'
+                )
+            if count > MAX_MASKS:
+                raise TooLarge(f"Text {index} has {count} {self.mask} tokens; at most {MAX_MASKS} are taken.")
+        return texts
+
+    def collate(self, items: list[str]) -> Batch:
+        """One row per mask; a text whose masks were all truncated keeps one row, which ``answer`` refuses."""
+        tokens = self.encoder.encode(items)
+        at_mask = tokens.input_ids == self.mask_id
+        counts = np.maximum(at_mask.sum(axis=1), 1)
+        if (counts == 1).all():
+            return Batch((*self.inputs_of(tokens), at_mask.argmax(axis=1)), context=tokens)
+        # Each text once for each of its masks.
+        repeated = Tokens(*(np.repeat(each, counts, axis=0) for each in tokens.arrays()))
+        positions = np.concatenate([np.flatnonzero(row) if row.any() else [0] for row in at_mask])
+        ends = np.cumsum(counts)
+        rows = [range(end - count, end) for end, count in zip(ends.tolist(), counts.tolist(), strict=True)]
+        return Batch((*self.inputs_of(repeated), positions), rows, repeated)
+
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> list[Any]:
+        rows = batch.of(index)
+        answers = [self._one(batch, row, outputs, options["top_k"], len(rows) == 1) for row in rows]
+        return answers[0] if len(rows) == 1 else answers
+
+    def _one(self, batch: Batch, row: int, outputs: Outputs, count: int, alone: bool) -> list[dict[str, Any]]:
+        """The likeliest tokens for one mask; ``alone``: it is the text's only one."""
+        tokens, position = batch.context, int(batch.inputs[-1][row])
+        ids = tokens.input_ids[row][tokens.attention_mask[row] == 1]
+        if ids[position] != self.mask_id:
+            limit = self.settings.text.max_length
+            raise RequestError(f"The {self.mask} lies beyond the model's limit of {limit} tokens; shorten the text.")
+        ranked = self._rank(outputs, row, count)
+        found = [token_id for token_id, _ in ranked]
+        if alone:
+            sequences = self.encoder.decode_with(ids.tolist(), position, found)
+        else:  # the other masks would be left out with the special tokens
+            sequences = self.encoder.decode_whole(ids.tolist(), position, found)
+        return [
+            {"token": self.encoder.decode([token_id]), "score": score, "sequence": sequence}
+            for (token_id, score), sequence in zip(ranked, sequences, strict=True)
+        ]
+
+    def _rank(self, outputs: Outputs, row: int, count: int) -> list[tuple[int, float]]:
+        """(token id, probability) of the ``count`` likeliest tokens; from tiles where the runtime tells them."""
+        if "tops" in outputs:
+            return best_by_tiles(outputs["logits"][row], outputs["tops"][row], outputs["sums"][row], count)
+        return best(outputs["logits"][row], count)
+
+    def sample(self, words: int) -> str:
+        return f"{super().sample(words)} {self.mask}"
