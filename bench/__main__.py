@@ -71,8 +71,7 @@ def _measure(plan: Plan) -> Iterator[list[dict[str, Any]]]:
         rows = [row for row in plan.rows if row.model.name == name]
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
             loaded = {row.variant.name: load(row, Path(scratch), plan.device) for row in rows}
-            limit = next(iter(loaded.values()))["settings"]["input"].get("max_length", 0)
-            for cell in cells(rows[0].model.task, plan, limit):
+            for cell in cells(next(iter(loaded.values()))["settings"], plan):
                 yield _cell(rows, cell, loaded, plan)
 
 
@@ -80,7 +79,7 @@ def _cell(rows: list[Row], cell: Cell, loaded: dict[str, Any], plan: Plan) -> li
     name = rows[0].model.name
     calls = {}
     for row in rows:
-        runtime, batch = loaded[row.variant.name]["runtime"], inputs(row, cell, loaded[row.variant.name]["settings"])
+        runtime, batch = loaded[row.variant.name]["runtime"], inputs(loaded[row.variant.name]["settings"], cell)
         calls[row.variant.name] = lambda runtime=runtime, batch=batch: runtime(*batch)
     where = f"{name} batch {cell.batch}" + (f" length {cell.length}" if cell.length else "")
     times = interleaved(calls, plan.seconds, report.Ticker(where))
@@ -95,7 +94,7 @@ def _row(row: Row, cell: Cell, times: Any, eager: float, loaded: dict[str, Any],
         "length": cell.length, "p50_ms": round(p50, 4), "p99_ms": round(percentile(times, 99), 4), "calls": len(times),
         "items_per_s": round(cell.batch / p50 * 1e3, 1), "speedup": round(eager / p50, 3),
         "gflops": round(work / p50 / 1e6, 1) if work else None,
-        "weights": loaded["settings"]["weights"], "parity": loaded["parity"],
+        "weights": loaded["settings"].weights, "parity": loaded["parity"],
         **{key: loaded[key] for key in ("load_s", "memory_mb", "archive_mb")},
     }  # fmt: skip
 

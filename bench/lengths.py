@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from bench.load import build, load
+from bench.plan import Cell, inputs
 from export.catalog import Row, rows, variant_names
 from export.device import resolve_device
 from export.parity import Parity
 from export.progress import table
 from export.quiet import quieten
+from handlers.settings import Settings
 from handlers.text import TextEncoder
 from loadtest.environment import machine
-from loadtest.payloads import masked, sentences
+from loadtest.payloads import sentences
 from loadtest.stats import percentile
 
 PADDED = 128
@@ -69,10 +71,9 @@ def _shown(row: dict[str, Any]) -> tuple[str, ...]:
 
 def measure(row: Row, loaded: dict[str, Any], folder: Path) -> dict[str, Any]:
     """One line: real sentences one by one, the same padded, and mixed lengths."""
-    runtime, limits = loaded["runtime"], loaded["settings"]["input"]
-    encoder = TextEncoder(folder / "tokenizer.json", limits["max_length"], limits["pad_id"])
-    fill = row.model.task == "fill-mask"
-    real = [_inputs(encoder, masked(text) if fill else text, fill) for text in sentences()]
+    runtime, settings = loaded["runtime"], loaded["settings"]
+    encoder = TextEncoder(folder / "tokenizer.json", settings.text.max_length, settings.text.pad_id)
+    real = [_inputs(encoder, text, settings) for text in sentences()]
     padded = [_padded(each) for each in real if each[0].shape[1] <= PADDED]
     for each in (real[0], real[-1], padded[0]) * 3:
         runtime(*each)
@@ -81,21 +82,20 @@ def measure(row: Row, loaded: dict[str, Any], folder: Path) -> dict[str, Any]:
         times["real"] += [_time(runtime, each) for each in real]
         times["padded"] += [_time(runtime, each) for each in padded]
     count = int(os.environ.get("MIXED") or REQUESTS)
-    (slow, worst), (slow_again, worst_again) = (mixed(runtime, limits["vocabulary"], fill, count) for _ in range(2))
+    (slow, worst), (slow_again, worst_again) = (mixed(runtime, settings, count) for _ in range(2))
     tokens = float(np.mean([each[0].shape[1] for each in real]))
     return {
         "archive": row.name, "mean_tokens": round(tokens, 1), "real_p50_ms": round(percentile(times["real"], 50), 3),
         "padded_p50_ms": round(percentile(times["padded"], 50), 3),
         "ratio": round(float(np.mean(times["padded"]) / np.mean(times["real"])), 2), "mixed": count, "slow": slow,
         "worst": round(worst, 1), "slow_again": slow_again, "worst_again": round(worst_again, 1),
-        "weights": loaded["settings"]["weights"], "parity": loaded["parity"],
+        "weights": settings.weights, "parity": loaded["parity"],
     }  # fmt: skip
 
 
-def _inputs(encoder: TextEncoder, text: str, fill: bool) -> tuple[np.ndarray, ...]:
+def _inputs(encoder: TextEncoder, text: str, settings: Settings) -> tuple[np.ndarray, ...]:
     tokens = encoder.encode([text])
-    pair = (tokens.input_ids, tokens.attention_mask)
-    return (*pair, np.array([1])) if fill else pair
+    return tuple(getattr(tokens, each.name, np.array([1])) for each in settings.inputs)
 
 
 def _padded(inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
@@ -108,15 +108,13 @@ def _time(runtime: Any, inputs: tuple[np.ndarray, ...]) -> float:
     return (time.perf_counter() - started) * 1e3
 
 
-def mixed(runtime: Any, vocabulary: int, fill: bool, count: int) -> tuple[int, float]:
+def mixed(runtime: Any, settings: Settings, count: int) -> tuple[int, float]:
     """(requests slower than ``SLOW`` times their bucket's median, the worst such ratio) of seeded random lengths."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(4, LONGEST, count)
     taken = np.empty(count)
     for index, length in enumerate(lengths):
-        ids = generator.integers(1000, vocabulary - 1, (1, length))
-        inputs = (ids, np.ones_like(ids))
-        taken[index] = _time(runtime, (*inputs, np.array([1])) if fill else inputs)
+        taken[index] = _time(runtime, inputs(settings, Cell(1, int(length))))
     buckets = lengths // BUCKET
     medians = np.array([np.median(taken[buckets == bucket]) for bucket in range(buckets.max() + 1)])
     ratios = taken / medians[buckets]

@@ -29,11 +29,12 @@ def load(row: Row, scratch: Path, device: str) -> dict[str, Any]:
 
     from handlers.description import read_record
     from handlers.runtimes import load_runtime
+    from handlers.settings import Settings
 
     folder, archive = scratch / row.name, STORE / f"{row.name}.mar"
     with zipfile.ZipFile(archive) as source:
         source.extractall(folder)
-    settings = yaml.safe_load((folder / "model-config.yaml").read_text())["archive"]
+    settings = Settings.read(yaml.safe_load((folder / "model-config.yaml").read_text())["archive"])
     before, started = psutil.Process().memory_info().rss, time.perf_counter()
     runtime = load_runtime(folder, settings, 0 if device == "gpu" else None)
     return {

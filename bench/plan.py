@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.catalog import CatalogError, Row, rows, variant_names
+from handlers.settings import Settings, TensorSpec
 
 BATCHES, LENGTHS = (1, 8, 32), (16, 128, 384)
 
@@ -41,7 +42,7 @@ def read_plan(environment: Mapping[str, str], device: str) -> Plan:
     if "eager" not in {row.variant.name for row in chosen}:
         raise CatalogError("The bench compares with eager of the same run; add eager to VARIANTS.")
     return Plan(
-        [row for row in chosen if row.model.task != "null"],
+        [row for row in chosen if row.model.kind != "none"],
         device,
         _numbers(environment, "BATCHES", BATCHES),
         _numbers(environment, "LENGTHS", LENGTHS),
@@ -60,23 +61,29 @@ def _numbers(environment: Mapping[str, str], name: str, default: tuple[int, ...]
     return numbers
 
 
-def cells(task: str, plan: Plan, max_length: int) -> list[Cell]:
+def cells(settings: Settings, plan: Plan) -> list[Cell]:
     """The shapes of a model: every batch with every length that the model can take, or every batch for images."""
-    if task == "classification":
+    if settings.text is None:
         return [Cell(batch, None) for batch in plan.batches]
-    return [Cell(batch, length) for batch in plan.batches for length in plan.lengths if length <= max_length]
+    lengths = [length for length in plan.lengths if length <= settings.text.max_length]
+    return [Cell(batch, length) for batch in plan.batches for length in lengths]
 
 
-def inputs(row: Row, cell: Cell, settings: Mapping[str, object]) -> tuple[np.ndarray, ...]:
+def inputs(settings: Settings, cell: Cell) -> tuple[np.ndarray, ...]:
     """Seeded random inputs of the cell's shape, unpadded: never zeros, on which kernels can run faster."""
     generator = np.random.default_rng(0)
-    limits = settings["input"]
-    if cell.length is None:
-        side = limits["side"]
-        return (generator.integers(0, 256, (cell.batch, side, side, 3), dtype=np.uint8),)
-    ids = generator.integers(1000, limits["vocabulary"] - 1, (cell.batch, cell.length), dtype=np.int64)
-    batch = (ids, np.ones_like(ids))
-    return (*batch, np.full(cell.batch, cell.length // 2)) if row.model.task == "fill-mask" else batch
+    return tuple(_input(spec, settings, cell, generator) for spec in settings.inputs)
+
+
+def _input(spec: TensorSpec, settings: Settings, cell: Cell, generator: np.random.Generator) -> np.ndarray:
+    shape = [{"batch": cell.batch, "tokens": cell.length}.get(dim, dim) for dim in spec.dims]
+    if spec.name == "pixels":
+        return generator.integers(0, 256, shape, dtype=np.uint8)
+    if spec.name == "input_ids":
+        return generator.integers(min(1000, settings.text.vocabulary // 2), settings.text.vocabulary - 1, shape)
+    if spec.name == "token_type_ids":
+        return np.zeros(shape, dtype=np.int64)
+    return np.ones(shape, dtype=np.int64) if len(shape) == 2 else np.full(shape, cell.length // 2)
 
 
 def operations(model_name: str, cell: Cell) -> float | None:

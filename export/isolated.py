@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from export.build import Built
 
 # Imported once by the fork server; a build then starts with them in place.
-PRELOAD = ["torch", "torchvision", "transformers.models.bert.modeling_bert", "sklearn.datasets", "sentence_transformers", "export.build"]
+PRELOAD = [
+    "torch", "torchvision", "transformers.models.bert.modeling_bert", "sentence_transformers", "sklearn.datasets",
+    "export.build",
+]  # fmt: skip
 
 
 def build_in_process(row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any]) -> Built | str:

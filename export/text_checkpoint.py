@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,24 +58,36 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
     import transformers
 
     kind = folder.head["kind"]
-    arguments: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32}
+    # use_safetensors: the folder may hold a pickle as well; it is never opened.
+    arguments: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
     if kind == "pooled" and folder.family.pooler:
         arguments["add_pooling_layer"] = False
-    if any(folder.path.glob("model*.safetensors*")):
-        source = str(folder.path)
-        arguments["use_safetensors"] = True  # the folder may hold a pickle as well; it is never opened
-    else:
-        source = None
-        arguments["state_dict"] = read_state(folder.path / "pytorch_model.bin")
-        arguments["config"] = transformers.AutoConfig.from_pretrained(folder.path, local_files_only=True)
-    auto = getattr(transformers, AUTO_CLASSES[kind])
-    network, info = auto.from_pretrained(source, **arguments, output_loading_info=True)
+    with _safetensors(folder.path) as source:
+        auto = getattr(transformers, AUTO_CLASSES[kind])
+        network, info = auto.from_pretrained(source, **arguments, output_loading_info=True)
     if info["missing_keys"]:
         raise WeightsError(
             f"{folder.path} lacks {', '.join(sorted(info['missing_keys'])[:3])}, which {type(network).__name__} needs; "
             "give a checkpoint with its own head: none is made up."
         )
     return network.eval(), transformers.AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+
+
+@contextlib.contextmanager
+def _safetensors(path: Path) -> Iterator[Path]:
+    """A folder with the checkpoint's weights as safetensors: itself, or one made of its pytorch_model.bin."""
+    if any(path.glob("model*.safetensors")):
+        yield path
+        return
+    from safetensors.torch import save_file
+
+    state = read_state(path / "pytorch_model.bin")
+    with tempfile.TemporaryDirectory(prefix="safetensors-") as scratch:
+        shutil.copyfile(path / "config.json", Path(scratch, "config.json"))
+        # Cloned: tied weights share their memory, which safetensors does not write.
+        tensors = {name: tensor.clone().contiguous() for name, tensor in state.items()}
+        save_file(tensors, Path(scratch, "model.safetensors"), {"format": "pt"})
+        yield Path(scratch)
 
 
 def _pad_id(folder: TextFolder, tokenizer: Any) -> int:

@@ -26,7 +26,7 @@ IMAGE = (
 
 def bad_payloads(model: Model) -> tuple[Payload, ...]:
     """What ``model`` must refuse; for images also a real one cut short."""
-    if model.task != "classification":
+    if model.kind != "image":
         return TEXT
     good = payloads(model)[0]
     return (*IMAGE, Payload("cut-short", good.body[: len(good.body) // 2], good.content_type))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from export.catalog import Model
+from export.tasks import TASKS
 from loadtest.errors import LoadTestError
 
 DATA = Path(__file__).with_name("data")
@@ -31,11 +31,11 @@ class Payload:
 
 
 def payloads(model: Model) -> tuple[Payload, ...]:
-    """What ``model`` is asked, to be sent in rotation. Raises LoadTestError for a task without payloads."""
-    kind = (model.task, model.example["content_type"])
-    if kind not in KINDS:
-        raise LoadTestError(f"{model.name} takes {' '.join(kind)}: add payloads for it to loadtest/payloads.py.")
-    return KINDS[kind]()
+    """What ``model`` is asked, to be sent in rotation: sentences as its task asks them, photographs, or drawn digits
+    for the model that reads those."""
+    if model.kind == "image":
+        return _digits() if model.source.kind == "trained" else _photographs()
+    return _texts(model.task)
 
 
 def sentences() -> list[str]:
@@ -43,25 +43,10 @@ def sentences() -> list[str]:
     return (DATA / "sentences.txt").read_text(encoding="utf-8").splitlines()
 
 
-def masked(sentence: str) -> str:
-    """The sentence with its middle word replaced by [MASK]."""
-    words = sentence.split()
-    words[len(words) // 2] = "[MASK]"
-    return " ".join(words)
-
-
-@lru_cache(maxsize=1)
-def _plain() -> tuple[Payload, ...]:
-    return tuple(_text(index, sentence) for index, sentence in enumerate(sentences()))
-
-
-@lru_cache(maxsize=1)
-def _masked() -> tuple[Payload, ...]:
-    return tuple(_text(index, masked(sentence)) for index, sentence in enumerate(sentences()))
-
-
-def _text(index: int, text: str) -> Payload:
-    return Payload(f"sentence-{index:02d}", text.encode(), "text/plain")
+@lru_cache
+def _texts(task: str) -> tuple[Payload, ...]:
+    made = [TASKS[task].traffic(sentence) for sentence in sentences()]
+    return tuple(Payload(f"sentence-{index:02d}", each.body, each.content_type) for index, each in enumerate(made))
 
 
 @lru_cache(maxsize=1)
@@ -99,12 +84,3 @@ def _sample_photographs() -> list[Path]:
         raise LoadTestError("The photographs are scikit-learn's; run: pip install scikit-learn")
     folder = Path(next(iter(spec.submodule_search_locations))) / "datasets" / "images"
     return [folder / "china.jpg", folder / "flower.jpg"]
-
-
-KINDS: dict[tuple[str, str], Callable[[], tuple[Payload, ...]]] = {
-    ("embedding", "text/plain"): _plain,
-    ("fill-mask", "text/plain"): _masked,
-    ("classification", "image/png"): _digits,
-    ("classification", "image/jpeg"): _photographs,
-    ("null", "text/plain"): _plain,
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from export.catalog import model
-from export.weights import VOCABULARY
+from export.text_checkpoint import VOCABULARY
 
 
 def write_bert(directory: Path, head: bool = True) -> Path:

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 def test_names_are_unique():
     models = [row.name for row in catalog.MODELS]
-    variants = [(row.name, task) for row in catalog.VARIANTS for task in row.tasks]
+    variants = [(row.name, kind) for row in catalog.VARIANTS for kind in row.kinds]
     for names in (models, variants):
         assert len(set(names)) == len(names)
     assert not any("-" in name for name in models)  # the archive's name is <model>-<variant>

@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from export.catalog import model
 from export.weights import Choice, WeightsError, _published_state, write_checkpoint
@@ -75,26 +76,31 @@ def test_a_download_with_other_bytes_is_refused_and_not_kept(cached, mark, tmp_p
     assert not cached.exists()
 
 
-@pytest.mark.parametrize("evil", [True, False], ids=["with code", "plain tensors"])
-def test_a_text_checkpoint_that_is_a_pickle(tmp_path, mark, evil):
-    source = pickled(write_bert(tmp_path / "bert"), mark if evil else None)
-    with pytest.raises(WeightsError, match="could not be loaded"):
+def test_a_text_checkpoint_that_is_a_pickle_with_code(tmp_path, mark):
+    source = pickled(write_bert(tmp_path / "bert"), mark)
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin is refused"):
         write_checkpoint(model("bert"), Choice(path=source), tmp_path, **QUIET)
 
 
-@pytest.mark.parametrize("task", ["embedding", "fill-mask"])
+def test_a_text_checkpoint_of_tensors_in_torchs_own_format_is_read(tmp_path):
+    source = write_bert(tmp_path / "bert")
+    wanted = load_file(source / "model.safetensors")
+    made = write_checkpoint(model("bert"), Choice(path=pickled(source, None)), tmp_path, **QUIET)
+    found = load_file(made.directory / "model.safetensors")
+    assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in found)
+
+
+@pytest.mark.parametrize("kind", ["pooled", "mask"])
 @pytest.mark.parametrize("evil", [True, False], ids=["with code", "plain tensors"])
-def test_an_archive_whose_weights_are_a_pickle(tmp_path, mark, task, evil):
-    from handlers.architectures import load_eager
+def test_an_archive_whose_weights_are_a_pickle(tmp_path, mark, kind, evil):
+    from handlers.architectures import load_network
 
     with pytest.raises(OSError, match=r"safetensors"):
-        load_eager(task, pickled(write_bert(tmp_path / "bert"), mark if evil else None), {})
+        load_network(pickled(write_bert(tmp_path / "bert"), mark if evil else None), kind)
 
 
 def pickled(folder, mark):
     """The checkpoint with its weights as a pickle in place of safetensors, as old checkpoints have them."""
-    from safetensors.torch import load_file
-
     state = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save({**state, **({"evil": Evil(mark)} if mark else {})}, folder / "pytorch_model.bin")
@@ -102,12 +108,11 @@ def pickled(folder, mark):
 
 
 def test_an_image_archive_whose_weights_are_a_pickle(tmp_path, mark):
-    from handlers.architectures import load_eager
+    from handlers.networks import build_network
 
     (tmp_path / "model.safetensors").write_bytes(pickle.dumps(Evil(mark)))
-    settings = {"architecture": "resnet18", "classes": 10, "mean": [0.5] * 3, "std": [0.5] * 3}
     with pytest.raises(Exception, match=r"(?i)header|safetensor"):
-        load_eager("classification", tmp_path, settings)
+        build_network("torchvision", "resnet18", 10, tmp_path)
 
 
 def test_a_checkpoint_that_brings_code_of_its_own(tmp_path, mark, monkeypatch):

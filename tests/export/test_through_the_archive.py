@@ -11,6 +11,7 @@ from PIL import Image
 from export import cases
 from export.catalog import EXACT, INT8, VARIANTS, model
 from export.dry_run import Batch, DryRunError, dry_run
+from export.tasks import Request
 from tests.conftest import CPU_VARIANTS, IMAGE_VARIANTS
 
 EXACT_VARIANTS = [name for name in CPU_VARIANTS if all(v.tolerance == EXACT for v in VARIANTS if v.name == name)]
@@ -26,8 +27,9 @@ HARD = [
 
 
 def answer(archive, bodies, content_type, together=True):
-    batches = [Batch(bodies, False)] if together else [Batch([body], False) for body in bodies]
-    done = dry_run(archive, batches, content_type, 8, "cpu")
+    asked = [Request(body, content_type) for body in bodies]
+    batches = [Batch(asked, False)] if together else [Batch([each], False) for each in asked]
+    done = dry_run(archive, batches, 8, "cpu")
     return [reply for batch in done.batches for reply in batch]
 
 
@@ -88,10 +90,10 @@ def test_bert_equals_transformers_fill_mask_pipeline(every_row, hub, variant):
         assert [p["sequence"] for p in ours] == [p["sequence"] for p in theirs]
 
 
-def test_bert_refuses_what_has_no_single_mask(every_row):
-    bodies = [b"no mask", b"[MASK] and [MASK]", ("long " * 600 + "[MASK]").encode(), b"one [MASK] only"]
+def test_bert_refuses_what_has_no_mask_or_too_many(every_row):
+    bodies = [b"no mask", b"[MASK] " * 33, ("long " * 600 + "[MASK]").encode(), b"one [MASK] only"]
     replies = answer(every_row / "bert-eager.mar", bodies, "text/plain")
-    assert [reply["status"] for reply in replies] == [400, 400, 400, 200]
+    assert [reply["status"] for reply in replies] == [400, 413, 400, 200]
     assert "beyond the model's limit of 512 tokens" in replies[2]["body"]["message"]
 
 
@@ -122,7 +124,7 @@ def test_an_archive_that_lacks_a_file_fails_with_its_cause(store, tmp_path):
             if name != "handlers/requests.py":
                 lacking.writestr(name, whole.read(name))
     with pytest.raises(DryRunError, match=r"No module named 'handlers\.requests'"):
-        dry_run(tmp_path / "null.mar", [Batch([b"x"])], "text/plain", 1, "cpu")
+        dry_run(tmp_path / "null.mar", [Batch([Request(b"x")])], 1, "cpu")
 
 
 def _read(archive, name):
@@ -140,4 +142,4 @@ def test_an_archive_that_crashes_its_worker_is_reported_by_signal(store, tmp_pat
             crash = b"import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n" if name == "null.py" else b""
             crashing.writestr(name, crash + whole.read(name))
     with pytest.raises(DryRunError, match="ended by signal 11"):
-        dry_run(tmp_path / "null.mar", [Batch([b"x"])], "text/plain", 1, "cpu")
+        dry_run(tmp_path / "null.mar", [Batch([Request(b"x")])], 1, "cpu")

@@ -9,7 +9,8 @@ import torch
 import yaml
 
 from export.catalog import model
-from export.weights import Checkpoint, Choice, WeightsError, identity, write_checkpoint
+from export.checkpoint import Checkpoint
+from export.weights import Choice, WeightsError, identity, write_checkpoint
 from tests.conftest import hub_environment, run
 from tests.tiny import write_bert
 
@@ -42,6 +43,8 @@ def test_random_weights_are_stamped(every_row):
 
 def test_a_checkpoint_without_a_head_is_refused_rather_than_given_one(tmp_path):
     source = write_bert(tmp_path / "headless", head=False)
+    config = json.loads((source / "config.json").read_text()) | {"architectures": ["BertForMaskedLM"]}
+    (source / "config.json").write_text(json.dumps(config))  # it says that there is one
     with pytest.raises(WeightsError, match=r"lacks .*none is made up"):
         write_checkpoint(model("bert"), Choice(path=source), tmp_path, **QUIET)
 
@@ -66,7 +69,7 @@ def test_a_local_file_of_resnet50(tmp_path, suffix):
     made = write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
     assert isinstance(made, Checkpoint) and not made.random
     assert torch.equal(load_file(tmp_path / "model.safetensors")["fc.weight"], state["fc.weight"])
-    assert made.settings["input"]["preparation"] == {"kind": "photo", "resize": 232, "crop": 224}
+    assert made.image.preparation["resize"] == 232 and made.image.preparation["crop"] == 224
     assert json.loads((tmp_path / "labels.json").read_text())[985] == "daisy"
 
 

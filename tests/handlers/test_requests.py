@@ -3,11 +3,11 @@
 import pytest
 
 from handlers.errors import RequestError, TooLarge, UnsupportedMediaType
-from handlers.requests import Form, read_payload
+from handlers.requests import Form, Shape, read_payload
 
 
 def read(body, content_type="application/json", key="text", limit=4):
-    return read_payload({"body": body}, content_type, key, limit)
+    return read_payload({"body": body}, content_type, Shape(key=key), limit)
 
 
 def test_a_raw_body_is_one_item():
@@ -34,11 +34,11 @@ def test_json_without_a_content_type_is_recognised():
 
 
 def test_a_form_with_one_field_is_its_content():
-    assert read_payload({"upload": bytearray(b"abc")}, None, "image", 4).raw == b"abc"
+    assert read_payload({"upload": bytearray(b"abc")}, None, Shape(key="image"), 4).raw == b"abc"
 
 
 def test_of_several_fields_the_named_one_counts():
-    assert read_payload({"note": b"x", "image": b"abc"}, None, "image", 4).raw == b"abc"
+    assert read_payload({"note": b"x", "image": b"abc"}, None, Shape(key="image"), 4).raw == b"abc"
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_malformed_bodies_name_what_was_expected(body, error, says):
 
 def test_curl_d_without_a_type_is_told_how_to_send_text():
     with pytest.raises(UnsupportedMediaType, match="Content-Type: text/plain"):
-        read_payload({"Hello world": ""}, None, "text", 4)
+        read_payload({"Hello world": ""}, None, Shape(key="text"), 4)
 
 
 def test_no_body_at_all():
     with pytest.raises(RequestError, match="no readable body"):
-        read_payload({}, None, "image", 4)
+        read_payload({}, None, Shape(key="image"), 4)
 
 
 def test_deep_nesting_is_refused_not_overflowed():

@@ -3,12 +3,20 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from handlers.errors import ArchiveError
 from handlers.runtimes import load_runtime
 from handlers.runtimes.torch_aoti import require, target
+from handlers.settings import Settings, TensorSpec
+
+
+def of(runtime):
+    """The settings of an archive with that runtime and one output."""
+    return Settings("digits", runtime, "t", "cpu", runtime, "w", (), (TensorSpec("y", ("batch", 3)),))
+
 
 HERE = {"torch": "2.14.1", "processor": ["avx", "avx2", "fma"]}
 GPU = {"torch": "2.14.1", "gpu": "sm_90"}
@@ -49,8 +57,7 @@ def test_a_damaged_model_is_one_sentence(tmp_path, runtime, file):
     import torch
 
     (tmp_path / file).write_bytes(b"PK\x03\x04 not a model")
-    settings = {"model": "digits", "variant": runtime, "device": "cpu", "runtime": runtime}
-    settings["compiled_for"] = target(torch.device("cpu"))
+    settings = replace(of(runtime), compiled_for=target(torch.device("cpu")))
     with pytest.raises(ArchiveError, match=f"make archive MODELS=digits VARIANTS={runtime}") as refused:
         load_runtime(tmp_path, settings)
     assert "\n" not in str(refused.value)
@@ -60,9 +67,11 @@ def test_a_package_is_loaded_without_starting_a_compiler(tmp_path):
     """A server has none, and torch's own loader starts one, for minutes where there are many instruction sets."""
     import torch
 
+    from export.steps import Draft
     from export.steps.compilers import _package
 
-    _package(torch.nn.Linear(4, 3).eval(), (torch.zeros(2, 4),), tmp_path / "model.pt2")
+    draft = Draft(torch.nn.Linear(4, 3).eval(), (torch.zeros(2, 4),), None, (TensorSpec("x", ("batch", 4)),), ())
+    _package(draft, tmp_path / "model.pt2")
     source = f"""
 import sys, pathlib, numpy, torch, torch._inductor.package
 from handlers.runtimes.torch_aoti import load_aoti, target
@@ -70,8 +79,10 @@ def watch(event, _):
     if event in ("subprocess.Popen", "os.exec", "os.fork", "os.posix_spawn", "os.system"):
         raise AssertionError(event)
 sys.addaudithook(watch)
-settings = {{"model": "digits", "device": "cpu", "compiled_for": target(torch.device("cpu"))}}
-print(load_aoti(pathlib.Path({str(tmp_path)!r}), settings, None)(numpy.zeros((1, 4), numpy.float32)).shape)
+from handlers.settings import Settings, TensorSpec
+settings = Settings("digits", "aoti", "t", "cpu", "aoti", "w", (), (TensorSpec("y", ("batch", 3)),),
+                    compiled_for=target(torch.device("cpu")))
+print(load_aoti(pathlib.Path({str(tmp_path)!r}), settings, None)(numpy.zeros((1, 4), numpy.float32))["y"].shape)
 """
     fresh = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", source], env=fresh, capture_output=True, text=True, timeout=120)
@@ -94,7 +105,7 @@ def test_the_search_for_algorithms_ends_with_the_capture_even_one_that_fails(mon
 
 def test_compile_without_a_compiler_names_the_cure(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    settings = {"model": "digits", "variant": "compile", "device": "cpu", "runtime": "compile"}
+    settings = of("compile")
     with pytest.raises(ArchiveError, match="no no-such-compiler here; install it"):
         load_runtime(tmp_path, settings)
 
@@ -124,5 +135,5 @@ def test_a_batch_that_does_not_fit_the_memory_is_the_clients_to_shrink():
         raise torch.OutOfMemoryError("CUDA out of memory, and much that a client cannot use")
 
     with pytest.raises(OutOfMemory, match="no memory left for these 3 items; send fewer") as refused:
-        ModuleRuntime(full, torch.device("cpu"))(np.zeros((3, 2)))
+        ModuleRuntime(full, torch.device("cpu"), ["y"])(np.zeros((3, 2)))
     assert refused.value.status == 503

@@ -2,14 +2,17 @@
 
 import json
 import logging
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from handlers.errors import RequestError
+from handlers.options import Whole
 from handlers.requests import Payload
 from handlers.scores import best
-from handlers.service import Service
+from handlers.service import Batch, Service
+from handlers.settings import Settings, TensorSpec
 
 SECRET = "what the user wrote"
 
@@ -35,7 +38,9 @@ class Context:
 
 
 class Lengths(Service):
-    """Answers a text with its length; the runtime fails on a batch that holds a 13."""
+    """Answers a text with a multiple of its length; the runtime fails on a batch that holds a 13."""
+
+    options: ClassVar = {"times": Whole(1, 9)}
 
     def read(self, payload: Payload):
         if any(not isinstance(item, str) for item in payload.items):
@@ -43,10 +48,10 @@ class Lengths(Service):
         return list(payload.items)
 
     def collate(self, items):
-        return None, (np.array([[len(item)] for item in items]),)
+        return Batch((np.array([[len(item)] for item in items]),))
 
-    def answer(self, batch, row, output):
-        return int(output[0])
+    def answer(self, batch, index, outputs, options):
+        return int(outputs["length"][index][0]) * options["times"]
 
 
 @pytest.fixture
@@ -57,10 +62,14 @@ def service(tmp_path):
         calls.append(len(lengths))
         if (lengths == 13).any():
             raise RuntimeError(f"boom with {SECRET}")
-        return lengths.astype(np.float32)
+        return {"length": lengths.astype(np.float32)}
 
     made = Lengths()
-    made.directory, made.settings, made.runtime, made.calls = tmp_path, {"variant": "v", "max_items": 8}, runtime, calls
+    made.directory, made.runtime, made.calls = tmp_path, runtime, calls
+    made.settings = Settings(
+        "m", "v", "t", "cpu", "eager", "w", (), (TensorSpec("length", ("batch", 1)),), max_items=8,
+        parameters={"times": 1},
+    )  # fmt: skip
     return made
 
 
@@ -104,3 +113,25 @@ def test_best_is_a_softmax_with_the_largest_first():
     assert [index for index, _ in top] == [1, 3, 2]
     assert top[0][1] == pytest.approx(np.exp(3) / np.exp(logits).sum(), rel=1e-5)
     assert len(best(logits, 9)) == 4
+
+
+def test_options_come_in_the_json_or_the_query_string_and_count_for_their_request_alone(service):
+    context = Context(3)
+    bodies = [{"body": b'{"text": "ab", "parameters": {"times": 3}}'}, {"body": b'{"text": "ab"}', "times": b"2"},
+              {"body": b'{"text": "ab"}'}]  # fmt: skip
+    assert [json.loads(reply) for reply in service.handle(bodies, context)] == [{"predictions": n} for n in (6, 4, 2)]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"times": 0}, '"times" must be a whole number from 1 to 9.'),
+        ({"times": True}, '"times" must be'),
+        ({"times": "x"}, '"times" must be'),
+        ({"tmies": 1}, "it knows: times."),
+        (5, '"parameters" is a number; expected an object.'),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_a_400(service, parameters, says):
+    replies, context = ask(service, {"text": "ab", "parameters": parameters})
+    assert context.status == [400] and says in replies[0]["message"]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from transformers import BertTokenizerFast
 
-from export.weights import VOCABULARY
+from export.text_checkpoint import VOCABULARY
 from handlers.errors import RequestError, TooLarge
 from handlers.requests import Form, Payload
+from handlers.settings import Settings, TensorSpec
 from handlers.text import TextEncoder, groups_of_like_length, read_texts
 
 
@@ -85,15 +86,19 @@ def test_on_a_cpu_a_batch_of_unlike_lengths_is_run_in_groups_and_answered_in_ord
         assert ids.shape == mask.shape and len(position) == len(ids)
         seen.append(ids.shape[1])
         shared[: len(ids), 0] = ids.sum(axis=1)
-        return shared[: len(ids)]
+        return {"sum": shared[: len(ids)], "twice": 2.0 * ids}
 
     shared = np.zeros((4, 1), np.float32)  # as a runtime that overwrites its last result
     service = TextService()
-    service.settings, service.runtime = {"device": device}, runtime
+    outputs = (TensorSpec("sum", ("batch", 1)), TensorSpec("twice", ("batch", "tokens")))
+    service.settings = Settings("m", "v", "t", device, "eager", "w", (), outputs)
+    service.runtime, service._per_token = runtime, {"twice": True}
     ids, mask = np.zeros((3, 8), np.int64), np.zeros((3, 8), np.int64)
     for row, length in enumerate((8, 2, 7)):
         ids[row, :length], mask[row, :length] = row + 1, 1
-    assert service.forward((ids, mask, np.arange(3)))[:, 0].tolist() == [8, 4, 21]
+    found = service.forward((ids, mask, np.arange(3)))
+    assert found["sum"][:, 0].tolist() == [8, 4, 21]
+    assert (found["twice"] == 2.0 * ids).all()
     assert seen == widths
 
 

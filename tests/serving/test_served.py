@@ -83,7 +83,7 @@ class TestAnswers:
         ("digits-eager", b"not an image", "image/png", 400, "no image"),
         ("digits-eager", PNG[:300], "image/png", 400, "cut short"),
         ("digits-eager", {"image": "%%"}, "application/json", 400, "base64"),
-        ("bert-eager", b"no mask here", "text/plain", 400, "exactly one"),
+        ("bert-eager", b"no mask here", "text/plain", 400, "at least one"),
     ],
 )
 def test_bad_requests_are_the_clients_with_a_sentence(served, name, body, content_type, status, says):
