@@ -43,6 +43,12 @@ def test_java_compiles_little_where_cores_are_few(tmp_path, vmargs, cores, expec
     assert f"vmargs={expected}\n" in Config.load(tmp_path / "config.properties").effective(Path("/store"), cores)
 
 
+def test_models_of_the_config_which_torchserve_would_ignore_are_refused_with_the_cure(tmp_path):
+    (tmp_path / "config.properties").write_text('models={"minilm-eager": {"1.0": {"minWorkers": 2}}}\n')
+    with pytest.raises(ServingError, match=r"ignores models=.*models\.toml.*\[minilm\] workers = 2"):
+        Config.load(tmp_path / "config.properties")
+
+
 def test_a_missing_config_says_so(tmp_path):
     with pytest.raises(ServingError, match="cannot be read"):
         Config.load(tmp_path / "none")
