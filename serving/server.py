@@ -32,6 +32,7 @@ from serving.worker_log import failure
 
 LOG4J = Path(__file__).with_name("log4j2.xml")
 START_TIMEOUT_S = 600
+OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
 STOP_TIMEOUT_S = 20
 
 
@@ -124,7 +125,8 @@ def wait_until_ready(
             raise ServingError(f"{', '.join(sorted(waiting))}: no worker is ready after {START_TIMEOUT_S} s")
         for name in sorted(waiting):
             if cause := failure(run.model_log, name):
-                raise ServingError(f"A worker of {name} could not load: {cause}")
+                cure = OTHERS if name in state.foreign else ""
+                raise ServingError(f"A worker of {name} could not load: {cause}{cure}")
         for name in sorted(waiting):
             if _ready(client, name):
                 waiting.discard(name)

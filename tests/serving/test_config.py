@@ -65,6 +65,25 @@ LOG = """\
 """
 
 
+DEFAULT_HANDLER = """\
+Traceback (most recent call last):
+  File "ts/model_loader.py", line 153, in _load_handler_file
+ModuleNotFoundError: No module named 'image_classifier'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "ts/torch_handler/vision_handler.py", line 11, in <module>
+ModuleNotFoundError: No module named 'captum'
+"""
+
+
+def test_the_cause_of_a_default_handler_is_not_that_the_archive_lacks_it():
+    assert root_cause(DEFAULT_HANDLER) == "ModuleNotFoundError: No module named 'captum'"
+    alone = DEFAULT_HANDLER.partition("During")[0]
+    assert root_cause(alone) == "ModuleNotFoundError: No module named 'image_classifier'"
+
+
 def test_the_first_cause_of_the_right_worker_is_found(tmp_path):
     log = tmp_path / "model_log.log"
     log.write_text(LOG)
