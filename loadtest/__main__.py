@@ -29,19 +29,22 @@ from loadtest.report_md import terminal_table
 from loadtest.runner import Runner, steps
 from loadtest.servers import Server, device, fresh, running
 from loadtest.servers import chosen as store_holds
+from loadtest.target import model_of, named
 from serving.errors import ServingError
+from serving.words import words
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results"))
 
 
 def archives(baseline: str) -> list[Row]:
     """The archives that MODELS and VARIANTS name, and the baseline where it is one. Raises CatalogError."""
-    names = os.environ.get("MODELS", "").split() or list(catalog.DEFAULT_MODELS)
-    variants = os.environ.get("VARIANTS", "").split() or list(catalog.DEFAULT_VARIANTS)
+    names = words(os.environ.get("MODELS", "")) or list(catalog.DEFAULT_MODELS)
+    variants = words(os.environ.get("VARIANTS", "")) or list(catalog.DEFAULT_VARIANTS)
     found = catalog.rows(names, variants, device(variants))
     if baseline and baseline not in [row.name for row in found]:
-        model, _, variant = baseline.partition("-")
-        found = catalog.rows([model], [variant], device([variant])) + found
+        variant = (named(baseline) or (None, ""))[1]
+        chosen = [variant] if variant else []
+        found = catalog.rows([model_of(baseline).name], chosen, device(chosen)) + found
     return found
 
 

@@ -26,6 +26,7 @@ from loadtest.rows import Row
 from loadtest.target import CHECK_EVERY, Target, Token
 from loadtest.users import ArchiveUser, Recorder
 from serving.state import RunDirectory
+from serving.words import words
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def on_test_start(environment: Environment, **_: Any) -> None:
 def _targets(environment: Environment) -> list[Target]:
     options, token = environment.parsed_options, Token.from_environment()
     state = RunDirectory.default().read()
-    names = options.archives.split() or (list(state.archives) if state else [])
+    names = words(options.archives) or ([name for name in state.archives if name not in state.foreign] if state else [])
     if not names:
         raise LoadTestError("No archive is named and none served from here: give --archives, or run make serve first.")
     if not environment.host:

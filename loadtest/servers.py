@@ -6,6 +6,7 @@ Knows how to have one and what it says of its archives. Starting and stopping is
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from export.catalog import Row
 from loadtest.cores import Split, on
 from loadtest.errors import LoadTestError
 from loadtest.record import Archive
-from loadtest.target import Target, Token
+from loadtest.target import Target, Token, model_of
 from serving import server
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
+from serving.plan import Plan
 from serving.state import RunDirectory, State
-from serving.store import STORE, archives
+from serving.store import STORE, checked
 from serving.warm_up import warm_up
 
 NULL = "null"
@@ -41,7 +43,7 @@ class Server:
 
     def target(self, name: str) -> Target:
         """The archive of that name."""
-        return Target(self.host, name, self.token)
+        return Target(self.host, name, self.token, model=model_of(name, self.client))
 
     def describe(self, row: Row) -> Archive:
         """The archive in its own words, as far as its server lets us ask."""
@@ -76,25 +78,26 @@ def fresh(names: Sequence[str], split: Split) -> Iterator[Server]:
             "TorchServe runs already and a load test starts its own; run make stop, or measure it with HOST="
         )
     server.stop(run)  # what a crash may have left
-    client, digests = Client(config, run.key_file), chosen(names)
+    client, plan = Client(config, run.key_file), Plan.of(STORE, chosen(names))
+    for notice in plan.notices:
+        print(notice, file=sys.stderr, flush=True)
     try:
         with on(split.server):
-            state = server.start(config, run, STORE, digests)
+            state = server.start(config, run, plan)
         server.wait_until_ready(state, run, client)
         for name in names:
             warm_up(client, name)
-        yield Server(config.inference, Token(client.token), digests, client, state)
+        yield Server(config.inference, Token(client.token), plan.archives, client, state)
     finally:
         server.stop(run)
 
 
 def chosen(names: Sequence[str]) -> dict[str, str]:
     """{name: sha256} of these archives. Raises ServingError when one is missing or not what was built."""
-    found = archives(STORE, [name.partition("-")[0] for name in names])
-    if missing := [name for name in names if name not in found]:
-        models = " ".join(sorted({name.partition("-")[0] for name in missing}))
+    if missing := [name for name in names if not (STORE / f"{name}.mar").exists()]:
+        models = " ".join(sorted({model_of(name).name for name in missing}))
         raise ServingError(f'{STORE.name} lacks {", ".join(missing)}; run: make archive MODELS="{models}"')
-    return {name: found[name] for name in names}
+    return checked(STORE, names)
 
 
 @contextmanager

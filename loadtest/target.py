@@ -15,7 +15,7 @@ from pathlib import Path
 
 import requests
 
-from export.catalog import CatalogError, Model, model
+from export.catalog import CatalogError, Model, model, variant
 from loadtest.errors import LoadTestError
 from loadtest.golden import Golden
 from loadtest.payloads import Payload, payloads
@@ -70,12 +70,37 @@ def authorities() -> str | None:
     return path or None
 
 
-def model_of(archive: str) -> Model:
-    """The catalog's row of an archive's model. Raises LoadTestError for a model that the catalog does not know."""
+def named(archive: str) -> tuple[Model, str] | None:
+    """(the catalog's row of the model, the variant) that an archive's name says, or None where it says no known ones.
+
+    Either part may hold dashes: of the models that fit, the longest name counts. The variant is "" for ``null`` alone.
+    """
+    ends = [len(archive), *(at for at in reversed(range(len(archive))) if archive[at] == "-")]
+    for end in ends:
+        name, rest = archive[:end], archive[end + 1 :]
+        try:
+            found = model(name)
+            if rest:
+                variant(rest)
+        except CatalogError:
+            continue
+        if rest or found.task == "null":
+            return found, rest
+    return None
+
+
+def model_of(archive: str, client: Client | None = None) -> Model:
+    """The catalog's row of an archive's model, by the archive's name, else as its server describes it to ``client``.
+
+    Raises LoadTestError for a model that the catalog does not know.
+    """
+    if found := named(archive):
+        return found[0]
+    own = (client.describe(archive).get("customizedMetadata") or {}).get("model") if client else None
     try:
-        return model(archive.partition("-")[0])
+        return model(own or archive)
     except CatalogError as error:
-        raise LoadTestError(str(error)) from None
+        raise LoadTestError(f"There are no payloads for {archive}, whose model is not known: {error}") from None
 
 
 @dataclass
@@ -88,10 +113,12 @@ class Target:
     golden: Golden | None = None
     check_every: int = CHECK_EVERY
     payloads: Sequence[Payload] = ()
+    model: Model | None = None  # None: the one that the archive's name says
     _turn: itertools.count[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
-        self.payloads = self.payloads or payloads(model_of(self.archive))
+        self.model = self.model or model_of(self.archive)
+        self.payloads = self.payloads or payloads(self.model)
 
     @property
     def path(self) -> str:
@@ -117,7 +144,8 @@ class Target:
         with requests.Session() as session:
             session.trust_env = False  # a proxy from the environment has no business between us and the server
             session.verify = authorities() or True
-            return Golden.record(model_of(self.archive).task, self.payloads, lambda each: self._ask(session, each))
+            assert self.model is not None  # __post_init__ sees to it
+            return Golden.record(self.model.task, self.payloads, lambda each: self._ask(session, each))
 
     def _ask(self, session: requests.Session, payload: Payload) -> bytes:
         try:

@@ -12,29 +12,38 @@ import time
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
+from serving.plan import Plan
 from serving.server import start, stop, wait_until_ready
 from serving.state import RunDirectory, State
 from serving.store import STORE, archives
 from serving.warm_up import Example, warm_up
+from serving.words import words
+
+NOT_OURS = "not built here"
 
 
 def serve() -> int:
     """Starts the server with the store's archives; returns when all are warm, or stays with FOREGROUND=1."""
     run, config = RunDirectory.default(), Config.load()
-    chosen = archives(STORE, os.environ.get("MODELS", "").split(), os.environ.get("VARIANTS", "").split())
+    models, variants = (words(os.environ.get(name, "")) for name in ("MODELS", "VARIANTS"))
+    plan = Plan.of(STORE, archives(STORE, models, variants))
     state = run.read()
     if state and state.running():
-        return _already_running(state, chosen)
+        return _already_running(state, plan)
     stop(run)  # what a crash may have left: workers, sockets, a stale record
     began, ended = time.monotonic(), _end_on_signal()
-    print(f"Starting TorchServe with {', '.join(chosen)}", flush=True)
+    print(f"Starting TorchServe with {', '.join(plan.archives)}", flush=True)
+    for notice in plan.notices:
+        print(f"  {notice}", flush=True)
     client, foreground = Client(config, run.key_file), os.environ.get("FOREGROUND") == "1"
     try:
-        state = start(config, run, STORE, chosen)
+        state = start(config, run, plan)
         wait_until_ready(state, run, client, lambda text: _progress(began, text))
-        examples = {name: warm_up(client, name) for name in chosen}
+        examples = {name: warm_up(client, name) for name in plan.ours}
         print(f"Ready after {time.monotonic() - began:.1f} s. Ask it, from this folder:\n")
         _show_curl(examples, config, client)
+        for name in plan.foreign:
+            print(f"  # {name} ({NOT_OURS}): {config.inference}/predictions/{name}; its handler reads the request\n")
         if foreground:
             _stay(state, ended)
     except BaseException as error:
@@ -52,15 +61,15 @@ def _progress(began: float, text: str) -> None:
     print(f"  {time.monotonic() - began:5.1f} s  {text}", flush=True)
 
 
-def _already_running(state: State, chosen: dict[str, str]) -> int:
-    if state.archives == chosen:
-        print(f"TorchServe already runs (pid {state.pid}) with these archives; see: make status")
+def _already_running(state: State, plan: Plan) -> int:
+    if state.archives == plan.archives and state.settings == plan.settings:
+        print(f"TorchServe already runs (pid {state.pid}) with these archives and settings; see: make status")
         return 0
-    print(
-        f"TorchServe already runs (pid {state.pid}) with other archives ({', '.join(state.archives)}); "
-        "run: make stop serve",
-        file=sys.stderr,
-    )
+    other = f"archives ({', '.join(state.archives)})"
+    if state.archives == plan.archives:
+        names = [name for name in plan.archives if state.settings.get(name) != plan.settings.get(name)]
+        other = f"settings of {', '.join(names)} than models.toml now has"
+    print(f"TorchServe already runs (pid {state.pid}) with other {other}; run: make stop serve", file=sys.stderr)
     return 1
 
 
@@ -108,19 +117,20 @@ def status() -> int:
         )
         return 1
     client = Client(Config.load(), run.key_file, timeout_s=30)
-    healthy = [_status_line(client, name) for name in state.archives]
+    healthy = [_status_line(client, name, name in state.foreign) for name in state.archives]
     return 0 if all(healthy) else 1
 
 
-def _status_line(client: Client, name: str) -> bool:
-    try:
-        described = client.describe(name)
+def _status_line(client: Client, name: str, foreign: bool) -> bool:
+    try:  # only an archive of ours is known to answer for itself
+        described = client.registration(name) if foreign else client.describe(name)
     except ServingError as error:
         print(f"{name}: does not answer ({error})")
         return False
     workers = described["workers"]
     ready = sum(worker["status"] == "READY" for worker in workers)
-    print(f"{name}: version {described['modelVersion']}, {ready}/{len(workers)} workers ready")
+    origin = f" ({NOT_OURS})" if foreign else ""
+    print(f"{name}: version {described['modelVersion']}, {ready}/{len(workers)} workers ready{origin}")
     return bool(workers) and ready == len(workers)
 
 

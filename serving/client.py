@@ -122,7 +122,11 @@ class Client:
 
     def workers(self, name: str) -> list[dict[str, Any]]:
         """The archive's workers as TorchServe describes them (id, status, pid, ...)."""
-        return self._management("GET", f"/models/{name}").json()[0]["workers"]
+        return self.registration(name)["workers"]
+
+    def registration(self, name: str) -> dict[str, Any]:
+        """What TorchServe itself says of an archive: version, settings, workers. No worker is asked."""
+        return self._management("GET", f"/models/{name}").json()[0]
 
     def describe(self, name: str) -> dict[str, Any]:
         """What TorchServe and the archive say of it; the archive's own words under ``customizedMetadata``.

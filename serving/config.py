@@ -37,7 +37,13 @@ class Config:
         except OSError as error:
             raise ServingError(f"{path} cannot be read ({error.strerror}); set CONFIG to a config file.") from None
         pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
-        return cls(path, {key.strip(): value.strip() for key, value in pairs})
+        properties = {key.strip(): value.strip() for key, value in pairs}
+        if "models" in properties:
+            raise ServingError(
+                f"{path}: TorchServe ignores models= for archives that hold their own settings; write them to "
+                "models.toml, as in: [minilm] workers = 2 (docs/models-toml.md), and remove models=."
+            )
+        return cls(path, properties)
 
     @property
     def inference(self) -> str:

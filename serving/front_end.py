@@ -19,6 +19,7 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+MODEL_CLASS = "org/pytorch/serve/wlm/Model.class"
 # class -> the names exchanged in it, each of which it holds once
 CORRECTIONS = {
     "org/pytorch/serve/http/HttpRequestHandler.class": {
@@ -26,7 +27,7 @@ CORRECTIONS = {
         "FORBIDDEN": "BAD_REQUEST",
     },
     # Its other waits are for ever, or for the delays of sequence batching, which no archive of ours asks for.
-    "org/pytorch/serve/wlm/Model.class": {"MILLISECONDS": "MICROSECONDS"},
+    MODEL_CLASS: {"MILLISECONDS": "MICROSECONDS"},
 }
 
 

@@ -23,18 +23,21 @@ from serving.client import Client
 from serving.config import Config
 from serving.environment import java_home, temp_folder, usable_cores, worker_environment
 from serving.errors import ServingError
-from serving.front_end import correct
+from serving.front_end import MODEL_CLASS, correct
+from serving.model_folder import prepare
+from serving.plan import Plan
 from serving.ports import has_loopback, in_use, owner
 from serving.state import OWN, RunDirectory, State
 from serving.worker_log import failure
 
 LOG4J = Path(__file__).with_name("log4j2.xml")
 START_TIMEOUT_S = 600
+OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
 STOP_TIMEOUT_S = 20
 
 
-def start(config: Config, run: RunDirectory, store: Path, archives: dict[str, str]) -> State:
-    """Launches TorchServe with exactly ``archives`` and returns once the Java process runs.
+def start(config: Config, run: RunDirectory, plan: Plan) -> State:
+    """Launches TorchServe with exactly the plan's archives and settings; returns once the Java process runs.
 
     Raises ServingError: a port is taken, Java is missing, or TorchServe ended at once.
     """
@@ -43,17 +46,18 @@ def start(config: Config, run: RunDirectory, store: Path, archives: dict[str, st
     run.clear()
     shutil.rmtree(run.logs, ignore_errors=True)
     run.create()
-    correct(run.path)
+    delay_unit_us = 1 if MODEL_CLASS in correct(run.path) else 1000
+    folder = prepare(run.models, plan.store, plan.archives, plan.settings, delay_unit_us)
     temp = tempfile.mkdtemp(prefix="torchserve-", dir=temp_folder())
-    state = State(temp, str(config.path), list(config.ports()), archives)
+    state = State(temp, str(config.path), list(config.ports()), plan.archives, plan.foreign, plan.settings)
     run.write(state)  # before the launch: should we be killed now, whoever comes next finds what we started
     # TorchServe makes a URL of the path without quoting it, so the file goes where the path is plain.
     log4j = shutil.copy(LOG4J, temp)
     effective = run.path / "config.properties"
-    effective.write_text(config.effective(store, usable_cores()))
+    effective.write_text(config.effective(folder, usable_cores()))
     _launch(run, state, config.properties.get("blacklist_env_vars", ""), [
-        "--ts-config", str(effective), "--log-config", log4j, "--model-store", str(store),
-        "--models", *[f"{name}={name}.mar" for name in archives],
+        "--ts-config", str(effective), "--log-config", log4j, "--model-store", str(folder),
+        "--models", *[f"{name}={name}.mar" for name in plan.archives],
     ])  # fmt: skip
     if not _find_java(state):
         raise ServingError(f"TorchServe did not start: {_last_line(run.console)}")
@@ -121,7 +125,8 @@ def wait_until_ready(
             raise ServingError(f"{', '.join(sorted(waiting))}: no worker is ready after {START_TIMEOUT_S} s")
         for name in sorted(waiting):
             if cause := failure(run.model_log, name):
-                raise ServingError(f"A worker of {name} could not load: {cause}")
+                cure = OTHERS if name in state.foreign else ""
+                raise ServingError(f"A worker of {name} could not load: {cause}{cure}")
         for name in sorted(waiting):
             if _ready(client, name):
                 waiting.discard(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,8 @@ OWN = "TEMP"  # the environment variable that holds the temp folder; TorchServe 
 
 @dataclass
 class State:
-    """A start: the temp folder that is its own, its settings, what it serves ({name: sha256}) and its Java process.
+    """A start: the temp folder that is its own, its config, what it serves ({name: sha256}), which of that this project
+    did not build, what models.toml said of it ({name: settings}) and its Java process.
 
     It is on record before the launch, with no process yet (pid 0).
     """
@@ -28,6 +30,8 @@ class State:
     config: str
     ports: list[int] = field(default_factory=list)
     archives: dict[str, str] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
+    settings: dict[str, dict[str, int | float]] = field(default_factory=dict)
     pid: int = 0
 
     def running(self) -> bool:
@@ -69,6 +73,11 @@ class RunDirectory:
         return self.path / "logs"
 
     @property
+    def models(self) -> Path:
+        """Copies of archives whose settings models.toml changes."""
+        return self.path / "models"
+
+    @property
     def model_log(self) -> Path:
         """What the workers print."""
         return self.logs / "model_log.log"
@@ -98,6 +107,7 @@ class RunDirectory:
         partial.replace(self.path / "server.json")
 
     def clear(self) -> None:
-        """Forgets the server and its keys."""
+        """Forgets the server, its keys and its copies of archives."""
         for name in ("server.json", "server.json.part", "key_file.json", "renew.lock"):
             (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.models, ignore_errors=True)

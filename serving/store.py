@@ -1,20 +1,23 @@
-"""The store: archives as files with a digest on file beside each.
+"""The store: archives as files with a digest on file beside each, and which of them are chosen.
 
-Knows names, bytes and digests; what is inside an archive is not its business. A digest file has the format of
-``sha256sum -c``.
+Knows bytes, digests and identities. A digest file has the format of ``sha256sum -c``. An archive that this project did
+not build needs none, but where it has one, its bytes must fit.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from serving.errors import ServingError
+from serving.identity import Identity, identity, require_manifest
 from serving.signatures import require_signature
 
 STORE = Path(os.environ.get("MODEL_STORE") or Path(__file__).parent.parent / "model_store").resolve()
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)  # TorchServe puts it into URLs and on its command line
 
 
 def sha256(path: Path) -> str:
@@ -64,27 +67,73 @@ def intact_digest(archive: Path) -> str | None:
 def archives(store: Path, models: Sequence[str] = (), variants: Sequence[str] = ()) -> dict[str, str]:
     """{name: sha256} of the archives to serve: all of the store, or those of the models and variants named.
 
-    Raises ServingError when there are none, one does not have the digest that its build put on file, or STORE_KEY names
-    a public key that has not signed that file.
+    Raises ServingError when the store lacks a model or variant that is named, and as ``checked`` does.
     """
-    names = sorted(path.stem for path in store.glob("*.mar"))
-    chosen = [name for name in names if _wanted(name, models, variants)]
-    if not chosen:
-        what = f" for {' '.join([*models, *variants])}" if models or variants else ""
-        raise ServingError(f"{store} holds no archive{what}; run: make archive")
-    digests = {name: intact_digest(store / f"{name}.mar") for name in chosen}
-    for name, digest in digests.items():
-        if digest is None:
+    return checked(store, [each.name for each in chosen(store, models, variants)])
+
+
+def chosen(store: Path, models: Sequence[str] = (), variants: Sequence[str] = ()) -> list[Identity]:
+    """The archives of the models and variants named, in the order of their names; their bytes are not checked.
+
+    An archive without variants is chosen whatever variants are named. Raises ServingError when the store is empty,
+    lacks a name, or holds an archive that cannot be read.
+    """
+    held = [identity(path) for path in sorted(store.glob("*.mar"))]
+    if not held:
+        raise ServingError(f"{store} holds no archive; run: make archive")
+    for what, names, known in (
+        ("model", models, {each.model for each in held}),
+        ("variant", variants, {each.variant for each in held} - {""}),
+    ):
+        if absent := [name for name in names if name not in known]:
+            have = ", ".join(sorted(known)) or f"no {what}s"
             raise ServingError(
-                f"{store / name}.mar is not what was built (its SHA-256 differs from {name}.mar.sha256, or that is "
-                "missing); run make archive to build it again, or remove it."
+                f"{store} holds no archive of the {what} {absent[0]!r}, but of: {have}; "
+                f"run: make archive {what.upper()}S={absent[0]}"
             )
+    found = [
+        each
+        for each in held
+        if (not models or each.model in models) and (not variants or each.variant in ("", *variants))
+    ]
+    for model in models:
+        if model not in {each.model for each in found}:
+            have = ", ".join(each.variant for each in held if each.model == model)
+            raise ServingError(
+                f"{store} holds {model} as {have}, not as {' or '.join(variants)}; "
+                f"run: make archive MODELS={model} VARIANTS={variants[0]}"
+            )
+    return found
+
+
+def checked(store: Path, names: Sequence[str]) -> dict[str, str]:
+    """{name: sha256} of these archives, each of them what its digest file says.
+
+    Raises ServingError when one is not, when an archive of ours has no such file, when one of others is no TorchServe
+    archive, or when STORE_KEY names a public key that has not signed a digest file.
+    """
+    digests = {name: _checked_digest(store / f"{name}.mar") for name in names}
     if key := os.environ.get("STORE_KEY"):
-        for name in chosen:
-            require_signature(digest_file(store / f"{name}.mar"), Path(key))
-    return {name: digest for name, digest in digests.items() if digest}
+        for name in names:
+            listing = digest_file(store / f"{name}.mar")
+            if not listing.exists():
+                raise ServingError(
+                    f"{name}.mar was not built by this project and is not signed by {key}; to sign it, run in {store}: "
+                    f"sha256sum {name}.mar > {listing.name} && minisign -Sm {listing.name}"
+                )
+            require_signature(listing, Path(key))
+    return digests
 
 
-def _wanted(name: str, models: Sequence[str], variants: Sequence[str]) -> bool:
-    model, _, variant = name.partition("-")
-    return (not models or model in models) and (not variants or not variant or variant in variants)
+def _checked_digest(path: Path) -> str:
+    if not NAME.fullmatch(path.stem):
+        raise ServingError(f"{path}: an archive's name may hold letters, digits, '.', '_' and '-' only; rename it.")
+    if digest := intact_digest(path):
+        return digest
+    if digest_file(path).exists() or identity(path).ours:
+        raise ServingError(
+            f"{path} is not what was built (its SHA-256 differs from {path.name}.sha256, or that is missing); run make "
+            "archive to build it again, or remove it."
+        )
+    require_manifest(path)
+    return sha256(path)

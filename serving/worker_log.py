@@ -11,7 +11,10 @@ from pathlib import Path
 
 _LINE = re.compile(r"^\S+ \[\w+\s*\] W-\d+-(?P<model>.+)_[^_]+-std(?:out|err) MODEL_LOG - (?P<text>.*)$")
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
-_CHAINS = ("During handling of the above exception", "The above exception was the direct cause")
+_CHAINS = re.compile("During handling of the above exception|The above exception was the direct cause")
+_DEFAULT_HANDLER = re.compile(
+    "ModuleNotFoundError: No module named '(?:image_classifier|image_segmenter|object_detector|text_classifier)'"
+)
 
 
 def failure(log: Path, model: str) -> str | None:
@@ -28,11 +31,19 @@ def failure(log: Path, model: str) -> str | None:
 
 
 def root_cause(text: str) -> str | None:
-    """Of the first traceback in ``text``, and of its chain of exceptions the one that set off the others."""
+    """Of the first traceback in ``text``, and of its chain of exceptions the one that set off the others.
+
+    Where an archive names one of TorchServe's own handlers, TorchServe looks for it inside the archive first: that miss
+    is no cause.
+    """
     _, found, traceback = text.partition("Traceback (most recent call last):")
     if not found:
         return None
-    for marker in _CHAINS:
-        traceback = traceback.split(marker)[0]
+    causes = [cause for part in _CHAINS.split(traceback) if (cause := _raised(part))]
+    return next((cause for cause in causes if not _DEFAULT_HANDLER.fullmatch(cause)), causes[0] if causes else None)
+
+
+def _raised(traceback: str) -> str | None:
+    """The first exception of a traceback that may go on to other lines."""
     raised = [line for line in traceback.splitlines()[1:] if not line.startswith((" ", "\t")) and line.strip()]
     return next((line for line in raised if _EXCEPTION.match(line)), raised[0] if raised else None)

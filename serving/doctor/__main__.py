@@ -22,6 +22,7 @@ CHECKS: dict[str, Check] = {
     "run folder": server.left_behind,
     "tokens": server.keys,
     "store": store.digests,
+    "settings": store.settings,
     "writers": store.writers,
     "disk": machine.disk,
     "memory": machine.memory,
@@ -41,6 +42,8 @@ def _examine(check: Check, place: Place) -> Finding:
         return check(place)
     except ServingError as error:
         return Finding(STOP, str(error))
+    except ModuleNotFoundError as error:  # a reader of archives or settings, before setup
+        return Finding(WARN, f"not checked: {error.name} is not installed", "run: make setup")
 
 
 def lines(findings: dict[str, Finding], width: int) -> list[str]:

@@ -1,44 +1,56 @@
-"""What the store's archives ask of the machine: workers, devices, bytes.
-
-Reads the lines that export/model_config.py writes; a YAML reader may not be installed yet.
-"""
+"""What the store's archives ask of the machine: workers, threads, devices, bytes, with what models.toml changes."""
 
 from __future__ import annotations
 
-import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.doctor.finding import Place
+from serving.environment import usable_cores
+from serving.errors import ServingError
+from serving.identity import identity, read_config
+from serving.model_folder import changed
+from serving.model_settings import ModelSettings
+
 
 @dataclass(frozen=True)
 class Need:
-    """One archive: its bytes, its workers, its device and the engine that its workers load."""
+    """One archive: its bytes, its workers and the threads of each, its device and the engine that its workers load.
+
+    ``copied``: models.toml changes it, so that ``make serve`` writes a copy of it into the run folder.
+    """
 
     name: str
     bytes: int
     workers: int
+    threads: int
     device: str
     runtime: str
+    copied: bool
 
 
-def needs(store: Path) -> list[Need]:
-    """Of every readable archive; one that cannot be read is the digest check's business."""
-    return [need for path in sorted(store.glob("*.mar")) if (need := _need(path))]
-
-
-def _need(path: Path) -> Need | None:
+def needs(place: Place) -> list[Need]:
+    """Of every readable archive. What cannot be read, here models.toml or an archive, is another check's business; so
+    is PyYAML, which is not there before ``make setup``."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            text = archive.read("model-config.yaml").decode()
+        settings = ModelSettings.load(place.models)
+    except (ServingError, ImportError):
+        settings = ModelSettings(place.models)
+    return [need for path in sorted(place.store.glob("*.mar")) if (need := _need(path, settings))]
+
+
+def _need(path: Path, table: ModelSettings) -> Need | None:
+    try:
+        archive, (_, config) = identity(path), read_config(path)
+        settings = table.of(archive)
+        served = changed(config, settings, delay_unit_us=1)
+        section = served.get("archive") or {}
         return Need(
-            path.stem, path.stat().st_size, int(_value(text, "minWorkers") or 1),
-            _value(text, "deviceType") or "cpu", _value(text, "runtime") or "",
+            path.stem, path.stat().st_size,
+            # TorchServe starts a worker per core for an archive that does not say how many.
+            int(served.get("minWorkers") or usable_cores()), int(section.get("threads") or usable_cores()),
+            str(served.get("deviceType") or "cpu"), str(section.get("runtime", "")), bool(settings),
         )  # fmt: skip
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, ServingError, ImportError):
         return None
-
-
-def _value(text: str, key: str) -> str | None:
-    found = re.search(rf"^ *{key}: *['\"]?([\w.-]+)", text, re.MULTILINE)
-    return found[1] if found else None

@@ -29,6 +29,7 @@ class Place:
     store: Path
     run: Path
     config: Path = ROOT / "config.properties"
+    models: Path = ROOT / "models.toml"
     root: Path = ROOT
     temp: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     proc: Path = Path("/proc")
@@ -45,6 +46,7 @@ class Place:
             store=Path(given("MODEL_STORE") or ROOT / "model_store").resolve(),
             run=Path(given("RUN_DIR") or ROOT / ".run"),
             config=Path(given("CONFIG") or ROOT / "config.properties"),
+            models=Path(given("MODELS_FILE") or ROOT / "models.toml"),
             set_up=set_up,
         )
 

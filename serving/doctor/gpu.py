@@ -18,7 +18,7 @@ DISPLAY = "0x03"  # PCI classes of graphics cards and accelerators begin so
 
 def gpu(place: Place) -> Finding:
     """STOP when the store holds archives for a GPU that cannot be used."""
-    wanted = [need.name for need in needs(place.store) if need.device == "gpu"]
+    wanted = [need.name for need in needs(place) if need.device == "gpu"]
     problem = _problem(place)
     if problem is None:
         count, driver = _driver(place.cuda_driver)

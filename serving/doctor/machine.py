@@ -26,8 +26,10 @@ FEW_PROCESSES = 512  # Java starts about 50 threads, a worker a few per core
 def disk(place: Place) -> Finding:
     """Room and leave to write where ``make serve`` writes: run folder, temporary files, before setup the checkout; and,
     as a warning, where ``make archive`` does."""
-    archives = sum(need.bytes for need in needs(place.store))  # TorchServe unpacks every archive below TMPDIR
-    wanted = {"run": (place.run, LOGS), "tmp": (place.temp, archives)}
+    found = needs(place)
+    archives = sum(need.bytes for need in found)  # TorchServe unpacks every archive below TMPDIR
+    copies = sum(need.bytes for need in found if need.copied)
+    wanted = {"run": (place.run, LOGS + copies), "tmp": (place.temp, archives)}
     if not place.set_up:
         wanted["checkout"] = (place.root, SETUP)
     for name, (path, least) in wanted.items():
@@ -63,7 +65,7 @@ def _elsewhere(name: str) -> str:
 
 def memory(place: Place) -> Finding:
     """Memory of the machine or of its control group, against Java and the store's workers."""
-    found = needs(place.store)
+    found = needs(place)
     least = JAVA + sum(map(_worker_bytes, found))
     limit = Groups(place.cgroup, place.proc).memory()
     machine = _meminfo(place.proc, "MemTotal")
@@ -90,15 +92,17 @@ def _meminfo(proc: Path, key: str) -> float:
 
 
 def cores(place: Place) -> Finding:
-    """Cores that workers see, and what a quota leaves of them: a worker starts a thread for each that it sees."""
+    """Cores that workers see, and what a quota leaves of them: a worker starts a thread for each that it sees, unless
+    models.toml or the catalog gives it a number."""
     visible, quota = len(os.sched_getaffinity(0)), Groups(place.cgroup, place.proc).cores()
-    workers = sum(need.workers for need in needs(place.store))
+    found = needs(place)
+    workers, threads = sum(need.workers for need in found), sum(need.workers * need.threads for need in found)
     if quota and quota < visible:
         return Finding(
             WARN, f"a quota of {quota:g} cores with {visible} visible: workers start {visible} threads each and wait",
             "give whole cores: taskset, or docker run --cpuset-cpus=0-1 in place of --cpus=2",
         )  # fmt: skip
-    shared = f" for {workers} workers, each with a thread per core" if workers else ""
+    shared = f" for {workers} workers with {threads} threads together" if workers else ""
     return Finding(OK, f"{visible}{shared}")
 
 

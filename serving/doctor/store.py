@@ -7,6 +7,9 @@ import stat
 from pathlib import Path
 
 from serving.doctor.finding import OK, STOP, WARN, Finding, Place, size
+from serving.identity import identity
+from serving.model_settings import ModelSettings
+from serving.plan import Plan
 from serving.store import archives
 
 
@@ -14,9 +17,24 @@ def digests(place: Place) -> Finding:
     """Every archive's SHA-256 against the file that its build wrote; ``make serve`` does the same."""
     if not list(place.store.glob("*.mar")):
         return Finding(STOP if place.set_up else WARN, f"{place.store} holds no archive yet", "run: make archive")
-    found = archives(place.store)  # raises with the archive's name
-    total = sum((place.store / f"{name}.mar").stat().st_size for name in found)
-    return Finding(OK, f"{len(found)} archives, {size(total)}, each with the digest of its build")
+    plan = Plan.of(place.store, archives(place.store), ModelSettings(place.models))  # raises with the archive's name
+    total = sum((place.store / f"{name}.mar").stat().st_size for name in plan.archives)
+    if plan.unchecked:
+        text = f"not built by this project, and served unchecked: {', '.join(plan.unchecked)}"
+        return Finding(WARN, text, "cd to the store; for each: sha256sum NAME.mar > NAME.mar.sha256, which is checked")
+    return Finding(OK, f"{len(plan.archives)} archives, {size(total)}, each with the digest of its build")
+
+
+def settings(place: Place) -> Finding:
+    """models.toml: readable, its keys and numbers right, and an archive for each model that it has settings of."""
+    table = ModelSettings.load(place.models)  # raises with the file, the table and the key
+    if not place.models.exists():
+        return Finding(OK, f"no {place.models.name}: archives are served as they were built")
+    held = [identity(path) for path in place.store.glob("*.mar")]
+    if unused := table.unused({each.model for each in held}):
+        return Finding(WARN, f"{place.models}: settings of models without an archive: {', '.join(unused)}",
+                       "correct the names, or run: make archive")  # fmt: skip
+    return Finding(OK, f"{place.models.name}: settings of {sum(bool(table.of(each)) for each in held)} archives")
 
 
 def writers(place: Place) -> Finding:

@@ -21,6 +21,7 @@ def sound(tmp_path):
         store=tmp_path / "store",
         run=tmp_path / "run",
         config=write_config(tmp_path / "config.properties"),
+        models=tmp_path / "models.toml",
         temp=tmp_path / "tmp",
         proc=tmp_path / "proc",
         cgroup=tmp_path / "cgroup",
@@ -37,7 +38,10 @@ def add_archive(place, name, device="cpu", hole=0):
     with built.open("wb") as empty:
         empty.truncate(hole)
     with zipfile.ZipFile(built, "a") as archive:
-        archive.writestr("model-config.yaml", f"minWorkers: 1\ndeviceType: {device}\narchive:\n  runtime: eager\n")
+        archive.writestr("model-config.yaml", (
+            f"minWorkers: 1\ndeviceType: {device}\n"
+            f"archive: {{runtime: eager, model: {name.rpartition('-')[0]}, variant: {name.rpartition('-')[2]}}}\n"
+        ))  # fmt: skip
     if hole:
         built.rename(place.store / f"{name}.mar")
     else:
@@ -132,6 +136,13 @@ def card(place):
 
 def for_a_gpu(place):
     add_archive(place, "a-graph", device="gpu")
+    return place
+
+
+def foreign(place):
+    """An archive of torch-model-archiver's, as far as its manifest goes."""
+    with zipfile.ZipFile(place.store / "other.mar", "w") as archive:
+        archive.writestr("MAR-INF/MANIFEST.json", '{"model": {"modelName": "other"}}')
     return place
 
 

@@ -43,6 +43,12 @@ def test_java_compiles_little_where_cores_are_few(tmp_path, vmargs, cores, expec
     assert f"vmargs={expected}\n" in Config.load(tmp_path / "config.properties").effective(Path("/store"), cores)
 
 
+def test_models_of_the_config_which_torchserve_would_ignore_are_refused_with_the_cure(tmp_path):
+    (tmp_path / "config.properties").write_text('models={"minilm-eager": {"1.0": {"minWorkers": 2}}}\n')
+    with pytest.raises(ServingError, match=r"ignores models=.*models\.toml.*\[minilm\] workers = 2"):
+        Config.load(tmp_path / "config.properties")
+
+
 def test_a_missing_config_says_so(tmp_path):
     with pytest.raises(ServingError, match="cannot be read"):
         Config.load(tmp_path / "none")
@@ -57,6 +63,25 @@ LOG = """\
 2026-11-22T10:00:00,000 [INFO ] W-9000-a-eager_1.0-stdout MODEL_LOG - Traceback (most recent call last):
 2026-11-22T10:00:00,000 [INFO ] W-9000-a-eager_1.0-stdout MODEL_LOG - ModuleNotFoundError: No module named 'ts.x'
 """
+
+
+DEFAULT_HANDLER = """\
+Traceback (most recent call last):
+  File "ts/model_loader.py", line 153, in _load_handler_file
+ModuleNotFoundError: No module named 'image_classifier'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "ts/torch_handler/vision_handler.py", line 11, in <module>
+ModuleNotFoundError: No module named 'captum'
+"""
+
+
+def test_the_cause_of_a_default_handler_is_not_that_the_archive_lacks_it():
+    assert root_cause(DEFAULT_HANDLER) == "ModuleNotFoundError: No module named 'captum'"
+    alone = DEFAULT_HANDLER.partition("During")[0]
+    assert root_cause(alone) == "ModuleNotFoundError: No module named 'image_classifier'"
 
 
 def test_the_first_cause_of_the_right_worker_is_found(tmp_path):

@@ -21,6 +21,7 @@ from tests.serving.places import (
     emptied,
     flipped,
     for_a_gpu,
+    foreign,
     group,
     huge,
     java_home,
@@ -66,6 +67,10 @@ BROKEN = [
     ("tokens", lambda p, m, t: opened(touched(p, p.run / "key_file.json"), p.run, 0o755), WARN, "mode 0755"),
     ("store", lambda p, m, t: flipped(p), STOP, "a-eager.mar is not what was built"),
     ("store", lambda p, m, t: emptied(p), STOP, "holds no archive"),
+    ("store", lambda p, m, t: foreign(p), WARN, "not built by this project, and served unchecked: other"),
+    ("settings", lambda p, m, t: touched(p, p.models, "[a]\nworkers = 0"), STOP, r"\[a\] workers = 0: a whole number"),
+    ("settings", lambda p, m, t: touched(p, p.models, "[b]\nworkers = 2"), WARN, "models without an archive: b"),
+    ("memory", lambda p, m, t: touched(p, p.models, "[a]\nworkers = 99"), STOP, "the store's 99 workers"),
     ("writers", lambda p, m, t: opened(p, p.store / "a-eager.mar", 0o664), WARN, "writable by others"),
     ("writers", lambda p, m, t: opened(p, p.store, 0o777), WARN, "writable by others"),
     ("disk", lambda p, m, t: huge(p), STOP, r"free, 8796\.\d GB needed \(tmp\)"),
@@ -93,7 +98,7 @@ def test_a_sound_machine_has_no_findings(place):
 def test_what_is_broken_is_found(place, monkeypatch, tmp_path, check, change, level, says):
     found = examine(change(place, monkeypatch, tmp_path), [check])[check]
     assert found.level == level and re.search(says, found.text), found
-    assert found.cure or re.search("run make|set CONFIG|write one", found.text), found
+    assert found.cure or re.search("run make|set CONFIG|write one|correct it", found.text), found
 
 
 def test_every_check_is_broken_by_some_test():
@@ -135,7 +140,8 @@ def test_the_report_fits_the_terminal(place, width):
 
 
 def doctor(place, *arguments, **settings):
-    variables = {"CONFIG": place.config, "RUN_DIR": place.run, "MODEL_STORE": place.store, "TMPDIR": place.temp}
+    variables = {"CONFIG": place.config, "RUN_DIR": place.run, "MODEL_STORE": place.store, "TMPDIR": place.temp,
+                 "MODELS_FILE": place.models}  # fmt: skip
     return run("serving.doctor", *arguments, **{name: str(path) for name, path in variables.items()}, **settings)
 
 
@@ -145,6 +151,11 @@ def test_the_verbs_exit_status_says_whether_serve_would_work(place):
     assert all(re.search(rf"^(ok|warn) +{name}", fine.stdout, re.MULTILINE) for name in CHECKS)
     broken = doctor(flipped(place))
     assert broken.returncode == 1 and "until this is fixed: store" in broken.stderr
+
+
+def test_threads_of_models_toml_are_counted(place):
+    found = CHECKS["cores"](touched(place, place.models, "[a]\nthreads = 3"))
+    assert "for 1 workers with 3 threads together" in found.text
 
 
 def test_few_open_files_are_found(place):

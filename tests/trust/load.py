@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import requests
 
-from export.catalog import model
 from loadtest.golden import Golden
 from loadtest.payloads import Payload, payloads
+from loadtest.target import model_of
 from tests.trust.place import Place
 
 
@@ -36,7 +36,7 @@ class Load:
     """``users`` threads that ask an archive its payloads from entry to exit; ``rows`` fills meanwhile."""
 
     def __init__(self, place: Place, name: str, users: int = 4) -> None:
-        chosen = model(name.partition("-")[0])
+        chosen = model_of(name)
         self._url = f"{place.config.inference}/predictions/{name}"
         self._headers = {"Authorization": f"Bearer {place.client.token()}"}
         self._payloads, self.rows, self._over = payloads(chosen), list[Row](), threading.Event()

@@ -55,13 +55,15 @@ def test_publishing_killed_at_every_touch_of_the_file_system(tmp_path):
         moment += 1
         store = tmp_path / str(moment)
         store.mkdir()
-        for content in (b"old", b"new"):
-            (store / "built").write_bytes(content)
-            last = "1000000" if content == b"old" else str(moment)
+        for content in ("old", "new"):
+            with zipfile.ZipFile(store / "built", "w") as built:
+                built.writestr("content", content)
+            last = "1000000" if content == "old" else str(moment)
             arguments = [str(store), str(store / "built"), "a.mar", last]
             command = [sys.executable, "-m", "tests.trust.killed_publish", *arguments]
             status = subprocess.run(command, cwd=ROOT, timeout=60).returncode
-        held.append((status, (store / "a.mar").read_bytes()))
+        with zipfile.ZipFile(store / "a.mar") as published:
+            held.append((status, published.read("content")))
         assert archives(store) == {"a": sha256(store / "a.mar")}
     record("publish_killed", moments=moment - 1, broken=0, old=sum(content == b"old" for _, content in held[:-1]))
     assert [status for status, _ in held] == [-signal.SIGKILL] * (moment - 1) + [0] and held[-1][1] == b"new"

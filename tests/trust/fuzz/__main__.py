@@ -18,12 +18,13 @@ from loadtest.environment import machine
 from serving.client import Client
 from serving.config import Config
 from serving.state import RunDirectory
+from serving.words import words
 from tests.conftest import run, write_config
 from tests.trust.fuzz.campaign import Campaign
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS") or 20_000)
 SEED = int(os.environ.get("SEED") or 2026)
-VARIANTS = (os.environ.get("VARIANTS") or "torchscript").split()
+VARIANTS = words(os.environ.get("VARIANTS") or "torchscript")
 OUT = Path(os.environ.get("OUT") or "docs/results/fuzz-cpu.json")
 
 

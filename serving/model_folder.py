@@ -1,0 +1,78 @@
+"""The folder that TorchServe reads archives from: the store, or a copy of it with the settings of models.toml.
+
+TorchServe 0.12 takes the settings of a model from the model-config.yaml inside its archive and from nowhere else. An
+archive with other settings is therefore copied with that one entry changed; the others are linked. The store itself is
+never written to.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from serving.identity import MANIFEST, read_config
+from serving.model_settings import Settings
+
+# our key -> the keys of model-config.yaml that it sets
+TORCHSERVE_KEYS = {
+    "workers": ("minWorkers", "maxWorkers"),
+    "batch_size": ("batchSize",),
+    "response_timeout_s": ("responseTimeout",),
+    "startup_timeout_s": ("startupTimeout",),
+    "queue": ("jobQueueSize",),
+}
+
+
+def prepare(
+    folder: Path, store: Path, names: Mapping[str, str], settings: Mapping[str, Settings], delay_unit_us: int
+) -> Path:
+    """The folder to serve ``names`` from: ``store`` where no archive has settings, else ``folder``, made anew.
+
+    ``delay_unit_us`` is the unit of maxBatchDelay in microseconds: 1 or 1000 (serving/front_end.py).
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if not settings:
+        return store
+    folder.mkdir(mode=0o700)
+    for name in names:
+        source, target = store / f"{name}.mar", folder / f"{name}.mar"
+        if name in settings:
+            entry, config = read_config(source)
+            _copy(source, target, entry, changed(config, settings[name], delay_unit_us))
+        else:
+            target.symlink_to(source)
+    return folder.resolve()
+
+
+def changed(config: dict[str, Any], settings: Settings, delay_unit_us: int) -> dict[str, Any]:
+    """The settings of model-config.yaml with ours over them."""
+    result = dict(config)
+    for key, targets in TORCHSERVE_KEYS.items():
+        if key in settings:
+            result |= dict.fromkeys(targets, settings[key])
+    if "batch_delay_ms" in settings:  # TorchServe takes 0 as unset
+        result["maxBatchDelay"] = max(1, round(settings["batch_delay_ms"] * 1000 / delay_unit_us))
+    if "threads" in settings:  # our handlers read it
+        result["archive"] = {**config["archive"], "threads": settings["threads"]}
+    return result
+
+
+def _copy(source: Path, target: Path, config_entry: str, config: dict[str, Any]) -> None:
+    """Copies an archive with another config, which the manifest must name for TorchServe to read it."""
+    import yaml
+
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for entry in old.infolist():
+            if entry.filename == MANIFEST:
+                manifest = json.loads(old.read(entry))
+                manifest["model"]["configFile"] = config_entry
+                new.writestr(copy.copy(entry), json.dumps(manifest, indent=2))
+            elif entry.filename != config_entry:
+                with old.open(entry) as reader, new.open(copy.copy(entry), "w") as writer:
+                    shutil.copyfileobj(reader, writer, 1 << 20)
+        new.writestr(config_entry, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,147 @@
+"""Reads one model's settings of serving from models.toml, where they need neither source nor a new build.
+
+Knows the keys below. The other keys of a model's table belong to export and are left alone. docs/models-toml.md is the
+page for users.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from serving.config import ROOT
+from serving.errors import ServingError
+from serving.identity import Identity
+
+Settings = dict[str, "int | float"]
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key takes: a number from ``least`` to ``most``, whole unless it is a time in milliseconds."""
+
+    least: int
+    most: int
+    whole: bool = True
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with ``value``, or None."""
+        kind = int if self.whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind) or not self.least <= value <= self.most:
+            return f"a {'whole ' if self.whole else ''}number from {self.least} to {self.most} is expected"
+        return None
+
+
+KEYS = {
+    "workers": Key(1, 256),
+    "threads": Key(0, 1024),  # of one worker; 0: all cores that it may run on
+    "batch_size": Key(1, 1024),
+    "batch_delay_ms": Key(0, 60_000, whole=False),
+    "response_timeout_s": Key(1, 86_400),
+    "startup_timeout_s": Key(1, 86_400),
+    "queue": Key(1, 1_000_000),
+}
+# What people write who know TorchServe's own names, or leave out the unit; compared without case, "_" and "-".
+ALIASES = {
+    "minworkers": "workers", "maxworkers": "workers", "batchdelay": "batch_delay_ms", "maxbatchdelay": "batch_delay_ms",
+    "delay": "batch_delay_ms", "batchdelayus": "batch_delay_ms", "responsetimeout": "response_timeout_s",
+    "timeout": "response_timeout_s", "startuptimeout": "startup_timeout_s", "jobqueuesize": "queue",
+    "queuesize": "queue", "defaultworkerspermodel": "workers", "batchsize": "batch_size",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The settings of a models.toml: ``models`` by model, ``variants`` by model and variant."""
+
+    path: Path
+    models: dict[str, Settings] = field(default_factory=dict)
+    variants: dict[tuple[str, str], Settings] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> ModelSettings:
+        """Reads ``path``, else $MODELS_FILE, else the checkout's models.toml; without such a file there are none.
+
+        Raises ServingError for a file that is no TOML, a misspelt key or a value out of range.
+        """
+        path = path or Path(os.environ.get("MODELS_FILE") or ROOT / "models.toml")
+        read = cls(path)
+        for model, table in _tables(path).items():
+            if not isinstance(table, Mapping):
+                _refuse_outside(path, model)
+                continue
+            read.models[model] = _settings(path, model, table)
+            below = table.get("variants")
+            for variant, changed in below.items() if isinstance(below, Mapping) else ():
+                if not isinstance(changed, Mapping):
+                    raise ServingError(
+                        f"{path}: [{model}.variants] {variant} = {changed!r}: a table is expected; write "
+                        f"[{model}.variants.{variant}] and the settings below it."
+                    )
+                read.variants[model, variant] = _settings(path, f"{model}.variants.{variant}", changed)
+        return read
+
+    def of(self, archive: Identity) -> Settings:
+        """The settings of an archive: those of its model, and over them those of its variant.
+
+        Raises ServingError for ``threads`` of an archive that is not ours: its handler does not read them.
+        """
+        found = {**self.models.get(archive.model, {}), **self.variants.get((archive.model, archive.variant), {})}
+        if "threads" in found and not archive.ours:
+            raise ServingError(
+                f"{self.path}: [{archive.model}] threads = {found['threads']}: {archive.name}.mar was not built by "
+                "this project, and its handler sets its own threads; remove the key."
+            )
+        return found
+
+    def unused(self, models: set[str]) -> list[str]:
+        """The models with settings of serving that are not among ``models``, those that the store holds."""
+        named = [model for model, settings in self.models.items() if settings] + [model for model, _ in self.variants]
+        return sorted(set(named) - models)
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ServingError(f"{path} cannot be read ({error.strerror}); make it readable, or remove it.") from None
+    if sys.version_info >= (3, 11):  # here, since make doctor runs before tomli is installed
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(content.decode())
+    except ValueError as error:  # no UTF-8, or no TOML
+        raise ServingError(f"{path} is no valid TOML: {error}; correct that line.") from None
+
+
+def _settings(path: Path, table: str, values: Mapping[str, Any]) -> Settings:
+    for key, value in values.items():
+        if key in KEYS:
+            if problem := KEYS[key].problem(value):
+                raise ServingError(f"{path}: [{table}] {key} = {value!r}: {problem}; correct it, or remove the key.")
+        elif meant := _meant(key):
+            raise ServingError(f"{path}: [{table}] {key}: there is no such key; did you mean {meant}?")
+    return {key: values[key] for key in KEYS if key in values}
+
+
+def _meant(key: str) -> str | None:
+    """The key of ours that an unknown one resembles, or None."""
+    if known := ALIASES.get(re.sub("[-_]", "", key).lower()):
+        return known
+    near = difflib.get_close_matches(key.lower(), KEYS, n=1, cutoff=0.8)
+    return near[0] if near else None
+
+
+def _refuse_outside(path: Path, key: str) -> None:
+    if meant := key if key in KEYS else _meant(key):
+        raise ServingError(f"{path}: {key} stands outside a model's table; write it below a line such as [minilm]"
+                           + (f", as {meant}." if meant != key else "."))  # fmt: skip

@@ -1,0 +1,60 @@
+"""What a server is to serve: archives with their digests, which of them are not ours, and their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving.identity import identity
+from serving.model_settings import ModelSettings, Settings
+from serving.store import digest_file
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``archives`` is {name: sha256}, ``foreign`` the names of those that this project did not build, ``unchecked`` of
+    those without a digest file. ``settings`` is what models.toml says, for the archives that it says something of;
+    ``notices`` are lines that a user should read before the start."""
+
+    store: Path
+    archives: dict[str, str]
+    foreign: list[str] = field(default_factory=list)
+    settings: dict[str, Settings] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+    @property
+    def ours(self) -> list[str]:
+        """The archives that this project built, which answer their own examples."""
+        return [name for name in self.archives if name not in self.foreign]
+
+    @classmethod
+    def of(cls, store: Path, archives: Mapping[str, str], table: ModelSettings | None = None) -> Plan:
+        """The plan for archives that were checked, with ``table``, else with what models.toml says.
+
+        Raises ServingError for a mistake in models.toml.
+        """
+        table = table or ModelSettings.load()
+        found = [identity(store / f"{name}.mar") for name in archives]
+        foreign = [each.name for each in found if not each.ours]
+        settings = {each.name: table.of(each) for each in found if table.of(each)}
+        unchecked = [name for name in foreign if not digest_file(store / f"{name}.mar").exists()]
+        notices = [f"{name}.mar was not built by this project: served unchecked" for name in unchecked]
+        notices += [f"{name}: {described(each)} ({table.path.name})" for name, each in settings.items()]
+        held = {identity(path).model for path in store.glob("*.mar")}
+        notices += [
+            f"{table.path.name}: [{model}] has settings of serving, and {store.name} holds no archive of that model"
+            for model in table.unused(held)
+        ]
+        return cls(store, dict(archives), foreign, settings, notices, unchecked)
+
+
+def described(settings: Settings) -> str:
+    """Settings in words: "workers 2, batch delay 5 ms"."""
+    return ", ".join(_in_words(key, value) for key, value in settings.items())
+
+
+def _in_words(key: str, value: float) -> str:
+    name, _, unit = key.rpartition("_")
+    return f"{name.replace('_', ' ')} {value} {unit}" if unit in ("ms", "s") else f"{key.replace('_', ' ')} {value}"
