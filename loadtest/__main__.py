@@ -29,6 +29,7 @@ from loadtest.report_md import terminal_table
 from loadtest.runner import Runner, steps
 from loadtest.servers import Server, device, fresh, running
 from loadtest.servers import chosen as store_holds
+from serving.choice import names
 from serving.errors import ServingError
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results"))
@@ -36,9 +37,9 @@ RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results"))
 
 def archives(baseline: str) -> list[Row]:
     """The archives that MODELS and VARIANTS name, and the baseline where it is one. Raises CatalogError."""
-    names = os.environ.get("MODELS", "").split() or list(catalog.DEFAULT_MODELS)
-    variants = os.environ.get("VARIANTS", "").split() or list(catalog.DEFAULT_VARIANTS)
-    found = catalog.rows(names, variants, device(variants))
+    models = names(os.environ, "MODELS") or list(catalog.DEFAULT_MODELS)
+    variants = names(os.environ, "VARIANTS") or list(catalog.DEFAULT_VARIANTS)
+    found = catalog.rows(models, variants, device(variants))
     if baseline and baseline not in [row.name for row in found]:
         model, _, variant = baseline.partition("-")
         found = catalog.rows([model], [variant], device([variant])) + found
@@ -59,8 +60,8 @@ def measure() -> Run:
         (folder / COPY).write_text(json.dumps(earlier), encoding="utf-8")
     run = Run(folder, environment.record(split), asdict(settings), baseline=COPY if earlier else given)
 
-    def open_server(names: Sequence[str]) -> AbstractContextManager[Server]:
-        return running(host) if host else fresh(names, split)
+    def open_server(archive_names: Sequence[str]) -> AbstractContextManager[Server]:
+        return running(host) if host else fresh(archive_names, split)
 
     progress = Progress(steps(settings, chosen))
     try:

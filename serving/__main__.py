@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+from serving.choice import names
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
@@ -21,7 +22,7 @@ from serving.warm_up import Example, warm_up
 def serve() -> int:
     """Starts the server with the store's archives; returns when all are warm, or stays with FOREGROUND=1."""
     run, config = RunDirectory.default(), Config.load()
-    chosen = archives(STORE, os.environ.get("MODELS", "").split(), os.environ.get("VARIANTS", "").split())
+    chosen = archives(STORE, names(os.environ, "MODELS"), names(os.environ, "VARIANTS"))
     state = run.read()
     if state and state.running():
         return _already_running(state, chosen)

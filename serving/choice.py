@@ -1,0 +1,10 @@
+"""The names in MODELS, VARIANTS and their like, as make passes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def names(environment: Mapping[str, str], variable: str) -> list[str]:
+    """The variable's names, separated by blanks or commas; none when it is unset or empty."""
+    return environment.get(variable, "").replace(",", " ").split()
