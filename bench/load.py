@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from export.catalog import Row
 from export.options import Options
 from export.own_store import STORES, bring_up_to_date
 
-STORE = STORES / "bench"
+STORE = Path(os.environ.get("BENCH_STORE") or STORES / "bench").resolve()
 
 
 def build(options: Options) -> dict[str, str]:

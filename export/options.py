@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from export.catalog import DEFAULT_MODELS, DEFAULT_VARIANTS, MODELS, Model, Row, rows, variant_names
 from export.device import resolve_device
@@ -98,6 +99,8 @@ def _check_path(name: str, model: Model, built: list[Model], environment: Mappin
         raise WeightsError(
             f"{name} and WEIGHTS={environment['WEIGHTS']} both say what {model.name}'s weights are; leave one out."
         )
+    if not Path(environment[name]).expanduser().exists():
+        raise WeightsError(f"There are no weights at {environment[name]}, which {name} names; give a path that exists.")
 
 
 def _takes_path(model: Model) -> bool:

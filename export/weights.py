@@ -169,7 +169,14 @@ def _load_text(architecture: Any, location: str, arguments: dict[str, Any]) -> t
             f"{location} lacks {', '.join(sorted(info['missing_keys'])[:3])}, which {architecture.__name__} needs; "
             "give a checkpoint with its own head: none is made up."
         )
-    return network.eval(), AutoTokenizer.from_pretrained(location, **arguments)
+    tokenizer = AutoTokenizer.from_pretrained(location, **arguments)
+    # Without its files transformers makes one up, of the special tokens alone.
+    if not len(tokenizer.all_special_ids) < len(tokenizer) <= network.config.vocab_size:
+        raise WeightsError(
+            f"{location} has a tokenizer of {len(tokenizer)} tokens and a model of {network.config.vocab_size}; give "
+            "both of one checkpoint, the tokenizer as tokenizer.json or vocab.txt."
+        )
+    return network.eval(), tokenizer
 
 
 @contextlib.contextmanager
@@ -179,7 +186,8 @@ def _explained(model: Model, location: str) -> Any:
     except WeightsError:
         raise
     except Exception as error:  # transformers and safetensors have no common one for files that are no checkpoint
-        said = str(error).strip().splitlines()[:1]
+        lines = [line.strip() for line in str(error).strip().splitlines()]
+        said = [" ".join(lines[:2]) if lines[0].endswith(":") else lines[0]] if lines else []
         typed = [] if said and isinstance(error, (OSError, ValueError)) else [type(error).__name__]
         detail = ": ".join([*typed, *said])
         raise WeightsError(_ways_out(model, location, detail)) from None

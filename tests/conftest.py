@@ -22,7 +22,7 @@ from serving.config import ADDRESSES, GRPC_PORTS, Config
 from serving.state import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
-STORE = ROOT / ".cache" / "stores" / "test"
+STORE, BENCH_STORE = (ROOT / ".cache" / "stores" / name for name in ("test", "test-bench"))
 CPU_VARIANTS = variant_names("cpu")
 # A convolutional network takes Inductor long (digits 86 s on two cores); ROWS=all has these rows tested as well.
 IMAGE_VARIANTS = [name for name in CPU_VARIANTS if name != "compile" or os.environ.get("ROWS") == "all"]
@@ -30,8 +30,8 @@ MODEL_VARIANTS = {"minilm": CPU_VARIANTS, "digits": IMAGE_VARIANTS, "bert": CPU_
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """No test finds the user's store: what names none has the tests' own."""
-    os.environ["MODEL_STORE"] = str(STORE)
+    """No test finds the user's stores: what names none has the tests' own."""
+    os.environ |= {"MODEL_STORE": str(STORE), "BENCH_STORE": str(BENCH_STORE)}
 
 
 def run(*command: str, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
