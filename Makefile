@@ -5,7 +5,9 @@ SHELL := /bin/sh
 
 export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
 export BATCHES LENGTHS BENCH_SECONDS OUT FUZZ_REQUESTS
-export MODELS VARIANTS DEVICE WEIGHTS BERT_WEIGHTS RESNET50_WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE MODELS_FILE STORE_KEY OSV_URL
+export MODELS VARIANTS DEVICE WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE MODELS_FILE STORE_KEY OSV_URL
+# <MODEL>_WEIGHTS: make passes on what its command line sets. These are the names, so that a wrong one can be refused.
+export WEIGHTS_GIVEN := $(foreach name,$(filter %_WEIGHTS,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
 
 # PYTHON=... uses that interpreter and what it has, and installs nothing; else .venv is set up by the first verb.
 ifdef PYTHON

@@ -1,7 +1,8 @@
 """``make bench``: builds the archives it needs, loads each as a worker does, measures, prints and writes the results.
 
 Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS, BATCHES, LENGTHS, BENCH_SECONDS; OUT is the file
-that the JSON is written to (Markdown and plots go beside it). What is measured lies in OUT's ``.part.json`` until the
+that the JSON is written to (Markdown and plots go beside it). A variant that is not packed is shown as refused, and the
+others are measured. What is measured lies in OUT's ``.part.json`` until the
 end, so that a run that is cut off has not been for nothing.
 """
 
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from bench import report
-from bench.load import ROOT, build, load
+from bench.load import build, load
 from bench.measure import as_array, cpu_gflops, gpu_rates, interleaved
 from bench.plan import Cell, Plan, cells, inputs, operations, read_plan
 from export.catalog import CatalogError, Row
-from export.device import DeviceError, resolve_device
+from export.device import DeviceError
+from export.own_store import ROOT, NotBuiltError
 from export.quiet import quieten
+from export.weights import WeightsError
 from loadtest.environment import machine
 from loadtest.stats import percentile
 
@@ -29,18 +32,20 @@ from loadtest.stats import percentile
 def main() -> int:
     """Returns the exit status."""
     try:
-        device = resolve_device(os.environ.get("DEVICE") or "auto")
-        plan = read_plan(os.environ, device)
-    except (CatalogError, DeviceError, ValueError) as error:
+        plan = read_plan(os.environ)
+        refused = build(plan.options)
+    except (CatalogError, DeviceError, WeightsError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    for name in dict.fromkeys(row.model.name for row in plan.rows):
-        if status := build([row for row in plan.rows if row.model.name == name], device):
-            return status
+    except NotBuiltError as error:
+        return error.status
+    if missing := [name for name in refused if name.endswith("-eager")]:
+        print(f"Nothing is measured: every variant is compared with {missing[0]}.", file=sys.stderr)
+        return 1
     quieten()
-    out = Path(os.environ.get("OUT") or ROOT / "bench" / "results" / f"bench-{device}.json")
-    result: dict[str, Any] = {"environment": _environment(plan), "rows": []}
-    for rows in _measure(plan):
+    out = Path(os.environ.get("OUT") or ROOT / "bench" / "results" / f"bench-{plan.options.device}.json")
+    result: dict[str, Any] = {"environment": _environment(plan), "rows": [], "refused": _refused(plan, refused)}
+    for rows in _measure([row for row in plan.options.rows if row.name not in refused], plan):
         result["rows"] += rows
         report.save(result, out.with_suffix(".part.json"))
     print(report.table(result))
@@ -50,27 +55,36 @@ def main() -> int:
     return 0
 
 
+def _refused(plan: Plan, reasons: dict[str, str]) -> list[dict[str, str]]:
+    return [
+        {"model": row.model.name, "variant": row.variant.name, "reason": reasons[row.name]}
+        for row in plan.options.rows
+        if row.name in reasons
+    ]
+
+
 def _environment(plan: Plan) -> dict[str, Any]:
     import torch
 
     facts = machine()
     names = ("MODELS", "VARIANTS", "DEVICE", "WEIGHTS", "BATCHES", "LENGTHS", "BENCH_SECONDS")
     given = [f"{name}={shlex.quote(os.environ[name])}" for name in names if os.environ.get(name)]
-    facts |= {"command": " ".join(["make bench", *given]), "device": plan.device}
+    facts |= {"command": " ".join(["make bench", *given]), "device": plan.options.device}
     facts["flags"] = {
         "cuda_matmul_allow_tf32": torch.backends.cuda.matmul.allow_tf32,
         "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
     }
-    facts["roofline"] = gpu_rates() if plan.device == "gpu" else {"fp32_gflops": cpu_gflops(facts["cores_available"])}
+    on_gpu = plan.options.device == "gpu"
+    facts["roofline"] = gpu_rates() if on_gpu else {"fp32_gflops": cpu_gflops(facts["cores_available"])}
     return facts
 
 
-def _measure(plan: Plan) -> Iterator[list[dict[str, Any]]]:
+def _measure(chosen: list[Row], plan: Plan) -> Iterator[list[dict[str, Any]]]:
     """The rows of one cell after the other."""
-    for name in dict.fromkeys(row.model.name for row in plan.rows):
-        rows = [row for row in plan.rows if row.model.name == name]
+    for name in dict.fromkeys(row.model.name for row in chosen):
+        rows = [row for row in chosen if row.model.name == name]
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-            loaded = {row.variant.name: load(row, Path(scratch), plan.device) for row in rows}
+            loaded = {row.variant.name: load(row, Path(scratch), plan.options.device) for row in rows}
             for cell in cells(next(iter(loaded.values()))["settings"], plan):
                 yield _cell(rows, cell, loaded, plan)
 
@@ -90,7 +104,7 @@ def _cell(rows: list[Row], cell: Cell, loaded: dict[str, Any], plan: Plan) -> li
 def _row(row: Row, cell: Cell, times: Any, eager: float, loaded: dict[str, Any], plan: Plan) -> dict[str, Any]:
     p50, work = percentile(times, 50), operations(row.model.name, cell)
     return {
-        "model": row.model.name, "variant": row.variant.name, "device": plan.device, "batch": cell.batch,
+        "model": row.model.name, "variant": row.variant.name, "device": plan.options.device, "batch": cell.batch,
         "length": cell.length, "p50_ms": round(p50, 4), "p99_ms": round(percentile(times, 99), 4), "calls": len(times),
         "items_per_s": round(cell.batch / p50 * 1e3, 1), "speedup": round(eager / p50, 3),
         "gflops": round(work / p50 / 1e6, 1) if work else None,

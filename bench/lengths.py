@@ -19,11 +19,14 @@ import numpy as np
 
 from bench.load import build, load
 from bench.plan import Cell, inputs
-from export.catalog import Row, rows, variant_names
-from export.device import resolve_device
+from export.catalog import CatalogError, Row
+from export.device import DeviceError
+from export.options import read_options
+from export.own_store import NotBuiltError
 from export.parity import Parity
 from export.progress import table
 from export.quiet import quieten
+from export.weights import WeightsError
 from handlers.settings import Settings
 from handlers.text import TextEncoder
 from loadtest.environment import machine
@@ -44,18 +47,20 @@ HEADER = (
 
 def main() -> int:
     """Returns the exit status."""
-    device = resolve_device(os.environ.get("DEVICE") or "auto")
-    names = (os.environ.get("VARIANTS") or " ".join(variant_names(device))).split()
+    try:
+        options = read_options(os.environ, ["minilm"], variants=None)
+        refused = build(options)
+    except (CatalogError, DeviceError, WeightsError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except NotBuiltError as error:
+        return error.status
+    quieten()
     found = []
-    for model in (os.environ.get("MODELS") or "minilm").split():
-        chosen = rows([model], names, device)
-        if status := build(chosen, device):
-            return status
-        quieten()
-        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-            for row in chosen:
-                print(f"measuring {row.name}", file=sys.stderr, flush=True)
-                found.append(measure(row, load(row, Path(scratch), device), Path(scratch, row.name)))
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        for row in [row for row in options.rows if row.name not in refused]:
+            print(f"measuring {row.name}", file=sys.stderr, flush=True)
+            found.append(measure(row, load(row, Path(scratch), options.device), Path(scratch, row.name)))
     print(table(HEADER, [_shown(row) for row in found]))
     if out := os.environ.get("OUT"):
         Path(out).write_text(json.dumps({"environment": machine(), "rows": found}, indent=1) + "\n")

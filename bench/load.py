@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from export.catalog import Row
-from serving.store import STORE
+from export.options import Options
+from export.own_store import STORES, bring_up_to_date
 
-ROOT = Path(__file__).resolve().parent.parent
+STORE = Path(os.environ.get("BENCH_STORE") or STORES / "bench").resolve()
 
 
-def build(rows: list[Row], device: str) -> int:
-    """Brings the archives of one model up to date; returns make archive's exit status."""
-    chosen = {"MODELS": rows[0].model.name, "VARIANTS": " ".join(row.variant.name for row in rows), "DEVICE": device}
-    return subprocess.run([sys.executable, "-m", "export"], cwd=ROOT, env={**os.environ, **chosen}).returncode
+def build(options: Options) -> dict[str, str]:
+    """Brings the archives up to date in the bench's store; returns {name: why} of those that were not packed.
+
+    Raises NotBuiltError.
+    """
+    return {name: why for name, why in bring_up_to_date(STORE, options).items() if why}
 
 
 def load(row: Row, scratch: Path, device: str) -> dict[str, Any]:
-    """The runtime and settings of an archive unpacked under ``scratch``, with what loading cost and its parity."""
+    """The runtime and settings of an archive in the bench's store, unpacked under ``scratch``, with its parity and what
+    loading cost."""
     import psutil
     import yaml
 

@@ -6,13 +6,15 @@ Knows the catalog and shapes; imports no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from export.catalog import CatalogError, Row, rows, variant_names
+from export.catalog import CatalogError
+from export.options import Options, read_options
 from handlers.settings import Settings, TensorSpec
 
+MODELS = ("minilm", "digits")
 BATCHES, LENGTHS = (1, 8, 32), (16, 128, 384)
 
 
@@ -26,24 +28,24 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The rows to measure, on which device, in which shapes, for how long each."""
+    """What to build and measure, in which shapes, for how long each."""
 
-    rows: list[Row]
-    device: str
+    options: Options
     batches: tuple[int, ...]
     lengths: tuple[int, ...]
     seconds: float  # per row and cell, over all rounds
 
 
-def read_plan(environment: Mapping[str, str], device: str) -> Plan:
-    """MODELS, VARIANTS (default: all that fit the device), BATCHES, LENGTHS, BENCH_SECONDS. Raises CatalogError."""
-    models = (environment.get("MODELS") or "minilm digits").split()
-    chosen = rows(models, (environment.get("VARIANTS") or " ".join(variant_names(device))).split(), device)
-    if "eager" not in {row.variant.name for row in chosen}:
+def read_plan(environment: Mapping[str, str]) -> Plan:
+    """The options of a build (default: all variants that fit the device), BATCHES, LENGTHS, BENCH_SECONDS.
+
+    Raises CatalogError, DeviceError or WeightsError."""
+    options = read_options(environment, MODELS, variants=None)
+    rows = [row for row in options.rows if row.model.kind != "none"]
+    if "eager" not in {row.variant.name for row in rows}:
         raise CatalogError("The bench compares with eager of the same run; add eager to VARIANTS.")
     return Plan(
-        [row for row in chosen if row.model.kind != "none"],
-        device,
+        replace(options, rows=rows),
         _numbers(environment, "BATCHES", BATCHES),
         _numbers(environment, "LENGTHS", LENGTHS),
         float(environment.get("BENCH_SECONDS") or 3),

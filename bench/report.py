@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from export.parity import Parity
@@ -53,14 +54,29 @@ def _rate(items: float) -> str:
 
 def table(result: dict[str, Any]) -> str:
     """The terminal table."""
-    return text_table(HEADER, [cells(row, result["environment"]) for row in result["rows"]])
+    return text_table(HEADER, lines(result))
+
+
+def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The table's lines, model by model: what was measured, then what was not packed, with the reason."""
+    rows, found = result["rows"], []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        found += [cells(row, result["environment"]) for row in rows if row["model"] == model]
+        for row in refused(result, model):
+            found.append((found[-1][0], row["variant"], *["-"] * (len(HEADER) - 3), f"refused: {row['reason']}"))
+    return found
+
+
+def refused(result: dict[str, Any], model: str) -> list[dict[str, str]]:
+    """The model's variants that were not packed. Earlier results have none: their bench ended at the first one."""
+    return [row for row in result.get("refused", []) if row["model"] == model]
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The table and its environment for a pull request."""
     environment = result["environment"]
     gpus = ", ".join(gpu["name"] for gpu in environment.get("gpus", [])) or "none"
-    lines = [
+    text = [
         f"`{environment['command']}`",
         "",
         f"{environment['cpu']}, {environment['cores_available']} cores; GPU: {gpus}; {environment['date'][:10]}; "
@@ -68,9 +84,9 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         "| " + " | ".join(HEADER) + " |",
         "|" + "---|" * len(HEADER),
-        *("| " + " | ".join(cells(row, environment)) + " |" for row in result["rows"]),
+        *("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines(result)),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(text) + "\n"
 
 
 def write(result: dict[str, Any], out: Path) -> None:
@@ -105,6 +121,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         title = model + (f", {length} tokens" if length else "")
         title += " (random weights)" if rows[0]["weights"] == "random weights" else ""
         _latency(left, [row for row in rows if row["batch"] == min(r["batch"] for r in rows)], title)
+        _refusals(left, refused(result, model))
         _throughput(right, rows, title)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
@@ -118,6 +135,11 @@ def _latency(axis: Any, rows: list[dict[str, Any]], title: str) -> None:
     axis.set(title=f"{title}\nlatency at batch {rows[0]['batch']}", xlabel="p50, ms (less is better)")
     axis.margins(x=0.35)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _refusals(axis: Any, rows: list[dict[str, str]]) -> None:
+    bars = axis.barh([row["variant"] for row in rows], [0.0] * len(rows))
+    axis.bar_label(bars, [f"refused: {shorten(row['reason'], 60)}" for row in rows], padding=4, fontsize=8)
 
 
 def _throughput(axis: Any, rows: list[dict[str, Any]], title: str) -> None:

@@ -1,12 +1,14 @@
 """``make archive``: builds what is out of date among the chosen archives, and prints what the store then holds.
 
 Plans without importing torch; each archive is built in a process of its own, forked from one that has the libraries
-loaded. Settings come from the environment, as make passes them: MODELS, VARIANTS, DEVICE, WEIGHTS, <MODEL>_WEIGHTS.
+loaded. Settings come from the environment, as make passes them: see options.py. RESULTS_JSON names a file for programs:
+[{"archive", "verdict", "error"}].
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sys
 import tempfile
@@ -17,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export import archive as archives
-from export.catalog import DEFAULT_MODELS, DEFAULT_VARIANTS, CatalogError, Row, rows
-from export.device import DeviceError, resolve_device
+from export.catalog import CatalogError, Row
+from export.device import DeviceError
 from export.fingerprint import fingerprint
 from export.isolated import build_in_process
+from export.options import Options, read_options
 from export.parity import Parity
 from export.progress import Progress, table
 from export.weights import Choice, WeightsError
@@ -33,7 +36,8 @@ from serving.store import STORE, intact_digest
 class Result:
     """A line of the closing table."""
 
-    name: str
+    archive: str
+    label: str
     verdict: str
     size: int = 0
     seconds: float = 0.0
@@ -44,26 +48,26 @@ class Result:
 def main() -> int:
     """Returns the exit status: 0 when every chosen archive is in the store and passed its checks."""
     try:
-        device = resolve_device(os.environ.get("DEVICE") or "auto")
-        models = (os.environ.get("MODELS") or " ".join(DEFAULT_MODELS)).split()
-        variants = (os.environ.get("VARIANTS") or " ".join(DEFAULT_VARIANTS)).split()
-        chosen = rows(models, variants, device)
-        choices = {row.name: Choice.of(row.model, os.environ) for row in chosen}
+        options = read_options(os.environ)
+        for note in options.notes:
+            print(note, file=sys.stderr)
         with _lock(STORE):
-            results = _bring_up_to_date(chosen, choices, device)
+            results = _bring_up_to_date(options)
     except (CatalogError, DeviceError, WeightsError, ServingError, BlockingIOError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted; the store holds what was finished before, whole.", file=sys.stderr)
         return 130
+    if path := os.environ.get("RESULTS_JSON"):
+        _write(results, Path(path))
     _show(results)
     return 1 if any(result.error for result in results) else 0
 
 
 @contextmanager
 def _lock(store: Path) -> Iterator[None]:
-    store.mkdir(exist_ok=True)
+    store.mkdir(parents=True, exist_ok=True)
     with (store / ".lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,9 +76,9 @@ def _lock(store: Path) -> Iterator[None]:
         yield
 
 
-def _bring_up_to_date(chosen: list[Row], choices: dict[str, Choice], device: str) -> list[Result]:
-    results = {row.name: _current(row, choices[row.name], device) for row in chosen}
-    stale = [row for row in chosen if results[row.name] is None]
+def _bring_up_to_date(options: Options) -> list[Result]:
+    results = {row.name: _current(row, options.choice(row), options.device) for row in options.rows}
+    stale = [row for row in options.rows if results[row.name] is None]
     if stale:
         from export.build import remove_leftovers
 
@@ -82,7 +86,7 @@ def _bring_up_to_date(chosen: list[Row], choices: dict[str, Choice], device: str
         tempfile.tempdir = temp_folder()  # the fork server's socket goes there
         progress = Progress(len(stale))
         for row in stale:
-            results[row.name] = _build(row, choices[row.name], device, progress)
+            results[row.name] = _build(row, options.choice(row), options.device, progress)
         progress.close()
     return [result for result in results.values() if result is not None]
 
@@ -93,7 +97,8 @@ def _current(row: Row, choice: Choice, device: str) -> Result | None:
     record = archives.read_record(path)
     if not record or record.get("fingerprint") != fingerprint(row, device, choice) or not intact_digest(path):
         return None
-    return Result(_label(row, choice), "up to date", path.stat().st_size, parity=Parity.from_record(record["parity"]))
+    size, parity = path.stat().st_size, Parity.from_record(record["parity"])
+    return Result(row.name, _label(row, choice), "up to date", size, parity=parity)
 
 
 def _build(row: Row, choice: Choice, device: str, progress: Progress) -> Result:
@@ -103,18 +108,23 @@ def _build(row: Row, choice: Choice, device: str, progress: Progress) -> Result:
     progress.finish(row.name)
     seconds = time.perf_counter() - started
     if isinstance(outcome, str):
-        return Result(_label(row, choice), "failed", seconds=seconds, error=outcome)
-    return Result(_label(row, choice), "built", outcome.size, seconds, outcome.parity)
+        return Result(row.name, _label(row, choice), "failed", seconds=seconds, error=outcome)
+    return Result(row.name, _label(row, choice), "built", outcome.size, seconds, outcome.parity)
 
 
 def _label(row: Row, choice: Choice) -> str:
     return f"{row.name} (random weights)" if choice.random else row.name
 
 
+def _write(results: list[Result], path: Path) -> None:
+    found = [{"archive": each.archive, "verdict": each.verdict, "error": each.error} for each in results]
+    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
 def _show(results: list[Result]) -> None:
     lines = [
         (
-            result.name,
+            result.label,
             f"{result.size / 1e6:.1f} MB" if result.size else "-",
             f"{result.seconds:.1f} s" if result.seconds else "-",
             result.parity.summary() if result.parity else "-",
@@ -125,7 +135,7 @@ def _show(results: list[Result]) -> None:
     print(table(("archive", "size", "time", "parity with eager fp32", "verdict"), lines))
     for result in results:
         if result.error:
-            print(f"{result.name} was not packed: {result.error}", file=sys.stderr)
+            print(f"{result.label} was not packed: {result.error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

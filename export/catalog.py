@@ -146,6 +146,7 @@ VARIANTS = (
 
 DEFAULT_MODELS = ("minilm", "digits", "null")  # they need no hub
 DEFAULT_VARIANTS = ("eager", "torchscript")
+DEVICE_SYNONYMS = {"cuda": "gpu"}  # of DEVICE, as PyTorch's users write it
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""DEVICE=auto|cpu|gpu: which device archives are built for.
+"""DEVICE=auto|cpu|gpu (or cuda, the same): which device archives are built for.
 
 Asks the driver's library, not torch: planning must not import torch.
 """
@@ -6,6 +6,8 @@ Asks the driver's library, not torch: planning must not import torch.
 from __future__ import annotations
 
 import ctypes
+
+from export.catalog import DEVICE_SYNONYMS
 
 DRIVER = "libcuda.so.1"
 COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h
@@ -16,9 +18,10 @@ class DeviceError(Exception):
 
 
 def resolve_device(wanted: str) -> str:
-    """ "cpu" or "gpu". ``auto`` is the GPU where there is one. Raises DeviceError."""
+    """ "cpu" or "gpu". ``auto`` is the GPU where there is one, ``cuda`` a synonym of gpu. Raises DeviceError."""
+    wanted = DEVICE_SYNONYMS.get(wanted, wanted)
     if wanted not in ("auto", "cpu", "gpu"):
-        raise DeviceError(f"DEVICE is {wanted!r}; it may be auto, cpu or gpu.")
+        raise DeviceError(f"DEVICE is {wanted!r}; it may be auto, cpu or gpu (cuda is gpu).")
     if wanted == "cpu":
         return "cpu"
     present = gpu_count() > 0

@@ -19,7 +19,7 @@ from handlers.processor import instruction_sets
 
 HERE = Path(__file__).resolve().parent
 # The catalog counts through its row; the others only plan and show.
-NOT_BUILDING = {"catalog.py", "__main__.py", "plan.py", "progress.py"}
+NOT_BUILDING = {"catalog.py", "__main__.py", "hub.py", "options.py", "own_store.py", "progress.py"}
 PACKAGES = (
     "torch",
     "torchvision",

@@ -1,30 +1,73 @@
-"""Checkpoint folders from the Hugging Face hub, or from its cache on this machine."""
+"""Checkpoint folders from the Hugging Face hub, or from its cache on this machine.
+
+huggingface_hub itself tries six times with pauses between (30 s) before it says that there is no hub, and has no
+setting for it; so the hub is asked once whether it answers.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from export.catalog import Source
 from export.errors import WeightsError
 
+TIMEOUT_S = 10
+BUSY = 429  # and from 500 on: the hub answers, but not with a file
 FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]  # no pickle
 LEFT_OUT = ["onnx/*", "openvino/*", "*/onnx/*"]  # other engines' copies of the same weights
 
 
-def snapshot(repository: str, revision: str, way_out: str) -> Path:
-    """The folder of one revision ("" for the newest). Its name is the commit. Raises WeightsError, whose sentence ends
-    with ``way_out``."""
+def snapshot(source: Source, way_out: str) -> Path:
+    """The folder of a source's revision ("" for the newest). Its name is the commit.
+
+    Raises WeightsError, whose sentence ends with ``way_out``.
+    """
+    silent = silence(source)
+    if silent and not cached(source):
+        raise WeightsError(f"{_named(source)} could not be loaded ({silent}); {way_out}")
+    found = _download(source, FILES, bool(silent), way_out)
+    if any(found.glob("*.safetensors")):
+        return found
+    return _download(source, [*FILES, "pytorch_model.bin"], bool(silent), way_out)
+
+
+def _download(source: Source, files: list[str], local: bool, way_out: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        found = Path(snapshot_download(
-            repository, revision=revision or None, allow_patterns=FILES, ignore_patterns=LEFT_OUT
+        return Path(snapshot_download(
+            source.name, revision=source.revision or None, allow_patterns=files, ignore_patterns=LEFT_OUT,
+            local_files_only=local,
         ))  # fmt: skip
-        if not any(found.glob("*.safetensors")):
-            found = Path(snapshot_download(
-                repository, revision=revision or None, allow_patterns=[*FILES, "pytorch_model.bin"]
-            ))  # fmt: skip
     except (OSError, ValueError) as error:
         detail = (str(error).strip() or type(error).__name__).splitlines()[0]
-        where = repository + (f"@{revision}" if revision else "")
-        raise WeightsError(f"{where} could not be loaded from the hub ({detail}); {way_out}") from None
-    return found
+        raise WeightsError(f"{_named(source)} could not be loaded from the hub ({detail}); {way_out}") from None
+
+
+def _named(source: Source) -> str:
+    return source.name + (f"@{source.revision}" if source.revision else "")
+
+
+def silence(source: Source) -> str:
+    """Why the hub does not give this source's files now; empty when it does, or refuses for a lasting reason."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    url = hf_hub_url(source.name, "config.json", revision=source.revision or None)
+    try:
+        get_hf_file_metadata(url, timeout=TIMEOUT_S)
+    except OfflineModeIsEnabled:
+        return "HF_HUB_OFFLINE is set and the hub's cache does not hold it"
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        return f"the hub answers {status}" if status == BUSY or status >= 500 else ""
+    except Exception as error:  # of the HTTP library, which is another one from release to release
+        return f"the hub does not answer: {str(error) or type(error).__name__}"
+    return ""
+
+
+def cached(source: Source) -> bool:
+    """Whether the hub's cache on this machine has this revision."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(source.name, "config.json", revision=source.revision or None), str)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -67,11 +68,15 @@ def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path) 
         outcome: Any = build(row, device, choice, store, lambda text: pipe.send(("stage", text)))
     except (WeightsError, StepError, DryRunError, ParityError) as error:
         outcome = str(error)
+    except ModuleNotFoundError as error:
+        outcome = f"{error.name} is not installed for {sys.executable}; install it there, or leave the variant out"
     except OSError as error:
         outcome = f"{error.strerror or error}: {error.filename or store}"
     except Exception as error:
         if os.strerror(errno.ENOSPC) in str(error):  # safetensors writes by itself, and has errors of its own
             outcome = f"{os.strerror(errno.ENOSPC)}: {store}"
+        elif type(error).__name__ == "InvalidCxxCompiler":  # torch._inductor's
+            outcome = "no C++ compiler was found; install g++, or name one in CXX, or leave the variant out"
         else:
             traceback.print_exc()
             outcome = f"a bug of ours ({type(error).__name__}); the traceback is above"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from export.catalog import IMAGE, MODELS, TEXT, CatalogError, Model, Source
+from export.catalog import MODELS, PHOTO, TEXT, CatalogError, Model, Source
 from export.tasks import TASKS
 from serving.model_settings import KEYS as SERVING_KEYS
 from serving.model_settings import models_file, read_tables
@@ -61,7 +61,7 @@ def model_of_row(name: str, row: Mapping[str, Any]) -> Model:
     return Model(
         name, task, source_of(row["source"]), {key: row[key] for key in OPTIONS if key in row},
         example_of(row["example"]) if "example" in row else {}, row.get("expect", ""),
-        TEXT if TASKS[task].kind == "text" else IMAGE,
+        TEXT if TASKS[task].kind == "text" else PHOTO,
     )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def wanted_row(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]] | N
         return None
     name = name or _name_of(source)
     if not NAME.fullmatch(name):
-        raise CatalogError(f"NAME is {name!r}; expected letters, digits, '.', '_' and '-', beginning with a letter or digit.")
+        raise CatalogError(f"NAME is {name!r}; expected letters, digits, '.', '_' and '-', a letter or digit first.")
     if any(name == model.name for model in MODELS):
         raise CatalogError(f"{name} is the name of a built-in model; choose another with NAME=.")
     row: dict[str, Any] = {"source": _absolute(source), **given}
@@ -139,7 +139,8 @@ def adopt(environment: Mapping[str, str]) -> tuple[Model, dict[str, Any]] | None
     name, row = wanted
     existing = {model.name: model for model in own_models()}
     if name in existing and existing[name].source != source_of(row["source"]):
-        raise CatalogError(f"{name} is {existing[name].source.name} in {models_file()}; choose another name with NAME=.")
+        known = existing[name].source.name
+        raise CatalogError(f"{name} is {known} in {models_file()}; choose another name with NAME=.")
     row = _inspected(row)
     return model_of_row(name, row), row
 

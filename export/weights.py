@@ -138,7 +138,7 @@ def _text_path(model: Model, choice: Choice, scratch: Path) -> Path:
     from export.hub import snapshot
 
     way_out = f"give a local copy with {variable(model)}=/path, or WEIGHTS=random for latency work."
-    return snapshot(source.name, source.revision, way_out)
+    return snapshot(source, way_out)
 
 
 # Images.

@@ -30,17 +30,17 @@ from loadtest.runner import Runner, steps
 from loadtest.servers import Server, device, fresh, running
 from loadtest.servers import chosen as store_holds
 from loadtest.target import model_of, named
+from serving.choice import names
 from serving.errors import ServingError
-from serving.words import words
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results"))
 
 
 def archives(baseline: str) -> list[Row]:
     """The archives that MODELS and VARIANTS name, and the baseline where it is one. Raises CatalogError."""
-    names = words(os.environ.get("MODELS", "")) or list(catalog.DEFAULT_MODELS)
-    variants = words(os.environ.get("VARIANTS", "")) or list(catalog.DEFAULT_VARIANTS)
-    found = catalog.rows(names, variants, device(variants))
+    models = names(os.environ, "MODELS") or list(catalog.DEFAULT_MODELS)
+    variants = names(os.environ, "VARIANTS") or list(catalog.DEFAULT_VARIANTS)
+    found = catalog.rows(models, variants, device(variants))
     if baseline and baseline not in [row.name for row in found]:
         variant = (named(baseline) or (None, ""))[1]
         chosen = [variant] if variant else []
@@ -62,8 +62,8 @@ def measure() -> Run:
         (folder / COPY).write_text(json.dumps(earlier), encoding="utf-8")
     run = Run(folder, environment.record(split), asdict(settings), baseline=COPY if earlier else given)
 
-    def open_server(names: Sequence[str]) -> AbstractContextManager[Server]:
-        return running(host) if host else fresh(names, split)
+    def open_server(archive_names: Sequence[str]) -> AbstractContextManager[Server]:
+        return running(host) if host else fresh(archive_names, split)
 
     progress = Progress(steps(settings, chosen))
     try:

@@ -25,8 +25,8 @@ from loadtest.errors import LoadTestError
 from loadtest.rows import Row
 from loadtest.target import CHECK_EVERY, Target, Token
 from loadtest.users import ArchiveUser, Recorder
+from serving.choice import words
 from serving.state import RunDirectory
-from serving.words import words
 
 logger = logging.getLogger(__name__)
 

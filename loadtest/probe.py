@@ -23,7 +23,7 @@ from loadtest.rows import Columns
 from loadtest.servers import Server, device, fresh, running
 from loadtest.target import Target
 from loadtest.trial import Rule, measure
-from serving.words import words
+from serving.choice import names
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def one_archive() -> Iterator[tuple[Server, Target, str]]:
 
     The client keeps to its own cores meanwhile. Raises CatalogError, LoadTestError, ServingError.
     """
-    split, variants = cores.here(), words(os.environ.get("VARIANTS", "")) or ["eager"]
-    row = catalog.rows(words(os.environ.get("MODELS", "")) or ["null"], variants, device(variants))[0]
+    split, variants = cores.here(), names(os.environ, "VARIANTS") or ["eager"]
+    row = catalog.rows(names(os.environ, "MODELS") or ["null"], variants, device(variants))[0]
     host = os.environ.get("HOST")
     with running(host) if host else fresh([row.name], split) as server, cores.on(() if host else split.client):
         said = f"client on any core, server at {host}" if host else split.statement

@@ -121,4 +121,7 @@ def running(host: str) -> Iterator[Server]:
 def device(variants: Sequence[str]) -> str:
     """DEVICE, else the one that a variant insists on: what is measured was built before, for the device it names."""
     wanted = {row.device for name in variants for row in catalog.variant(name)} - {"any"}
-    return os.environ.get("DEVICE", "auto").replace("auto", "") or (wanted.pop() if len(wanted) == 1 else "cpu")
+    given = os.environ.get("DEVICE") or "auto"
+    if given != "auto":
+        return catalog.DEVICE_SYNONYMS.get(given, given)
+    return wanted.pop() if len(wanted) == 1 else "cpu"

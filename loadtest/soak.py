@@ -33,8 +33,8 @@ from loadtest.footprint import Footprint, Sampler
 from loadtest.servers import Server, fresh
 from loadtest.soak_verdict import judge, table
 from loadtest.users import now_us
+from serving.choice import names
 from serving.errors import ServingError
-from serving.words import words
 
 SAMPLES = 120  # of each process; never more often than every half second
 SHARE_BAD = 0.2
@@ -58,8 +58,8 @@ class Settings:
     @classmethod
     def load(cls) -> Settings:
         """From the environment. Raises LoadTestError or CatalogError."""
-        models = words(os.environ.get("MODELS", "")) or [name for name in catalog.DEFAULT_MODELS if name != "null"]
-        variants = words(os.environ.get("VARIANTS", "")) or ["torchscript"]
+        models = names(os.environ, "MODELS") or [name for name in catalog.DEFAULT_MODELS if name != "null"]
+        variants = names(os.environ, "VARIANTS") or ["torchscript"]
         out = os.environ.get("OUT") or Path(__file__).with_name("results") / "soak.json"
         return cls(
             _number("DURATION", 1800), _number("RATE", 10), int(_number("SEED", 1)),

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+from serving.choice import names
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
@@ -17,7 +18,6 @@ from serving.server import start, stop, wait_until_ready
 from serving.state import RunDirectory, State
 from serving.store import STORE, archives
 from serving.warm_up import Example, warm_up
-from serving.words import words
 
 NOT_OURS = "not built here"
 
@@ -25,8 +25,7 @@ NOT_OURS = "not built here"
 def serve() -> int:
     """Starts the server with the store's archives; returns when all are warm, or stays with FOREGROUND=1."""
     run, config = RunDirectory.default(), Config.load()
-    models, variants = (words(os.environ.get(name, "")) for name in ("MODELS", "VARIANTS"))
-    plan = Plan.of(STORE, archives(STORE, models, variants))
+    plan = Plan.of(STORE, archives(STORE, names(os.environ, "MODELS"), names(os.environ, "VARIANTS")))
     state = run.read()
     if state and state.running():
         return _already_running(state, plan)

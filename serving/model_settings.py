@@ -70,12 +70,9 @@ class ModelSettings:
 
         Raises ServingError for a file that is no TOML, a misspelt key or a value out of range.
         """
-        path = path or Path(os.environ.get("MODELS_FILE") or ROOT / "models.toml")
+        path = path or models_file()
         read = cls(path)
-        for model, table in _tables(path).items():
-            if not isinstance(table, Mapping):
-                _refuse_outside(path, model)
-                continue
+        for model, table in read_tables(path).items():
             read.models[model] = _settings(path, model, table)
             below = table.get("variants")
             for variant, changed in below.items() if isinstance(below, Mapping) else ():
@@ -106,7 +103,21 @@ class ModelSettings:
         return sorted(set(named) - models)
 
 
-def _tables(path: Path) -> dict[str, Any]:
+def models_file() -> Path:
+    """$MODELS_FILE, else the checkout's models.toml; it need not exist."""
+    return Path(os.environ.get("MODELS_FILE") or ROOT / "models.toml")
+
+
+def read_tables(path: Path) -> dict[str, Mapping[str, Any]]:
+    """The file's tables by model, unchecked; none where there is no file. Raises ServingError."""
+    found = _read(path)
+    for key, value in found.items():
+        if not isinstance(value, Mapping):
+            _refuse_outside(path, key)
+    return {key: value for key, value in found.items() if isinstance(value, Mapping)}
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -1,4 +1,7 @@
-"""Shared fixtures: a store with every catalog row built, and one real TorchServe that serves it on free ports."""
+"""Shared fixtures: a store with every catalog row built, and one real TorchServe that serves it on free ports.
+
+The tests build into a store of their own, which is kept: a second run finds its archives.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,16 @@ from serving.config import ADDRESSES, GRPC_PORTS, Config
 from serving.state import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
+STORE, BENCH_STORE = (ROOT / ".cache" / "stores" / name for name in ("test", "test-bench"))
 CPU_VARIANTS = variant_names("cpu")
 # A convolutional network takes Inductor long (digits 86 s on two cores); ROWS=all has these rows tested as well.
 IMAGE_VARIANTS = [name for name in CPU_VARIANTS if name != "compile" or os.environ.get("ROWS") == "all"]
 MODEL_VARIANTS = {"minilm": CPU_VARIANTS, "digits": IMAGE_VARIANTS, "bert": CPU_VARIANTS, "resnet50": IMAGE_VARIANTS}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test finds the user's stores: what names none has the tests' own."""
+    os.environ |= {"MODEL_STORE": str(STORE), "BENCH_STORE": str(BENCH_STORE)}
 
 
 def run(*command: str, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -71,11 +80,11 @@ class Served:
 
 @pytest.fixture(scope="session")
 def store() -> Path:
-    """The checkout's own store with the default models in every CPU variant, built where they are out of date."""
+    """The tests' own store with the default models in every CPU variant, built where they are out of date."""
     for models in ("minilm null", "digits"):
         built = run("export", **rows_to_build(models))
         assert built.returncode == 0, built.stdout + built.stderr
-    return ROOT / "model_store"
+    return STORE
 
 
 def rows_to_build(models: str) -> dict[str, str]:

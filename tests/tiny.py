@@ -8,8 +8,9 @@ from export.catalog import model
 from export.text_checkpoint import VOCABULARY
 
 
-def write_bert(directory: Path, head: bool = True) -> Path:
-    """A two-layer BERT with bert-base-uncased's vocabulary, as a transformers folder; ``head``: with its MLM head."""
+def write_bert(directory: Path, head: bool = True, outliers: bool = False) -> Path:
+    """A two-layer BERT with bert-base-uncased's vocabulary, as a transformers folder; ``head``: with its MLM head,
+    ``outliers``: so many channels a thousand times as large as the others that int8 is not equal to it."""
     import torch
     from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 
@@ -17,6 +18,10 @@ def write_bert(directory: Path, head: bool = True) -> Path:
     config = BertConfig(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96)
     config.initializer_range = 0.1  # wide, so that scores differ by more than what int8 rounds
     network = BertForMaskedLM(config) if head else BertModel(config)
+    if outliers:
+        for layer in network.bert.encoder.layer:
+            layer.intermediate.dense.weight.data[:48] *= 1000
+            layer.output.dense.weight.data[:, :48] /= 1000
     network.save_pretrained(directory)
     words = VOCABULARY.read_text(encoding="utf-8").splitlines()
     BertTokenizerFast(vocab={w: i for i, w in enumerate(words)}, do_lower_case=True).save_pretrained(directory)

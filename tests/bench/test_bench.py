@@ -31,10 +31,10 @@ ROW = {
 
 def test_the_plan_needs_eager_to_compare_with_and_numbers_that_are_numbers():
     with pytest.raises(CatalogError, match="add eager"):
-        read_plan({"VARIANTS": "torchscript"}, "cpu")
+        read_plan({"VARIANTS": "torchscript", "DEVICE": "cpu"})
     with pytest.raises(CatalogError, match="BATCHES is 'many'"):
-        read_plan({"BATCHES": "many"}, "cpu")
-    plan = read_plan({"MODELS": "minilm", "BATCHES": "1,8"}, "cpu")
+        read_plan({"BATCHES": "many", "DEVICE": "cpu"})
+    plan = read_plan({"MODELS": "minilm", "BATCHES": "1,8", "DEVICE": "cpu"})
     assert cells("embedding", plan, 256) == [Cell(b, n) for b in (1, 8) for n in (16, 128)]
     assert cells("classification", plan, 0) == [Cell(1, None), Cell(8, None)]
 
@@ -84,6 +84,64 @@ def test_random_weights_and_parity_stand_beside_every_speed(tmp_path):
     assert (tmp_path / "bench.svg").read_text().count("<path") > 10
 
 
+def test_a_refused_variant_stands_in_the_table_the_markdown_and_the_plot_with_its_reason(tmp_path):
+    refused = {"model": "bert", "variant": "int8", "reason": "cosine is 0.7, at least 0.99 wanted"}
+    result = {"environment": ENVIRONMENT, "rows": [ROW], "refused": [refused]}
+    for text in (table(result), markdown(result)):
+        line = next(line for line in text.splitlines() if "int8" in line)
+        assert "bert (random weights)" in line and "refused: cosine is 0.7, at least 0.99 wanted" in line
+    write(result, tmp_path / "bench.json")
+    assert "<!-- refused: cosine is 0.7, at least 0.99 wanted -->" in (tmp_path / "bench.svg").read_text()
+
+
+def test_a_variant_that_fails_its_parity_is_refused_and_the_others_are_measured(tmp_path):
+    """A BERT with more outlier channels than int8 keeps in fp32; its int8 fails for real."""
+    from tests.tiny import write_bert
+
+    weights, out = write_bert(tmp_path / "weights", outliers=True), tmp_path / "out" / "bench.json"
+    done = run(
+        "bench", MODELS="bert", VARIANTS="eager,int8,torchscript", BATCHES="1", LENGTHS="16", BENCH_SECONDS="0.1",
+        DEVICE="cpu", BERT_WEIGHTS=str(weights), OUT=str(out), BENCH_STORE=str(tmp_path / "store"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    assert [row["variant"] for row in result["rows"]] == ["eager", "torchscript"]
+    (refused,) = result["refused"]
+    assert (refused["model"], refused["variant"]) == ("bert", "int8") and "cosine is" in refused["reason"]
+    assert f"refused: {refused['reason']}" in done.stdout
+    packed = sorted(path.name for path in (tmp_path / "store").glob("*.mar"))
+    assert packed == ["bert-eager.mar", "bert-torchscript.mar"]
+
+
+def test_without_eager_nothing_is_measured(tmp_path):
+    """A folder that holds no checkpoint: one sentence of the build, one of the bench."""
+    (tmp_path / "empty").mkdir()
+    done = run(
+        "bench", MODELS="bert", VARIANTS="eager torchscript", DEVICE="cpu", BERT_WEIGHTS=str(tmp_path / "empty"),
+        OUT=str(tmp_path / "bench.json"), BENCH_STORE=str(tmp_path / "store"),
+    )  # fmt: skip
+    assert done.returncode == 1 and "has no config.json" in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.endswith("Nothing is measured: every variant is compared with bert-eager.\n")
+    assert not (tmp_path / "bench.json").exists()
+
+
+def test_the_bench_takes_over_what_is_up_to_date_and_leaves_the_users_store_alone(tmp_path):
+    """With ``null``, which is built in a moment; the bench itself measures none."""
+    built = run("export", MODELS="null", DEVICE="cpu", MODEL_STORE=str(tmp_path / "users"))
+    assert built.returncode == 0, built.stderr
+    users = tmp_path / "users" / "null.mar"
+    before = (users.stat().st_mtime_ns, sorted(path.name for path in users.parent.iterdir()))
+    program = (
+        "import os, pathlib; from export.options import read_options; from export.own_store import bring_up_to_date\n"
+        f"print(bring_up_to_date(pathlib.Path({str(tmp_path / 'own')!r}), read_options(os.environ)))"
+    )
+    environment = {**os.environ, "MODELS": "null", "DEVICE": "cpu", "MODEL_STORE": str(users.parent)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "{'null': ''}" in done.stdout and "up to date" in done.stdout, done.stderr
+    assert users.samefile(tmp_path / "own" / "null.mar")
+    assert before == (users.stat().st_mtime_ns, sorted(path.name for path in users.parent.iterdir()))
+
+
 def test_make_bench_measures_archives(store, tmp_path):
     out = tmp_path / "bench.json"
     done = run(
@@ -128,5 +186,5 @@ def test_the_roofline_is_that_of_the_cores_that_the_bench_may_use(monkeypatch):
 
     monkeypatch.setattr(program, "machine", lambda: {"cores": 16, "cores_available": 4})
     monkeypatch.setattr(program, "cpu_gflops", lambda threads: 25.0 * threads)
-    environment = program._environment(SimpleNamespace(device="cpu"))
+    environment = program._environment(SimpleNamespace(options=SimpleNamespace(device="cpu")))
     assert environment["roofline"] == {"fp32_gflops": 100.0}

@@ -18,7 +18,7 @@ from loadtest import rows
 from serving.client import Client
 from serving.config import Config
 from serving.state import RunDirectory
-from tests.conftest import ROOT, free_ports, run, write_config
+from tests.conftest import ROOT, STORE, free_ports, run, write_config
 from tests.trust.place import eventually
 
 pytestmark = pytest.mark.served
@@ -188,7 +188,7 @@ def test_a_user_error_is_one_sentence(variables, cure, tmp_path):
 
 def test_a_missing_archive_is_named_before_anything_is_measured(null_server, tmp_path):
     variables, _ = null_server
-    for path in (ROOT / "model_store").glob("null.mar*"):
+    for path in STORE.glob("null.mar*"):
         shutil.copy(path, tmp_path)
     folders = {"MODEL_STORE": str(tmp_path), "RESULTS": str(tmp_path / "new")}
     asked = {"MODELS": "null bert", "VARIANTS": "frozen", **folders}

@@ -14,27 +14,35 @@ from typing import Any
 from tqdm import tqdm
 
 from export.catalog import CatalogError, rows
+from export.device import DeviceError
+from export.options import read_options
+from export.own_store import STORES, NotBuiltError, bring_up_to_date
+from export.weights import WeightsError
 from loadtest.environment import machine
+from serving.choice import names
 from serving.client import Client
 from serving.config import Config
 from serving.state import RunDirectory
-from serving.words import words
 from tests.conftest import run, write_config
 from tests.trust.fuzz.campaign import Campaign
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS") or 20_000)
 SEED = int(os.environ.get("SEED") or 2026)
-VARIANTS = words(os.environ.get("VARIANTS") or "torchscript")
+VARIANTS = names(os.environ, "VARIANTS") or ["torchscript"]
+MODELS = ("minilm", "digits")
+STORE = STORES / "fuzz"
 OUT = Path(os.environ.get("OUT") or "docs/results/fuzz-cpu.json")
 
 
 def main() -> int:
     """Exit status: 0 when no promise broke, 1 when one did, 2 when it could not run."""
+    chosen = {"MODELS": " ".join(MODELS), "VARIANTS": " ".join(VARIANTS), "DEVICE": "cpu"}
+    if any(bring_up_to_date(STORE, read_options({**os.environ, **chosen})).values()):
+        return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # KeyboardInterrupt: Hypothesis lets nothing else through
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         config = write_config(Path(folder) / "config.properties", token_expiration_min="600")
-        server = {"CONFIG": str(config), "RUN_DIR": f"{folder}/run", "MODELS": "minilm digits",
-        "VARIANTS": " ".join(VARIANTS)}
+        server = {**chosen, "CONFIG": str(config), "RUN_DIR": f"{folder}/run", "MODEL_STORE": str(STORE)}
         started = run("serving", "serve", **server)
         if started.returncode != 0:
             print(started.stderr.strip(), file=sys.stderr)
@@ -47,8 +55,8 @@ def main() -> int:
 
 def _fuzz(config: Config, directory: RunDirectory) -> int:
     client = Client(config, directory.key_file)
-    names = {model: [row.name for row in rows([model], VARIANTS, "cpu")] for model in ("minilm", "digits")}
-    campaign = Campaign(config.inference, client, names["minilm"], names["digits"])
+    readers, viewers = ([row.name for row in rows([model], VARIANTS, "cpu")] for model in MODELS)
+    campaign = Campaign(config.inference, client, readers, viewers)
     began, broken = time.monotonic(), ""
     with tqdm(total=REQUESTS, unit=" requests", mininterval=5, dynamic_ncols=True) as bar:
         try:
@@ -91,9 +99,11 @@ def _summary(result: dict[str, Any]) -> str:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except CatalogError as error:
+    except (CatalogError, DeviceError, WeightsError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except NotBuiltError as error:
+        sys.exit(error.status)
     except KeyboardInterrupt:
         print("Interrupted; its server is stopped.", file=sys.stderr)
         sys.exit(130)

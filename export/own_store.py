@@ -1,0 +1,77 @@
+"""Stores beside the user's, for tools that build archives only to measure or to test them.
+
+make serve serves what lies in the user's store: what the bench wanted stays out of it. These stores are kept, so that
+a second run finds its archives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from export import archive as archives
+from export.catalog import Row
+from export.fingerprint import fingerprint
+from export.options import Options
+from serving.store import STORE, digest_file
+
+ROOT = Path(__file__).resolve().parent.parent
+STORES = ROOT / ".cache" / "stores"
+
+
+class NotBuiltError(Exception):
+    """The build could not begin or was cut off; it has said why. ``status`` is its exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"make archive ended with status {status}")
+        self.status = status
+
+
+def bring_up_to_date(store: Path, options: Options) -> dict[str, str]:
+    """Brings the archives of ``options`` up to date in ``store``; returns {name: why it was not packed, or ""}.
+
+    Takes over what is up to date in the user's store, and builds the rest as make archive does. Raises NotBuiltError.
+    """
+    for row in options.rows:
+        _take_over(row, options, store)
+    with tempfile.TemporaryDirectory(prefix="build-") as scratch:
+        results = Path(scratch, "results.json")
+        chosen = {
+            "MODELS": " ".join(dict.fromkeys(row.model.name for row in options.rows)),
+            "VARIANTS": " ".join(dict.fromkeys(row.variant.name for row in options.rows if row.model.task != "null")),
+            "DEVICE": options.device,
+            "MODEL_STORE": str(store),
+            "RESULTS_JSON": str(results),
+        }
+        status = subprocess.run([sys.executable, "-m", "export"], cwd=ROOT, env={**os.environ, **chosen}).returncode
+        if not results.exists():
+            raise NotBuiltError(status)
+        return {result["archive"]: result["error"] for result in json.loads(results.read_text())}
+
+
+def _take_over(row: Row, options: Options, store: Path) -> None:
+    """Links or copies the user's archive and its digest where only that one is up to date."""
+    own, users = store / f"{row.name}.mar", STORE / f"{row.name}.mar"
+    found = archives.read_record(users)
+    if users == own or not found or not digest_file(users).exists():
+        return
+    wanted = fingerprint(row, options.device, options.choice(row))
+    if found.get("fingerprint") == wanted and (archives.read_record(own) or {}).get("fingerprint") != wanted:
+        store.mkdir(parents=True, exist_ok=True)
+        _put(users, own)
+        _put(digest_file(users), digest_file(own))
+
+
+def _put(source: Path, target: Path) -> None:
+    aside = target.with_name(f".{target.name}.part")
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(source, aside)
+    except OSError:  # another disk, or another user's file
+        shutil.copy(source, aside)
+    aside.replace(target)

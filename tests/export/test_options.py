@@ -1,0 +1,132 @@
+"""What make passes to a build: separators, synonyms, and weights that would not be used."""
+
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
+
+import pytest
+
+from export.catalog import MODELS, CatalogError
+from export.device import DeviceError, resolve_device
+from export.options import read_options, variable
+from export.weights import WeightsError
+from tests.conftest import ROOT, run
+
+CPU = {"DEVICE": "cpu"}
+
+
+def make(tmp_path, *arguments, **environment):
+    """``make archive`` with these words on its command line, into a store of its own."""
+    command = ["make", "-s", "archive", f"PYTHON={sys.executable}", f"MODEL_STORE={tmp_path}", "DEVICE=cpu", *arguments]
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    return subprocess.run(command, cwd=ROOT, env={**inherited, **environment}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("text", ["minilm digits", "minilm,digits", "minilm, digits", " digits ,minilm,"])
+def test_names_are_separated_by_blanks_or_commas(text):
+    found = read_options({**CPU, "MODELS": text, "VARIANTS": "eager,frozen"})
+    assert {row.name for row in found.rows} == {f"{m}-{v}" for m in ("minilm", "digits") for v in ("eager", "frozen")}
+
+
+def test_cuda_is_the_gpu():
+    try:
+        assert resolve_device("cuda") == "gpu"
+    except DeviceError as error:
+        assert "no CUDA device is visible" in str(error)
+    with pytest.raises(DeviceError, match="auto, cpu or gpu"):
+        resolve_device("tpu")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"MODELS": "bert", "RESNET50_WEIGHTS": "/x"}, "what is being built is bert; add resnet50"),
+        ({"MODELS": "minilm", "MINILM_WEIGHTS": "/x"}, "MINILM_WEIGHTS would not be used"),
+        ({"MODELS": "bert", "bert_weights": "/x"}, "write BERT_WEIGHTS"),
+        ({"MODELS": "bert", "BERT_WEIGHTS": "/x", "WEIGHTS": "random"}, "leave one out"),
+        ({"MODELS": "minilm null", "WEIGHTS": "random"}, "concerns bert, resnet50, and what is being built is minilm"),
+        ({"MODELS": "minilm", "WEIGHTS": "rnadom"}, "may only be 'random'"),
+        ({"WEIGHTS_GIVEN": "BRET_WEIGHTS", "BRET_WEIGHTS": "/x"}, "BRET_WEIGHTS names no model"),
+    ],
+)
+def test_weights_that_would_not_be_used_are_refused(given, says):
+    with pytest.raises(WeightsError, match=says):
+        read_options({**CPU, **given})
+
+
+def test_random_weights_beside_a_model_that_keeps_its_own_are_noted():
+    found = read_options({**CPU, "MODELS": "bert digits null", "WEIGHTS": "random"})
+    assert found.notes == ["WEIGHTS=random concerns bert; the weights of digits stay real."]
+    assert found.choices["bert"].random and not found.choices["digits"].random
+    assert read_options({**CPU, "MODELS": "bert resnet50", "WEIGHTS": "random"}).notes == []
+
+
+def test_a_variable_set_to_nothing_is_unset():
+    assert read_options({**CPU, **{variable(model): "" for model in MODELS}, "WEIGHTS": ""}).notes == []
+
+
+def test_make_passes_what_its_command_line_sets_and_a_misspelt_name_is_refused(tmp_path):
+    refused = make(tmp_path, "MODELS=null", "BRET_WEIGHTS=/x")
+    assert refused.returncode == 2 and refused.stderr.startswith("BRET_WEIGHTS names no model"), refused.stderr
+    refused = make(tmp_path, "MODELS=bert", "RESNET50_WEIGHTS=/x")
+    assert refused.returncode == 2 and refused.stderr.startswith("RESNET50_WEIGHTS would not be used"), refused.stderr
+    refused = make(tmp_path, "MODELS=bert", "VARIANTS=eager", f"BERT_WEIGHTS={tmp_path}/none")
+    assert refused.returncode == 2 and f"no weights at {tmp_path}/none" in refused.stderr, refused.stderr
+    assert not list(tmp_path.glob("*.mar"))
+
+
+def test_a_variable_of_another_project_breaks_nothing_and_is_noted(tmp_path):
+    built = make(tmp_path, "MODELS=null,", YOLO_WEIGHTS="/y")
+    assert built.returncode == 0, built.stderr
+    assert "YOLO_WEIGHTS is set in the environment and names no model here: it is not used." in built.stderr
+    assert (tmp_path / "null.mar").exists()
+
+
+def test_serve_reads_the_same_names(tmp_path):
+    refused = run("serving", "serve", MODELS="bert,resnet50", VARIANTS="eager", MODEL_STORE=str(tmp_path))
+    assert refused.returncode != 0 and "holds no archive for bert resnet50 eager" in refused.stderr
+
+
+def test_an_unknown_name_among_commas_is_named():
+    with pytest.raises(CatalogError, match="no model 'nope'"):
+        read_options({**CPU, "MODELS": "minilm,nope"})
+
+
+class Busy(BaseHTTPRequestHandler):
+    """A hub that has no file to give; counts who asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self):
+        self.asked.append(self.path)
+        self.send_error(503)
+
+    do_GET = do_HEAD
+
+    def log_message(self, *words):
+        pass
+
+
+def silent_hub(tmp_path, address):
+    """``make archive MODELS=bert`` with the hub at that address and nothing in its cache."""
+    settings = {"MODEL_STORE": str(tmp_path), "MODELS": "bert", "VARIANTS": "eager", "DEVICE": "cpu"}
+    failed = run("export", **settings, HF_ENDPOINT=address, HF_HUB_CACHE=str(tmp_path / "empty"), HF_HUB_OFFLINE="")
+    assert failed.returncode == 1 and "Retrying" not in failed.stderr and "Traceback" not in failed.stderr
+    said = failed.stderr.splitlines()[-1]
+    assert "BERT_WEIGHTS=/path" in said and "WEIGHTS=random" in said
+    return said
+
+
+def test_a_hub_that_gives_nothing_is_asked_once(tmp_path):
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said = silent_hub(tmp_path, f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert "the hub answers 503" in said and len(Busy.asked) == 1
+
+
+def test_no_hub_is_one_sentence_with_the_ways_out(tmp_path):
+    assert "the hub does not answer" in silent_hub(tmp_path, "http://127.0.0.1:9")
