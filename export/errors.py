@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 
-class WeightsError(Exception):
+class CheckpointError(Exception):
     """A checkpoint cannot be had, cannot be read or does not fit; the message names the ways out."""
+
+
+WeightsError = CheckpointError

@@ -10,7 +10,8 @@ import base64
 import binascii
 import io
 import struct
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -112,7 +113,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 class Placement(NamedTuple):
-    """An image's size when its shorter side is scaled, and the corner of the square that is cut from its middle."""
+    """An image's size after scaling, and the corner of the rectangle that is cut from its middle."""
 
     width: int
     height: int
@@ -120,36 +121,94 @@ class Placement(NamedTuple):
     top: int
 
 
-def placement(size: tuple[int, int], resize: int, crop: int) -> Placement:
-    """Where torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` put an image of ``size`` (width, height)."""
-    width, height = size
-    short = min(size)
-    new_width = resize if width == short else int(resize * width / height)
-    new_height = resize if height == short else int(resize * height / width)
-    return Placement(new_width, new_height, round((new_width - crop) / 2.0), round((new_height - crop) / 2.0))
+Side: TypeAlias = int | Sequence[int]  # one number, or [height, width]
 
 
-def sliver(size: tuple[int, int], resize: int) -> bool:
-    """Whether an image is so narrow that enlarging the whole of it would be absurd."""
-    return max(placement(size, resize, resize)[:2]) > SLIVER * resize
+def placement(size: tuple[int, int], resize: Side, crop: Side | None, corner: str = "round") -> Placement:
+    """Where torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` put an image of ``size`` (width, height).
 
-
-def photo(image: Image.Image, resize: int, crop: int) -> np.ndarray:
-    """The shorter side to ``resize``, bilinear with antialiasing, then the central ``crop`` square.
-
-    Equals torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` on PIL images. Two kinds are cropped first, within
-    two grey levels of that: a sliver, so that a 1 x 50,000 strip does not become a 232 x 11,600,000 one on the way, and
-    what ``decode`` reduced, which differs by more than that already.
-    Returns uint8 [crop, crop, 3].
+    A ``resize`` of one number is the shorter side, of two the height and width whatever the image's. ``corner`` says
+    how half a pixel of the crop's corner is rounded: "round" to the even number as torchvision and timm do, "floor" as
+    transformers does. A crop that is larger than the image has a negative corner.
     """
-    new_width, new_height, left, top = placement(image.size, resize, crop)
-    bilinear = Image.Resampling.BILINEAR
-    if image.info.get(REDUCED) or sliver(image.size, resize):
-        scale_x, scale_y = image.width / new_width, image.height / new_height
-        box = (left * scale_x, top * scale_y, (left + crop) * scale_x, (top + crop) * scale_y)
-        return np.asarray(image.resize((crop, crop), bilinear, box=box))
-    resized = image.resize((new_width, new_height), bilinear)
-    return np.asarray(resized.crop((left, top, left + crop, top + crop)))
+    width, height = size
+    if isinstance(resize, int):
+        short = min(size)
+        new_width = resize if width == short else int(resize * width / height)
+        new_height = resize if height == short else int(resize * height / width)
+    else:
+        new_height, new_width = resize
+    crop_height, crop_width = (new_height, new_width) if crop is None else both(crop)
+    left, top = _corner(new_width, crop_width, corner), _corner(new_height, crop_height, corner)
+    return Placement(new_width, new_height, left, top)
+
+
+def both(side: Side) -> tuple[int, int]:
+    """(height, width); one number stands for both."""
+    return (side, side) if isinstance(side, int) else (side[0], side[1])
+
+
+def _corner(length: int, crop: int, rounding: str) -> int:
+    if crop > length:  # padded before it is cut: the larger half of the padding comes last
+        return -((crop - length) // 2)
+    return round((length - crop) / 2.0) if rounding == "round" else (length - crop) // 2
+
+
+def sliver(size: tuple[int, int], resize: Side) -> bool:
+    """Whether an image is so narrow that enlarging the whole of it would be absurd."""
+    return isinstance(resize, int) and max(placement(size, resize, resize)[:2]) > SLIVER * resize
+
+
+def photo(
+    image: Image.Image,
+    resize: Side,
+    crop: Side | None = None,
+    interpolation: str = "bilinear",
+    corner: str = "round",
+) -> np.ndarray:
+    """Scales with antialiasing, then cuts the central ``crop``; without one, all of the scaled image is taken.
+
+    Equals torchvision's ``Resize(resize, interpolation)`` and ``CenterCrop(crop)`` on PIL images; ``placement`` says
+    what the arguments mean, and ``interpolation`` is the name of one of Pillow's filters. What a crop has beyond the
+    image is black. Two kinds are cropped first, within two grey levels of that: a sliver, so that a 1 x 50,000 strip
+    does not become a 232 x 11,600,000 one on the way, and what ``decode`` reduced, which differs by more than that
+    already.
+    Returns uint8 [height, width, 3].
+    """
+    place = placement(image.size, resize, crop, corner)
+    height, width = (place.height, place.width) if crop is None else both(crop)
+    resample = Image.Resampling[interpolation.upper()]
+    if not (image.info.get(REDUCED) or sliver(image.size, resize)):
+        resized = image.resize((place.width, place.height), resample)
+        return np.asarray(resized.crop((place.left, place.top, place.left + width, place.top + height)))
+    left, top = max(place.left, 0), max(place.top, 0)
+    right, bottom = min(place.left + width, place.width), min(place.top + height, place.height)
+    scale_x, scale_y = image.width / place.width, image.height / place.height
+    box = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
+    middle = image.resize((right - left, bottom - top), resample, box=box)
+    if middle.size == (width, height):
+        return np.asarray(middle)
+    framed = Image.new("RGB", (width, height))
+    framed.paste(middle, (left - place.left, top - place.top))
+    return np.asarray(framed)
+
+
+def enough(preparation: dict[str, Any]) -> int:
+    """The sides in pixels that an image needs before ``preparation`` scales it down; 0 where it needs all it has."""
+    return max(both(preparation["resize"])) if preparation["kind"] == "photo" else 0
+
+
+def gpu_decodable(preparation: dict[str, Any]) -> bool:
+    """Whether handlers/gpu_photos.py prepares photographs in this way: one number each, bilinear, nothing padded."""
+    resize, crop = preparation.get("resize"), preparation.get("crop")
+    return (
+        preparation["kind"] == "photo"
+        and isinstance(resize, int)
+        and isinstance(crop, int)
+        and crop <= resize
+        and preparation.get("interpolation", "bilinear") == "bilinear"
+        and preparation.get("corner", "round") == "round"
+    )
 
 
 def digit(image: Image.Image, grid: int, size: int) -> np.ndarray:
@@ -182,6 +241,9 @@ PREPARATIONS = {"photo": photo, "digit": digit}
 
 
 def prepare(image: Image.Image, settings: dict[str, Any]) -> np.ndarray:
-    """Applies the preparation that ``settings`` names: ``{"kind": "photo", "resize": 232, "crop": 224}``."""
+    """Applies the preparation that ``settings`` names: ``{"kind": "photo", "resize": 232, "crop": 224}``.
+
+    The further keys are the arguments of the function of that kind, in ``PREPARATIONS``.
+    """
     arguments = {key: value for key, value in settings.items() if key != "kind"}
     return PREPARATIONS[settings["kind"]](image, **arguments)

@@ -1,0 +1,67 @@
+"""The names of an image classifier's classes: from a file of the user's, or from what the checkpoint says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from export.errors import CheckpointError
+
+FORMS = "expected a label per line, a JSON list, or a JSON object of index and label"
+
+
+def choose_labels(given: Path | None, known: tuple[str, ...], classes: int, source: Path) -> tuple[str, ...]:
+    """The labels of a network with ``classes`` outputs: the user's file, else those ``known`` from the checkpoint.
+
+    There is no third way: numbers as labels would look like an answer and say nothing. Raises CheckpointError.
+    """
+    labels = read_labels(given) if given else known
+    if not labels:
+        raise CheckpointError(
+            f"{source} has {classes} classes and no names for them; give LABELS=/file with a label per line."
+        )
+    if len(labels) != classes:
+        raise CheckpointError(
+            f"{given or source} names {len(labels)} labels and the network of {source} has {classes} classes; "
+            "give LABELS=/file with a label for each class."
+        )
+    return labels
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The labels of a file, in the order of the classes. Raises CheckpointError for a file of another form."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"The labels {path} cannot be read ({type(error).__name__}); {FORMS}.") from None
+    if text.lstrip().startswith(("[", "{")):
+        try:
+            return _from_json(json.loads(text), path)
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f"The labels {path} are no valid JSON ({error}); {FORMS}.") from None
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if not all(lines):
+        raise CheckpointError(f"The labels {path} have an empty line {lines.index('') + 1}; {FORMS}.")
+    return tuple(lines)
+
+
+def _from_json(value: Any, path: Path) -> tuple[str, ...]:
+    if isinstance(value, dict):
+        return by_index(value, path)
+    if not all(isinstance(each, str) for each in value):
+        raise CheckpointError(f"The labels {path} are a list of other things than strings; {FORMS}.")
+    return tuple(value)
+
+
+def by_index(value: dict[Any, Any], where: Path) -> tuple[str, ...]:
+    """Labels of {"0": "cat", ...}, or of {"cat": 0, ...} as torchvision's ImageFolder gives it."""
+    if all(isinstance(each, int) for each in value.values()):
+        value = {index: label for label, index in value.items()}
+    try:
+        named = {int(index): label for index, label in value.items()}
+    except ValueError:
+        named = {}
+    if sorted(named) != list(range(len(value))) or not all(isinstance(label, str) for label in named.values()):
+        raise CheckpointError(f"The labels of {where} are not numbered from 0 without gaps; {FORMS}.")
+    return tuple(named[index] for index in range(len(named)))

@@ -1,0 +1,33 @@
+"""What is read from an image checkpoint, whatever its library and layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+LIBRARIES = ("torchvision", "timm", "transformers")
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How photographs become a network's input.
+
+    ``preparation`` is what handlers/image.py's ``prepare`` takes and gives uint8 [height, width, 3]; ``mean`` and
+    ``std`` are per channel, of pixels in 0..1.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    preparation: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ImageModel(Pixels):
+    """An image classifier: ``library`` is one of ``LIBRARIES``, ``architecture`` its name there."""
+
+    library: str
+    architecture: str
+    classes: int
+    labels: tuple[str, ...]

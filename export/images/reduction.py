@@ -1,0 +1,84 @@
+"""Decides by measurement whether an archive may decode large JPEG files at a part of their size.
+
+``decode`` reads a large JPEG at a half, a quarter or an eighth, which is faster and gives slightly other pixels. How
+much a network's answers change by that depends on its input size and on itself, so it is measured for each model.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from export.catalog import Tolerance
+from export.parity import Parity, compare
+from handlers.image import decode, enough, prepare
+
+FACTORS = (2, 4, 8)  # by which a JPEG can be reduced
+COSINE = 0.999  # of the outputs for photographs so large that they are reduced
+QUALITY = 90
+ANY_SIZE = 1 << 40
+
+Outputs = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Whether JPEG files may be reduced, and what that rests on: ``own`` is the parity with whole decoding of the
+    photographs as they are, ``enlarged`` the smallest cosine where they are large enough to be reduced."""
+
+    allowed: bool
+    own: Parity
+    enlarged: float
+
+
+def measure_reduction(
+    outputs: Outputs, preparation: dict[str, Any], photographs: Sequence[bytes], tolerance: Tolerance, classes: bool
+) -> Reduction:
+    """Compares the eager model's outputs on photographs that are decoded whole and reduced.
+
+    ``outputs`` takes uint8 [N, H, W, 3] and returns float [N, D]; ``photographs`` are JPEG files, ``tolerance`` what
+    exact variants are held to on these same files, and ``classes`` says that the outputs are class scores
+    (``parity.compare``). Allowed are reductions that keep that tolerance at the files' own size, and a cosine of
+    ``COSINE`` at sizes where each of ``FACTORS`` applies. A preparation that needs all pixels allows none.
+    """
+    side = enough(preparation)
+    if not side or not photographs:
+        return Reduction(False, Parity(), 0.0)
+    own = compare(*_both_ways(outputs, preparation, photographs, side), tolerance, classes)
+    if not own.passed:
+        return Reduction(False, own, 0.0)
+    enlarged = min(_cosine(outputs, preparation, photographs, side, factor) for factor in FACTORS)
+    return Reduction(enlarged >= COSINE, own, enlarged)
+
+
+def _both_ways(
+    outputs: Outputs, preparation: dict[str, Any], files: Sequence[bytes], side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(outputs for the reduced files, outputs for the whole ones), one file at a time as the reference has them."""
+
+    def answers(sides: int) -> np.ndarray:
+        rows = [outputs(prepare(decode(data, ANY_SIZE, sides), preparation)[None]) for data in files]
+        return np.concatenate(rows)
+
+    return answers(side), answers(0)
+
+
+def _cosine(outputs: Outputs, preparation: dict[str, Any], files: Sequence[bytes], side: int, factor: int) -> float:
+    """The smallest cosine over the files when each is so large that its JPEG is reduced by ``factor``."""
+    large = [enlarge(data, side * factor) for data in files]
+    return compare(*_both_ways(outputs, preparation, large, side), Tolerance(), classes=False).cosine or 0.0
+
+
+def enlarge(data: bytes, side: int) -> bytes:
+    """The photograph as a JPEG file whose shorter side has ``side`` pixels."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    scale = side / min(image.size)
+    size = [max(side, round(length * scale)) for length in image.size]
+    file = io.BytesIO()
+    image.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()

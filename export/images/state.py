@@ -1,0 +1,91 @@
+"""Reads the tensors of a weights file, and compares them with a network; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from export.errors import CheckpointError
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts save a state dict
+# What DataParallel, torch.compile, Lightning and transformers' wrapper of timm put before every name.
+PREFIXES = ("module.", "_orig_mod.", "model.", "timm_model.")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name, out of the wrappers and without the prefixes of training scripts.
+
+    Raises CheckpointError for a file that is absent, no state dict, or one that holds more than tensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no weights file at {path}; give the path of one that exists.")
+    if path.suffix not in SUFFIXES:
+        raise CheckpointError(f"{path} is no weights file by its name; expected one of {', '.join(SUFFIXES)}.")
+    return _without_prefixes(_unwrapped(_load(path), path))
+
+
+def _load(path: Path) -> Any:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path} is not readable as safetensors ({error}); save it again.") from None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError) as error:
+        detail = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} is not readable as a state dict ({detail}); save it again.") from None
+    except Exception as error:  # pickle.UnpicklingError and kin: weights_only refused what the file holds
+        raise CheckpointError(
+            f"{path} is refused ({type(error).__name__}): only tensors are read from it; save it as .safetensors or "
+            "with torch.save(model.state_dict(), ...)."
+        ) from None
+
+
+def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
+    for name in WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
+            loaded = loaded[name]
+            break
+    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise CheckpointError(
+            f"{path} holds no state dict, neither by itself nor under {', '.join(WRAPPERS)}; save it with "
+            "torch.save(model.state_dict(), ...)."
+        )
+    return dict(loaded)
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            return _without_prefixes({name.removeprefix(prefix): tensor for name, tensor in state.items()})
+    return state
+
+
+def check_fit(state: Mapping[str, Tensor], network: nn.Module, source: Path, architecture: str) -> None:
+    """Raises CheckpointError unless names and shapes of ``state`` are those of ``network``."""
+    expected = network.state_dict()
+    lacking, more = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    unlike = [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    if lacking:
+        reason = f"it lacks {_some(lacking)}"
+    elif more:
+        reason = f"it also holds {_some(more)}"
+    elif unlike:
+        name = unlike[0]
+        reason = f"{name} is {list(state[name].shape)} and not {list(expected[name].shape)}"
+    else:
+        return
+    raise CheckpointError(f"{source} does not hold the weights of {architecture}: {reason}; name its architecture.")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
