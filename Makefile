@@ -1,10 +1,13 @@
 # Every verb, with a sentence: run make. Logic is Python's; each fact has one home (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup archive serve stop status logs token doctor audit bench loadtest soak fuzz faults test lint clean
+.PHONY: help setup archive models serve stop status logs token doctor audit bench loadtest soak fuzz faults test lint clean
 SHELL := /bin/sh
 
 export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
 export BATCHES LENGTHS BENCH_SECONDS OUT FUZZ_REQUESTS
+# These say what one build is of. A shell may export such names for reasons of its own: they count on make's command line.
+OWN_MODEL := MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT
+$(foreach name,$(OWN_MODEL),$(if $(filter environment%,$(origin $(name))),$(eval unexport $(name))))
 export MODELS VARIANTS DEVICE WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE MODELS_FILE STORE_KEY OSV_URL
 # <MODEL>_WEIGHTS: make passes on what its command line sets. These are the names, so that a wrong one can be refused.
 export WEIGHTS_GIVEN := $(foreach name,$(filter %_WEIGHTS,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
@@ -58,8 +61,11 @@ $(ALL_ENGINES) .venv/.audit .venv/.signed: .venv/.%: .venv/.ready
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt ".[$*]"
 	@touch $@
 
-archive: $(READY) $(EXTRAS) ## Build what is out of date in model_store/ (MODELS=, VARIANTS=, DEVICE=, WEIGHTS=random)
+archive: $(READY) $(EXTRAS) ## Build what is out of date in model_store/ (MODEL=/your/checkpoint, MODELS=, VARIANTS=, DEVICE=)
 	@$(PY) -m export
+
+models: $(READY) ## Every model with its task, architecture and weights, and which variants fit it (DEVICE=)
+	@$(PY) -m export.list_models
 
 serve: $(READY) $(SIGNED) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays)
 	@$(PY) -m serving serve

@@ -24,7 +24,7 @@ from export.catalog import CatalogError, Row
 from export.device import DeviceError
 from export.own_store import ROOT, NotBuiltError
 from export.quiet import quieten
-from export.weights import WeightsError
+from export.weights import CheckpointError
 from loadtest.environment import machine
 from loadtest.stats import percentile
 
@@ -34,7 +34,7 @@ def main() -> int:
     try:
         plan = read_plan(os.environ)
         refused = build(plan.options)
-    except (CatalogError, DeviceError, WeightsError, ValueError) as error:
+    except (CatalogError, DeviceError, CheckpointError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     except NotBuiltError as error:

@@ -26,7 +26,7 @@ from export.own_store import NotBuiltError
 from export.parity import Parity
 from export.progress import table
 from export.quiet import quieten
-from export.weights import WeightsError
+from export.weights import CheckpointError
 from handlers.settings import Settings
 from handlers.text import TextEncoder
 from loadtest.environment import machine
@@ -50,7 +50,7 @@ def main() -> int:
     try:
         options = read_options(os.environ, ["minilm"], variants=None)
         refused = build(options)
-    except (CatalogError, DeviceError, WeightsError) as error:
+    except (CatalogError, DeviceError, CheckpointError) as error:
         print(error, file=sys.stderr)
         return 2
     except NotBuiltError as error:

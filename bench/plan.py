@@ -39,7 +39,7 @@ class Plan:
 def read_plan(environment: Mapping[str, str]) -> Plan:
     """The options of a build (default: all variants that fit the device), BATCHES, LENGTHS, BENCH_SECONDS.
 
-    Raises CatalogError, DeviceError or WeightsError."""
+    Raises CatalogError, DeviceError or CheckpointError."""
     options = read_options(environment, MODELS, variants=None)
     rows = [row for row in options.rows if row.model.kind != "none"]
     if "eager" not in {row.variant.name for row in rows}:

@@ -21,12 +21,14 @@ from pathlib import Path
 from export import archive as archives
 from export.catalog import CatalogError, Row
 from export.device import DeviceError
+from export.errors import CheckpointError
 from export.fingerprint import fingerprint
 from export.isolated import build_in_process
 from export.options import Options, read_options
+from export.own_models import record
 from export.parity import Parity
 from export.progress import Progress, table
-from export.weights import Choice, WeightsError
+from export.weights import Choice
 from serving.environment import temp_folder
 from serving.errors import ServingError
 from serving.store import STORE, intact_digest
@@ -53,12 +55,17 @@ def main() -> int:
             print(note, file=sys.stderr)
         with _lock(STORE):
             results = _bring_up_to_date(options)
-    except (CatalogError, DeviceError, WeightsError, ServingError, BlockingIOError) as error:
+    except CheckpointError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (CatalogError, DeviceError, ServingError, BlockingIOError) as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted; the store holds what was finished before, whole.", file=sys.stderr)
         return 130
+    if options.adopted and not all(result.error for result in results):
+        record(*options.adopted)
     if path := os.environ.get("RESULTS_JSON"):
         _write(results, Path(path))
     _show(results)

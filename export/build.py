@@ -47,7 +47,7 @@ class Built:
 def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any]) -> Built:
     """Builds ``row`` for ``device`` into ``store``; on any error the store is as it was.
 
-    Raises WeightsError, StepError, DryRunError or ParityError.
+    Raises CheckpointError, StepError, DryRunError or ParityError.
     """
     with tempfile.TemporaryDirectory(dir=store, prefix=f".build-{row.name}-") as scratch:
         stage, source, built = Path(scratch, "stage"), Path(scratch, "checkpoint"), Path(scratch, f"{row.name}.mar")

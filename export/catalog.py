@@ -166,9 +166,16 @@ class Row:
         return (device == "gpu" and self.variant.gpu_tolerance) or self.variant.tolerance
 
 
+def models() -> list[Model]:
+    """The built-in models, and the user's own of models.toml. Raises CatalogError for a row there that is wrong."""
+    from export.own_models import own_models
+
+    return [*MODELS, *own_models()]
+
+
 def model(name: str) -> Model:
     """The model row of that name. Raises CatalogError with the known names."""
-    return _find(name, MODELS, "model")[0]
+    return _find(name, models(), "model")[0]
 
 
 def variant(name: str) -> list[Variant]:
@@ -188,20 +195,40 @@ def _find(name: str, table: Iterable[Any], what: str) -> list[Any]:
     raise CatalogError(f"There is no {what} {name!r}; known: {', '.join(dict.fromkeys(row.name for row in table))}.")
 
 
-def rows(models: Iterable[str], variants: Iterable[str], device: str) -> list[Row]:
+def rows(models: Iterable[str | Model], variants: Iterable[str], device: str) -> list[Row]:
     """The archives for the chosen names on ``device`` ("cpu" or "gpu"), in catalog order of the models given.
 
     A variant that a chosen model has no use for is left out; one that fits none of them, or not this device, is an
     error. ``null`` has one variant of its own, whatever is chosen. Raises CatalogError.
     """
     chosen = [row for name in variants for row in variant(name)]
-    picked: list[Row] = []
-    for each in [model(name) for name in models]:
-        fitting = [row for row in VARIANTS if row.kinds == ("none",)] if each.kind == "none" else chosen
-        picked += [Row(each, row) for row in fitting if each.kind in row.kinds]
+    found = [model(name) if isinstance(name, str) else name for name in models]
     for row in chosen:
         if row.device not in ("any", device):
             raise CatalogError(f"The variant {row.name!r} runs on a {row.device} and DEVICE is {device}.")
-        if not any(pick.variant.name == row.name for pick in picked) and any(m != "null" for m in models):
-            raise CatalogError(f"The variant {row.name!r} fits none of: {', '.join(models)}.")
+    picked: list[Row] = []
+    for each in found:
+        fitting = [row for row in VARIANTS if row.kinds == ("none",)] if each.kind == "none" else chosen
+        picked += [Row(each, row) for row in fitting if each.kind in row.kinds and not _reason(each, row)]
+    _require_use(chosen, found, picked)
     return picked
+
+
+def _reason(each: Model, row: Variant) -> str:
+    """Why a variant cannot be built of a model; asked only for those that have limits of their own."""
+    if "lean" not in row.steps:
+        return ""
+    from export.fits import reason_against
+
+    return reason_against(each, row)
+
+
+def _require_use(chosen: list[Variant], found: list[Model], picked: list[Row]) -> None:
+    """Raises CatalogError for a variant that was asked for and fits none of the models."""
+    real = [each for each in found if each.kind != "none"]
+    for name in dict.fromkeys(row.name for row in chosen):
+        if not real or any(pick.variant.name == name for pick in picked):
+            continue
+        reasons = [_reason(each, row) for each in real for row in chosen if row.name == name and each.kind in row.kinds]
+        why = f": {reasons[0]}" if any(reasons) else "."
+        raise CatalogError(f"The variant {name!r} fits none of: {', '.join(each.name for each in real)}{why}")

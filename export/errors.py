@@ -5,6 +5,3 @@ from __future__ import annotations
 
 class CheckpointError(Exception):
     """A checkpoint cannot be had, cannot be read or does not fit; the message names the ways out."""
-
-
-WeightsError = CheckpointError

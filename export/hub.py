@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from export.catalog import Source
-from export.errors import WeightsError
+from export.errors import CheckpointError
 
 TIMEOUT_S = 10
 BUSY = 429  # and from 500 on: the hub answers, but not with a file
@@ -20,11 +20,11 @@ LEFT_OUT = ["onnx/*", "openvino/*", "*/onnx/*"]  # other engines' copies of the 
 def snapshot(source: Source, way_out: str) -> Path:
     """The folder of a source's revision ("" for the newest). Its name is the commit.
 
-    Raises WeightsError, whose sentence ends with ``way_out``.
+    Raises CheckpointError, whose sentence ends with ``way_out``.
     """
     silent = silence(source)
     if silent and not cached(source):
-        raise WeightsError(f"{_named(source)} could not be loaded ({silent}); {way_out}")
+        raise CheckpointError(f"{_named(source)} could not be loaded ({silent}); {way_out}")
     found = _download(source, FILES, bool(silent), way_out)
     if any(found.glob("*.safetensors")):
         return found
@@ -41,7 +41,7 @@ def _download(source: Source, files: list[str], local: bool, way_out: str) -> Pa
         ))  # fmt: skip
     except (OSError, ValueError) as error:
         detail = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{_named(source)} could not be loaded from the hub ({detail}); {way_out}") from None
+        raise CheckpointError(f"{_named(source)} could not be loaded from the hub ({detail}); {way_out}") from None
 
 
 def _named(source: Source) -> str:

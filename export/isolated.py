@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.catalog import Row
 from export.quiet import quieten
-from export.weights import Choice, WeightsError
+from export.weights import CheckpointError, Choice
 
 if TYPE_CHECKING:
     from export.build import Built
@@ -66,7 +66,7 @@ def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path) 
     quieten()
     try:
         outcome: Any = build(row, device, choice, store, lambda text: pipe.send(("stage", text)))
-    except (WeightsError, StepError, DryRunError, ParityError) as error:
+    except (CheckpointError, StepError, DryRunError, ParityError) as error:
         outcome = str(error)
     except ModuleNotFoundError as error:
         outcome = f"{error.name} is not installed for {sys.executable}; install it there, or leave the variant out"

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from export.catalog import DEFAULT_MODELS, DEFAULT_VARIANTS, MODELS, Model, Row, rows, variant_names
+from export import catalog
+from export.catalog import DEFAULT_MODELS, DEFAULT_VARIANTS, CatalogError, Model, Row, rows, variant_names
 from export.device import resolve_device
-from export.weights import Choice, WeightsError
+from export.errors import CheckpointError
+from export.own_models import adopt
+from export.weights import Choice, variable
 from serving.choice import names
 
 SUFFIX = "_WEIGHTS"
@@ -27,6 +31,7 @@ class Options:
     device: str
     choices: dict[str, Choice]
     notes: list[str]  # sentences for the user; nothing is wrong
+    adopted: tuple[str, dict[str, Any]] | None = None  # name and row of the model that MODEL= names
 
     def choice(self, row: Row) -> Choice:
         """The weights that the user chose for the row's model."""
@@ -39,29 +44,28 @@ def read_options(
     variants: Sequence[str] | None = DEFAULT_VARIANTS,
 ) -> Options:
     """The options in ``environment``; ``models`` and ``variants`` where it names none, None being all that fit the
-    device. Raises CatalogError, DeviceError or WeightsError."""
+    device. Raises CatalogError, DeviceError or CheckpointError."""
     device = resolve_device(environment.get("DEVICE") or "auto")
     wanted = names(environment, "VARIANTS") or list(variant_names(device) if variants is None else variants)
-    chosen = rows(names(environment, "MODELS") or models, wanted, device)
+    own = adopt(environment)
+    if own and environment.get("MODELS"):
+        raise CatalogError("MODEL= names a new model and MODELS= models that are known; leave one of them out.")
+    chosen = rows([own[0]] if own else names(environment, "MODELS") or models, wanted, device)
     built = list({row.model.name: row.model for row in chosen}.values())
     notes = [*_check_random(built, environment), *_check_paths(built, environment)]
-    return Options(chosen, device, {model.name: Choice.of(model, environment) for model in built}, notes)
-
-
-def variable(model: Model) -> str:
-    """The variable that names a local copy of the model's weights."""
-    return model.name.upper().replace("-", "_") + SUFFIX
+    choices = {model.name: Choice.of(model, environment) for model in built}
+    return Options(chosen, device, choices, notes, (own[0].name, own[1]) if own else None)
 
 
 def _check_random(built: list[Model], environment: Mapping[str, str]) -> list[str]:
-    """Raises WeightsError when WEIGHTS is no choice, or concerns none of the models that are built."""
+    """Raises CheckpointError when WEIGHTS is no choice, or concerns none of the models that are built."""
     wanted = environment.get("WEIGHTS", "")
-    takers = [model for model in MODELS if Choice.of(model, {"WEIGHTS": wanted}).random]  # raises for a wrong value
+    takers = [model for model in _known(built) if Choice.of(model, {"WEIGHTS": wanted}).random]  # raises for a wrong value
     if not wanted:
         return []
     using = [model for model in built if model in takers]
     if not using:
-        raise WeightsError(
+        raise CheckpointError(
             f"WEIGHTS={wanted} would not be used: it concerns {_list(takers)}, and what is being built is "
             f"{_list(built)}; leave it out, or name one of them in MODELS."
         )
@@ -70,8 +74,8 @@ def _check_random(built: list[Model], environment: Mapping[str, str]) -> list[st
 
 
 def _check_paths(built: list[Model], environment: Mapping[str, str]) -> list[str]:
-    """Raises WeightsError for a <MODEL>_WEIGHTS that would not be used."""
-    given, known = names(environment, ON_COMMAND_LINE), {variable(model): model for model in MODELS}
+    """Raises CheckpointError for a <MODEL>_WEIGHTS that would not be used."""
+    given, known = names(environment, ON_COMMAND_LINE), {variable(model): model for model in _known(built)}
     notes = []
     for name, value in environment.items():
         if not value or not name.upper().endswith(SUFFIX):
@@ -79,8 +83,8 @@ def _check_paths(built: list[Model], environment: Mapping[str, str]) -> list[str
         if model := known.get(name.upper()):
             _check_path(name, model, built, environment)
         elif name in given:
-            takers = [variable(model) for model in MODELS if _takes_path(model)]
-            raise WeightsError(f"{name} names no model whose weights can be given; there are: {', '.join(takers)}.")
+            takers = [variable(model) for model in _known(built) if _takes_path(model)]
+            raise CheckpointError(f"{name} names no model whose weights can be given; there are: {', '.join(takers)}.")
         else:
             notes.append(f"{name} is set in the environment and names no model here: it is not used.")
     return notes
@@ -88,19 +92,25 @@ def _check_paths(built: list[Model], environment: Mapping[str, str]) -> list[str
 
 def _check_path(name: str, model: Model, built: list[Model], environment: Mapping[str, str]) -> None:
     if name != variable(model):
-        raise WeightsError(f"{name} is not read; write {variable(model)}.")
+        raise CheckpointError(f"{name} is not read; write {variable(model)}.")
     if not _takes_path(model):
-        raise WeightsError(f"{name} would not be used: {model.name}'s weights are always {model.source}; unset it.")
+        raise CheckpointError(f"{name} would not be used: {model.name}'s weights are always {model.source}; unset it.")
     if model not in built:
-        raise WeightsError(
+        raise CheckpointError(
             f"{name} would not be used: what is being built is {_list(built)}; add {model.name} to MODELS, or unset it."
         )
     if environment.get("WEIGHTS"):
-        raise WeightsError(
+        raise CheckpointError(
             f"{name} and WEIGHTS={environment['WEIGHTS']} both say what {model.name}'s weights are; leave one out."
         )
     if not Path(environment[name]).expanduser().exists():
-        raise WeightsError(f"There are no weights at {environment[name]}, which {name} names; give a path that exists.")
+        given = environment[name]
+        raise CheckpointError(f"There are no weights at {given}, which {name} names; give a path that exists.")
+
+
+def _known(built: list[Model]) -> list[Model]:
+    """The models of the catalog, and one that is built for the first time."""
+    return list({model.name: model for model in [*catalog.models(), *built]}.values())
 
 
 def _takes_path(model: Model) -> bool:

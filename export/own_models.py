@@ -131,7 +131,7 @@ def _number(text: str) -> int:
 def adopt(environment: Mapping[str, str]) -> tuple[Model, dict[str, Any]] | None:
     """The model that MODEL= names and its row, with what its checkpoint says filled in; None without MODEL=.
 
-    Nothing is written. Raises CatalogError or WeightsError.
+    Nothing is written. Raises CatalogError or CheckpointError.
     """
     wanted = wanted_row(environment)
     if wanted is None:
@@ -149,8 +149,8 @@ def _inspected(row: dict[str, Any]) -> dict[str, Any]:
     """The row with its task, and a hub id with the commit that was read."""
     from export.checkpoints import inspect
 
-    source, found = inspect(row)
-    return {**row, "source": source, "task": found}
+    source, task = inspect(source_of(row["source"]), row)
+    return {**row, "source": source.name + (f"@{source.revision}" if source.revision else ""), "task": task}
 
 
 def record(name: str, row: Mapping[str, Any], path: Path | None = None) -> None:

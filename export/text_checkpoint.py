@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from export.checkpoint import Checkpoint
-from export.errors import WeightsError
+from export.errors import CheckpointError
 from export.text_folder import TextFolder
-from export.weight_files import read_state
+from export.weight_files import read_tensors
 from handlers.architectures import AUTO_CLASSES
 from handlers.settings import TextInput
 
@@ -34,7 +34,7 @@ PACKAGED = (
 def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: bool, directory: Path) -> Checkpoint:
     """Writes what an archive carries of ``folder`` into ``directory``; ``limits`` are in characters.
 
-    Raises WeightsError.
+    Raises CheckpointError.
     """
     with explained(folder.path):
         network, tokenizer = load(folder)
@@ -53,7 +53,7 @@ def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: b
 
 
 def load(folder: TextFolder) -> tuple[Any, Any]:
-    """(network, tokenizer) of a folder, fp32, in eval mode. Raises WeightsError for a head that its weights lack."""
+    """(network, tokenizer) of a folder, fp32, in eval mode. Raises CheckpointError for a head that its weights lack."""
     import torch
     import transformers
 
@@ -66,7 +66,7 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
         auto = getattr(transformers, AUTO_CLASSES[kind])
         network, info = auto.from_pretrained(source, **arguments, output_loading_info=True)
     if info["missing_keys"]:
-        raise WeightsError(
+        raise CheckpointError(
             f"{folder.path} lacks {', '.join(sorted(info['missing_keys'])[:3])}, which {type(network).__name__} needs; "
             "give a checkpoint with its own head: none is made up."
         )
@@ -81,7 +81,7 @@ def _safetensors(path: Path) -> Iterator[Path]:
         return
     from safetensors.torch import save_file
 
-    state = read_state(path / "pytorch_model.bin")
+    state = read_tensors(path / "pytorch_model.bin")
     with tempfile.TemporaryDirectory(prefix="safetensors-") as scratch:
         shutil.copyfile(path / "config.json", Path(scratch, "config.json"))
         # Cloned: tied weights share their memory, which safetensors does not write.
@@ -92,7 +92,7 @@ def _safetensors(path: Path) -> Iterator[Path]:
 
 def _pad_id(folder: TextFolder, tokenizer: Any) -> int:
     if tokenizer.pad_token_id is None:
-        raise WeightsError(f"The tokenizer of {folder.path} has no padding token; save it with one.")
+        raise CheckpointError(f"The tokenizer of {folder.path} has no padding token; save it with one.")
     return int(tokenizer.pad_token_id)
 
 
@@ -100,7 +100,7 @@ def _mask_token(folder: TextFolder, tokenizer: Any) -> str:
     if folder.head["kind"] != "mask":
         return ""
     if not tokenizer.mask_token:
-        raise WeightsError(f"The tokenizer of {folder.path} has no mask token, which fill-mask needs.")
+        raise CheckpointError(f"The tokenizer of {folder.path} has no mask token, which fill-mask needs.")
     return str(tokenizer.mask_token)
 
 
@@ -139,12 +139,12 @@ def explained(path: Path) -> Iterator[None]:
     """Turns what the libraries raise on a damaged checkpoint into one sentence."""
     try:
         yield
-    except WeightsError:
+    except CheckpointError:
         raise
     # transformers, tokenizers and safetensors raise many kinds, bare Exception among them, on files that are damaged.
     except Exception as error:
         detail = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise WeightsError(
+        raise CheckpointError(
             f"{path} cannot be loaded ({type(error).__name__}: {detail}); copy it again, or save it with "
             "save_pretrained()."
         ) from error

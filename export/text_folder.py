@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.errors import WeightsError
+from export.errors import CheckpointError
 from handlers.families import FAMILIES, Family
 
 POOLINGS = ("mean", "cls", "max")
@@ -55,17 +55,17 @@ def is_text_folder(path: Path) -> bool:
 def read_text_folder(path: Path, options: Mapping[str, Any], weights: bool = True) -> TextFolder:
     """Reads ``path``. ``options`` override what it says: task, pooling, max_length. ``weights``: they must be there.
 
-    Raises WeightsError.
+    Raises CheckpointError.
     """
     config = _config(path)
     family = _family(path, config)
     if weights and not any((path / name).is_file() for name in WEIGHTS):
-        raise WeightsError(
+        raise CheckpointError(
             f"{path} has no weights; expected model.safetensors (or pytorch_model.bin) beside config.json: copy them "
             "there."
         )
     if not any((path / name).is_file() for name in TOKENIZERS):
-        raise WeightsError(
+        raise CheckpointError(
             f"{path} has no tokenizer; expected tokenizer.json or vocab.txt beside config.json: save it there with "
             "tokenizer.save_pretrained()."
         )
@@ -83,22 +83,22 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(
+        raise CheckpointError(
             f"{path} is not readable JSON ({type(error).__name__}); copy it again from the checkpoint's source."
         ) from None
 
 
 def _config(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise WeightsError(f"There is no {path}; MODEL= takes a checkpoint's folder, a weights file or a hub id.")
+        raise CheckpointError(f"There is no {path}; MODEL= takes a checkpoint's folder, a weights file or a hub id.")
     if not (path / "config.json").is_file():
-        raise WeightsError(
+        raise CheckpointError(
             f"{path} has no config.json; expected a transformers folder with config.json, model.safetensors and the "
             "tokenizer's files: save one with model.save_pretrained() and tokenizer.save_pretrained()."
         )
     config = _json(path / "config.json")
     if not isinstance(config, dict):
-        raise WeightsError(f"{path}/config.json is not a JSON object; copy it again from the checkpoint's source.")
+        raise CheckpointError(f"{path}/config.json is not a JSON object; copy it again from the checkpoint's source.")
     return config
 
 
@@ -106,12 +106,12 @@ def _family(path: Path, config: dict[str, Any]) -> Family:
     found = str(config.get("model_type", ""))
     if found not in FAMILIES:
         named = ", ".join(config.get("architectures") or []) or "unnamed"
-        raise WeightsError(
+        raise CheckpointError(
             f"{path} holds a {named} of model type {found!r}, which is not served here; served are encoders of the "
             f"types {', '.join(FAMILIES)}, and image classifiers of torchvision, timm and transformers."
         )
     if config.get("is_decoder"):
-        raise WeightsError(f"{path} is a decoder (is_decoder in its config.json); only encoders are served here.")
+        raise CheckpointError(f"{path} is a decoder (is_decoder in its config.json); only encoders are served here.")
     return FAMILIES[found]
 
 
@@ -127,7 +127,7 @@ def _task(path: Path, config: dict[str, Any], wanted: str) -> str:
     if head in TASKS:
         return TASKS[head]
     named = ", ".join(config.get("architectures") or []) or "none"
-    raise WeightsError(
+    raise CheckpointError(
         f"{path} does not say which task it is for (architectures in its config.json: {named}); name it with TASK=, "
         f"one of {', '.join(HEAD_OF_TASK)}."
     )
@@ -144,16 +144,16 @@ def _head(config: dict[str, Any]) -> str:
 
 def _fitting(path: Path, config: dict[str, Any], head: str, wanted: str) -> str:
     if wanted not in HEAD_OF_TASK:
-        raise WeightsError(f"TASK is {wanted!r}; for a text model it may be {', '.join(HEAD_OF_TASK)}.")
+        raise CheckpointError(f"TASK is {wanted!r}; for a text model it may be {', '.join(HEAD_OF_TASK)}.")
     fits = HEAD_OF_TASK[wanted] in ("pooled", head) or not head
     if not fits:
         named = config["architectures"][0]
-        raise WeightsError(
+        raise CheckpointError(
             f"TASK is {wanted} and {path} has the head of a {named}; give a checkpoint with that task's own head, or "
             "leave TASK out."
         )
     if wanted == "rerank" and (count := _outputs(config)) != 1:
-        raise WeightsError(
+        raise CheckpointError(
             f"TASK is rerank and {path} has {count} classes; a reranker has one output: use TASK=text-classification."
         )
     return wanted
@@ -186,7 +186,7 @@ def _classifies(path: Path, config: dict[str, Any]) -> str:
         return "text-classification"
     if _sentence_transformers(path).get("model_type") == "CrossEncoder" or "sentence_transformers" in config:
         return "rerank"
-    raise WeightsError(
+    raise CheckpointError(
         f"{path} has one output and does not say what it is for; name it with TASK=rerank (a score of a query and a "
         "text) or TASK=text-classification (a score of one text)."
     )
@@ -195,21 +195,21 @@ def _classifies(path: Path, config: dict[str, Any]) -> str:
 def _pooling(path: Path, wanted: str) -> dict[str, Any]:
     """How the folder makes one vector of a text's hidden states."""
     if wanted and wanted not in POOLINGS:
-        raise WeightsError(f"POOLING is {wanted!r}; it may be {', '.join(POOLINGS)}.")
+        raise CheckpointError(f"POOLING is {wanted!r}; it may be {', '.join(POOLINGS)}.")
     modules = _modules(path)
     unknown = sorted(set(modules) - {"Transformer", "Pooling", "Normalize"})
     if unknown:
-        raise WeightsError(
+        raise CheckpointError(
             f"{path}/modules.json has the module {unknown[0]}, which is not served here; served are Transformer, "
             "Pooling and Normalize."
         )
     if _sentence_transformers(path).get("default_prompt_name"):
-        raise WeightsError(
+        raise CheckpointError(
             f"{path} puts a prompt before every text (default_prompt_name in config_sentence_transformers.json), which "
             "is not served here; remove the key and send the prompt with each text."
         )
     if not wanted and "Pooling" not in modules:
-        raise WeightsError(
+        raise CheckpointError(
             f"{path} does not say how it pools its tokens to one vector; name it with POOLING=mean, POOLING=cls or "
             "POOLING=max, as the model's card says."
         )
@@ -226,7 +226,7 @@ def _packaged_pooling(path: Path) -> str:
         mode = [old.get(key, key) for key in chosen]
     modes = [mode] if isinstance(mode, str) else list(mode)
     if len(modes) != 1 or modes[0] not in POOLINGS:
-        raise WeightsError(
+        raise CheckpointError(
             f"{path}/{folders[0]} pools by {'+'.join(map(str, modes)) or 'nothing'}, which is not served here; served "
             f"are {', '.join(POOLINGS)}."
         )
@@ -241,7 +241,7 @@ def _scores(path: Path, config: dict[str, Any], task: str) -> str:
         name = str(own or "Sigmoid").rpartition(".")[2]
         known = {"Sigmoid": "sigmoid", "Identity": "none"}
         if name not in known:
-            raise WeightsError(f"{path} scores by {name}, which is not served here; served are {', '.join(known)}.")
+            raise CheckpointError(f"{path} scores by {name}, which is not served here; served are {', '.join(known)}.")
         return known[name]
     problem = config.get("problem_type")
     if problem == "regression":
@@ -265,5 +265,5 @@ def _limit(path: Path, config: dict[str, Any], family: Family, options: Mapping[
     if wanted is None:
         return min(packaged)
     if not 2 < wanted <= positions:
-        raise WeightsError(f"MAX_LENGTH is {wanted} and {path} has {positions} positions; give 3 to {positions}.")
+        raise CheckpointError(f"MAX_LENGTH is {wanted} and {path} has {positions} positions; give 3 to {positions}.")
     return wanted

@@ -5,29 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from export.errors import WeightsError
+from export.errors import CheckpointError
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """The state dict in a .safetensors file or in torch's own format. Code in the file is never run.
+def read_tensors(path: Path) -> Any:
+    """What a .safetensors file or one in torch's own format holds. Code in the file is never run.
 
-    Raises WeightsError.
+    Raises CheckpointError.
     """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path} is not readable as safetensors ({error}); save it again.") from None
+    try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, ValueError, EOFError, KeyError) as error:
-        raise WeightsError(
-            f"{path} is not a readable state dict ({type(error).__name__}); give a .safetensors file or one that "
-            "torch.save(model.state_dict(), ...) wrote."
-        ) from None
+    except (OSError, EOFError, RuntimeError) as error:
+        detail = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} is not readable as a state dict ({detail}); save it again.") from None
     except Exception as error:  # pickle.UnpicklingError and kin: weights_only refused what the file holds
-        raise WeightsError(
+        raise CheckpointError(
             f"{path} is refused ({type(error).__name__}): only tensors are read from it; save it as .safetensors or "
             "with torch.save(model.state_dict(), ...)."
         ) from None

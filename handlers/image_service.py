@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from handlers.errors import TooLarge
-from handlers.image import decode, prepare, read_images
+from handlers.image import decode, enough, prepare, read_images
 from handlers.requests import Payload, Shape
 from handlers.service import Batch, Service
 
@@ -60,7 +60,7 @@ class ImageService(Service):
         return prepare(image, self.preparation), image.width * image.height
 
     def _decode(self, data: bytes) -> Image.Image:
-        return decode(data, self.limit, self.preparation["resize"] if self.image.reduce else 0)
+        return decode(data, self.limit, enough(self.preparation) if self.image.reduce else 0)
 
     def collate(self, items: list[Any]) -> Batch:
         return Batch((self.on_gpu(items) if self.on_gpu else np.stack(items),))

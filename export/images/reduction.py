@@ -58,12 +58,11 @@ def measure_reduction(
 
 def _both_ways(
     outputs: Outputs, preparation: dict[str, Any], files: Sequence[bytes], side: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
     """(outputs for the reduced files, outputs for the whole ones), one file at a time as the reference has them."""
 
-    def answers(sides: int) -> np.ndarray:
-        rows = [outputs(prepare(decode(data, ANY_SIZE, sides), preparation)[None]) for data in files]
-        return np.concatenate(rows)
+    def answers(sides: int) -> list[dict[str, np.ndarray]]:
+        return [{"output": outputs(prepare(decode(data, ANY_SIZE, sides), preparation)[None])} for data in files]
 
     return answers(side), answers(0)
 

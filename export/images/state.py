@@ -1,4 +1,4 @@
-"""Reads the tensors of a weights file, and compares them with a network; nothing is ever unpickled."""
+"""An image network's tensors out of what training scripts save, compared with the network that they are for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from export.errors import CheckpointError
+from export.weight_files import read_tensors
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts save a state dict
@@ -25,29 +26,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"There is no weights file at {path}; give the path of one that exists.")
     if path.suffix not in SUFFIXES:
         raise CheckpointError(f"{path} is no weights file by its name; expected one of {', '.join(SUFFIXES)}.")
-    return _without_prefixes(_unwrapped(_load(path), path))
-
-
-def _load(path: Path) -> Any:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path} is not readable as safetensors ({error}); save it again.") from None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError) as error:
-        detail = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} is not readable as a state dict ({detail}); save it again.") from None
-    except Exception as error:  # pickle.UnpicklingError and kin: weights_only refused what the file holds
-        raise CheckpointError(
-            f"{path} is refused ({type(error).__name__}): only tensors are read from it; save it as .safetensors or "
-            "with torch.save(model.state_dict(), ...)."
-        ) from None
+    return _without_prefixes(_unwrapped(read_tensors(path), path))
 
 
 def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:

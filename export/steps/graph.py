@@ -39,5 +39,7 @@ def cuda_graph(draft: Draft) -> None:
 @step
 def decode_on_gpu(draft: Draft) -> None:
     """JPEG photographs decoded and scaled on the GPU (handlers/gpu_photos.py); a digit's drawing stays on the host."""
-    if draft.checkpoint.image.preparation["kind"] == "photo":
+    from handlers.image import gpu_decodable
+
+    if gpu_decodable(draft.checkpoint.image.preparation):
         draft.settings["decode_on_gpu"] = True

@@ -12,7 +12,7 @@ import pytest
 from export.catalog import MODELS, CatalogError
 from export.device import DeviceError, resolve_device
 from export.options import read_options, variable
-from export.weights import WeightsError
+from export.weights import CheckpointError
 from tests.conftest import ROOT, run
 
 CPU = {"DEVICE": "cpu"}
@@ -53,7 +53,7 @@ def test_cuda_is_the_gpu():
     ],
 )
 def test_weights_that_would_not_be_used_are_refused(given, says):
-    with pytest.raises(WeightsError, match=says):
+    with pytest.raises(CheckpointError, match=says):
         read_options({**CPU, **given})
 
 

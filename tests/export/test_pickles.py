@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from export.catalog import model
-from export.weights import Choice, WeightsError, _published_state, write_checkpoint
+from export.weights import CheckpointError, Choice, _published_state, write_checkpoint
 from tests.tiny import write_bert
 
 QUIET = {"report": lambda text: None}
@@ -54,7 +54,7 @@ def cached(tmp_path, monkeypatch):
 def test_a_pickle_in_torchvisions_cache(cached, mark, tmp_path):
     """torchvision compares a digest when it downloads, and opens what it finds in its cache as it is."""
     torch.save({"fc.weight": Evil(mark)}, cached)
-    with pytest.raises(WeightsError, match=r"not what torchvision publishes.*remove it"):
+    with pytest.raises(CheckpointError, match=r"not what torchvision publishes.*remove it"):
         write_checkpoint(model("resnet50"), Choice(), tmp_path, **QUIET)
 
 
@@ -63,7 +63,7 @@ def test_a_pickle_in_torchvisions_cache_under_a_digest_that_fits(cached, mark):
     torch.save({"fc.weight": Evil(mark)}, cached)
     digest = hashlib.sha256(cached.read_bytes()).hexdigest()[:8]
     forged = cached.rename(cached.with_name(f"resnet50-{digest}.pth"))
-    with pytest.raises(WeightsError, match="refused"):
+    with pytest.raises(CheckpointError, match="refused"):
         _published_state(model("resnet50"), f"http://127.0.0.1:9/{forged.name}")
 
 
@@ -71,14 +71,14 @@ def test_a_download_with_other_bytes_is_refused_and_not_kept(cached, mark, tmp_p
     served = tmp_path / "served" / cached.name
     served.parent.mkdir()
     torch.save({"fc.weight": Evil(mark)}, served)
-    with pytest.raises(WeightsError, match="invalid hash value"):
+    with pytest.raises(CheckpointError, match="invalid hash value"):
         _published_state(model("resnet50"), served.as_uri())
     assert not cached.exists()
 
 
 def test_a_text_checkpoint_that_is_a_pickle_with_code(tmp_path, mark):
     source = pickled(write_bert(tmp_path / "bert"), mark)
-    with pytest.raises(WeightsError, match=r"pytorch_model\.bin is refused"):
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is refused"):
         write_checkpoint(model("bert"), Choice(path=source), tmp_path, **QUIET)
 
 

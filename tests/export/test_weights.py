@@ -10,7 +10,7 @@ import yaml
 
 from export.catalog import model
 from export.checkpoint import Checkpoint
-from export.weights import Choice, WeightsError, identity, write_checkpoint
+from export.weights import CheckpointError, Choice, identity, write_checkpoint
 from tests.conftest import hub_environment, run
 from tests.tiny import write_bert
 
@@ -45,12 +45,12 @@ def test_a_checkpoint_without_a_head_is_refused_rather_than_given_one(tmp_path):
     source = write_bert(tmp_path / "headless", head=False)
     config = json.loads((source / "config.json").read_text()) | {"architectures": ["BertForMaskedLM"]}
     (source / "config.json").write_text(json.dumps(config))  # it says that there is one
-    with pytest.raises(WeightsError, match=r"lacks .*none is made up"):
+    with pytest.raises(CheckpointError, match=r"lacks .*none is made up"):
         write_checkpoint(model("bert"), Choice(path=source), tmp_path, **QUIET)
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path):
-    with pytest.raises(WeightsError, match=r"has no config\.json"):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
         write_checkpoint(model("bert"), Choice(path=tmp_path), tmp_path, **QUIET)
 
 
@@ -83,10 +83,10 @@ class Evil:
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, capsys):
     path = tmp_path / "weights.pth"
     torch.save({"fc.weight": Evil()}, path)
-    with pytest.raises(WeightsError, match="refused"):
+    with pytest.raises(CheckpointError, match="refused"):
         write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
     path.write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(WeightsError):
+    with pytest.raises(CheckpointError):
         write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
     assert "code ran" not in capsys.readouterr().out
 
@@ -94,7 +94,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, capsys):
 def test_weights_of_another_model_are_refused(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save({"fc.weight": torch.zeros(3)}, path)
-    with pytest.raises(WeightsError, match="does not hold the weights of resnet50"):
+    with pytest.raises(CheckpointError, match="does not hold the weights of resnet50"):
         write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
 
 
@@ -104,7 +104,7 @@ def test_what_the_environment_asks_for():
     assert Choice.of(bert, {"WEIGHTS": "random"}).random
     assert str(Choice.of(bert, {"BERT_WEIGHTS": "/x/y"}).path) == "/x/y"
     assert Choice.of(model("minilm"), {"WEIGHTS": "random"}) == Choice()
-    with pytest.raises(WeightsError, match="may only be 'random'"):
+    with pytest.raises(CheckpointError, match="may only be 'random'"):
         Choice.of(bert, {"WEIGHTS": "rnadom"})
-    with pytest.raises(WeightsError, match="no weights at /nowhere"):
+    with pytest.raises(CheckpointError, match="no weights at /nowhere"):
         identity(bert, Choice.of(bert, {"BERT_WEIGHTS": "/nowhere"}))

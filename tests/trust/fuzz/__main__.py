@@ -17,7 +17,7 @@ from export.catalog import CatalogError, rows
 from export.device import DeviceError
 from export.options import read_options
 from export.own_store import STORES, NotBuiltError, bring_up_to_date
-from export.weights import WeightsError
+from export.weights import CheckpointError
 from loadtest.environment import machine
 from serving.choice import names
 from serving.client import Client
@@ -99,7 +99,7 @@ def _summary(result: dict[str, Any]) -> str:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (CatalogError, DeviceError, WeightsError) as error:
+    except (CatalogError, DeviceError, CheckpointError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except NotBuiltError as error:

@@ -1,0 +1,43 @@
+"""Whether a variant can be built of a model, told from its row and its checkpoint's config before anything is built.
+
+torch is imported for the one variant that has limits of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from export.catalog import Model, Variant
+
+
+def reason_against(model: Model, variant: Variant) -> str:
+    """Why ``variant`` cannot be built of ``model``, as a sentence; empty where it can, or where only the build can tell
+    (weights that are still on the hub)."""
+    if model.kind not in variant.kinds:
+        return f"{variant.name} is for {' and '.join(variant.kinds)} models"
+    if "lean" not in variant.steps:
+        return ""
+    from handlers.lean import unsupported
+
+    described = _described(model)
+    return (unsupported(*described) or "") if described else ""
+
+
+def _described(model: Model) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """(config.json, head) as handlers.lean.unsupported takes them; None where they are not known yet."""
+    from export.checkpoints import config_of
+    from export.text_folder import HEAD_OF_TASK
+
+    config = config_of(model)
+    if model.kind == "text":
+        head = {"kind": HEAD_OF_TASK[model.task], "pooling": model.options.get("pooling", "mean")}
+        return (config, head) if config else None
+    if "architectures" in config:
+        return config, {"kind": "image", "library": "transformers", "architecture": config["architectures"][0]}
+    name = config.get("architecture") or model.options.get("architecture", "")
+    if not name:
+        return None
+    from export.images.by_name import library_of
+
+    library, plain = library_of(f"timm:{name}" if config else name)
+    return config, {"kind": "image", "library": library, "architecture": plain}

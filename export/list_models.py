@@ -1,0 +1,72 @@
+"""``make models``: every model that can be built, with its task, architecture and weights, and which variants fit."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from export.catalog import VARIANTS, CatalogError, Model, models
+from export.checkpoints import config_of
+from export.device import DeviceError, resolve_device
+from export.errors import CheckpointError
+from export.fits import reason_against
+from export.progress import table
+from serving.errors import ServingError
+
+
+def main() -> int:
+    """Prints the table and the reasons; returns the exit status."""
+    try:
+        device = resolve_device(os.environ.get("DEVICE") or "auto")
+        found = models()
+    except (CatalogError, DeviceError, ServingError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    lines, reasons = [], []
+    for model in found:
+        fitting, against = variants_of(model, device)
+        lines.append((model.name, model.task, architecture_of(model), str(model.source), " ".join(fitting)))
+        reasons += [f"{model.name}: {reason}" for reason in against]
+    print(table(("name", "task", "architecture", "weights", f"variants that fit ({device})"), lines))
+    if reasons:
+        print("\n" + "\n".join(reasons))
+    print("\nYour own: make archive MODEL=/path/to/checkpoint (docs/your-model.md)")
+    return 0
+
+
+def variants_of(model: Model, device: str) -> tuple[list[str], list[str]]:
+    """(the variants that fit the model on ``device``, why each of the others does not)."""
+    fitting, against = [], []
+    for variant in VARIANTS:
+        if model.kind not in variant.kinds:
+            continue
+        if variant.device not in ("any", device):
+            against.append(f"{variant.name} runs on a {variant.device}")
+            continue
+        try:
+            reason = reason_against(model, variant)
+        except CheckpointError as error:
+            reason = str(error)
+        (against if reason else fitting).append(reason or variant.name)
+    return fitting, against
+
+
+def architecture_of(model: Model) -> str:
+    """The network in a word or two: the family and its size, or the architecture's name."""
+    if named := model.options.get("architecture"):
+        return named
+    if model.source.kind == "local" and not Path(model.source.name).exists():
+        return "missing"
+    config = config_of(model)
+    if config.get("architecture"):
+        return str(config["architecture"])
+    if not config:
+        return "bert" if model.kind == "text" else "-"
+    layers, width = (config.get(old) or config.get(new) for old, new in
+                     (("num_hidden_layers", "n_layers"), ("hidden_size", "dim")))  # fmt: skip
+    return f"{config.get('model_type', '-')} {layers} x {width}" if layers and width else str(config.get("model_type"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""Image embeddings: the features before a classifier's head, as timm and torchvision give them."""
+
+from __future__ import annotations
+
+from export import cases
+from export.checkpoint import Checkpoint
+from export.tasks.images import library_outputs, photograph_cases
+from export.tasks.task import Outputs, Request, Task
+from export.tasks.texts import same_vector
+
+
+def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]:
+    return [{"embedding": row} for row in library_outputs(checkpoint, [each.body for each in requests])]
+
+
+TASK = Task(
+    name="image-embedding",
+    kind="image",
+    head="image",
+    example=lambda checkpoint: {"content_type": "image/jpeg", "file": cases.PHOTOGRAPH},
+    cases=photograph_cases,
+    reference=_reference,
+    same=same_vector,
+    classes=False,
+    neighbours=True,
+)
