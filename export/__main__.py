@@ -50,7 +50,7 @@ class Result:
 def main() -> int:
     """Returns the exit status: 0 when every chosen archive is in the store and passed its checks."""
     try:
-        options = read_options(os.environ)
+        options = read_options(os.environ, adopting=True)
         for note in options.notes:
             print(note, file=sys.stderr)
         with _lock(STORE):

@@ -49,7 +49,7 @@ def is_image(path: Path) -> bool:
 def _text_task(path: Path, row: Mapping[str, Any]) -> str:
     if row.get("architecture"):
         raise CheckpointError(
-            f"ARCH is {row['architecture']} and {path} is a text model, whose config.json names its own: leave ARCH out."
+            f"ARCH is {row['architecture']} and {path} is a text model, whose config.json names its own: leave it out."
         )
     return read_text_folder(path, row).task
 

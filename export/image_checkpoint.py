@@ -95,7 +95,7 @@ def _width(network: nn.Module, found: ImageModel) -> int:
         outputs = network(torch.zeros(1, found.height, found.width, 3, dtype=torch.uint8))
     if outputs.dim() != 2:
         shape = list(outputs.shape)
-        raise CheckpointError(f"The features of {found.architecture} have shape {shape}; expected a vector for an image.")
+        raise CheckpointError(f"The features of {found.architecture} have shape {shape}; expected a vector.")
     return int(outputs.shape[1])
 
 

@@ -42,9 +42,15 @@ def read_options(
     environment: Mapping[str, str],
     models: Sequence[str] = DEFAULT_MODELS,
     variants: Sequence[str] | None = DEFAULT_VARIANTS,
+    adopting: bool = False,
 ) -> Options:
     """The options in ``environment``; ``models`` and ``variants`` where it names none, None being all that fit the
-    device. Raises CatalogError, DeviceError or CheckpointError."""
+    device. ``adopting``: MODEL= may name a new model.
+
+    Raises CatalogError, DeviceError or CheckpointError.
+    """
+    if environment.get("MODEL") and not adopting:
+        raise CatalogError("MODEL= is for make archive, which records the model; then name it with MODELS=.")
     device = resolve_device(environment.get("DEVICE") or "auto")
     wanted = names(environment, "VARIANTS") or list(variant_names(device) if variants is None else variants)
     own = adopt(environment)
@@ -60,7 +66,8 @@ def read_options(
 def _check_random(built: list[Model], environment: Mapping[str, str]) -> list[str]:
     """Raises CheckpointError when WEIGHTS is no choice, or concerns none of the models that are built."""
     wanted = environment.get("WEIGHTS", "")
-    takers = [model for model in _known(built) if Choice.of(model, {"WEIGHTS": wanted}).random]  # raises for a wrong value
+    # Raises for a wrong value.
+    takers = [model for model in _known(built) if Choice.of(model, {"WEIGHTS": wanted}).random]
     if not wanted:
         return []
     using = [model for model in built if model in takers]
