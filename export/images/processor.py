@@ -16,7 +16,8 @@ WARPED = 384  # ConvNext: from this size on, images are warped to a square and n
 
 
 def processor_pixels(folder: Path) -> Pixels:
-    """What the processor of a transformers folder does. Raises CheckpointError for settings that are not supported."""
+    """What the processor of a transformers folder does, as its Pillow backend does it (``backend="pil"``); the
+    torchvision backend rounds otherwise. Raises CheckpointError for settings that are not supported."""
     processor = _load(folder)
     name = type(processor).__name__.removesuffix("Fast")
     if name not in STANDARD:
@@ -64,7 +65,8 @@ def _sizes(processor: Any, name: str, folder: Path) -> tuple[int | list[int], in
     resize = size.get("shortest_edge") or [size["height"], size["width"]]
     if processor.do_center_crop:
         crop = dict(processor.crop_size)
-        return resize, [crop["height"], crop["width"]]
+        height, width = crop["height"], crop["width"]
+        return resize, height if height == width else [height, width]
     if isinstance(resize, int):
         raise CheckpointError(
             f"The processor of {folder} resizes the shortest edge and crops nothing, so that images differ in size; "

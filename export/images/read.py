@@ -132,7 +132,7 @@ def _from_transformers(folder: Path, config: dict[str, Any], labels: Path | None
     loaded = AutoConfig.from_pretrained(folder, local_files_only=True)
     if loaded.problem_type not in (None, "single_label_classification"):
         raise CheckpointError(
-            f"{folder} is for {loaded.problem_type}; only models of one label per image are supported."
+            f"{folder} is for {loaded.problem_type}; only classifiers of one label per image are supported."
         )
     named = by_index(loaded.id2label, folder)
     chosen = choose_labels(labels, named, loaded.num_labels, folder)
