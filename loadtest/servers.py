@@ -56,6 +56,7 @@ class Server:
             self.digests.get(row.name),
             own.get("parity"),
             own.get("random_weights"),
+            self.state.settings.get(row.name) if self.state else None,
         )
 
     def rss(self) -> int:

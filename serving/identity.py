@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -63,9 +64,10 @@ def _read_config(path: Path, changed: int) -> tuple[str, dict[str, Any]]:
         with zipfile.ZipFile(path) as archive:
             entries = set(archive.namelist())
             manifest = json.loads(archive.read(MANIFEST)) if MANIFEST in entries else {}
-            entry = manifest.get("model", {}).get("configFile") or CONFIG
+            entry = str((manifest.get("model") or {}).get("configFile") or CONFIG)
             config = yaml.safe_load(archive.read(entry)) if entry in entries else {}
-    except (zipfile.BadZipFile, ValueError, AttributeError, NotImplementedError, yaml.YAMLError) as error:
+    # RuntimeError: an encrypted entry, or compression that is not known here.
+    except (zipfile.BadZipFile, zlib.error, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ServingError(
             f"{path} is not what was built: it cannot be read ({reason}); run make archive to build it again, or "
@@ -75,10 +77,11 @@ def _read_config(path: Path, changed: int) -> tuple[str, dict[str, Any]]:
 
 
 def require_manifest(path: Path) -> None:
-    """Returns when the archive has what TorchServe needs of one. Raises ServingError."""
-    with zipfile.ZipFile(path) as archive:
-        if MANIFEST not in archive.namelist():
-            raise ServingError(
-                f"{path} is no TorchServe archive (it has no {MANIFEST}); make one with torch-model-archiver, or "
-                "remove it."
-            )
+    """Returns when the archive names a model and its handler, as TorchServe needs. Raises ServingError."""
+    with zipfile.ZipFile(path) as archive:  # read before, by identity
+        manifest = json.loads(archive.read(MANIFEST)) if MANIFEST in archive.namelist() else {}
+    if not {"modelName", "modelVersion", "handler"} <= set(manifest.get("model") or {}):
+        raise ServingError(
+            f"{path} is no TorchServe archive (no {MANIFEST} in it names a model and its handler); make one with "
+            "torch-model-archiver, or remove it."
+        )

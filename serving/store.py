@@ -128,12 +128,12 @@ def checked(store: Path, names: Sequence[str]) -> dict[str, str]:
 def _checked_digest(path: Path) -> str:
     if not NAME.fullmatch(path.stem):
         raise ServingError(f"{path}: an archive's name may hold letters, digits, '.', '_' and '-' only; rename it.")
-    if digest := intact_digest(path):
-        return digest
-    if digest_file(path).exists() or identity(path).ours:
+    digest, ours = intact_digest(path), identity(path).ours
+    if digest is None and (ours or digest_file(path).exists()):
         raise ServingError(
             f"{path} is not what was built (its SHA-256 differs from {path.name}.sha256, or that is missing); run make "
             "archive to build it again, or remove it."
         )
-    require_manifest(path)
-    return sha256(path)
+    if not ours:
+        require_manifest(path)
+    return digest or sha256(path)

@@ -9,6 +9,7 @@ from serving.state import RunDirectory, State
 from serving.store import publish
 from tests.conftest import ROOT, write_config
 
+MANIFEST = '{"model": {"modelName": "other", "modelVersion": "1.0", "handler": "x.py"}}'
 GONE = 2**22 + 1  # above the largest pid that Linux gives
 
 
@@ -142,7 +143,7 @@ def for_a_gpu(place):
 def foreign(place):
     """An archive of torch-model-archiver's, as far as its manifest goes."""
     with zipfile.ZipFile(place.store / "other.mar", "w") as archive:
-        archive.writestr("MAR-INF/MANIFEST.json", '{"model": {"modelName": "other"}}')
+        archive.writestr("MAR-INF/MANIFEST.json", MANIFEST)
     return place
 
 

@@ -4,12 +4,14 @@ import zipfile
 
 import pytest
 
-from serving.choice import words
 from serving.errors import ServingError
 from serving.identity import Identity, identity
-from serving.store import archives, chosen
+from serving.store import archives, chosen, sha256
+from serving.choice import words
 from tests.conftest import run
 from tests.serving.plain_archives import ours
+
+MANIFEST = '{"model": {"modelName": "other-net", "modelVersion": "1.0", "handler": "x.py"}}'
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def store(tmp_path):
     ours(tmp_path, "reviews-eager", "reviews", "eager")
     ours(tmp_path, "null", "null", "null", task="null")
     with zipfile.ZipFile(tmp_path / "other-net.mar", "w") as archive:
-        archive.writestr("MAR-INF/MANIFEST.json", '{"model": {"modelName": "other-net"}}')
+        archive.writestr("MAR-INF/MANIFEST.json", MANIFEST)
     return tmp_path
 
 
@@ -75,16 +77,32 @@ def test_an_archive_of_others_needs_no_digest_but_fits_the_one_it_has(store):
         archives(store)
 
 
-def without_manifest(store):
-    with zipfile.ZipFile(store / "other-net.mar", "w") as archive:
-        archive.writestr("model.pt", "x")
+def test_an_archive_of_others_with_a_digest_needs_a_manifest_too(store):
+    holding("model.pt", "x")(store)
+    (store / "other-net.mar.sha256").write_text(f"{sha256(store / 'other-net.mar')}  other-net.mar\n")
+    with pytest.raises(ServingError, match="is no TorchServe archive"):
+        archives(store)
+
+
+def holding(name, text):
+    """Makes other-net.mar an archive with this entry alone."""
+
+    def change(store):
+        with zipfile.ZipFile(store / "other-net.mar", "w") as archive:
+            archive.writestr(name, text)
+
+    return change
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (lambda store: (store / "other-net.mar").write_text("no zip"), r"other-net\.mar .* cannot be read"),
-        (without_manifest, r"other-net\.mar is no TorchServe archive"),
+        (holding("model.pt", "x"), r"other-net\.mar is no TorchServe archive"),
+        (holding("MAR-INF/MANIFEST.json", '{"runtime": "python"}'), r"other-net\.mar is no TorchServe archive"),
+        (holding("MAR-INF/MANIFEST.json", "[1]"), r"other-net\.mar .* cannot be read"),
+        (holding("MAR-INF/MANIFEST.json", "{"), r"other-net\.mar .* cannot be read"),
+        (holding("model-config.yaml", "a: [1"), r"other-net\.mar .* cannot be read"),
         (lambda store: (store / "other-net.mar").rename(store / "other net.mar"), r"other net\.mar: an archive's name"),
         (lambda store: (store / "null.mar.sha256").unlink(), r"null\.mar is not what was built"),
     ],

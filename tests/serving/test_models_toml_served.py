@@ -142,6 +142,13 @@ def test_an_archive_without_settings_is_served_from_a_link_to_the_store(place):
     assert place.client.predict(UNCHANGED, b"x", "text/plain").json() == {"predictions": []}
 
 
+def elsewhere(store, folder):
+    """What leads the verbs to a server of ``store`` with its own ports and without settings."""
+    config = write_config(folder / "config.properties")
+    return {"CONFIG": str(config), "RUN_DIR": str(folder / "run"), "MODEL_STORE": str(store), "MODELS": "",
+            "VARIANTS": "", "MODELS_FILE": str(folder / "none.toml")}  # fmt: skip
+
+
 def test_an_archive_of_others_that_cannot_load_is_named_with_its_cause(tmp_path):
     store = tmp_path / "store"
     store.mkdir()
@@ -151,9 +158,7 @@ def test_an_archive_of_others_that_cannot_load_is_named_with_its_cause(tmp_path)
     with zipfile.ZipFile(broken, "w") as new:
         for name, data in entries.items():
             new.writestr(name, b"import no_such_library\n" + data if name.endswith(".py") else data)
-    environment = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run"),
-                   "MODEL_STORE": str(store), "MODELS": "", "VARIANTS": "", "MODELS_FILE": "none"}  # fmt: skip
-    failed = run("serving", "serve", **environment)
+    failed = run("serving", "serve", **elsewhere(store, tmp_path))
     assert failed.returncode == 1
     assert f"A worker of {OTHER} could not load: " in failed.stderr and "no_such_library" in failed.stderr
     assert "Traceback" not in failed.stderr

@@ -10,6 +10,7 @@ import time
 import zipfile
 
 import pytest
+import yaml
 
 from export.archive import RECORD
 from serving.store import archives, intact_digest, sha256
@@ -57,17 +58,17 @@ def test_publishing_killed_at_every_touch_of_the_file_system(tmp_path):
         store.mkdir()
         for content in ("old", "new"):
             with zipfile.ZipFile(store / "built", "w") as built:
-                built.writestr("content", content)
+                built.writestr("model-config.yaml", f"archive: {{runtime: {content}}}")
             last = "1000000" if content == "old" else str(moment)
             arguments = [str(store), str(store / "built"), "a.mar", last]
             command = [sys.executable, "-m", "tests.trust.killed_publish", *arguments]
             status = subprocess.run(command, cwd=ROOT, timeout=60).returncode
         with zipfile.ZipFile(store / "a.mar") as published:
-            held.append((status, published.read("content")))
+            held.append((status, yaml.safe_load(published.read("model-config.yaml"))["archive"]["runtime"]))
         assert archives(store) == {"a": sha256(store / "a.mar")}
-    record("publish_killed", moments=moment - 1, broken=0, old=sum(content == b"old" for _, content in held[:-1]))
-    assert [status for status, _ in held] == [-signal.SIGKILL] * (moment - 1) + [0] and held[-1][1] == b"new"
-    assert {content for _, content in held[:-1]} == {b"old", b"new"}
+    record("publish_killed", moments=moment - 1, broken=0, old=sum(content == "old" for _, content in held[:-1]))
+    assert [status for status, _ in held] == [-signal.SIGKILL] * (moment - 1) + [0] and held[-1][1] == "new"
+    assert {content for _, content in held[:-1]} == {"old", "new"}
 
 
 @only_full  # twice, tests/export/test_archive.py does it each time
