@@ -275,8 +275,8 @@ def _imagenet_state(model: Model, choice: Choice, published: Any, network: Any) 
     if choice.path is None:
         return _published_state(model, published.url)
     state = _read_state(model, choice.path)
-    expected = network.state_dict()
-    if state.keys() != expected.keys() or any(state[k].shape != expected[k].shape for k in expected):
+    found = {name: getattr(each, "shape", None) for name, each in state.items()} if isinstance(state, dict) else {}
+    if found != {name: tensor.shape for name, tensor in network.state_dict().items()}:
         raise WeightsError(f"{choice.path} does not hold the weights of {model.architecture}: names or shapes differ.")
     return state
 

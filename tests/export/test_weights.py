@@ -128,9 +128,10 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
+@pytest.mark.parametrize("content", [{"fc.weight": torch.zeros(3)}, {"fc.weight": 3}, [1, 2]])
+def test_what_is_not_the_models_state_dict_is_refused(tmp_path, content):
     path = tmp_path / "weights.pth"
-    torch.save({"fc.weight": torch.zeros(3)}, path)
+    torch.save(content, path)
     with pytest.raises(WeightsError, match="does not hold the weights of resnet50"):
         write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
 
