@@ -75,7 +75,7 @@ def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path) 
     except Exception as error:
         if os.strerror(errno.ENOSPC) in str(error):  # safetensors writes by itself, and has errors of its own
             outcome = f"{os.strerror(errno.ENOSPC)}: {store}"
-        elif type(error).__name__ == "InvalidCxxCompiler":  # torch._inductor's
+        elif "InvalidCxxCompiler" in f"{type(error).__name__} {error}":  # torch._inductor's
             outcome = "no C++ compiler was found; install g++, or name one in CXX, or leave the variant out"
         else:
             traceback.print_exc()

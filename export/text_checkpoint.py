@@ -70,7 +70,14 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
             f"{folder.path} lacks {', '.join(sorted(info['missing_keys'])[:3])}, which {type(network).__name__} needs; "
             "give a checkpoint with its own head: none is made up."
         )
-    return network.eval(), transformers.AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+    # Without its files transformers makes one up, of the special tokens alone.
+    if not len(tokenizer.all_special_ids) < len(tokenizer) <= network.config.vocab_size:
+        raise CheckpointError(
+            f"{folder.path} has a tokenizer of {len(tokenizer)} tokens and a model of {network.config.vocab_size}; give "
+            "both of one checkpoint, the tokenizer as tokenizer.json or vocab.txt."
+        )
+    return network.eval(), tokenizer
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from tests.conftest import CPU_VARIANTS, ROOT, rows_to_build, run
 
 
 def test_building_again_gives_the_same_bytes(store, tmp_path):
-    """Another store, another order, another process: the digests of the checkout's own store come out again."""
+    """Another store, another order, another process: the digests of the tests' store come out again."""
     built = run("export", MODEL_STORE=str(tmp_path), DEVICE="cpu", MODELS="null digits minilm", VARIANTS="")
     assert built.returncode == 0, built.stderr
     digests = {path.name: sha256(path) for path in tmp_path.glob("*.mar")}

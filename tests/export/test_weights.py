@@ -54,6 +54,46 @@ def test_a_folder_that_is_no_checkpoint(tmp_path):
         write_checkpoint(model("bert"), Choice(path=tmp_path), tmp_path, **QUIET)
 
 
+def config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def without(folder, pattern):
+    for path in folder.glob(pattern):
+        path.unlink()
+
+
+def a_model_of_few_words(folder):
+    from transformers import BertConfig, BertForMaskedLM
+
+    sizes = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 96}
+    BertForMaskedLM(BertConfig(vocab_size=1000, **sizes)).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: (folder / "config.json").write_text("{not"), "not a valid JSON file"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "TypeError: .*not list"),
+        (lambda folder: config(folder, hidden_size="wide"), "'hidden_size'"),
+        (lambda folder: config(folder, intermediate_size=100), "could not be loaded from .*RuntimeError"),
+        (lambda folder: config(folder, model_type="distilbert"), "holds a model of type 'distilbert'"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100), "SafetensorError"),
+        (lambda folder: (folder / "model.safetensors").rename(folder / "model.bin"), "no file named model.safetensors"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{not"), "could not be loaded from .*line 1 column 2"),
+        (lambda folder: without(folder, "token*"), "a tokenizer of 5 tokens and a model of 30522"),
+        (a_model_of_few_words, "a tokenizer of 30522 tokens and a model of 1000"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_sentence_that_names_the_folder(tmp_path, damage, says):
+    source = write_bert(tmp_path / "source")
+    damage(source)
+    with pytest.raises(CheckpointError, match=says) as refused:
+        write_checkpoint(model("bert"), Choice(path=source), tmp_path, **QUIET)
+    assert str(source) in str(refused.value) and "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_local_file_of_resnet50(tmp_path, suffix):
     from safetensors.torch import load_file, save_file
@@ -91,9 +131,10 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
+@pytest.mark.parametrize("content", [{"fc.weight": torch.zeros(3)}, {"fc.weight": 3}, [1, 2]])
+def test_what_is_not_the_models_state_dict_is_refused(tmp_path, content):
     path = tmp_path / "weights.pth"
-    torch.save({"fc.weight": torch.zeros(3)}, path)
+    torch.save(content, path)
     with pytest.raises(CheckpointError, match="does not hold the weights of resnet50"):
         write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
 
