@@ -1,4 +1,4 @@
-"""What images need besides convolutions, as Triton kernels; operators.py says what each computes."""
+"""The operations of images besides convolutions, as Triton kernels; operators.py says what each computes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _max_pool(x, out, total, height, width, channels, block: tl.constexpr, pdl: 
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """See operators.max_pool; of channels-last ``x``, and so is the result."""
+    """See operators.max_pool; ``x`` and the result are channels-last."""
     batch, channels, height, width = x.shape
     shape = (batch, channels, (height + 1) // 2, (width + 1) // 2)
     out = torch.empty(shape, device=x.device, dtype=x.dtype, memory_format=torch.channels_last)
@@ -49,10 +49,11 @@ def _mean(x, out, pixels, channels, rows: tl.constexpr, block: tl.constexpr, pdl
     tl.store(out + tl.program_id(0) * channels + channel, (sums / pixels).to(out.dtype.element_ty), channel < channels)
 
 
-def mean(x: Tensor) -> Tensor:
-    """See operators.mean; of channels-last ``x``."""
+def mean(x: Tensor, out: Tensor | None = None) -> Tensor:
+    """See operators.mean; ``x`` is channels-last."""
     batch, channels, height, width = x.shape
-    out = torch.empty(batch, channels, device=x.device, dtype=x.dtype)
+    if out is None:
+        out = torch.empty(batch, channels, device=x.device, dtype=x.dtype)
     grid = (batch, triton.cdiv(channels, 64))
     launch(_mean, grid, x.device, x, out, height * width, channels, 64, 64, num_warps=4)
     return out
@@ -72,7 +73,7 @@ def _normalise(pixels, scale, shift, out, count, channels: tl.constexpr, block: 
 
 def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
     """See operators.normalise; the result is channels-last."""
-    pixels = pixels.to(scale.device, non_blocking=True)  # read byte by byte, which the bus is bad at
+    pixels = pixels.to(scale.device, non_blocking=True)  # the kernel reads single bytes, which is slow across the bus
     batch, height, width, _ = pixels.shape
     out = torch.empty(batch, height, width, channels, device=scale.device, dtype=dtype)
     count = batch * height * width
