@@ -18,7 +18,7 @@ from handlers.lean.convolutions import convolve
 from handlers.lean.images import max_pool, mean, normalise
 from handlers.lean.launch import after_the_kernel_before, launch
 from handlers.lean.norms import Unnormed, normed, parameters
-from handlers.lean.products import FEW_ROWS, linear_add_norm, multiply
+from handlers.lean.products import FEW_ROWS, linear_add_norm, multiply, multiply_before_norm
 
 __all__ = [
     "attention", "convolve", "embed", "feed_forward", "linear", "max_pool", "mean", "normalise",
@@ -133,7 +133,7 @@ def feed_forward(mixed: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
     count = x.numel() // x.size(-1)
     if count <= FEW_ROWS:
         middle = Unnormed.empty(x.shape, layer.attention_norm, x, raw=True)
-        multiply(mixed, layer.out, count, middle, residual=x)
+        multiply_before_norm(mixed, layer.out, count, middle, residual=x)
         return linear_add_norm(_few(middle, layer.up, count, gelu=True), layer.down, middle, layer.norm)
     middle = linear_add_norm(mixed, layer.out, x, layer.attention_norm)
     flat = torch._addmm_activation(layer.up.bias, middle.flatten(0, 1), layer.up.weight.t(), use_gelu=True)
@@ -143,7 +143,7 @@ def feed_forward(mixed: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
 def pick_transform_norm(x: Tensor, position: Tensor, head: nn.Module) -> Unnormed:
     """See operators.pick_transform_norm; GELU is the tanh form, and the norm is left to ``scores``."""
     unnormed = Unnormed.empty((x.size(0), head.transform.out_features), head.norm, x, raw=False)
-    multiply(x, head.transform, x.size(0), unnormed, gelu=True, picked=position, stretch=x.size(1))
+    multiply_before_norm(x, head.transform, x.size(0), unnormed, gelu=True, picked=position, stretch=x.size(1))
     return unnormed
 
 

@@ -84,8 +84,9 @@ def test_encoders(compiled, monkeypatch, head):
         for mask, types in ((None, None), (torch.ones_like(ids), ids)):
             model(ids, mask, types, **extra)
     pooled = {"_pool"} if head["kind"] == "pooled" else set()
-    assert {name for name, _ in compiled} == {"_embed", "_attention", "_product", "_add_norm", *pooled}
-    assert all(("prefetch.global.L2" in code) == (name == "_product") for name, code in compiled)
+    products = {"_product", "_product_before_norm", "_product_in_parts"}
+    assert {name for name, _ in compiled} == {"_embed", "_attention", "_add_norm", *products, *pooled}
+    assert all(("prefetch.global.L2" in code) == (name in products) for name, code in compiled)
     assert all("griddepcontrol.wait" in code for _, code in compiled)
 
 
