@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from triton.testing import do_bench_cudagraph
 
 from handlers.lean import operators
-from handlers.lean.launch import after_the_kernel_before, launch, lines, prefetch
+from handlers.lean.launch import launch, lines, prefetch, wait_for_previous_kernel
 
 # (rows, columns, step, warps, stages, parts) of a tile, for 1x1 and 3x3; those that won somewhere on an H100
 TILES = {
@@ -54,7 +54,7 @@ def _convolve(x, weight, bias, add, out, count, classes, channels, height, width
         sums += tl.load(bias + column)[None, :].to(tl.float32)
     if pdl:
         prefetch(weight + column * depth + first, span, extent)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     for at in range(first, first + span, step):
         inside, source, channel = row < count, (image * height + top) * width + left, at
         if size > 1:
@@ -79,7 +79,7 @@ def _sum(parts, bias, add, out, total, classes, count: tl.constexpr, relu: tl.co
     at = tl.program_id(0) * block + tl.arange(0, block)
     inside = at < total
     sums = tl.load(bias + at % classes, inside, 0.0).to(tl.float32)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     for part in tl.static_range(count):
         sums += tl.load(parts + part * total + at, inside, 0.0).to(tl.float32)
     if add is not None:

@@ -83,7 +83,11 @@ class LeanEncoder(nn.Module):
         int64 [N], for a "mask" head. Without ``attention_mask`` nothing is padded; without ``token_type_ids`` all
         tokens have type 0. Inputs may lie in pinned host memory, and so may ``out``, float32 tensors that the outputs
         are written to. ``tiles``, of a "mask" head, takes what operators.scores says.
+
+        Raises ValueError for texts with more tokens than the model has positions.
         """
+        if input_ids.size(1) > (most := self.embeddings.positions.num_embeddings):  # a kernel would read past the table
+            raise ValueError(f"The texts have {input_ids.size(1)} tokens; this model takes {most} at most.")
         ops = self._operators()
         x, mask, position = ops.embed(input_ids, attention_mask, token_type_ids, mask_position, self.embeddings)
         if self.project is not None:

@@ -6,6 +6,7 @@ ReLU. Everything else is refused by name.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -70,8 +71,7 @@ def convert_image(
     if reason := unsupported_image(config, head):
         raise LeanError(reason)
     stem, blocks, classifier = READERS[head["library"]](network)
-    if head["features"]:
-        classifier = None
+    classifier = None if head["features"] else copy.deepcopy(classifier)  # the caller's stays as it is
     stem = _pad_inputs(_fold(stem))
     blocks = [([_fold(each) for each in pairs], None if kept is None else _fold(kept)) for pairs, kept in blocks]
     spec = {

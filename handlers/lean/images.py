@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from handlers.lean.launch import after_the_kernel_before, launch
+from handlers.lean.launch import launch, wait_for_previous_kernel
 
 
 @triton.jit
@@ -17,7 +17,7 @@ def _max_pool(x, out, total, height, width, channels, block: tl.constexpr, pdl: 
     channel, pixel = at % channels, at // channels
     column, row, image = pixel % wide * 2 - 1, pixel // wide % high * 2 - 1, pixel // wide // high
     best = tl.full((block,), -float("inf"), x.dtype.element_ty)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     for down in tl.static_range(3):
         for across in tl.static_range(3):
             y, z = row + down, column + across
@@ -41,7 +41,7 @@ def max_pool(x: Tensor) -> Tensor:
 def _mean(x, out, pixels, channels, rows: tl.constexpr, block: tl.constexpr, pdl: tl.constexpr):
     channel = tl.program_id(1) * block + tl.arange(0, block)
     sums = tl.zeros((block,), tl.float32)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     for first in range(0, pixels, rows):
         row = first + tl.arange(0, rows)
         at = x + (tl.program_id(0) * pixels + row[:, None]) * channels + channel[None, :]
@@ -65,7 +65,7 @@ def _normalise(pixels, scale, shift, out, count, channels: tl.constexpr, block: 
     at = tl.program_id(0) * block + tl.arange(0, block)
     pixel, channel = at // channels, at % channels
     inside = (pixel < count) & (channel < 3)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     value = tl.load(pixels + pixel * 3 + channel, inside, 0).to(tl.float32)
     gain, offset = tl.load(scale + channel, inside, 0.0).to(tl.float32), tl.load(shift + channel, inside, 0.0)
     tl.store(out + at, (value * gain + offset.to(tl.float32)).to(out.dtype.element_ty), pixel < count)

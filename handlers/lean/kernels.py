@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from handlers.lean.convolutions import convolve
 from handlers.lean.images import max_pool, mean, normalise
-from handlers.lean.launch import after_the_kernel_before, launch
+from handlers.lean.launch import launch, wait_for_previous_kernel
 from handlers.lean.norms import Unnormed, normed, parameters
 from handlers.lean.products import FEW_ROWS, linear_add_norm, multiply, multiply_before_norm
 
@@ -29,23 +29,23 @@ LOG2_E = 1.4426950408889634
 
 
 @triton.jit
-def _embed(ids, mask, kept, types, position, place, words, positions, kinds, weight, bias, out, length,
+def _embed(ids, mask, mask_out, types, position, position_out, words, positions, type_table, weight, bias, out, length,
            width: tl.constexpr, block: tl.constexpr, epsilon: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
-    """A program has one token. ``kept`` and ``place`` are the copies of ``mask`` and ``position`` on the GPU;
-    ``kinds`` is the table of token types. A pointer that is None leaves its part out."""
+    """A program has one token. ``mask_out`` and ``position_out`` take copies of ``mask`` and ``position``, which may
+    lie on the host. A pointer that is None leaves its part out."""
     row = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width
     gain, shift = parameters(weight, columns, inside), parameters(bias, columns, inside)
     value = parameters(positions + (row % length) * width, columns, inside)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     token = tl.load(ids + row)
     if types is not None:
-        value += parameters(kinds + tl.load(types + row) * width, columns, inside)
+        value += parameters(type_table + tl.load(types + row) * width, columns, inside)
     if mask is not None:
-        tl.store(kept + row, (tl.load(mask + row) != 0).to(tl.int8))
+        tl.store(mask_out + row, (tl.load(mask + row) != 0).to(tl.int8))
     if position is not None:
-        tl.store(place + row // length, tl.load(position + row // length))
+        tl.store(position_out + row // length, tl.load(position + row // length))
     value += parameters(words + token * width, columns, inside)
     value = normed(value, inside, gain, shift, width, epsilon)
     tl.store(out + row * width + columns, value.to(out.dtype.element_ty), inside)
@@ -59,26 +59,27 @@ def embed(
     words, norm = tables.words.weight, tables.norm
     width, device = words.size(1), words.device
     out = torch.empty(batch, length, width, device=device, dtype=words.dtype)
-    kept = None if mask is None else torch.empty(batch, length, device=device, dtype=torch.int8)
-    place = None if position is None else torch.empty(batch, device=device, dtype=position.dtype)
-    kinds = None if types is None else tables.types.weight
+    mask_out = None if mask is None else torch.empty(batch, length, device=device, dtype=torch.int8)
+    position_out = None if position is None else torch.empty(batch, device=device, dtype=position.dtype)
+    type_table = None if types is None else tables.types.weight
     launch(
-        _embed, (batch * length,), device, ids, mask, kept, types, position, place, words, tables.positions.weight,
-        kinds, norm.weight, norm.bias, out, length, width, triton.next_power_of_2(width), norm.eps, num_warps=4,
+        _embed, (batch * length,), device, ids, mask, mask_out, types, position, position_out, words,
+        tables.positions.weight, type_table, norm.weight, norm.bias, out, length, width, triton.next_power_of_2(width),
+        norm.eps, num_warps=4,
     )  # fmt: skip
-    return out, kept, place
+    return out, mask_out, position_out
 
 
 @triton.jit
 def _attention(qkv, mask, out, length, scale, heads: tl.constexpr, size: tl.constexpr, rows: tl.constexpr,
                columns: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
-    """Online softmax over blocks of keys (Dao et al., FlashAttention, 2022); a program has some queries of one head."""
+    """Online softmax over blocks of keys (Dao et al., FlashAttention, 2022); a program has ``rows`` queries."""
     width: tl.constexpr = heads * size
     batch = tl.program_id(1) // heads
     row = tl.program_id(0) * rows + tl.arange(0, rows)
     item = tl.arange(0, size)
     base = qkv + batch.to(tl.int64) * length * 3 * width + (tl.program_id(1) % heads) * size
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     query = tl.load(base + row[:, None] * 3 * width + item[None, :], row[:, None] < length, 0.0)
     # A large finite number: a first block without any key left would make NaN of an infinity.
     top = tl.full((rows,), -1e30, tl.float32)
@@ -163,7 +164,7 @@ def _pool(x, mask, out, length, width: tl.constexpr, block: tl.constexpr, step: 
     batch = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     if pooling == "cls":
         pooled = tl.load(x + batch * length * width + columns, inside, 0.0).to(tl.float32)
     else:

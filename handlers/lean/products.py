@@ -11,8 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from handlers.lean.launch import after_the_kernel_before, launch, lines, prefetch
-from handlers.lean.norms import COLUMNS, Unnormed, add_norm, fold, tell, told
+from handlers.lean.launch import launch, lines, prefetch, wait_for_previous_kernel
+from handlers.lean.norms import COLUMNS, Unnormed, add_norm, fold, load_statistics, store_statistics
 from handlers.scores import TILE
 
 # Measured on an H100. Up to FEW_ROWS rows, these kernels with prefetched weights beat cuBLAS: one text of 128 tokens,
@@ -68,13 +68,13 @@ def _sum_products(x, source, row, weight, column, count, classes, first, span: t
 
 
 @triton.jit
-def _product(x, weight, bias, against, sums_of, out, tiles, count, classes, told_tiles, depth: tl.constexpr,
+def _product(x, weight, bias, against, sums_of, out, tiles, count, classes, norm_tiles, depth: tl.constexpr,
              rows: tl.constexpr, columns: tl.constexpr, step: tl.constexpr, gelu: tl.constexpr, ahead: tl.constexpr,
              extent: tl.constexpr, even: tl.constexpr, block: tl.constexpr, epsilon: tl.constexpr,
              pdl: tl.constexpr):  # fmt: skip
     """x @ weight.T + bias for [count, depth] and [classes, depth].
 
-    ``against``: x is the ``scaled`` of an Unnormed, whose sums are ``sums_of`` with ``told_tiles`` tiles; ``bias`` and
+    ``against``: x is the ``scaled`` of an Unnormed, whose sums are ``sums_of`` with ``norm_tiles`` tiles; ``bias`` and
     ``against`` are those of norms.fold. ``tiles`` takes what operators.scores says. Either may be None.
     """
     row, column, tile = _place(count, classes, rows, columns)
@@ -83,9 +83,9 @@ def _product(x, weight, bias, against, sums_of, out, tiles, count, classes, told
         shrink = tl.load(against + column, column < classes, 0.0)
     if pdl and ahead:
         prefetch(weight + tl.minimum(column, classes - 1) * depth, depth, extent)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     if against is not None:
-        mean, scale = told(sums_of, row, count, told_tiles, depth, block, epsilon)
+        mean, scale = load_statistics(sums_of, row, count, norm_tiles, depth, block, epsilon)
     sums = _sum_products(x, row, row, weight, column, count, classes, 0, depth, depth, step, rows, columns, even)
     if against is not None:
         sums = (sums - mean[:, None] * shrink[None, :]) * scale[:, None]
@@ -116,7 +116,7 @@ def _product_before_norm(x, picked, weight, bias, residual, gain, raw, scaled, s
     offset, factor = tl.load(bias + column).to(tl.float32), tl.load(gain + column).to(tl.float32)
     if pdl and ahead:
         prefetch(weight + column * depth, depth, extent)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     source = row
     if picked is not None:
         source = row * stretch + tl.load(picked + row, row < count, 0)
@@ -132,7 +132,7 @@ def _product_before_norm(x, picked, weight, bias, residual, gain, raw, scaled, s
     if raw is not None:
         tl.store(raw + at, sums.to(raw.dtype.element_ty), kept)
     tl.store(scaled + at, (sums * factor[None, :]).to(scaled.dtype.element_ty), kept)
-    tell(sums, sums_of, row, count, tile, tl.cdiv(classes, columns), columns)
+    store_statistics(sums, sums_of, row, count, tile, tl.cdiv(classes, columns), columns)
 
 
 @triton.jit
@@ -145,7 +145,7 @@ def _product_in_parts(x, weight, out, count, classes, depth: tl.constexpr, rows:
     first = tl.program_id(1) * span
     if pdl and ahead:
         prefetch(weight + tl.minimum(column, classes - 1) * depth + first, span, extent)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     sums = _sum_products(x, row, row, weight, column, count, classes, first, span, depth, step, rows, columns, even)
     at = (tl.program_id(1) * count + row[:, None]) * classes + column[None, :]
     tl.store(out + at, sums.to(out.dtype.element_ty), (row[:, None] < count) & (column[None, :] < classes))
@@ -166,14 +166,14 @@ def multiply(
     """Writes linear(x), of ``count`` rows, into ``out``, through GELU where asked; ``tiles``: see operators.scores."""
     depth, classes, rows = linear.in_features, linear.out_features, _rows(count)
     columns = TILE if tiles is not None else 64 if classes > 2048 else 32
-    bias, against, sums, told_tiles, epsilon = linear.bias, None, None, 0, 0.0
+    bias, against, sums, norm_tiles, epsilon = linear.bias, None, None, 0, 0.0
     if isinstance(x, Unnormed):
         against, bias = fold(linear, x.norm)
-        x, sums, epsilon, told_tiles = x.scaled, x.sums, x.norm.eps, x.sums.size(2)
+        x, sums, epsilon, norm_tiles = x.scaled, x.sums, x.norm.eps, x.sums.size(2)
     launch(
         _product, (triton.cdiv(count, rows) * triton.cdiv(classes, columns), 1), linear.weight.device, x, linear.weight,
-        bias, against, sums, out, tiles, count, classes, told_tiles, depth, rows, columns, _step(depth), gelu,
-        count <= FEW_ROWS, lines(depth), classes % columns == 0, triton.next_power_of_2(told_tiles), epsilon, **WARPS,
+        bias, against, sums, out, tiles, count, classes, norm_tiles, depth, rows, columns, _step(depth), gelu,
+        count <= FEW_ROWS, lines(depth), classes % columns == 0, triton.next_power_of_2(norm_tiles), epsilon, **WARPS,
     )  # fmt: skip
 
 

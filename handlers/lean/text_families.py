@@ -117,7 +117,8 @@ def _unsupported_setting(family: Family, config: Mapping[str, Any]) -> str | Non
 def _unsupported_head(config: Mapping[str, Any], head: Mapping[str, Any]) -> str | None:
     if head["kind"] == "pooled" and head["pooling"] not in POOLINGS:
         return f"pooling {head['pooling']!r} (known: {', '.join(POOLINGS)})"
-    classes = config.get("num_labels") or len(config.get("id2label") or "12")
+    labels = config.get("id2label")  # transformers' default has two
+    classes = config.get("num_labels") or (len(labels) if labels else 2)
     if head["kind"] == "span" and classes != 2:
         return f"a span head of {classes} labels instead of 2"
     return None

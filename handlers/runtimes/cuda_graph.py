@@ -57,6 +57,7 @@ class GraphRuntime:
     def __init__(self, module: torch.nn.Module, device: torch.device, settings: Settings) -> None:
         self._module, self._device = module, device
         self._inputs, self._outputs = settings.inputs, settings.outputs
+        self._names = tuple(each.name for each in settings.inputs)
         self._per_token = {each.name for each in settings.outputs if each.per_token}
         self._batches: list[int] = settings.buckets["batches"]
         self._lengths: list[int] = settings.buckets.get("lengths", [])
@@ -100,7 +101,7 @@ class GraphRuntime:
 
     def _write_image(self, pixels: np.ndarray | torch.Tensor, batch: int) -> Captured:
         captured = self._captured[batch, 0, isinstance(pixels, torch.Tensor)]
-        name = self._inputs[0].name
+        name = self._names[0]
         if isinstance(pixels, torch.Tensor):
             with torch.inference_mode():
                 captured.inputs[name][: len(pixels)].copy_(pixels)
@@ -112,7 +113,7 @@ class GraphRuntime:
         return captured
 
     def _write_text(self, inputs: Sequence[np.ndarray], count: int, batch: int) -> Captured:
-        values = {spec.name: array for spec, array in zip(self._inputs, inputs, strict=True)}
+        values = dict(zip(self._names, inputs, strict=True))
         mask = values.pop(MASK)
         width = mask.shape[1]
         length = next(each for each in self._lengths if each >= width)

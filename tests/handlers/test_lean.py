@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from handlers.lean import LeanError, build, convert_image, convert_text, unsupported
@@ -12,7 +13,8 @@ CLOSE = {"rtol": 1e-5, "atol": 2e-5}  # GELU's two forms are further apart
 
 
 def rebuilt(lean, spec):
-    again = build(spec)
+    """From what an archive holds: a spec of YAML values and a state dict."""
+    again = build(yaml.safe_load(yaml.safe_dump(spec)))
     again.load_state_dict(lean.state_dict())
     return again
 
@@ -73,6 +75,16 @@ def test_poolings(pooling, normalize):
         assert torch.allclose(found[row], expected, atol=1e-5)
 
 
+def test_positions_behind_the_last_one_are_an_error():
+    lean, spec = convert_text(text_model("roberta", "pooled"), HEADS["pooled"])
+    assert spec["positions"] == 40 - 5  # of which padding and those before it are not a text's
+    ids = torch.full((1, 36), 9)
+    with torch.inference_mode():
+        assert lean(ids[:, :35])[0].shape == (1, 64)
+        with pytest.raises(ValueError, match="36 tokens; this model takes 35 at most"):
+            lean(ids)
+
+
 def test_results_are_written_into_the_tensors_given():
     model, inputs = text_model("distilbert", "span"), texts(True)
     lean, _ = convert_text(model, HEADS["span"])
@@ -131,7 +143,10 @@ def image_head(library, architecture, features=False):
 
 def same_images(network, head):
     scale, shift = torch.rand(3) / 50, torch.randn(3) / 4
-    lean = rebuilt(*convert_image(network, (scale.view(1, 3, 1, 1), shift.view(1, 3, 1, 1)), head))
+    lean, spec = convert_image(network, (scale.view(1, 3, 1, 1), shift.view(1, 3, 1, 1)), head)
+    shared = {each.data_ptr() for each in lean.parameters()} & {each.data_ptr() for each in network.parameters()}
+    assert not shared  # what is done to the lean network leaves the library's as it is
+    lean = rebuilt(lean, spec)
     pixels = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
     with torch.inference_mode():
         (found,), expected = lean(pixels), network((pixels.float() * scale + shift).permute(0, 3, 1, 2))
