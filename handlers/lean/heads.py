@@ -1,7 +1,8 @@
 """What a text encoder's hidden states become: an embedding, or the logits of a task.
 
-Each head takes hidden states [N, L, W], mask [N, L] or None, position [N] or None, the operators, and the outputs'
-tensors or None. It returns a tuple of outputs. Per-token outputs are meaningless where the text is padded.
+Each head takes hidden states [N, L, W], mask [N, L] or None, position [N] or None, the operators, the tensors to write
+the outputs to or None, and ``tiles`` (operators.scores, mask head only) or None. It returns a tuple of outputs.
+Per-token outputs are meaningless where the text is padded.
 """
 
 from __future__ import annotations
