@@ -28,59 +28,6 @@ def test_every_gpu_row_is_built_with_parity_through_its_archive(model, tmp_path)
 
 @gpu
 @pytest.mark.gpu
-def test_graphs_answer_every_batch_and_length_as_the_module_does():
-    import numpy as np
-    import torch
-
-    from handlers.lean import LeanBert
-    from handlers.runtimes.cuda_graph import GraphRuntime
-
-    torch.manual_seed(0)
-    spec = {"width": 64, "heads": 4, "inner": 128, "layers": 2, "vocabulary": 500, "positions": 64}
-    module = LeanBert("embedding", spec).eval()
-    settings = {"task": "embedding", "buckets": {"batches": [1, 2, 4], "lengths": [8, 16, 32]}, "input": {}}
-    runtime = GraphRuntime(module.cuda().half(), torch.device("cuda"), settings)
-    reference = LeanBert("embedding", spec).eval()
-    reference.load_state_dict({name: tensor.float().cpu() for name, tensor in module.state_dict().items()})
-    generator = np.random.default_rng(0)
-    for count in (1, 2, 3, 7):
-        for length in (1, 8, 9, 32):
-            ids = generator.integers(0, 500, (count, length))
-            mask = np.ones_like(ids)
-            mask[-1, max(1, length // 2) :] = 0
-            with torch.inference_mode():
-                expected = reference(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
-            assert np.abs(runtime(ids, mask) - expected).max() < 5e-3
-
-
-@gpu
-@pytest.mark.gpu
-def test_a_graph_ranks_what_it_last_returned():
-    """In one replay and in several, and for a network whose sizes the kernels do not take."""
-    import numpy as np
-    import torch
-
-    from handlers.lean import LeanBert
-    from handlers.runtimes.cuda_graph import GraphRuntime
-    from handlers.scores import best
-
-    torch.manual_seed(0)
-    settings = {"task": "fill-mask", "buckets": {"batches": [1, 4], "lengths": [8]}, "input": {}}
-    generator = np.random.default_rng(0)
-    for width in (64, 48):
-        spec = {"width": width, "heads": 2, "inner": 128, "layers": 1, "vocabulary": 1003, "positions": 64}
-        runtime = GraphRuntime(LeanBert("fill-mask", spec).eval().cuda().half(), torch.device("cuda"), settings)
-        for count in (1, 3, 4, 9):
-            ids = generator.integers(0, 1003, (count, 8))
-            outputs = runtime(ids, np.ones_like(ids), np.ones(count, dtype=np.int64))
-            for found, row in zip(runtime.best(outputs, 5), outputs, strict=True):
-                expected = best(row, 5)
-                assert [index for index, _ in found] == [index for index, _ in expected]
-                assert [score for _, score in found] == pytest.approx([score for _, score in expected], rel=1e-3)
-
-
-@gpu
-@pytest.mark.gpu
 def test_photographs_are_decoded_on_the_gpu_as_on_the_host_and_damaged_ones_harm_nobody():
     import io
 

@@ -1,21 +1,38 @@
 """The same networks with fewer and larger kernels, for GPUs where a small batch is bound by launches, not by work.
 
-``operators`` has each operation in plain PyTorch, for any device; ``kernels`` has its twin in Triton and cuDNN. A
-network takes one or the other by its weights, so that what a GPU serves can be checked against the plain form.
+A model is converted by its family: text_families.py and image_families.py say where a library keeps the weights and
+which settings are supported; encoder.py and resnet.py are the networks that take them. ``operators`` has each operation
+in plain PyTorch, for any device; ``kernels`` has the same operation in Triton and cuDNN. A network chooses between the
+two by the device and type of its weights, so that what a GPU serves can be checked against the plain form.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from handlers.lean.bert import LeanBert, lean_bert
-from handlers.lean.resnet import LeanResNet, lean_resnet
+from handlers.lean.encoder import LeanEncoder
+from handlers.lean.errors import LeanError
+from handlers.lean.image_families import convert_image, unsupported_image
+from handlers.lean.resnet import LeanResNet
+from handlers.lean.text_families import convert_text, unsupported_text
 
-__all__ = ["LeanBert", "LeanResNet", "build", "lean_bert", "lean_resnet"]
+__all__ = ["LeanEncoder", "LeanError", "LeanResNet", "build", "convert_image", "convert_text", "unsupported"]
+
+NETWORKS = {"encoder": LeanEncoder, "resnet": LeanResNet}
 
 
-def build(task: str, spec: dict[str, Any]) -> nn.Module:
-    """An empty lean model of ``spec``, to load a state dict into."""
-    return (LeanResNet(spec) if task == "classification" else LeanBert(task, spec)).eval()
+def build(spec: Mapping[str, Any]) -> nn.Module:
+    """The network that ``convert_text`` or ``convert_image`` described by ``spec``, without its weights."""
+    return NETWORKS[spec["network"]](spec).eval()
+
+
+def unsupported(config: Mapping[str, Any], head: Mapping[str, Any]) -> str | None:
+    """Why a checkpoint has no lean form, as the sentence of a LeanError; None where it has one. Needs no weights.
+
+    ``config`` is the parsed config.json of the checkpoint; for an image model of torchvision, which has none, it is
+    empty. ``head`` is Settings.head.
+    """
+    return (unsupported_image if head["kind"] == "image" else unsupported_text)(config, head)

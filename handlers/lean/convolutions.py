@@ -5,6 +5,8 @@ Which is faster depends on the shape and the GPU, so each shape is measured once
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +15,8 @@ import triton.language as tl
 from torch import Tensor, nn
 from triton.testing import do_bench_cudagraph
 
-from handlers.lean.launch import after_the_kernel_before, launch, lines, prefetch
+from handlers.lean import operators
+from handlers.lean.launch import launch, lines, prefetch, wait_for_previous_kernel
 
 # (rows, columns, step, warps, stages, parts) of a tile, for 1x1 and 3x3; those that won somewhere on an H100
 TILES = {
@@ -25,15 +28,19 @@ TILES = {
 FEW = 1 << 28
 MEASURE_MS = 2
 
-_chosen: dict[Any, tuple[int, ...] | None] = {}
+FUSED, SEPARATE = "fused", "separate"  # cuDNN with ReLU and shortcut in its epilogue, or behind it
+Way = str | tuple[int, ...]  # one of these two, or a tile of ``product``
+
+_chosen: dict[Any, Way] = {}
 
 
 @triton.jit
 def _convolve(x, weight, bias, add, out, count, classes, channels, height, width, depth, span, size: tl.constexpr,
               stride: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr, step: tl.constexpr, parts: tl.constexpr,
               relu: tl.constexpr, extent: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
-    """A row is an output pixel, a column one of its channels; the depth has the ``size`` x ``size`` taps one after the
-    other, each with the input's channels. ``parts`` > 1: so many sums, as they are, in a row."""
+    """A matrix product: rows are output pixels, columns are output channels. The depth has the ``size`` x ``size`` taps
+    one after the other, each with the input's channels. With ``parts`` > 1 the depth is split, and ``out`` gets the
+    sum of each part, without bias, shortcut and ReLU."""
     across = tl.cdiv(classes, columns)
     row = tl.program_id(0) // across * rows + tl.arange(0, rows)
     column = tl.program_id(0) % across * columns + tl.arange(0, columns)
@@ -47,7 +54,7 @@ def _convolve(x, weight, bias, add, out, count, classes, channels, height, width
         sums += tl.load(bias + column)[None, :].to(tl.float32)
     if pdl:
         prefetch(weight + column * depth + first, span, extent)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     for at in range(first, first + span, step):
         inside, source, channel = row < count, (image * height + top) * width + left, at
         if size > 1:
@@ -72,7 +79,7 @@ def _sum(parts, bias, add, out, total, classes, count: tl.constexpr, relu: tl.co
     at = tl.program_id(0) * block + tl.arange(0, block)
     inside = at < total
     sums = tl.load(bias + at % classes, inside, 0.0).to(tl.float32)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     for part in tl.static_range(count):
         sums += tl.load(parts + part * total + at, inside, 0.0).to(tl.float32)
     if add is not None:
@@ -83,8 +90,8 @@ def _sum(parts, bias, add, out, total, classes, count: tl.constexpr, relu: tl.co
 
 
 def product(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool, tile: tuple[int, ...]) -> Tensor:
-    """A convolution whose result has the size of every ``stride``-th pixel of channels-last ``x``, in tiles of that
-    shape. See operators.convolve."""
+    """A convolution of channels-last ``x`` with a padding of half its kernel size, in tiles of that shape. See
+    operators.convolve."""
     rows, columns, step, warps, stages, parts = tile
     batch, channels, height, width = x.shape
     size, stride, classes = c.kernel_size[0], c.stride[0], c.out_channels
@@ -103,8 +110,8 @@ def product(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool, tile: tuple
     return out
 
 
-def cudnn(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:
-    """Any convolution, with ReLU and shortcut in cuDNN's epilogue. See operators.convolve."""
+def fused(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:
+    """Any convolution that cuDNN has with ReLU and shortcut in its epilogue. See operators.convolve."""
     if not relu:
         return c(x) if add is None else c(x) + add
     if add is None:
@@ -114,15 +121,24 @@ def cudnn(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:
 
 def convolve(x: Tensor, c: nn.Conv2d, add: Tensor | None = None, relu: bool = True) -> Tensor:
     """See operators.convolve; by the way that was fastest for this shape when it was first seen."""
-    shape = (x.device, tuple(x.shape), c.out_channels, c.kernel_size, c.stride, add is not None, relu)
+    shape = (x.device, tuple(x.shape), c.out_channels, c.kernel_size, c.stride, c.padding, c.dilation, c.groups,
+             add is not None, relu)  # fmt: skip
     if shape not in _chosen:
         _chosen[shape] = _fastest(x, c, add, relu)
-    tile = _chosen[shape]
-    return cudnn(x, c, add, relu) if tile is None else product(x, c, add, relu, tile)
+    return _run(_chosen[shape], x, c, add, relu)
+
+
+def _run(way: Way, x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:
+    if way == FUSED:
+        return fused(x, c, add, relu)
+    return operators.convolve(x, c, add, relu) if way == SEPARATE else product(x, c, add, relu, way)
 
 
 def tiles(x: Tensor, c: nn.Conv2d) -> list[tuple[int, ...]]:
-    """Those that ``c`` divides into, and that are worth measuring."""
+    """The tiles that ``c`` divides into and that are worth measuring; none for groups or dilation, which ``product``
+    does not know."""
+    if c.groups > 1 or c.dilation != (1, 1):
+        return []
     size, pixels = c.kernel_size[0], x.numel() // x.size(1) // c.stride[0] ** 2
     depth = size * size * c.in_channels
     if c.padding != (size // 2, size // 2) or (size > 1 and pixels * c.out_channels * depth > FEW):
@@ -134,11 +150,24 @@ def tiles(x: Tensor, c: nn.Conv2d) -> list[tuple[int, ...]]:
     ]
 
 
-def _fastest(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> tuple[int, ...] | None:
-    """The best tile, or None where cuDNN is better."""
-    ways = {None: lambda: cudnn(x, c, add, relu)}
-    ways |= {tile: (lambda tile=tile: product(x, c, add, relu, tile)) for tile in tiles(x, c)}
+def _fastest(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Way:
+    """The tile of ``product`` that takes least time, or FUSED or SEPARATE where cuDNN takes less."""
+    ways = [FUSED, *tiles(x, c)]
+    if c.groups > 1:  # cuDNN promises no fused engine for groups, nor that one is fast
+        ways = [SEPARATE, *([FUSED] if _has_engine(x, c, add, relu) else [])]
     if len(ways) == 1:
-        return None
+        return ways[0]
     with torch.cuda.stream(torch.cuda.Stream(x.device)):
-        return min(ways, key=lambda tile: do_bench_cudagraph(ways[tile], rep=MEASURE_MS, return_mode="median"))
+        return min(ways, key=lambda way: _milliseconds(functools.partial(_run, way, x, c, add, relu)))
+
+
+def _milliseconds(call: Callable[[], Tensor]) -> float:
+    return do_bench_cudagraph(call, rep=MEASURE_MS, return_mode="median")
+
+
+def _has_engine(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> bool:
+    try:
+        fused(x, c, add, relu)
+    except RuntimeError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""What images need besides convolutions, as Triton kernels; operators.py says what each computes."""
+"""The operations of images besides convolutions, as Triton kernels; operators.py says what each computes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from handlers.lean.launch import after_the_kernel_before, launch
+from handlers.lean.launch import launch, wait_for_previous_kernel
 
 
 @triton.jit
@@ -17,7 +17,7 @@ def _max_pool(x, out, total, height, width, channels, block: tl.constexpr, pdl: 
     channel, pixel = at % channels, at // channels
     column, row, image = pixel % wide * 2 - 1, pixel // wide % high * 2 - 1, pixel // wide // high
     best = tl.full((block,), -float("inf"), x.dtype.element_ty)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     for down in tl.static_range(3):
         for across in tl.static_range(3):
             y, z = row + down, column + across
@@ -28,7 +28,7 @@ def _max_pool(x, out, total, height, width, channels, block: tl.constexpr, pdl: 
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """See operators.max_pool; of channels-last ``x``, and so is the result."""
+    """See operators.max_pool; ``x`` and the result are channels-last."""
     batch, channels, height, width = x.shape
     shape = (batch, channels, (height + 1) // 2, (width + 1) // 2)
     out = torch.empty(shape, device=x.device, dtype=x.dtype, memory_format=torch.channels_last)
@@ -41,7 +41,7 @@ def max_pool(x: Tensor) -> Tensor:
 def _mean(x, out, pixels, channels, rows: tl.constexpr, block: tl.constexpr, pdl: tl.constexpr):
     channel = tl.program_id(1) * block + tl.arange(0, block)
     sums = tl.zeros((block,), tl.float32)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     for first in range(0, pixels, rows):
         row = first + tl.arange(0, rows)
         at = x + (tl.program_id(0) * pixels + row[:, None]) * channels + channel[None, :]
@@ -49,10 +49,11 @@ def _mean(x, out, pixels, channels, rows: tl.constexpr, block: tl.constexpr, pdl
     tl.store(out + tl.program_id(0) * channels + channel, (sums / pixels).to(out.dtype.element_ty), channel < channels)
 
 
-def mean(x: Tensor) -> Tensor:
-    """See operators.mean; of channels-last ``x``."""
+def mean(x: Tensor, out: Tensor | None = None) -> Tensor:
+    """See operators.mean; ``x`` is channels-last."""
     batch, channels, height, width = x.shape
-    out = torch.empty(batch, channels, device=x.device, dtype=x.dtype)
+    if out is None:
+        out = torch.empty(batch, channels, device=x.device, dtype=x.dtype)
     grid = (batch, triton.cdiv(channels, 64))
     launch(_mean, grid, x.device, x, out, height * width, channels, 64, 64, num_warps=4)
     return out
@@ -64,7 +65,7 @@ def _normalise(pixels, scale, shift, out, count, channels: tl.constexpr, block: 
     at = tl.program_id(0) * block + tl.arange(0, block)
     pixel, channel = at // channels, at % channels
     inside = (pixel < count) & (channel < 3)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     value = tl.load(pixels + pixel * 3 + channel, inside, 0).to(tl.float32)
     gain, offset = tl.load(scale + channel, inside, 0.0).to(tl.float32), tl.load(shift + channel, inside, 0.0)
     tl.store(out + at, (value * gain + offset.to(tl.float32)).to(out.dtype.element_ty), pixel < count)
@@ -72,7 +73,7 @@ def _normalise(pixels, scale, shift, out, count, channels: tl.constexpr, block: 
 
 def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
     """See operators.normalise; the result is channels-last."""
-    pixels = pixels.to(scale.device, non_blocking=True)  # read byte by byte, which the bus is bad at
+    pixels = pixels.to(scale.device, non_blocking=True)  # the kernel reads single bytes, which is slow across the bus
     batch, height, width, _ = pixels.shape
     out = torch.empty(batch, height, width, channels, device=scale.device, dtype=dtype)
     count = batch * height * width

@@ -1,8 +1,8 @@
 """The operations of the lean networks in fp16 on a GPU, mostly Triton kernels; operators.py says what each computes.
 
-Here are those of texts; products.py has their matrix products, images.py and convolutions.py what images need. A small
-batch leaves most of a GPU idle: products of few rows ask for their weights early, are split along their depth or take
-over the layer norm before them. Inputs and results may lie in pinned host memory, which saves a copy of each.
+This file has those of texts; products.py has their matrix products, images.py and convolutions.py have what images
+need. A small batch leaves most of a GPU idle. So products of few rows prefetch their weights, are split along their
+depth or include the layer norm before them. Inputs and results may lie in pinned host memory, which saves copies.
 """
 
 from __future__ import annotations
@@ -16,63 +16,70 @@ from torch import Tensor, nn
 
 from handlers.lean.convolutions import convolve
 from handlers.lean.images import max_pool, mean, normalise
-from handlers.lean.launch import after_the_kernel_before, launch
+from handlers.lean.launch import launch, wait_for_previous_kernel
 from handlers.lean.norms import Unnormed, normed, parameters
-from handlers.lean.products import FEW_ROWS, linear_add_norm, multiply
+from handlers.lean.products import FEW_ROWS, linear_add_norm, multiply, multiply_before_norm
 
 __all__ = [
     "attention", "convolve", "embed", "feed_forward", "linear", "max_pool", "mean", "normalise",
-    "pick_linear_gelu_norm", "pool", "scores",
+    "pick_transform_norm", "pool", "scores",
 ]  # fmt: skip
 
 LOG2_E = 1.4426950408889634
 
 
 @triton.jit
-def _embed(ids, mask, kept, position, place, words, positions, weight, bias, out, length, width: tl.constexpr,
-           block: tl.constexpr, epsilon: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
+def _embed(ids, mask, mask_out, types, position, position_out, words, positions, type_table, weight, bias, out, length,
+           width: tl.constexpr, block: tl.constexpr, epsilon: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
+    """A program has one token. ``mask_out`` and ``position_out`` take copies of ``mask`` and ``position``, which may
+    lie on the host. A pointer that is None leaves its part out."""
     row = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width
     gain, shift = parameters(weight, columns, inside), parameters(bias, columns, inside)
     value = parameters(positions + (row % length) * width, columns, inside)
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     token = tl.load(ids + row)
+    if types is not None:
+        value += parameters(type_table + tl.load(types + row) * width, columns, inside)
     if mask is not None:
-        tl.store(kept + row, (tl.load(mask + row) != 0).to(tl.int8))
+        tl.store(mask_out + row, (tl.load(mask + row) != 0).to(tl.int8))
     if position is not None:
-        tl.store(place + row // length, tl.load(position + row // length))
+        tl.store(position_out + row // length, tl.load(position + row // length))
     value += parameters(words + token * width, columns, inside)
     value = normed(value, inside, gain, shift, width, epsilon)
     tl.store(out + row * width + columns, value.to(out.dtype.element_ty), inside)
 
 
 def embed(
-    ids: Tensor, mask: Tensor | None, position: Tensor | None, words: Tensor, positions: Tensor, norm: nn.LayerNorm
+    ids: Tensor, mask: Tensor | None, types: Tensor | None, position: Tensor | None, tables: nn.Module
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """See operators.embed; the mask comes back as int8."""
+    """See operators.embed; the mask is returned as int8."""
     batch, length = ids.shape
-    width = words.size(1)
-    out = torch.empty(batch, length, width, device=words.device, dtype=words.dtype)
-    kept = None if mask is None else torch.empty(batch, length, device=words.device, dtype=torch.int8)
-    place = None if position is None else torch.empty(batch, device=words.device, dtype=position.dtype)
+    words, norm = tables.words.weight, tables.norm
+    width, device = words.size(1), words.device
+    out = torch.empty(batch, length, width, device=device, dtype=words.dtype)
+    mask_out = None if mask is None else torch.empty(batch, length, device=device, dtype=torch.int8)
+    position_out = None if position is None else torch.empty(batch, device=device, dtype=position.dtype)
+    type_table = None if types is None else tables.types.weight
     launch(
-        _embed, (batch * length,), words.device, ids, mask, kept, position, place, words, positions, norm.weight,
-        norm.bias, out, length, width, triton.next_power_of_2(width), norm.eps, num_warps=4,
+        _embed, (batch * length,), device, ids, mask, mask_out, types, position, position_out, words,
+        tables.positions.weight, type_table, norm.weight, norm.bias, out, length, width, triton.next_power_of_2(width),
+        norm.eps, num_warps=4,
     )  # fmt: skip
-    return out, kept, place
+    return out, mask_out, position_out
 
 
 @triton.jit
 def _attention(qkv, mask, out, length, scale, heads: tl.constexpr, size: tl.constexpr, rows: tl.constexpr,
                columns: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
-    """Online softmax over blocks of keys (Dao et al., FlashAttention, 2022); a program has some queries of one head."""
+    """Online softmax over blocks of keys (Dao et al., FlashAttention, 2022); a program has ``rows`` queries."""
     width: tl.constexpr = heads * size
     batch = tl.program_id(1) // heads
     row = tl.program_id(0) * rows + tl.arange(0, rows)
     item = tl.arange(0, size)
     base = qkv + batch.to(tl.int64) * length * 3 * width + (tl.program_id(1) % heads) * size
-    after_the_kernel_before(pdl)
+    wait_for_previous_kernel(pdl)
     query = tl.load(base + row[:, None] * 3 * width + item[None, :], row[:, None] < length, 0.0)
     # A large finite number: a first block without any key left would make NaN of an infinity.
     top = tl.full((rows,), -1e30, tl.float32)
@@ -123,21 +130,21 @@ def _few(x: Tensor | Unnormed, linear: nn.Linear, count: int, gelu: bool = False
 
 
 def feed_forward(mixed: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
-    """See operators.feed_forward; GELU in its tanh form, which cuBLASLt has as an epilogue."""
+    """See operators.feed_forward; GELU is always the tanh form, which cuBLASLt has as an epilogue."""
     count = x.numel() // x.size(-1)
     if count <= FEW_ROWS:
         middle = Unnormed.empty(x.shape, layer.attention_norm, x, raw=True)
-        multiply(mixed, layer.out, count, middle, residual=x)
+        multiply_before_norm(mixed, layer.out, count, middle, residual=x)
         return linear_add_norm(_few(middle, layer.up, count, gelu=True), layer.down, middle, layer.norm)
     middle = linear_add_norm(mixed, layer.out, x, layer.attention_norm)
     flat = torch._addmm_activation(layer.up.bias, middle.flatten(0, 1), layer.up.weight.t(), use_gelu=True)
     return linear_add_norm(flat, layer.down, middle, layer.norm)
 
 
-def pick_linear_gelu_norm(x: Tensor, position: Tensor, linear: nn.Linear, norm: nn.LayerNorm) -> Unnormed:
-    """See operators.pick_linear_gelu_norm; in the tanh form, and left to ``scores`` to norm."""
-    unnormed = Unnormed.empty((x.size(0), linear.out_features), norm, x, raw=False)
-    multiply(x, linear, x.size(0), unnormed, gelu=True, picked=position, stretch=x.size(1))
+def pick_transform_norm(x: Tensor, position: Tensor, head: nn.Module) -> Unnormed:
+    """See operators.pick_transform_norm; GELU is the tanh form, and the norm is left to ``scores``."""
+    unnormed = Unnormed.empty((x.size(0), head.transform.out_features), head.norm, x, raw=False)
+    multiply_before_norm(x, head.transform, x.size(0), unnormed, gelu=True, picked=position, stretch=x.size(1))
     return unnormed
 
 
@@ -151,30 +158,46 @@ def scores(x: Tensor | Unnormed, linear: nn.Linear, out: Tensor | None, tiles: T
 
 
 @triton.jit
-def _pool(x, mask, out, length, width: tl.constexpr, block: tl.constexpr, step: tl.constexpr, pdl: tl.constexpr):
+def _pool(x, mask, out, length, width: tl.constexpr, block: tl.constexpr, step: tl.constexpr, pooling: tl.constexpr,
+          normalize: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
+    """A program has one text; ``step`` of its tokens are read at once."""
     batch = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width
-    after_the_kernel_before(pdl)
-    sums = tl.zeros((block,), tl.float32)
-    for first in range(0, length, step):
-        row = first + tl.arange(0, step)
-        keep = row < length
-        if mask is not None:
-            keep = tl.load(mask + batch * length + row, keep, 0) != 0
-        at = x + (batch * length + row[:, None]) * width + columns[None, :]
-        sums += tl.sum(tl.load(at, keep[:, None] & inside[None, :], 0.0).to(tl.float32), 0)
-    # The mean's divisor cancels against the norm's.
-    tl.store(out + batch * width + columns, sums / tl.sqrt(tl.maximum(tl.sum(sums * sums, 0), 1e-24)), inside)
+    wait_for_previous_kernel(pdl)
+    if pooling == "cls":
+        pooled = tl.load(x + batch * length * width + columns, inside, 0.0).to(tl.float32)
+    else:
+        lowest: tl.constexpr = -float("inf") if pooling == "max" else 0.0
+        pooled = tl.full((block,), lowest, tl.float32)
+        tokens = tl.full((step,), 0, tl.int32)
+        for first in range(0, length, step):
+            row = first + tl.arange(0, step)
+            keep = row < length
+            if mask is not None:
+                keep = tl.load(mask + batch * length + row, keep, 0) != 0
+            at = x + (batch * length + row[:, None]) * width + columns[None, :]
+            rows = tl.load(at, keep[:, None] & inside[None, :], lowest).to(tl.float32)
+            if pooling == "max":
+                pooled = tl.maximum(pooled, tl.max(rows, 0))
+            else:
+                pooled += tl.sum(rows, 0)
+                tokens += keep.to(tl.int32)
+        if pooling == "mean" and not normalize:  # otherwise the mean's divisor cancels against the norm's
+            pooled /= tl.sum(tokens, 0).to(tl.float32)
+    if normalize:
+        squares = tl.sum(tl.where(inside, pooled * pooled, 0.0), 0)
+        pooled /= tl.sqrt(tl.maximum(squares, 1e-24))
+    tl.store(out + batch * width + columns, pooled, inside)
 
 
-def pool(x: Tensor, mask: Tensor | None, out: Tensor | None) -> Tensor:
+def pool(x: Tensor, mask: Tensor | None, out: Tensor | None, pooling: str = "mean", normalize: bool = True) -> Tensor:
     """See operators.pool."""
     batch, length, width = x.shape
     if out is None:
         out = torch.empty(batch, width, device=x.device)
     launch(
-        _pool, (batch,), x.device, x, mask, out, length, width, triton.next_power_of_2(width), 16,
+        _pool, (batch,), x.device, x, mask, out, length, width, triton.next_power_of_2(width), 16, pooling, normalize,
         num_warps=8,
     )  # fmt: skip
     return out

@@ -1,8 +1,8 @@
-"""Layer norms: whole ones, and those that are left to the product which comes next.
+"""Layer norms: complete ones, and those that the following matrix product completes.
 
-norm(x) @ W.T = (x * gain @ W.T - mean * (W @ gain)) / deviation + W @ shift, row by row. So whoever writes x can leave
-x * gain, and of each row some sums, and whoever multiplies it by W does the rest: no kernel in between, which would
-have little to do and everybody to wait for.
+norm(x) @ W.T = (x * gain @ W.T - mean * (W @ gain)) / deviation + W @ shift, row by row. So the kernel that computes x
+writes x * gain and partial sums of each row, and the product with W needs no norm kernel before it. Such a kernel has
+little work at small batches, but it would cost a launch and a wait.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from handlers.lean.launch import after_the_kernel_before, launch
+from handlers.lean.launch import launch, wait_for_previous_kernel
 
-COLUMNS = 16  # of a tile whose sums are left
+COLUMNS = 16  # of a row, which one partial sum covers
 
 
 @dataclass(frozen=True)
 class Unnormed:
-    """fp16 rows that ``norm`` is still to be applied to.
+    """fp16 rows x that ``norm`` has not been applied to yet.
 
-    ``scaled`` is what they are times its gain, ``raw`` (for a residual connection, or None) what they are; ``sums``,
-    float32 [2, rows, tiles], takes of each tile of COLUMNS what ``tell`` says.
+    ``scaled`` is x times the norm's gain; ``raw`` is x itself, for a residual connection, or None. ``sums``, float32
+    [2, rows, tiles], has the statistics of each tile of COLUMNS (store_statistics).
     """
 
     scaled: Tensor
@@ -36,7 +36,7 @@ class Unnormed:
 
     @classmethod
     def empty(cls, shape: Sequence[int], norm: nn.LayerNorm, like: Tensor, raw: bool) -> Unnormed:
-        """Of that shape, whose last size COLUMNS divides; on the device and of the type of ``like``."""
+        """Uninitialised rows of ``shape``, whose last size COLUMNS divides, with the device and type of ``like``."""
         scaled = torch.empty(shape, device=like.device, dtype=like.dtype)
         sums = torch.empty(2, scaled.numel() // shape[-1], shape[-1] // COLUMNS, device=like.device)
         return cls(scaled, torch.empty_like(scaled) if raw else None, sums, norm)
@@ -46,8 +46,8 @@ _folded: WeakKeyDictionary[nn.Linear, tuple[Tensor, Tensor]] = WeakKeyDictionary
 
 
 def fold(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """weight @ gain and weight @ shift + bias, float32 [classes]; computed once: weights do not change here, and a
-    product comes behind one norm."""
+    """weight @ gain and weight @ shift + bias, float32 [classes]. Computed once per layer: weights do not change, and
+    the same norm always precedes the same layer."""
     if linear not in _folded:
         weight = linear.weight.float()
         _folded[linear] = weight @ norm.weight.float(), weight @ norm.bias.float() + linear.bias.float()
@@ -55,8 +55,8 @@ def fold(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
 
 
 @triton.jit
-def tell(sums, stats, row, count, tile, tiles, columns: tl.constexpr):
-    """Leaves each row's sum over this tile, and the sum of squares of what differs from the tile's mean."""
+def store_statistics(sums, stats, row, count, tile, tiles, columns: tl.constexpr):
+    """Stores each row's sum over this tile, and the sum of its squared deviations from the tile's mean."""
     total = tl.sum(sums, 1)
     centred = sums - (total / columns)[:, None]
     at = stats + row * tiles + tile
@@ -65,8 +65,8 @@ def tell(sums, stats, row, count, tile, tiles, columns: tl.constexpr):
 
 
 @triton.jit
-def told(stats, row, count, tiles, width, block: tl.constexpr, epsilon: tl.constexpr):
-    """Mean and reciprocal deviation of each row, from what ``tell`` left (Chan et al., 1979)."""
+def load_statistics(stats, row, count, tiles, width, block: tl.constexpr, epsilon: tl.constexpr):
+    """Mean and reciprocal standard deviation of each row, combined from its tiles (Chan et al., 1979)."""
     tile = tl.arange(0, block)
     inside = (row[:, None] < count) & (tile[None, :] < tiles)
     at = stats + row[:, None] * tiles + tile[None, :]
@@ -89,22 +89,23 @@ def normed(value, inside, gain, shift, width: tl.constexpr, epsilon: tl.constexp
 
 
 @triton.jit
-def _add_norm(x, offset, residual, before, beneath, weight, bias, out, count, width: tl.constexpr, block: tl.constexpr,
-              parts: tl.constexpr, earlier: tl.constexpr, epsilon: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
-    """norm(x + residual); ``before`` and ``beneath``: gain and shift of a residual that has to be normed itself."""
+def _add_norm(x, offset, residual, earlier_gain, earlier_shift, weight, bias, out, count, width: tl.constexpr,
+              block: tl.constexpr, parts: tl.constexpr, earlier_epsilon: tl.constexpr, epsilon: tl.constexpr,
+              pdl: tl.constexpr):  # fmt: skip
+    """norm(x + residual). With ``earlier_gain``, the residual itself is normed first."""
     row = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width
     gain, shift = parameters(weight, columns, inside), parameters(bias, columns, inside)
     value = tl.zeros((block,), tl.float32)
-    if parts > 1:  # a product in parts comes without its bias
+    if parts > 1:  # multiply_in_parts adds no bias
         value = parameters(offset, columns, inside)
-    if before is not None:
-        higher, lower = parameters(before, columns, inside), parameters(beneath, columns, inside)
-    after_the_kernel_before(pdl)
+    if earlier_gain is not None:
+        higher, lower = parameters(earlier_gain, columns, inside), parameters(earlier_shift, columns, inside)
+    wait_for_previous_kernel(pdl)
     beside = tl.load(residual + row * width + columns, inside, 0.0).to(tl.float32)
-    if before is not None:
-        beside = normed(beside, inside, higher, lower, width, earlier)
+    if earlier_gain is not None:
+        beside = normed(beside, inside, higher, lower, width, earlier_epsilon)
     value += beside
     for part in tl.static_range(parts):
         value += tl.load(x + (part * count + row) * width + columns, inside, 0.0).to(tl.float32)
@@ -113,16 +114,17 @@ def _add_norm(x, offset, residual, before, beneath, weight, bias, out, count, wi
 
 
 def add_norm(x: Tensor, bias: Tensor, parts: int, residual: Tensor | Unnormed, norm: nn.LayerNorm) -> Tensor:
-    """norm(x + residual), of the shape of ``residual``. ``parts`` > 1: ``x`` is their sum, and needs ``bias``."""
-    before = beneath = None
-    earlier = 0.0
+    """norm(x + residual), of the shape of ``residual``. With ``parts`` > 1, x is the sum of so many products, to which
+    ``bias`` is still to be added."""
+    earlier_gain = earlier_shift = None
+    earlier_epsilon = 0.0
     if isinstance(residual, Unnormed):
-        before, beneath, earlier = residual.norm.weight, residual.norm.bias, residual.norm.eps
+        earlier_gain, earlier_shift, earlier_epsilon = residual.norm.weight, residual.norm.bias, residual.norm.eps
         residual = residual.raw
     out, width = torch.empty_like(residual), residual.size(-1)
     count = residual.numel() // width
     launch(
-        _add_norm, (count,), x.device, x, bias, residual, before, beneath, norm.weight, norm.bias, out, count, width,
-        triton.next_power_of_2(width), parts, earlier, norm.eps, num_warps=4,
+        _add_norm, (count,), x.device, x, bias, residual, earlier_gain, earlier_shift, norm.weight, norm.bias, out,
+        count, width, triton.next_power_of_2(width), parts, earlier_epsilon, norm.eps, num_warps=4,
     )  # fmt: skip
     return out

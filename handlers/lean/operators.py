@@ -1,7 +1,7 @@
 """The operations of the lean networks in plain PyTorch: what ``kernels`` computes, on any device.
 
-Inputs may lie on the host; they are moved to the weights' device. ``out`` is a float32 tensor that a result is written
-to, on the host as a rule; without it the result is returned as it is.
+Inputs may lie on the host; they are moved to the weights' device. ``out`` is a float32 tensor, as a rule on the host,
+that the result is written to; without it a new tensor is returned.
 """
 
 from __future__ import annotations
@@ -13,17 +13,28 @@ from torch.nn import functional as F
 from handlers.scores import TILE
 
 
-def embed(
-    ids: Tensor, mask: Tensor | None, position: Tensor | None, words: Tensor, positions: Tensor, norm: nn.LayerNorm
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """norm(words[ids] + positions), [N, L, W], and mask and position on the weights' device.
+def activate(x: Tensor, name: str) -> Tensor:
+    """``x`` through the activation "gelu", "gelu_tanh" (its approximation by tanh), "relu" or "tanh"."""
+    if name == "gelu_tanh":
+        return F.gelu(x, approximate="tanh")
+    return {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh}[name](x)
 
-    ``ids``, ``mask``: int64 [N, L]; ``position``: int64 [N].
+
+def embed(
+    ids: Tensor, mask: Tensor | None, types: Tensor | None, position: Tensor | None, tables: nn.Module
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The norm of the sum of word, position and token type, [N, L, W]; and mask and position on the weights' device.
+
+    ``ids``, ``mask`` and ``types`` are int64 [N, L], ``position`` is int64 [N], ``tables`` is a LeanEmbeddings.
     """
-    ids, mask, position = (
-        None if each is None else each.to(words.device, non_blocking=True) for each in (ids, mask, position)
+    ids, mask, types, position = (
+        None if each is None else each.to(tables.words.weight.device, non_blocking=True)
+        for each in (ids, mask, types, position)
     )
-    return norm(F.embedding(ids, words) + positions[: ids.size(1)]), mask, position
+    sums = tables.words(ids) + tables.positions.weight[: ids.size(1)]
+    if types is not None:
+        sums = sums + tables.types(types)
+    return tables.norm(sums), mask, position
 
 
 def attention(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
@@ -41,20 +52,27 @@ def linear(x: Tensor, layer: nn.Linear) -> Tensor:
 
 
 def feed_forward(mixed: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
-    """All of a LeanLayer behind its attention ``mixed``, [N, L, W]; ``x`` went into the layer."""
+    """What a LeanLayer does with the result ``mixed`` of its attention, [N, L, W]; ``x`` is the layer's input."""
     x = layer.attention_norm(layer.out(mixed) + x)
-    return layer.norm(layer.down(F.gelu(layer.up(x))) + x)
+    return layer.norm(layer.down(activate(layer.up(x), layer.activation)) + x)
 
 
-def pick_linear_gelu_norm(x: Tensor, position: Tensor, linear: nn.Linear, norm: nn.LayerNorm) -> Tensor:
-    """norm(gelu(linear(x[n, position[n]]))), [N, W], of ``x`` [N, L, W] and int64 ``position`` [N]; for scores."""
+def pick_transform_norm(x: Tensor, position: Tensor, head: nn.Module) -> Tensor:
+    """A MaskHead's transform, activation and norm of the rows x[n, position[n]]; the input of ``scores``.
+
+    ``x`` is [N, L, W], ``position`` int64 [N].
+    """
     index = position.view(-1, 1, 1).expand(-1, 1, x.size(2))
-    return norm(F.gelu(linear(x.gather(1, index).squeeze(1))))
+    picked = x.gather(1, index).squeeze(1)
+    return head.norm(activate(head.transform(picked), head.activation))
 
 
 def scores(x: Tensor, linear: nn.Linear, out: Tensor | None, tiles: Tensor | None = None) -> Tensor:
-    """linear(x), [N, classes]. ``tiles``, [ceil(classes / TILE), 2, N], takes what handlers.scores.best_by_tiles
-    wants to know: of each tile the largest, and the sum of exp(score - largest)."""
+    """linear(x), [rows, classes], in float32.
+
+    ``tiles``, float32 [ceil(classes / TILE), 2, rows], takes per tile of classes the largest logit and the sum of
+    exp(logit - largest), so that the softmax needs no second pass over the logits (handlers.scores.best_by_tiles).
+    """
     logits = linear(x).float()
     if tiles is not None:
         padded = F.pad(logits, (0, -logits.size(1) % TILE), value=-float("inf")).unflatten(1, (-1, TILE))
@@ -63,13 +81,20 @@ def scores(x: Tensor, linear: nn.Linear, out: Tensor | None, tiles: Tensor | Non
     return _give(logits, out)
 
 
-def pool(x: Tensor, mask: Tensor | None, out: Tensor | None) -> Tensor:
-    """The mean of ``x`` [N, L, W] over the tokens that ``mask`` keeps, to unit length, [N, W]."""
-    if mask is None:
-        return _give(F.normalize(x.float().mean(dim=1), dim=1), out)
-    weights = mask.unsqueeze(-1).to(torch.float32)
-    mean = (x.float() * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
-    return _give(F.normalize(mean, dim=1), out)
+def pool(x: Tensor, mask: Tensor | None, out: Tensor | None, pooling: str = "mean", normalize: bool = True) -> Tensor:
+    """The "mean" or "max" of ``x`` [N, L, W] over the tokens that ``mask`` keeps, or its first token ("cls"), [N, W]
+    in float32; ``normalize`` scales it to unit length."""
+    x = x.float()
+    if pooling == "cls":
+        pooled = x[:, 0]
+    elif pooling == "max":
+        pooled = (x if mask is None else x.masked_fill(mask[:, :, None] == 0, -float("inf"))).amax(1)
+    elif mask is None:
+        pooled = x.mean(1)
+    else:
+        weights = mask[:, :, None].float()
+        pooled = (x * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+    return _give(F.normalize(pooled, dim=1) if normalize else pooled, out)
 
 
 def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
@@ -89,9 +114,9 @@ def max_pool(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 3, 2, 1)
 
 
-def mean(x: Tensor) -> Tensor:
+def mean(x: Tensor, out: Tensor | None = None) -> Tensor:
     """The mean of each channel, [N, C, H, W] to [N, C]."""
-    return x.mean((2, 3))
+    return _give(x.mean((2, 3)), out)
 
 
 def _give(result: Tensor, out: Tensor | None) -> Tensor:

@@ -1,4 +1,8 @@
-"""Matrix products of few rows, with what comes before and after them: picked rows, GELU, norms, a tile's best class."""
+"""Matrix products of few rows, with what comes before and after them: picked rows, GELU, layer norms, tops of tiles.
+
+Three kernels: a product of which nothing is left to do (``multiply``), one before a layer norm that the next product
+completes (``multiply_before_norm``, see norms.py), and one whose depth is split (``multiply_in_parts``).
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,21 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from handlers.lean.launch import after_the_kernel_before, launch, lines, prefetch
-from handlers.lean.norms import COLUMNS, Unnormed, add_norm, fold, tell, told
+from handlers.lean.launch import launch, lines, prefetch, wait_for_previous_kernel
+from handlers.lean.norms import COLUMNS, Unnormed, add_norm, fold, load_statistics, store_statistics
 from handlers.scores import TILE
 
-# Rows up to which, on an H100, ...
-FEW_ROWS = 128  # ... ours with its weights asked for early beats cuBLAS: one text of 128 tokens; of 256 it loses
-SPLIT_ROWS = 256  # ... one before a norm is best split along its depth
+# Measured on an H100. Up to FEW_ROWS rows, these kernels with prefetched weights beat cuBLAS: one text of 128 tokens,
+# not one of 256. Up to SPLIT_ROWS rows, a product before a norm is fastest with its depth split in PARTS.
+FEW_ROWS = 128
+SPLIT_ROWS = 256
 PARTS = 4
+WARPS = {"num_warps": 4, "num_stages": 4}
 
 
 @triton.jit
 def _gelu(x, fast: tl.constexpr):
-    """In its tanh form (Hendrycks and Gimpel, 2016).
+    """GELU in its tanh form (Hendrycks and Gimpel, 2016).
 
     BERT's up-projection of 128 tokens ended 7.2 us after the kernel before it with erf and 5.9 us with exp and a
     division for tanh; with the norm before it in it, 6.1 us so and 5.5 us with the GPU's own tanh (H100, traced), whose
@@ -37,39 +43,20 @@ def _gelu(x, fast: tl.constexpr):
 
 
 @triton.jit
-def _product(x, picked, weight, bias, residual, gain, against, sums_of, out, scaled, tiles, count, classes,
-             depth: tl.constexpr, stretch, told_tiles, rows: tl.constexpr, columns: tl.constexpr, step: tl.constexpr,
-             parts: tl.constexpr, gelu: tl.constexpr, ahead: tl.constexpr, extent: tl.constexpr, even: tl.constexpr,
-             block: tl.constexpr, epsilon: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
-    """x @ weight.T for [count, depth] and [classes, depth]. ``parts`` > 1: so many sums, without bias, in a row.
-
-    A pointer that is None leaves its part out. ``gain``: a norm follows that is left to the next product (norms.py);
-    ``scaled`` and ``sums_of`` take what that needs. ``against``: such a norm came before; x is its ``scaled``, ``bias``
-    and ``against`` are what norms.fold says, and ``sums_of`` has its sums, of ``told_tiles`` tiles.
-    """
+def _place(count, classes, rows: tl.constexpr, columns: tl.constexpr):
+    """This program's rows and columns of the result, and the number of its tile of columns."""
     across = tl.cdiv(classes, columns)
     tile = tl.program_id(0) % across
     row = tl.program_id(0) // across * rows + tl.arange(0, rows)
-    column = tile * columns + tl.arange(0, columns)
-    span: tl.constexpr = depth // parts
-    item = tl.program_id(1) * span + tl.arange(0, step)
-    source = row
-    offset = tl.zeros((columns,), tl.float32)
-    if parts == 1:
-        offset = tl.load(bias + column, column < classes, 0.0).to(tl.float32)
-    if against is not None:
-        shrink = tl.load(against + column, column < classes, 0.0)
-    if gain is not None:
-        factor = tl.load(gain + column).to(tl.float32)
-    if pdl and ahead:
-        prefetch(weight + tl.minimum(column, classes - 1) * depth + tl.program_id(1) * span, span, extent)
-    after_the_kernel_before(pdl)
-    if picked is not None:  # row n is the picked[n]-th of the n-th stretch
-        source = row * stretch + tl.load(picked + row, row < count, 0)
-    if against is not None:
-        mean, scale = told(sums_of, row, count, told_tiles, depth, block, epsilon)
-    if residual is not None:
-        beside = tl.load(residual + row[:, None] * classes + column[None, :], row[:, None] < count, 0.0)
+    return row, tile * columns + tl.arange(0, columns), tile
+
+
+@triton.jit
+def _sum_products(x, source, row, weight, column, count, classes, first, span: tl.constexpr, depth: tl.constexpr,
+                  step: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr, even: tl.constexpr):  # fmt: skip
+    """The rows ``source`` of x times the rows ``column`` of weight, over ``span`` numbers from ``first`` on. With
+    ``even``, all columns lie within the classes."""
+    item = first + tl.arange(0, step)
     sums = tl.zeros((rows, columns), tl.float32)
     for _ in range(0, span, step):
         left = tl.load(x + source[:, None] * depth + item[None, :], row[:, None] < count, 0.0)
@@ -77,20 +64,36 @@ def _product(x, picked, weight, bias, residual, gain, against, sums_of, out, sca
         right = tl.load(at) if even else tl.load(at, column[None, :] < classes, 0.0)
         sums = tl.dot(left, right, sums)
         item += step
+    return sums
+
+
+@triton.jit
+def _product(x, weight, bias, against, sums_of, out, tiles, count, classes, norm_tiles, depth: tl.constexpr,
+             rows: tl.constexpr, columns: tl.constexpr, step: tl.constexpr, gelu: tl.constexpr, ahead: tl.constexpr,
+             extent: tl.constexpr, even: tl.constexpr, block: tl.constexpr, epsilon: tl.constexpr,
+             pdl: tl.constexpr):  # fmt: skip
+    """x @ weight.T + bias for [count, depth] and [classes, depth].
+
+    ``against``: x is the ``scaled`` of an Unnormed, whose sums are ``sums_of`` with ``norm_tiles`` tiles; ``bias`` and
+    ``against`` are those of norms.fold. ``tiles`` takes what operators.scores says. Either may be None.
+    """
+    row, column, tile = _place(count, classes, rows, columns)
+    offset = tl.load(bias + column, column < classes, 0.0).to(tl.float32)
+    if against is not None:
+        shrink = tl.load(against + column, column < classes, 0.0)
+    if pdl and ahead:
+        prefetch(weight + tl.minimum(column, classes - 1) * depth, depth, extent)
+    wait_for_previous_kernel(pdl)
+    if against is not None:
+        mean, scale = load_statistics(sums_of, row, count, norm_tiles, depth, block, epsilon)
+    sums = _sum_products(x, row, row, weight, column, count, classes, 0, depth, depth, step, rows, columns, even)
     if against is not None:
         sums = (sums - mean[:, None] * shrink[None, :]) * scale[:, None]
     sums += offset[None, :]
-    if residual is not None:
-        sums += beside.to(tl.float32)
     if gelu:
         sums = _gelu(sums, pdl)
-    at = (tl.program_id(1) * count + row[:, None]) * classes + column[None, :]
-    kept = (row[:, None] < count) & (column[None, :] < classes)
-    if out is not None:
-        tl.store(out + at, sums.to(out.dtype.element_ty), kept)
-    if gain is not None:
-        tl.store(scaled + at, (sums * factor[None, :]).to(scaled.dtype.element_ty), kept)
-        tell(sums, sums_of, row, count, tile, across, columns)
+    at = row[:, None] * classes + column[None, :]
+    tl.store(out + at, sums.to(out.dtype.element_ty), (row[:, None] < count) & (column[None, :] < classes))
     if tiles is not None:
         sums = tl.where(column[None, :] < classes, sums, -float("inf"))
         top = tl.max(sums, 1)
@@ -99,33 +102,104 @@ def _product(x, picked, weight, bias, residual, gain, against, sums_of, out, sca
         tl.store(at + count, tl.sum(tl.exp(sums - top[:, None]), 1), row < count)
 
 
-def multiply(x: Tensor | Unnormed, linear: nn.Linear, count: int, out: Tensor | Unnormed, *, parts: int = 1,
-             gelu: bool = False, picked: Tensor | None = None, stretch: int = 0, residual: Tensor | None = None,
-             tiles: Tensor | None = None) -> None:  # fmt: skip
-    """Writes linear(x), of ``count`` rows, into ``out``: plus ``residual``, through GELU, with a norm before or after.
+@triton.jit
+def _product_before_norm(x, picked, weight, bias, residual, gain, raw, scaled, sums_of, count, classes, stretch,
+                         depth: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr, step: tl.constexpr,
+                         gelu: tl.constexpr, ahead: tl.constexpr, extent: tl.constexpr,
+                         pdl: tl.constexpr):  # fmt: skip
+    """x @ weight.T + bias + residual into the parts of an Unnormed; ``columns`` divides the classes.
 
-    Not both norms: there is one place for sums. ``picked``, int64: row n is the picked[n]-th of the n-th ``stretch``
-    rows. ``parts`` and ``tiles``: see above and operators.scores.
+    ``picked``: row n is the picked[n]-th of the n-th ``stretch`` rows of x. Without ``residual``, ``picked`` or ``raw``
+    (None) its part is left out.
     """
-    depth, classes = linear.in_features, linear.out_features
-    rows = 64 if count > 32 else 32 if count > 16 else 16
-    columns = TILE if tiles is not None else 64 if parts > 1 or classes > 2048 else 32
-    steps = (64, 32, 16)
-    bias, against, sums, told_tiles, epsilon = linear.bias, None, None, 0, 0.0
+    row, column, tile = _place(count, classes, rows, columns)
+    offset, factor = tl.load(bias + column).to(tl.float32), tl.load(gain + column).to(tl.float32)
+    if pdl and ahead:
+        prefetch(weight + column * depth, depth, extent)
+    wait_for_previous_kernel(pdl)
+    source = row
+    if picked is not None:
+        source = row * stretch + tl.load(picked + row, row < count, 0)
+    at, kept = row[:, None] * classes + column[None, :], row[:, None] < count
+    if residual is not None:
+        beside = tl.load(residual + at, kept, 0.0)
+    sums = _sum_products(x, source, row, weight, column, count, classes, 0, depth, depth, step, rows, columns, True)
+    sums += offset[None, :]
+    if residual is not None:
+        sums += beside.to(tl.float32)
+    if gelu:
+        sums = _gelu(sums, pdl)
+    if raw is not None:
+        tl.store(raw + at, sums.to(raw.dtype.element_ty), kept)
+    tl.store(scaled + at, (sums * factor[None, :]).to(scaled.dtype.element_ty), kept)
+    store_statistics(sums, sums_of, row, count, tile, tl.cdiv(classes, columns), columns)
+
+
+@triton.jit
+def _product_in_parts(x, weight, out, count, classes, depth: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
+                      step: tl.constexpr, parts: tl.constexpr, ahead: tl.constexpr, extent: tl.constexpr,
+                      even: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
+    """x @ weight.T, [parts, count, classes]: a program multiplies one of ``parts`` stretches of the depth."""
+    row, column, _ = _place(count, classes, rows, columns)
+    span: tl.constexpr = depth // parts
+    first = tl.program_id(1) * span
+    if pdl and ahead:
+        prefetch(weight + tl.minimum(column, classes - 1) * depth + first, span, extent)
+    wait_for_previous_kernel(pdl)
+    sums = _sum_products(x, row, row, weight, column, count, classes, first, span, depth, step, rows, columns, even)
+    at = (tl.program_id(1) * count + row[:, None]) * classes + column[None, :]
+    tl.store(out + at, sums.to(out.dtype.element_ty), (row[:, None] < count) & (column[None, :] < classes))
+
+
+def _rows(count: int) -> int:
+    return 64 if count > 32 else 32 if count > 16 else 16
+
+
+def _step(span: int, *steps: int) -> int:
+    """The largest of the ``steps`` along the depth that divides ``span``."""
+    return next(each for each in (*steps, 64, 32, 16) if span % each == 0)
+
+
+def multiply(
+    x: Tensor | Unnormed, linear: nn.Linear, count: int, out: Tensor, gelu: bool = False, tiles: Tensor | None = None
+) -> None:
+    """Writes linear(x), of ``count`` rows, into ``out``, through GELU where asked; ``tiles``: see operators.scores."""
+    depth, classes, rows = linear.in_features, linear.out_features, _rows(count)
+    columns = TILE if tiles is not None else 64 if classes > 2048 else 32
+    bias, against, sums, norm_tiles, epsilon = linear.bias, None, None, 0, 0.0
     if isinstance(x, Unnormed):
         against, bias = fold(linear, x.norm)
-        x, sums, epsilon, told_tiles = x.scaled, x.sums, x.norm.eps, x.sums.size(2)
-    gain = scaled = None
-    if isinstance(out, Unnormed):
-        gain, scaled, sums, out = out.norm.weight, out.scaled, out.sums, out.raw
-        columns, steps = COLUMNS, (128, *steps)
-    step = next(each for each in steps if depth // parts % each == 0)
-    grid = (triton.cdiv(count, rows) * triton.cdiv(classes, columns), parts)
+        x, sums, epsilon, norm_tiles = x.scaled, x.sums, x.norm.eps, x.sums.size(2)
     launch(
-        _product, grid, linear.weight.device, x, picked, linear.weight, bias, residual, gain, against, sums, out,
-        scaled, tiles, count, classes, depth, stretch, told_tiles, rows, columns, step, parts, gelu,
-        count <= FEW_ROWS, lines(depth // parts), classes % columns == 0, triton.next_power_of_2(told_tiles), epsilon,
-        num_warps=4, num_stages=4,
+        _product, (triton.cdiv(count, rows) * triton.cdiv(classes, columns), 1), linear.weight.device, x, linear.weight,
+        bias, against, sums, out, tiles, count, classes, norm_tiles, depth, rows, columns, _step(depth), gelu,
+        count <= FEW_ROWS, lines(depth), classes % columns == 0, triton.next_power_of_2(norm_tiles), epsilon, **WARPS,
+    )  # fmt: skip
+
+
+def multiply_before_norm(
+    x: Tensor, linear: nn.Linear, count: int, out: Unnormed, *, gelu: bool = False, residual: Tensor | None = None,
+    picked: Tensor | None = None, stretch: int = 0,
+) -> None:  # fmt: skip
+    """Writes linear(x), of ``count`` rows, plus ``residual``, through GELU where asked, into ``out``.
+
+    ``picked``, int64 [count]: row n is the picked[n]-th of the n-th ``stretch`` rows of ``x``.
+    """
+    depth, classes, rows = linear.in_features, linear.out_features, _rows(count)
+    launch(
+        _product_before_norm, (triton.cdiv(count, rows) * (classes // COLUMNS), 1), linear.weight.device, x, picked,
+        linear.weight, linear.bias, residual, out.norm.weight, out.raw, out.scaled, out.sums, count, classes, stretch,
+        depth, rows, COLUMNS, _step(depth, 128), gelu, count <= FEW_ROWS, lines(depth), **WARPS,
+    )  # fmt: skip
+
+
+def multiply_in_parts(x: Tensor, linear: nn.Linear, count: int, out: Tensor) -> None:
+    """Writes the products of linear(x), without its bias, into ``out`` [parts, count, classes], to be summed."""
+    depth, classes, rows, columns, parts = linear.in_features, linear.out_features, _rows(count), 64, len(out)
+    launch(
+        _product_in_parts, (triton.cdiv(count, rows) * triton.cdiv(classes, columns), parts), linear.weight.device, x,
+        linear.weight, out, count, classes, depth, rows, columns, _step(depth // parts), parts, count <= FEW_ROWS,
+        lines(depth // parts), classes % columns == 0, **WARPS,
     )  # fmt: skip
 
 
@@ -135,5 +209,5 @@ def linear_add_norm(x: Tensor, linear: nn.Linear, residual: Tensor | Unnormed, n
     if count > SPLIT_ROWS:
         return add_norm(linear(x), linear.bias, 1, residual, norm)
     y = torch.empty(PARTS, count, linear.out_features, device=x.device, dtype=x.dtype)
-    multiply(x, linear, count, y, parts=PARTS)
+    multiply_in_parts(x, linear, count, y)
     return add_norm(y, linear.bias, PARTS, residual, norm)

@@ -1,45 +1,57 @@
-"""ResNet with batch norms folded into the convolutions (Jacob et al., 2018, section 3.2), and pixels padded to the 8
-channels that tensor cores want."""
+"""ResNet and kin, with batch norms folded into the convolutions (Jacob et al., 2018, section 3.2), and pixels padded to
+the 8 channels that tensor cores want.
+
+Knows no library's checkpoint: image_families.py brings the weights.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from handlers.lean import operators
 
 STEM_CHANNELS = 8
+MULTIPLE = 16  # of which the number of features has to be for the classifier's kernel
 
 
 class LeanResNet(nn.Module):
-    """forward(pixels), uint8 [N, H, W, 3], returns logits, as ImageClassifier does.
+    """Stem, blocks and a classifier, described by a ``spec`` of plain values; without ``classes``, the mean features.
 
-    Pixels may lie in pinned host memory. ``out``, float32 [N, ``outputs``] and pinned, takes the logits.
+    ``plain_reason`` is LeanEncoder's. Convolutions need no reason: each takes the faster of the kernels and cuDNN.
     """
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: Mapping[str, Any]) -> None:
         super().__init__()
-        self.outputs = spec["classes"]
-        self.stem = _convolution(spec["stem"])
+        features, classes = spec["features"], spec["classes"]
+        self.plain_reason = f"{features} features are no multiple of {MULTIPLE}" if features % MULTIPLE else None
+        self.stem = build_convolution(spec["stem"])
         self.blocks = nn.ModuleList(LeanBlock(block) for block in spec["blocks"])
-        self.classifier = nn.Linear(spec["features"], spec["classes"])
+        self.classifier = nn.Linear(features, classes) if classes else None
         self.register_buffer("scale", torch.zeros(3))
         self.register_buffer("shift", torch.zeros(3))
 
-    def forward(self, pixels: Tensor, out: Tensor | None = None) -> Tensor:
-        ops = self._operators()
+    def forward(self, pixels: Tensor, out: tuple[Tensor, ...] | None = None) -> tuple[Tensor, ...]:
+        """Logits [N, classes] or features [N, features] of uint8 ``pixels`` [N, H, W, 3].
+
+        Pixels may lie in pinned host memory, and so may ``out``, one float32 tensor that the result is written to.
+        """
+        ops, result = self._operators(), None if out is None else out[0]
         images = ops.normalise(pixels, self.scale, self.shift, STEM_CHANNELS, self.stem.weight.dtype)
         x = ops.max_pool(ops.convolve(images, self.stem))
         for block in self.blocks:
             x = block(x, ops)
-        return ops.scores(ops.mean(x), self.classifier, out)
+        if self.classifier is None:
+            return (ops.mean(x, result),)
+        return (ops.scores(ops.mean(x), self.classifier, result),)
 
     def _operators(self) -> ModuleType:
-        if self.stem.weight.is_cuda and self.stem.weight.dtype == torch.float16:
+        weight = self.stem.weight
+        if weight.is_cuda and weight.dtype == torch.float16 and self.plain_reason is None:
             from handlers.lean import kernels
 
             return kernels
@@ -47,12 +59,12 @@ class LeanResNet(nn.Module):
 
 
 class LeanBlock(nn.Module):
-    """A basic or bottleneck block: convolutions with ReLU, the last one adding the shortcut first."""
+    """A basic or bottleneck block: convolutions with ReLU; the last one adds the shortcut before its ReLU."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: Mapping[str, Any]) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(_convolution(each) for each in spec["convolutions"])
-        self.shortcut = _convolution(spec["shortcut"]) if spec["shortcut"] else None
+        self.convolutions = nn.ModuleList(build_convolution(each) for each in spec["convolutions"])
+        self.shortcut = build_convolution(spec["shortcut"]) if spec["shortcut"] else None
 
     def forward(self, x: Tensor, ops: ModuleType) -> Tensor:
         kept = x if self.shortcut is None else ops.convolve(x, self.shortcut, relu=False)
@@ -62,41 +74,12 @@ class LeanBlock(nn.Module):
         return ops.convolve(x, last, kept)
 
 
-def _convolution(spec: list[int]) -> nn.Conv2d:
-    inputs, outputs, kernel, stride, padding = spec
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding)
+def build_convolution(spec: Sequence[int]) -> nn.Conv2d:
+    """An empty convolution of ``describe_convolution``'s numbers."""
+    inputs, outputs, size, stride, padding, dilation, groups = spec
+    return nn.Conv2d(inputs, outputs, size, stride, padding, dilation, groups)
 
 
-def lean_resnet(wrapper: nn.Module) -> tuple[LeanResNet, dict[str, Any]]:
-    """A LeanResNet with the weights of an ImageClassifier around a torchvision ResNet, and its spec."""
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    network = wrapper.network
-    stem = fuse_conv_bn_eval(network.conv1, network.bn1)
-    padded = nn.Conv2d(STEM_CHANNELS, stem.out_channels, stem.kernel_size, stem.stride, stem.padding)
-    padded.weight = nn.Parameter(F.pad(stem.weight, (0, 0, 0, 0, 0, STEM_CHANNELS - 3)))
-    padded.bias = stem.bias
-    blocks = []
-    for block in (each for stage in (network.layer1, network.layer2, network.layer3, network.layer4) for each in stage):
-        pairs = [
-            (getattr(block, f"conv{i}"), getattr(block, f"bn{i}")) for i in (1, 2, 3) if hasattr(block, f"conv{i}")
-        ]
-        shortcut = fuse_conv_bn_eval(*block.downsample) if block.downsample is not None else None
-        blocks.append(([fuse_conv_bn_eval(*pair) for pair in pairs], shortcut))
-    spec = {
-        "stem": _spec(padded),
-        "blocks": [{"convolutions": [_spec(c) for c in convolutions], "shortcut": _spec(s) if s is not None else None}
-                   for convolutions, s in blocks],
-        "features": network.fc.in_features, "classes": network.fc.out_features,
-    }  # fmt: skip
-    lean = LeanResNet(spec)
-    lean.stem, lean.classifier = padded, network.fc
-    lean.scale, lean.shift = wrapper.scale.flatten(), wrapper.shift.flatten()
-    for target, (convolutions, shortcut) in zip(lean.blocks, blocks, strict=True):
-        target.convolutions = nn.ModuleList(convolutions)
-        target.shortcut = shortcut
-    return lean.eval(), spec
-
-
-def _spec(c: nn.Conv2d) -> list[int]:
-    return [c.in_channels, c.out_channels, c.kernel_size[0], c.stride[0], c.padding[0]]
+def describe_convolution(c: nn.Conv2d) -> list[int]:
+    """Channels in and out, kernel size, stride, padding, dilation and groups."""
+    return [c.in_channels, c.out_channels, c.kernel_size[0], c.stride[0], c.padding[0], c.dilation[0], c.groups]

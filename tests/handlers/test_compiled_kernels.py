@@ -5,13 +5,17 @@ import pytest
 import torch
 
 pytest.importorskip("triton", reason="torch's builds for the CPU alone come without Triton")
-SPECS = {
-    "fill-mask": {"width": 64, "heads": 2, "inner": 128, "layers": 1, "vocabulary": 500, "positions": 64},
-    "classification": {
-        "stem": [8, 64, 7, 2, 3],
-        "blocks": [{"convolutions": [[64, 64, 1, 1, 0], [64, 64, 3, 2, 1]], "shortcut": [64, 64, 1, 2, 0]}],
-        "features": 64, "classes": 10,
-    },
+ENCODER = {
+    "network": "encoder", "width": 128, "embedding_width": 64, "heads": 2, "inner": 128, "layers": 1, "vocabulary": 500,
+    "positions": 64, "types": 2, "epsilon": 1e-5, "activation": "gelu", "mask_activation": "gelu", "classes": 3,
+    "class_activation": "tanh",
+}  # fmt: skip
+RESNET = {
+    "network": "resnet", "stem": [8, 64, 7, 2, 3, 1, 1],
+    "blocks": [{
+        "convolutions": [[64, 64, 1, 1, 0, 1, 1], [64, 64, 3, 2, 1, 1, 1]], "shortcut": [64, 64, 1, 2, 0, 1, 1],
+    }],
+    "features": 64, "classes": 10,
 }  # fmt: skip
 TYPES = {torch.float16: "*fp16", torch.float32: "*fp32", torch.int64: "*i64", torch.int8: "*i8", torch.uint8: "*u8"}
 
@@ -29,9 +33,7 @@ def compiled(monkeypatch):
 
     def compile_for_hopper(kernel, grid, device, *arguments, **options):
         named = dict(zip((each.name for each in kernel.params), (*arguments, True), strict=True))
-        constants = {
-            each.name: named.pop(each.name) for each in kernel.params if each.is_constexpr or named[each.name] is None
-        }
+        constants = {each.name: named.pop(each.name) for each in kernel.params if _constant(each, named[each.name])}
         signature = {name: _type(value) for name, value in named.items()} | dict.fromkeys(constants, "constexpr")
         source = ASTSource(kernel, signature, constexprs=constants)
         done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={**options, "launch_pdl": True})
@@ -39,9 +41,16 @@ def compiled(monkeypatch):
 
     for module in (convolutions, images, kernels, norms, products):
         monkeypatch.setattr(module, "launch", compile_for_hopper)
-    monkeypatch.setattr(convolutions, "_fastest", lambda x, c, add, relu: (convolutions.tiles(x, c) or [None])[-1])
-    monkeypatch.setattr(convolutions, "cudnn", lambda x, c, add, relu: c(x))
+    monkeypatch.setattr(
+        convolutions, "_fastest", lambda x, c, add, relu: (convolutions.tiles(x, c) or [convolutions.FUSED])[-1]
+    )
+    monkeypatch.setattr(convolutions, "fused", lambda x, c, add, relu: c(x))
     return found
+
+
+def _constant(parameter, value):
+    """As when a kernel is started: a whole number that is 1 is compiled in as well."""
+    return parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1)
 
 
 def _type(value):
@@ -50,25 +59,41 @@ def _type(value):
     return "i32" if isinstance(value, int) else "fp32"
 
 
-def test_berts(compiled, monkeypatch):
-    from handlers.lean import LeanBert, kernels
+HEADS = [
+    {"kind": "mask"},
+    {"kind": "classification"},
+    {"kind": "tokens"},
+    {"kind": "span"},
+    {"kind": "pooled", "pooling": "mean", "normalize": True},
+    {"kind": "pooled", "pooling": "mean", "normalize": False},
+    {"kind": "pooled", "pooling": "max", "normalize": True},
+    {"kind": "pooled", "pooling": "cls", "normalize": True},
+]
 
-    model = LeanBert("fill-mask", SPECS["fill-mask"]).eval().half()
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: " ".join(map(str, head.values())))
+def test_encoders(compiled, monkeypatch, head):
+    from handlers.lean import build, kernels
+
+    model = build({**ENCODER, "head": head}).half()
+    assert model.plain_reason is None
     monkeypatch.setattr(model, "_operators", lambda: kernels)
     ids, position = torch.zeros(2, 9, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
+    extra = {"mask_position": position, "tiles": torch.zeros(8, 2, 2)} if head["kind"] == "mask" else {}
     with torch.inference_mode():
-        for mask in (None, torch.ones_like(ids)):
-            model(ids, mask, position, tiles=torch.zeros(8, 2, 2))
-        kernels.pool(torch.zeros(2, 9, 64, dtype=torch.float16), None, None)
-    assert {name for name, _ in compiled} == {"_embed", "_attention", "_product", "_add_norm", "_pool"}
-    assert all(("prefetch.global.L2" in code) == (name == "_product") for name, code in compiled)
+        for mask, types in ((None, None), (torch.ones_like(ids), ids)):
+            model(ids, mask, types, **extra)
+    pooled = {"_pool"} if head["kind"] == "pooled" else set()
+    products = {"_product", "_product_before_norm", "_product_in_parts"}
+    assert {name for name, _ in compiled} == {"_embed", "_attention", "_add_norm", *products, *pooled}
+    assert all(("prefetch.global.L2" in code) == (name in products) for name, code in compiled)
     assert all("griddepcontrol.wait" in code for _, code in compiled)
 
 
 def test_resnets(compiled, monkeypatch):
-    from handlers.lean import LeanResNet, kernels
+    from handlers.lean import build, kernels
 
-    model = LeanResNet(SPECS["classification"]).eval().half().to(memory_format=torch.channels_last)
+    model = build(RESNET).half().to(memory_format=torch.channels_last)
     monkeypatch.setattr(model, "_operators", lambda: kernels)
     monkeypatch.setattr(
         kernels, "normalise", lambda pixels, scale, shift, channels, dtype: torch.zeros(1, 8, 64, 64, dtype=dtype)

@@ -88,14 +88,18 @@ def same(found, expected):
 
 
 @needs_triton
-@pytest.mark.parametrize("masked, picked", [(True, True), (False, True), (False, False)])
-def test_embed(kernels, masked, picked):
+@pytest.mark.parametrize("masked, typed, picked", [(True, True, True), (False, False, True), (False, True, False)])
+def test_embed(kernels, masked, typed, picked):
+    from handlers.lean.encoder import LeanEmbeddings
+
+    spec = {"embedding_width": 48, "vocabulary": 50, "positions": 16, "types": 3, "epsilon": 1e-2}
+    tables = LeanEmbeddings(spec).to(DEVICE, DTYPE)
     ids, position = torch.randint(0, 50, (2, 9)), torch.tensor([8, 3]) if picked else None
-    mask = mask_of(2, 9).cpu() if masked else None
+    mask, types = mask_of(2, 9).cpu() if masked else None, torch.randint(0, 3, (2, 9)) if typed else None
+    inputs = (ids, mask, types, position)
     if DEVICE == "cuda":
-        ids, mask, position = (None if each is None else each.pin_memory() for each in (ids, mask, position))
-    arguments = (ids, mask, position, random(50, 48), random(16, 48), norm(48))
-    (found, *kept), (expected, *all_kept) = kernels.embed(*arguments), operators.embed(*arguments)
+        inputs = tuple(None if each is None else each.pin_memory() for each in inputs)
+    (found, *kept), (expected, *all_kept) = kernels.embed(*inputs, tables), operators.embed(*inputs, tables)
     same(found, expected)
     for each, other in zip(kept, all_kept, strict=True):
         assert (each is None and other is None) or torch.equal(each.long(), other.long())
@@ -131,9 +135,10 @@ def test_feed_forward(kernels, length, width, monkeypatch):
     """Up to 128 rows the norm between is left to the product that follows; 140 go through cuBLAS."""
     if DEVICE == "cpu" and length == 70:
         pytest.skip("cuBLASLt's epilogue is a GPU's")
-    from handlers.lean.bert import LeanLayer
+    from handlers.lean.encoder import LeanLayer
 
-    layer = LeanLayer(width, 2, 2 * width).to(DEVICE, DTYPE)
+    spec = {"width": width, "heads": 2, "inner": 2 * width, "epsilon": 1e-2, "activation": "gelu"}
+    layer = LeanLayer(spec).to(DEVICE, DTYPE)
     for each in (layer.attention_norm, layer.norm):
         nn.init.normal_(each.weight)
         nn.init.normal_(each.bias)
@@ -146,19 +151,25 @@ def test_feed_forward(kernels, length, width, monkeypatch):
 
 
 @needs_triton
-@pytest.mark.parametrize("batch", [1, 3, 40])
-def test_a_norm_is_left_to_the_scores(kernels, batch):
+@pytest.mark.parametrize("batch, width", [(1, 64), (3, 128), (40, 64)])
+def test_a_norm_is_left_to_the_scores(kernels, batch, width):
+    """Of a width that may differ from the encoder's, as ELECTRA's embeddings have."""
+    from handlers.lean.heads import MaskHead
+
     x, position = random(batch, 7, 64), torch.arange(batch, device=DEVICE) % 7
-    layer, after, decoder = linear(64, 64), norm(64), linear(64, 100)
-    unnormed = kernels.pick_linear_gelu_norm(x, position, layer, after)
+    spec = {"width": 64, "embedding_width": width, "vocabulary": 100, "epsilon": 1e-2, "mask_activation": "gelu"}
+    head = MaskHead(spec).to(DEVICE, DTYPE)
+    nn.init.normal_(head.norm.weight)
     picked = x[torch.arange(batch), position]
-    same(kernels.scores(unnormed, decoder, None), decoder(after(tanh_gelu(layer(picked)))).float())
-    plain = operators.pick_linear_gelu_norm(x, position, layer, after)
-    assert torch.allclose(plain, after(nn.functional.gelu(layer(picked))), atol=TOLERANCE)
+    unnormed = kernels.pick_transform_norm(x, position, head)
+    expected = head.decoder(head.norm(tanh_gelu(head.transform(picked))))
+    same(kernels.scores(unnormed, head.decoder, None), expected.float())
+    plain = operators.pick_transform_norm(x, position, head)
+    assert torch.allclose(plain, head.norm(nn.functional.gelu(head.transform(picked))), atol=TOLERANCE)
 
 
 @needs_triton
-@pytest.mark.parametrize("count, classes", [(1, 10), (20, 1000), (40, 100)])
+@pytest.mark.parametrize("count, classes", [(1, 10), (20, 1000), (40, 100), (70, 1)])
 def test_scores_write_into_the_host_tensor_given(kernels, count, classes):
     x, layer = random(count, 64), linear(64, classes)
     out = torch.zeros(count, classes)
@@ -187,9 +198,12 @@ def test_scores_tell_of_each_tile_of_classes(kernels, count, classes):
 
 @needs_triton
 @pytest.mark.parametrize("masked", [True, False])
-def test_pool(kernels, masked):
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+def test_pool(kernels, masked, normalize, pooling):
     x, mask = random(3, 37, 48), mask_of(3, 37) if masked else None
-    same(kernels.pool(x, mask, None), operators.pool(x, mask, None))
+    arguments = (x, mask, None, pooling, normalize)
+    same(kernels.pool(*arguments), operators.pool(*arguments))
 
 
 @needs_triton
@@ -199,6 +213,9 @@ def test_max_pool_and_mean(kernels, height, width):
     same(kernels.max_pool(x), operators.max_pool(x))
     assert kernels.max_pool(x).is_contiguous(memory_format=torch.channels_last)
     same(kernels.mean(x), operators.mean(x))
+    out = torch.zeros(2, 72, device=DEVICE)
+    same(kernels.mean(x, out), operators.mean(x))
+    assert torch.allclose(out, x.float().mean((2, 3)), atol=1e-5)  # not rounded to fp16
 
 
 @needs_triton
@@ -227,6 +244,9 @@ def test_what_no_tile_fits_is_left_to_cudnn(convolutions):
     x = random(1, 64, 7, 7)
     for layer in (nn.Conv2d(64, 64, 3, 1, 0), nn.Conv2d(64, 64, 7, 1, 3), nn.Conv2d(64, 72, 3, 1, 1)):
         assert not convolutions.tiles(x, layer)
+    for settings in ({"groups": 2}, {"dilation": 2, "padding": 2}, {"dilation": 2}):
+        assert not convolutions.tiles(x, nn.Conv2d(64, 64, 3, **{"padding": 1, **settings}))
+        assert not convolutions.tiles(x, nn.Conv2d(64, 64, 1, groups=2))
     assert not convolutions.tiles(torch.empty(8, 512, 7, 7), nn.Conv2d(512, 512, 3, 1, 1))  # too much to do
     assert convolutions.tiles(torch.empty(2, 512, 7, 7), nn.Conv2d(512, 512, 3, 1, 1))
 
@@ -241,3 +261,31 @@ def test_the_fastest_way_is_chosen_once_per_shape(convolutions, channels, side, 
     chosen = dict(convolutions._chosen)
     convolutions.convolve(x, layer, None, False)
     assert chosen and convolutions._chosen == chosen
+
+
+@needs_triton
+def test_convolutions_that_differ_in_groups_or_dilation_are_remembered_apart(convolutions, monkeypatch):
+    asked = []
+
+    def ask(x, c, add, relu):
+        asked.append((c.groups, c.dilation))
+        return convolutions.SEPARATE
+
+    monkeypatch.setattr(convolutions, "_chosen", {})
+    monkeypatch.setattr(convolutions, "_fastest", ask)
+    x = random(1, 64, 9, 9).to(memory_format=torch.channels_last)
+    for settings in ({}, {"groups": 32}, {"dilation": 2, "padding": 2}, {}, {"groups": 32}):
+        layer = nn.Conv2d(64, 64, 3, device=DEVICE, dtype=DTYPE, **{"padding": 1, **settings})
+        same(convolutions.convolve(x, layer), operators.convolve(x, layer))
+    assert asked == [(1, (1, 1)), (32, (1, 1)), (1, (2, 2))]
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="measures on a CUDA device")
+@pytest.mark.parametrize("add", [True, False])
+def test_grouped_convolutions_take_a_way_that_runs(convolutions, add):
+    x = random(1, 128, 56, 56).to(memory_format=torch.channels_last)
+    layer = nn.Conv2d(128, 128, 3, padding=1, groups=32, device=DEVICE, dtype=DTYPE).to(
+        memory_format=torch.channels_last
+    )
+    beside = torch.randn_like(x) if add else None
+    same(convolutions.convolve(x, layer, beside), operators.convolve(x, layer, beside))
