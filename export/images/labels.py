@@ -11,12 +11,17 @@ from export.errors import CheckpointError
 FORMS = "expected a label per line, a JSON list, or a JSON object of index and label"
 
 
-def choose_labels(given: Path | None, known: tuple[str, ...], classes: int, source: Path) -> tuple[str, ...]:
+def choose_labels(
+    given: Path | None, known: tuple[str, ...], classes: int, source: Path, required: bool = True
+) -> tuple[str, ...]:
     """The labels of a network with ``classes`` outputs: the user's file, else those ``known`` from the checkpoint.
 
-    There is no third way: numbers as labels would look like an answer and say nothing. Raises CheckpointError.
+    There is no third way: numbers as labels would look like an answer and say nothing. Not ``required``, they may be
+    absent. Raises CheckpointError.
     """
     labels = read_labels(given) if given else known
+    if not labels and not required:
+        return ()
     if not labels:
         raise CheckpointError(
             f"{source} has {classes} classes and no names for them; give LABELS=/file with a label per line."

@@ -17,22 +17,25 @@ from export.images.state import check_fit, read_state
 TIMM_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
-def read_image_model(source: Path, architecture: str | None = None, labels: Path | None = None) -> ImageModel:
+def read_image_model(
+    source: Path, architecture: str | None = None, labels: Path | None = None, labelled: bool = True
+) -> ImageModel:
     """What the checkpoint at ``source`` is.
 
     A weights file needs its ``architecture``: a classifier of torchvision or timm (by_name.library_of). Its preparation
     is that of the weights which the library publishes for that architecture. A folder says all of that itself.
     ``labels`` is a file with the classes' names; without it they are the checkpoint's own, or ImageNet's where the
-    published weights of the architecture have them and as many. Raises CheckpointError.
+    published weights of the architecture have them and as many. ``labelled`` False, for a task that names no classes,
+    takes a checkpoint without labels as well; its record then has none. Raises CheckpointError.
     """
     if not source.exists():
         raise CheckpointError(f"There is no checkpoint at {source}; give a weights file or a folder that exists.")
     if source.is_file():
-        return _from_file(source, architecture, labels)
+        return _from_file(source, architecture, labels, labelled)
     if architecture:
         raise CheckpointError(f"{source} is a folder, whose config.json names the architecture: leave out ARCH=.")
     config = folder_config(source)
-    return (_from_timm if layout(config, source) == "timm" else _from_transformers)(source, config, labels)
+    return (_from_timm if layout(config, source) == "timm" else _from_transformers)(source, config, labels, labelled)
 
 
 def folder_config(folder: Path) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def weights_file(folder: Path) -> Path:
     raise CheckpointError(f"{folder} has no weights; expected {' or '.join(TIMM_WEIGHTS)}.")
 
 
-def _from_file(source: Path, architecture: str | None, labels: Path | None) -> ImageModel:
+def _from_file(source: Path, architecture: str | None, labels: Path | None, labelled: bool) -> ImageModel:
     if not architecture:
         raise CheckpointError(f"{source} does not say what network it is of; name it: ARCH=resnet34 or ARCH=timm:NAME.")
     library, name = by_name.library_of(architecture)
@@ -73,7 +76,7 @@ def _from_file(source: Path, architecture: str | None, labels: Path | None) -> I
         pixels, known = by_name.torchvision_pixels(entry), tuple(entry.meta["categories"])
     else:
         pixels, known = by_name.timm_pixels(network.pretrained_cfg, name), _imagenet(network.pretrained_cfg)
-    chosen = choose_labels(labels, known if len(known) == classes else (), classes, source)
+    chosen = choose_labels(labels, known if len(known) == classes else (), classes, source, labelled)
     return ImageModel(**vars(pixels), library=library, architecture=name, classes=classes, labels=chosen)
 
 
@@ -96,7 +99,7 @@ def _imagenet(config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(ResNet50_Weights.DEFAULT.meta["categories"]) if config.get("num_classes") == 1000 else ()
 
 
-def _from_timm(folder: Path, config: dict[str, Any], labels: Path | None) -> ImageModel:
+def _from_timm(folder: Path, config: dict[str, Any], labels: Path | None, labelled: bool) -> ImageModel:
     library, name = by_name.library_of(f"timm:{config['architecture']}")
     weights = weights_file(folder)
     classes, network = _fitting(weights, library, name, folder)
@@ -104,7 +107,7 @@ def _from_timm(folder: Path, config: dict[str, Any], labels: Path | None) -> Ima
     if said != classes:
         raise CheckpointError(f"{folder}/config.json says {said} classes and the weights have {classes}; correct it.")
     known = _timm_labels(config, folder) or (_imagenet(network.pretrained_cfg) if classes == 1000 else ())
-    chosen = choose_labels(labels, known, classes, folder)
+    chosen = choose_labels(labels, known, classes, folder, labelled)
     pixels = by_name.timm_pixels(network.pretrained_cfg, name)
     return ImageModel(**vars(pixels), library=library, architecture=name, classes=classes, labels=chosen)
 
@@ -118,7 +121,7 @@ def _timm_labels(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
     return tuple(str(described.get(name, name)) for name in ordered)
 
 
-def _from_transformers(folder: Path, config: dict[str, Any], labels: Path | None) -> ImageModel:
+def _from_transformers(folder: Path, config: dict[str, Any], labels: Path | None, labelled: bool) -> ImageModel:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
@@ -135,7 +138,7 @@ def _from_transformers(folder: Path, config: dict[str, Any], labels: Path | None
             f"{folder} is for {loaded.problem_type}; only classifiers of one label per image are supported."
         )
     named = by_index(loaded.id2label, folder)
-    chosen = choose_labels(labels, named, loaded.num_labels, folder)
+    chosen = choose_labels(labels, named, loaded.num_labels, folder, labelled)
     return ImageModel(
         **vars(processor.processor_pixels(folder)),
         library="transformers",

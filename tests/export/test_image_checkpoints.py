@@ -97,9 +97,8 @@ def test_half_precision_weights_become_fp32(tmp_path):
     torch.save(made.network.half().state_dict(), tmp_path / "half.pt")
     model = read_image_model(tmp_path / "half.pt", made.architecture, made.labels)
     write_checkpoint(model, tmp_path / "half.pt", tmp_path)
-    assert {t.dtype for t in load_file(tmp_path / "model.safetensors").values() if t.is_floating_point()} == {
-        torch.float32
-    }
+    written = load_file(tmp_path / "model.safetensors").values()
+    assert {tensor.dtype for tensor in written if tensor.is_floating_point()} == {torch.float32}
 
 
 def test_descriptions_are_better_labels_than_wordnets_numbers(tmp_path):

@@ -51,6 +51,7 @@ def test_a_file_of_another_architecture(made):
 
 def test_no_labels_and_too_few_labels(made, tmp_path):
     refused("has 5 classes and no names for them; give LABELS=", made.source, "resnet18", None)
+    assert read_image_model(made.source, "resnet18", labelled=False).labels == ()
     made.labels.write_text("one\ntwo\nthree\n")
     refused("names 3 labels .* has 5 classes", made.source, "resnet18", made.labels)
     refused("cannot be read", made.source, "resnet18", tmp_path / "absent")
@@ -116,7 +117,8 @@ def test_a_timm_folder_that_contradicts_itself(tmp_path, changes, says):
     ("changes", "says"),
     [
         ({"crop_mode": "border"}, "crop_mode 'border'"),
-        ({"input_size": [3, 96, 64]}, "takes no images|crop_mode 'center'"),
+        ({"input_size": [3, 96, 64]}, "crop_mode 'center' to 96x64"),
+        ({"input_size": [1, 96, 96]}, "takes 1 channels"),
     ],
 )
 def test_timm_preparations_that_are_not_supported(tmp_path, changes, says):
@@ -165,7 +167,7 @@ def test_a_transformers_folder_without_its_head_is_not_given_a_random_one(tmp_pa
         {k: v for k, v in state.items() if "classifier" not in k}, tmp_path / "model.safetensors", {"format": "pt"}
     )
     model = read_image_model(tmp_path)
-    with pytest.raises(CheckpointError, match="lacks weights that .* needs: classifier"):
+    with pytest.raises(CheckpointError, match=r"lacks weights that .* needs: classifier"):
         write_checkpoint(model, tmp_path, tmp_path)
 
 
