@@ -56,7 +56,7 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
         task = TASKS[row.model.task]
         checkpoint = write_checkpoint(row.model, choice, source, report)
         report("exporting")
-        settings = _export(row, device, checkpoint, stage)
+        settings = _export(row, device, checkpoint, stage, report)
         report("computing the reference")
         yardstick = reference(row.model, checkpoint)
         report("packing")
@@ -73,10 +73,14 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
         return Built((store / f"{row.name}.mar").stat().st_size, parity)
 
 
-def _export(row: Row, device: str, checkpoint: Checkpoint, stage: Path) -> Settings:
+def _export(
+    row: Row, device: str, checkpoint: Checkpoint, stage: Path, report: Callable[[str], Any]
+) -> Settings:
     """Applies the steps, writes the checkpoint into the stage, returns the archive section of model-config.yaml."""
     plain = _settings(row, device, checkpoint)
     draft = apply(row.variant.steps, _draft(plain, checkpoint))
+    for note in draft.notes:
+        report(note)
     if draft.save is None:
         for name in EAGER_FILES:
             _copy(checkpoint.directory / name, stage)

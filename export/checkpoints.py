@@ -63,7 +63,8 @@ def _image_task(path: Path, row: Mapping[str, Any]) -> str:
     task = row.get("task") or IMAGE_TASKS[0]
     if task not in IMAGE_TASKS:
         raise CheckpointError(f"TASK is {task} and {path} is an image model; it may be {' or '.join(IMAGE_TASKS)}.")
-    read_image_model(path, row.get("architecture"), Path(row["labels"]) if row.get("labels") else None)
+    labels = Path(row["labels"]) if row.get("labels") else None
+    read_image_model(path, row.get("architecture"), labels, labelled=task == IMAGE_TASKS[0])
     return task
 
 

@@ -59,7 +59,7 @@ def _written(model: Model, choice: Choice, directory: Path, report: Report) -> t
     if model.source.kind == "torchvision" and choice.random:
         return _random_torchvision(model, directory), directory
     source = _published(model) if model.source.kind == "torchvision" and not choice.path else local_path(model, choice)
-    found = read_image_model(source, model.options.get("architecture"), _labels(model))
+    found = read_image_model(source, model.options.get("architecture"), _labels(model), model.task != "image-embedding")
     if choice.random:
         _write_random(found, source, directory)
         return found, directory

@@ -27,6 +27,7 @@ class Draft:
     outputs: tuple[TensorSpec, ...]
     runtime: str = "eager"
     settings: dict[str, Any] = field(default_factory=dict)  # fields of Settings that a step changes
+    notes: list[str] = field(default_factory=list)  # sentences for whoever builds; nothing is wrong
     save: Callable[[Path], Any] | None = None  # writes the checkpoint into the stage; None: the eager files
 
     @property
@@ -44,7 +45,7 @@ STEPS: dict[str, Callable[[Draft], None]] = {}
 
 
 class StepError(Exception):
-    """A variant names a step that does not exist."""
+    """A step does not exist, or cannot be taken with this model."""
 
 
 def step(function: Callable[[Draft], None]) -> Callable[[Draft], None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export.steps.draft import Draft, step
+from export.steps.draft import Draft, StepError, step
 
 
 @step
@@ -12,12 +12,20 @@ def lean(draft: Draft) -> None:
     """The same network with fewer and larger kernels (handlers/lean)."""
     from safetensors.torch import save_file
 
-    from handlers.lean import lean_bert, lean_resnet
+    from handlers.lean import LeanError, convert_image, convert_text
 
-    image = len(draft.examples) == 1
-    task = {1: "classification", 2: "embedding", 3: "fill-mask"}[len(draft.examples)]
-    draft.module, spec = lean_resnet(draft.module) if image else lean_bert(task, draft.module)
+    head, module = draft.checkpoint.head, draft.module
+    try:
+        if draft.is_image:
+            scaling = (module.scale.flatten(), module.shift.flatten())
+            draft.module, spec = convert_image(module.network, scaling, head)
+        else:
+            draft.module, spec = convert_text(module.network, head)
+    except LeanError as error:
+        raise StepError(str(error)) from None
     draft.settings["lean"] = spec
+    if draft.module.plain_reason:
+        draft.notes.append(f"runs on PyTorch's own kernels: {draft.module.plain_reason}")
 
     def save(stage: Path) -> None:  # as the later steps leave it
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in draft.module.state_dict().items()}

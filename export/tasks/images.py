@@ -78,7 +78,7 @@ def _transformers(checkpoint: Checkpoint) -> tuple[Any, Any]:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     arguments = {"local_files_only": True}
-    processor = AutoImageProcessor.from_pretrained(checkpoint.source, **arguments)
+    processor = AutoImageProcessor.from_pretrained(checkpoint.source, backend="pil", **arguments)
     network = AutoModelForImageClassification.from_pretrained(checkpoint.source, **arguments).float().eval()
 
     def transform(picture: Any) -> Any:

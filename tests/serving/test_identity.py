@@ -4,10 +4,10 @@ import zipfile
 
 import pytest
 
+from serving.choice import words
 from serving.errors import ServingError
 from serving.identity import Identity, identity
 from serving.store import archives, chosen, sha256
-from serving.choice import words
 from tests.conftest import run
 from tests.serving.plain_archives import ours
 
