@@ -74,8 +74,8 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
     # Without its files transformers makes one up, of the special tokens alone.
     if not len(tokenizer.all_special_ids) < len(tokenizer) <= network.config.vocab_size:
         raise CheckpointError(
-            f"{folder.path} has a tokenizer of {len(tokenizer)} tokens and a model of {network.config.vocab_size}; give "
-            "both of one checkpoint, the tokenizer as tokenizer.json or vocab.txt."
+            f"{folder.path} has a tokenizer of {len(tokenizer)} tokens and a model of {network.config.vocab_size}; "
+            "give both of one checkpoint, the tokenizer as tokenizer.json or vocab.txt."
         )
     return network.eval(), tokenizer
 

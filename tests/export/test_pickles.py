@@ -10,7 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from export.catalog import model
-from export.weights import CheckpointError, Choice, _published_state, write_checkpoint
+from export.errors import CheckpointError
+from export.image_checkpoint import published_file
+from export.images.state import read_state
+from export.weights import Choice, write_checkpoint
 from tests.tiny import write_bert
 
 QUIET = {"report": lambda text: None}
@@ -64,7 +67,7 @@ def test_a_pickle_in_torchvisions_cache_under_a_digest_that_fits(cached, mark):
     digest = hashlib.sha256(cached.read_bytes()).hexdigest()[:8]
     forged = cached.rename(cached.with_name(f"resnet50-{digest}.pth"))
     with pytest.raises(CheckpointError, match="refused"):
-        _published_state(model("resnet50"), f"http://127.0.0.1:9/{forged.name}")
+        read_state(published_file(model("resnet50"), f"http://127.0.0.1:9/{forged.name}"))
 
 
 def test_a_download_with_other_bytes_is_refused_and_not_kept(cached, mark, tmp_path):
@@ -72,7 +75,7 @@ def test_a_download_with_other_bytes_is_refused_and_not_kept(cached, mark, tmp_p
     served.parent.mkdir()
     torch.save({"fc.weight": Evil(mark)}, served)
     with pytest.raises(CheckpointError, match="invalid hash value"):
-        _published_state(model("resnet50"), served.as_uri())
+        published_file(model("resnet50"), served.as_uri())
     assert not cached.exists()
 
 
