@@ -10,10 +10,11 @@ import base64
 import binascii
 import io
 import struct
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from handlers.errors import RequestError, TooLarge
 from handlers.requests import Payload, kind_of
@@ -21,8 +22,16 @@ from handlers.requests import Payload, kind_of
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 REDUCED = "decoded at a part of its size"  # mark in an image's ``info``
 SLIVER = 4  # sides' ratio above which an image is cropped before it is enlarged
-MAX_DRAWN = 2048  # pixels; a larger drawing is averaged down first: the square around a long strip would take petabytes
-INK = 0.25  # of the strongest contrast to the paper: fainter marks are shadow or noise
+# A digit's drawing.
+DRAWN = 320  # pixels; a larger drawing is averaged down first
+PATCHES = 24  # per side: the patches of paper that its brightness is fitted to
+RIDGE = np.diag([1e-3, 1, 1, 1, 1, 1]).astype(np.float32)  # holds the fit where ink leaves little paper to be seen
+NEAR = 0.3  # of the largest difference to the paper: what is nearer counts as paper in the next fit
+INK = 0.35  # of the strongest ink: fainter marks are ruling, shadow or noise
+FAINT = 0.2  # of the strongest ink: taken off, for the same reason
+COARSE = 96  # pixels; the drawing is averaged down to them to find its ink among the noise
+BLANK = 16.0  # grey levels; a page whose strongest mark is fainter is blank
+NOISE = 3.0  # standard deviations of the noise; the same
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -152,30 +161,100 @@ def photo(image: Image.Image, resize: int, crop: int) -> np.ndarray:
     return np.asarray(resized.crop((left, top, left + crop, top + crop)))
 
 
-def digit(image: Image.Image, grid: int, size: int) -> np.ndarray:
-    """A picture of one handwritten digit, as the digits data set draws it: light ink on black, filling its frame.
+def digit(image: Image.Image, size: int, margin: int) -> np.ndarray:
+    """A picture of one digit as light ink on black that fills its frame, whatever it was written or printed with.
 
-    Dark ink on light paper works as well as light ink on dark: what the border mostly shows is paper. The ink is
-    stretched to full contrast, cut out, centred in a square, averaged down to ``grid`` x ``grid`` cells as the data
-    set's 8 x 8 counts were, and enlarged to ``size``. Returns uint8 [size, size, 3].
+    Dark ink on light paper works as well as light ink on dark. The paper's brightness is fitted and taken away, so that
+    a slope of light does not count as ink. The ink is cut out, averaged down to a square of ``size`` that it fills but
+    for ``margin`` pixels, and then stretched to full contrast: averaging pales a thin pen. Returns uint8
+    [size, size, 3].
+
+    Raises RequestError where nothing stands out from the paper.
     """
+    gray = _levels(image)
+    ink = _paper(gray) - gray
+    strongest = float(np.abs(ink).max())
+    beyond = np.abs(ink) - INK * strongest
+    if beyond[ink > 0].clip(0).sum() < beyond[ink < 0].clip(0).sum():
+        ink = -ink  # light on dark
+    coarse = _averaged(ink, COARSE)
+    peak = float(coarse.max())
+    if peak < max(BLANK, NOISE * _noise(gray)):
+        raise RequestError(
+            "The image is blank: no digit stands out from its paper; send one dark digit on light paper, or light on "
+            "dark."
+        )
+    scale_y, scale_x = (whole / part for whole, part in zip(ink.shape, coarse.shape, strict=True))
+    top, bottom, left, right = _extent(coarse, INK * peak)
+    ink = ink[int(top * scale_y) : ceil(bottom * scale_y), int(left * scale_x) : ceil(right * scale_x)]
+    top, bottom, left, right = _extent(ink, INK * peak)
+    ink = ink[top:bottom, left:right]
+    drawn = Image.fromarray((ink / peak - FAINT).clip(0, 1 - FAINT))
+    scale = (size - 2 * margin) / max(drawn.size)
+    drawn = drawn.resize([max(1, round(side * scale)) for side in drawn.size], Image.Resampling.BILINEAR)
+    square = Image.new("F", (size, size), 0)
+    square.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2))
+    pixels = np.asarray(square)
+    full = np.percentile(pixels[pixels > pixels.max() / 3], 75)
+    pixels = (pixels * (255 / full)).clip(0, 255).round().astype(np.uint8)
+    return np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def _levels(image: Image.Image) -> np.ndarray:
+    """Brightness, float32 [height, width], averaged down to ``DRAWN`` pixels at most."""
     image = image.convert("L")
-    if max(image.size) > MAX_DRAWN:
-        shrink = MAX_DRAWN / max(image.size)
-        image = image.resize([max(1, round(side * shrink)) for side in image.size], Image.Resampling.BOX)
-    gray = np.asarray(image, dtype=np.float32)
+    if max(image.size) > DRAWN:
+        image = image.resize(_within(image.size, DRAWN), Image.Resampling.BOX)
+    return np.asarray(image, dtype=np.float32)
+
+
+def _within(size: tuple[int, int], limit: int) -> tuple[int, int]:
+    """``size`` scaled down until its longer side is ``limit``, no side below one pixel."""
+    scale = min(1.0, limit / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _averaged(ink: np.ndarray, limit: int) -> np.ndarray:
+    image = Image.fromarray(ink)
+    return np.asarray(image.resize(_within(image.size, limit), Image.Resampling.BOX))
+
+
+def _extent(ink: np.ndarray, level: float) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of what is at least ``level``; the ends are excluded."""
+    rows, columns = (np.flatnonzero((ink >= level).any(axis=axis)) for axis in (1, 0))
+    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+
+
+def _paper(gray: np.ndarray) -> np.ndarray:
+    """The paper's brightness at each pixel: a quadratic surface through what is near the border's median, or near the
+    surface found before."""
+    small = np.asarray(Image.fromarray(gray).resize((PATCHES, PATCHES), Image.Resampling.BOX))
     border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    ink = np.abs(gray - np.median(border))
-    ink = ink * (255 / max(float(ink.max()), 1.0))
-    rows, columns = (np.flatnonzero((ink > 255 * INK).any(axis=axis)) for axis in (1, 0))
-    if len(rows):  # a blank picture is left as it is
-        ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    drawn = Image.fromarray(ink.round().astype(np.uint8))
-    side = max(drawn.size)
-    square = Image.new("L", (side, side), 0)
-    square.paste(drawn, ((side - drawn.width) // 2, (side - drawn.height) // 2))
-    cells = square.resize((grid, grid), Image.Resampling.BOX)
-    return np.asarray(cells.resize((size, size), Image.Resampling.BILINEAR).convert("RGB"))
+    terms = _terms(PATCHES, PATCHES).reshape(-1, 6)
+    paper = np.full(PATCHES * PATCHES, np.median(border), dtype=np.float32)
+    coefficients = np.array([paper[0], 0, 0, 0, 0, 0], dtype=np.float32)
+    for _ in range(3):
+        distance = np.abs(small.ravel() - paper)
+        near = distance <= max(NEAR * float(distance.max()), 8.0)
+        if near.mean() < 0.3:  # too little paper to fit a surface to
+            break
+        chosen = terms[near]
+        coefficients = np.linalg.solve(chosen.T @ chosen + RIDGE, chosen.T @ small.ravel()[near])
+        paper = terms @ coefficients
+    return _terms(*gray.shape) @ coefficients
+
+
+def _terms(height: int, width: int) -> np.ndarray:
+    """float32 [height, width, 6]: 1, x, y, x², xy, y² with x and y from -1 to 1."""
+    y, x = ((np.arange(count, dtype=np.float32) * 2 + 1) / count - 1 for count in (height, width))
+    y, x = np.meshgrid(y, x, indexing="ij")
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=2)
+
+
+def _noise(gray: np.ndarray) -> float:
+    """The noise's standard deviation in grey levels, from the differences of neighbours."""
+    differences = np.abs(np.diff(gray, axis=1))
+    return float(np.median(differences)) * 1.4826 / 2**0.5 if differences.size else 0.0
 
 
 PREPARATIONS = {"photo": photo, "digit": digit}
