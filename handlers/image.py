@@ -226,21 +226,21 @@ def _extent(ink: np.ndarray, level: float) -> tuple[int, int, int, int]:
 
 
 def _paper(gray: np.ndarray) -> np.ndarray:
-    """The paper's brightness at each pixel: a quadratic surface through what is near the border's median, or near the
-    surface found before."""
-    small = np.asarray(Image.fromarray(gray).resize((PATCHES, PATCHES), Image.Resampling.BOX))
+    """The paper's brightness at each pixel: a plane, then a quadratic surface, through what is near the border's
+    median, then near the surface found before."""
+    small = np.asarray(Image.fromarray(gray).resize((PATCHES, PATCHES), Image.Resampling.BOX)).ravel()
     border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     terms = _terms(PATCHES, PATCHES).reshape(-1, 6)
-    paper = np.full(PATCHES * PATCHES, np.median(border), dtype=np.float32)
-    coefficients = np.array([paper[0], 0, 0, 0, 0, 0], dtype=np.float32)
-    for _ in range(3):
-        distance = np.abs(small.ravel() - paper)
+    coefficients = np.array([np.median(border), 0, 0, 0, 0, 0], dtype=np.float32)
+    for _ in range(4):
+        distance = np.abs(small - terms @ coefficients)
         near = distance <= max(NEAR * float(distance.max()), 8.0)
-        if near.mean() < 0.3:  # too little paper to fit a surface to
+        if near.mean() < 0.1:  # too little paper to fit a surface to
             break
-        chosen = terms[near]
-        coefficients = np.linalg.solve(chosen.T @ chosen + RIDGE, chosen.T @ small.ravel()[near])
-        paper = terms @ coefficients
+        kept = 6 if near.mean() > 0.5 else 3  # a curve would go astray beyond the paper that is seen
+        chosen = terms[near, :kept]
+        coefficients = np.zeros(6, dtype=np.float32)
+        coefficients[:kept] = np.linalg.solve(chosen.T @ chosen + RIDGE[:kept, :kept], chosen.T @ small[near])
     return _terms(*gray.shape) @ coefficients
 
 

@@ -6,6 +6,7 @@ Everything follows from seeds: each picture from its own, so that a set may be m
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ SIZE, MARGIN = 32, 2
 PREPARATION = {"kind": "digit", "size": SIZE, "margin": MARGIN}
 LABELS = [str(digit) for digit in range(10)]
 HELD_OUT = 200  # pictures of each kind that is made here, in ``split``
-CALIBRATION = 240
+SAMPLED = 240  # pictures of each kind among the training pictures of ``split``
 
 
 class Pictures(NamedTuple):
@@ -83,8 +84,8 @@ def split() -> tuple[list[bytes], np.ndarray, list[bytes], np.ndarray]:
     )
 
 
-def _sample(make) -> Pictures:
-    return Pictures([encode(make(i), "PNG") for i in range(CALIBRATION)], np.arange(CALIBRATION) % 10)
+def _sample(make: Callable[[int], Image.Image]) -> Pictures:
+    return Pictures([encode(make(i), "PNG") for i in range(SAMPLED)], np.arange(SAMPLED) % 10)
 
 
 def pixels(pngs: list[bytes]) -> np.ndarray:
