@@ -14,7 +14,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from handlers.errors import RequestError, TooLarge
 from handlers.requests import Payload, kind_of

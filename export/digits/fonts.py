@@ -32,22 +32,27 @@ HELD_OUT = {
 }
 
 
-@lru_cache(maxsize=2)
-def _faces(held_out: bool) -> tuple[tuple[Path, ...], ...]:
-    families = (HELD_OUT if held_out else TRAINING).values()
-    return tuple(tuple(sorted(Path(str(files(p).joinpath(folder))).glob(names))) for p, folder, names in families)
+@lru_cache(maxsize=32)
+def faces(family: str) -> tuple[Path, ...]:
+    """The font files of a family."""
+    package, folder, names = {**TRAINING, **HELD_OUT}[family]
+    return tuple(sorted(Path(str(files(package).joinpath(folder))).glob(names)))
 
 
 @lru_cache(maxsize=128)
-def _font(path: Path) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(path), HEIGHT, layout_engine=ImageFont.Layout.BASIC)
+def _font(face: Path) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(face), HEIGHT, layout_engine=ImageFont.Layout.BASIC)
+
+
+def glyph(digit: int, face: Path) -> Image.Image:
+    """``digit`` in ``face``, cut out: mode L, ink 255 on 0."""
+    page = Image.new("L", (2 * HEIGHT, 2 * HEIGHT), 0)
+    ImageDraw.Draw(page).text((HEIGHT // 2, HEIGHT // 4), str(digit), fill=255, font=_font(face))
+    return page.crop(page.getbbox())
 
 
 def typeset(digit: int, rng: np.random.Generator, held_out: bool = False) -> Image.Image:
-    """``digit`` in a face chosen by ``rng``, cut out: mode L, ink 255 on 0."""
-    families = _faces(held_out)
-    family = families[rng.integers(len(families))]
-    font = _font(family[rng.integers(len(family))])
-    page = Image.new("L", (2 * HEIGHT, 2 * HEIGHT), 0)
-    ImageDraw.Draw(page).text((HEIGHT // 2, HEIGHT // 4), str(digit), fill=255, font=font)
-    return page.crop(page.getbbox())
+    """``digit`` in a face chosen by ``rng``: a family first, then one of its faces."""
+    families = list(HELD_OUT if held_out else TRAINING)
+    chosen = faces(families[rng.integers(len(families))])
+    return glyph(digit, chosen[rng.integers(len(chosen))])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -124,8 +125,8 @@ def _eight(rng: np.random.Generator) -> Path:
     small, large = waist / 2, (1 - waist) / 2
     if rng.random() < 0.4:  # two rings
         turns = rng.uniform(345, 385, 2)
-        rings = (_arc((0.5, small), (upper, small), 90, turns[0]), _arc((0.5, 1 - large), (lower, large), -90, turns[1]))
-        return list(rings)
+        lower_ring = _arc((0.5, 1 - large), (lower, large), -90, turns[1])
+        return [_arc((0.5, small), (upper, small), 90, turns[0]), lower_ring]
     start = rng.uniform(-70, -20)  # one stroke that crosses itself
     parts = [
         _arc((0.5, small), (upper, small), start, -(180 + start - 60) - 90),
@@ -165,7 +166,7 @@ def _tremble(stroke: np.ndarray, amount: float, phases: np.ndarray) -> np.ndarra
 def _dense(stroke: np.ndarray) -> np.ndarray:
     """The stroke with at least a point per 0.1 of a unit, so that a wobble bends its straight parts as well."""
     parts = []
-    for start, end in zip(stroke[:-1], stroke[1:], strict=True):
+    for start, end in pairwise(stroke):
         count = max(1, math.ceil(float(np.hypot(*(end - start))) * 10))
         parts.append(start + (end - start) * np.linspace(0, 1, count, endpoint=False)[:, None])
     return np.concatenate([*parts, stroke[-1:]])

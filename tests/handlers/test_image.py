@@ -187,7 +187,7 @@ def blanks():
 
 @pytest.mark.parametrize("name", blanks())
 def test_a_blank_page_is_refused_with_the_cure(name):
-    with pytest.raises(RequestError, match="blank: no digit stands out .* send one dark digit on light paper"):
+    with pytest.raises(RequestError, match=r"blank: no digit stands out .* send one dark digit on light paper"):
         prepared(blanks()[name].convert("RGB"))
 
 
