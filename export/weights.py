@@ -65,8 +65,10 @@ def identity(model: Model, choice: Choice) -> str:
         return f"{model.source}=={version(model.source.name)}"
     if model.source.kind == "trained":
         recipe = hashlib.sha256()
-        for name in ("export/digits.py", "export/cases.py", "handlers/image.py"):
-            recipe.update((ROOT / name).read_bytes())
+        sources = sorted((ROOT / "export" / "digits").glob("*.py"))
+        shared = ("export/cases.py", "handlers/image.py", "handlers/drawing.py")
+        for path in (*sources, *(ROOT / name for name in shared)):
+            recipe.update(path.read_bytes())
         return f"{model.source}:{recipe.hexdigest()[:16]}:torch{version('torch')}"
     return str(model.source)
 

@@ -16,14 +16,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from handlers.drawing import digit
 from handlers.errors import RequestError, TooLarge
 from handlers.requests import Payload, kind_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 REDUCED = "decoded at a part of its size"  # mark in an image's ``info``
 SLIVER = 4  # sides' ratio above which an image is cropped before it is enlarged
-MAX_DRAWN = 2048  # pixels; a larger drawing is averaged down first: the square around a long strip would take petabytes
-INK = 0.25  # of the strongest contrast to the paper: fainter marks are shadow or noise
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -209,32 +208,6 @@ def gpu_decodable(preparation: dict[str, Any]) -> bool:
         and preparation.get("interpolation", "bilinear") == "bilinear"
         and preparation.get("corner", "round") == "round"
     )
-
-
-def digit(image: Image.Image, grid: int, size: int) -> np.ndarray:
-    """A picture of one handwritten digit, as the digits data set draws it: light ink on black, filling its frame.
-
-    Dark ink on light paper works as well as light ink on dark: what the border mostly shows is paper. The ink is
-    stretched to full contrast, cut out, centred in a square, averaged down to ``grid`` x ``grid`` cells as the data
-    set's 8 x 8 counts were, and enlarged to ``size``. Returns uint8 [size, size, 3].
-    """
-    image = image.convert("L")
-    if max(image.size) > MAX_DRAWN:
-        shrink = MAX_DRAWN / max(image.size)
-        image = image.resize([max(1, round(side * shrink)) for side in image.size], Image.Resampling.BOX)
-    gray = np.asarray(image, dtype=np.float32)
-    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    ink = np.abs(gray - np.median(border))
-    ink = ink * (255 / max(float(ink.max()), 1.0))
-    rows, columns = (np.flatnonzero((ink > 255 * INK).any(axis=axis)) for axis in (1, 0))
-    if len(rows):  # a blank picture is left as it is
-        ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    drawn = Image.fromarray(ink.round().astype(np.uint8))
-    side = max(drawn.size)
-    square = Image.new("L", (side, side), 0)
-    square.paste(drawn, ((side - drawn.width) // 2, (side - drawn.height) // 2))
-    cells = square.resize((grid, grid), Image.Resampling.BOX)
-    return np.asarray(cells.resize((size, size), Image.Resampling.BILINEAR).convert("RGB"))
 
 
 PREPARATIONS = {"photo": photo, "digit": digit}

@@ -120,32 +120,89 @@ def test_a_sliver_is_within_a_grey_level_and_needs_no_giant_in_between():
     assert photo(Image.new("RGB", (1, 50_000), "red"), 232, 224).shape == (224, 224, 3)
 
 
-@pytest.mark.parametrize(("ink", "paper"), [((20, 20, 60), (250, 248, 240)), ((255, 255, 255), (0, 0, 0))])
+def drawn(size=(120, 90), ink=0, paper=255, width=8, at=(0, 0), scale=1.0):
+    """A seven: float ``scale`` 1 is about 20 x 50 pixels."""
+    image = Image.new("RGB", size, paper if isinstance(paper, tuple) else (paper,) * 3)
+    points = [(at[0] + x * scale, at[1] + y * scale) for x, y in ((50, 20), (70, 20), (58, 70))]
+    ImageDraw.Draw(image).line(points, fill=ink if isinstance(ink, tuple) else (ink,) * 3, width=width)
+    return image
+
+
+def prepared(image):
+    return digit(image, 32, 2)
+
+
+def far(one, other):
+    """Mean difference of two prepared digits in grey levels; those of two different digits are some 60 apart."""
+    return np.abs(prepared(one).astype(int) - prepared(other)).mean()
+
+
+@pytest.mark.parametrize(("ink", "paper"), [((20, 20, 60), (250, 248, 240)), (255, 0), (90, 140), (160, 120)])
 def test_a_digit_comes_out_light_on_black_whatever_it_was_drawn_with(ink, paper):
-    image = Image.new("RGB", (120, 90), paper)
-    ImageDraw.Draw(image).line([(50, 20), (70, 20), (58, 70)], fill=ink, width=8)
-    pixels = digit(image, 8, 32)
-    assert pixels.shape == (32, 32, 3)
-    assert pixels.max() > 150
+    pixels = prepared(drawn(ink=ink, paper=paper))
+    assert pixels.shape == (32, 32, 3) and pixels.dtype == np.uint8
+    assert pixels.max() == 255
     assert np.median(pixels) < 40
+    assert far(drawn(ink=ink, paper=paper), drawn()) < 6
 
 
-def test_a_blank_picture_is_no_crash():
-    assert digit(Image.new("RGB", (5, 5), "white"), 8, 32).max() == 0
+def test_a_digit_fills_its_frame_but_for_the_margin():
+    lit = np.flatnonzero((prepared(drawn(size=(400, 300), at=(200, 100))) > 100).any(axis=(1, 2)))
+    assert (lit[0], lit[-1]) in {(2, 29), (2, 28), (3, 29)}
+
+
+@pytest.mark.parametrize("width", [2, 4, 8, 20])
+def test_a_thin_pen_is_as_bright_as_a_broad_one(width):
+    pixels = prepared(drawn(size=(240, 240), at=(40, 20), scale=2.4, width=width))
+    assert np.percentile(pixels[pixels > 60], 60) > 180
+
+
+def test_a_slope_of_light_across_the_paper_is_no_ink():
+    plain = drawn(size=(160, 120))
+    slope = np.linspace(1.0, 0.5, 160)[None, :, None]
+    lit = Image.fromarray((np.asarray(plain) * slope).astype(np.uint8))
+    assert far(lit, plain) < 6
+
+
+def test_noise_does_not_widen_the_frame():
+    plain = drawn(size=(320, 240), scale=2)
+    noise = np.random.default_rng(0).normal(0, 15, (240, 320, 1))
+    noisy = Image.fromarray((np.asarray(plain) * 0.8 + 25 + noise).clip(0, 255).astype(np.uint8))
+    assert far(noisy, plain) < 12
+
+
+def blanks():
+    rng = np.random.default_rng(0)
+    noise = (200 + rng.normal(0, 6, (300, 400))).astype(np.uint8)
+    slope = np.linspace(240, 120, 400)[None].repeat(300, axis=0)
+    return {
+        "white": Image.new("RGB", (5, 5), "white"),
+        "black": Image.new("RGB", (640, 480)),
+        "one pixel": Image.new("RGB", (1, 1), "red"),
+        "noise": Image.fromarray(noise),
+        "a slope of light": Image.fromarray(slope.astype(np.uint8)),
+        "a small noisy page": Image.fromarray(noise[:28, :28]),
+    }
+
+
+@pytest.mark.parametrize("name", blanks())
+def test_a_blank_page_is_refused_with_the_cure(name):
+    with pytest.raises(RequestError, match=r"blank: no digit stands out .* send one dark digit on light paper"):
+        prepared(blanks()[name].convert("RGB"))
 
 
 @pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1)])
 def test_a_strip_with_ink_from_end_to_end_needs_no_giant_square(size):
     pixels = np.full(size[::-1], 255, np.uint8)
-    pixels.flat[:: max(size) // 4] = 0
-    assert digit(Image.fromarray(pixels), 8, 32).shape == (32, 32, 3)
+    pixels.reshape(-1)[: max(size) // 4] = 0
+    assert prepared(Image.fromarray(pixels)).shape == (32, 32, 3)
 
 
 def test_a_large_drawing_is_read_like_a_small_one():
     small = Image.new("L", (600, 450), 255)
     ImageDraw.Draw(small).line([(250, 100), (350, 100), (290, 350)], fill=0, width=40)
     large = small.resize((4_800, 3_600), Image.Resampling.NEAREST)
-    assert np.abs(digit(large, 8, 32).astype(int) - digit(small, 8, 32)).max() <= 8
+    assert far(large, small) <= 2
 
 
 def test_base64_and_data_urls():

@@ -87,10 +87,10 @@ def test_what_fuzzing_found_is_refused_in_good_order(served, sender, found):
     assert pids == {name: [worker["pid"] for worker in served.client.workers(name)] for name in (TEXT, IMAGE)}
 
 
-def test_a_strip_of_49_million_pixels_in_65_kb_is_answered(served, sender):
+def test_a_blank_strip_of_49_million_pixels_in_65_kb_is_refused_and_the_worker_lives(served, sender):
     pids = [worker["pid"] for worker in served.client.workers(IMAGE)]
     reply = sender.send(to(IMAGE, png(1, 49_000_000, zlib.compress(bytes(64 << 20), 9)), "image/png"))
-    assert reply.status == 200, reply
+    assert reply.status == 400 and b"blank" in reply.body, reply
     assert pids == [worker["pid"] for worker in served.client.workers(IMAGE)]
 
 

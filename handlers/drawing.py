@@ -1,0 +1,119 @@
+"""A picture of one digit in, uint8 pixels out: paper, noise and shadow are taken away, the ink fills the frame.
+
+Knows drawings, not models. Imports neither TorchServe nor torch.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+from PIL import Image
+
+from handlers.errors import RequestError
+
+DRAWN = 320  # pixels; a larger drawing is averaged down first
+PATCHES = 24  # per side: the patches of paper that its brightness is fitted to
+RIDGE = np.diag([1e-3, 1, 1, 1, 1, 1]).astype(np.float32)  # holds the fit where ink leaves little paper to be seen
+NEAR = 0.3  # of the largest difference to the paper: what is nearer counts as paper in the next fit
+INK = 0.35  # of the strongest ink: fainter marks are ruling, shadow or noise
+FAINT = 0.2  # of the strongest ink: taken off, for the same reason
+COARSE = 96  # pixels; the drawing is averaged down to them to find its ink among the noise
+BLANK = 16.0  # grey levels; a page whose strongest mark is fainter is blank
+NOISE = 3.0  # standard deviations of the noise; the same
+
+
+def digit(image: Image.Image, size: int, margin: int) -> np.ndarray:
+    """A picture of one digit as light ink on black that fills its frame, whatever it was written or printed with.
+
+    Dark ink on light paper works as well as light ink on dark. The paper's brightness is fitted and taken away, so that
+    a slope of light does not count as ink. The ink is cut out, averaged down to a square of ``size`` that it fills but
+    for ``margin`` pixels, and then stretched to full contrast: averaging pales a thin pen. Returns uint8
+    [size, size, 3].
+
+    Raises RequestError where nothing stands out from the paper.
+    """
+    gray = _levels(image)
+    ink = _paper(gray) - gray
+    strongest = float(np.abs(ink).max())
+    beyond = np.abs(ink) - INK * strongest
+    if beyond[ink > 0].clip(0).sum() < beyond[ink < 0].clip(0).sum():
+        ink = -ink  # light on dark
+    coarse = _averaged(ink, COARSE)
+    peak = float(coarse.max())
+    if peak < max(BLANK, NOISE * _noise(gray)):
+        raise RequestError(
+            "The image is blank: no digit stands out from its paper; send one dark digit on light paper, or light on "
+            "dark."
+        )
+    scale_y, scale_x = (whole / part for whole, part in zip(ink.shape, coarse.shape, strict=True))
+    top, bottom, left, right = _extent(coarse, INK * peak)
+    ink = ink[int(top * scale_y) : ceil(bottom * scale_y), int(left * scale_x) : ceil(right * scale_x)]
+    top, bottom, left, right = _extent(ink, INK * peak)
+    ink = ink[top:bottom, left:right]
+    drawn = Image.fromarray((ink / peak - FAINT).clip(0, 1 - FAINT))
+    scale = (size - 2 * margin) / max(drawn.size)
+    drawn = drawn.resize([max(1, round(side * scale)) for side in drawn.size], Image.Resampling.BILINEAR)
+    square = Image.new("F", (size, size), 0)
+    square.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2))
+    pixels = np.asarray(square)
+    full = np.percentile(pixels[pixels > pixels.max() / 3], 75)
+    pixels = (pixels * (255 / full)).clip(0, 255).round().astype(np.uint8)
+    return np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def _levels(image: Image.Image) -> np.ndarray:
+    """Brightness, float32 [height, width], averaged down to ``DRAWN`` pixels at most."""
+    image = image.convert("L")
+    if max(image.size) > DRAWN:
+        image = image.resize(_within(image.size, DRAWN), Image.Resampling.BOX)
+    return np.asarray(image, dtype=np.float32)
+
+
+def _within(size: tuple[int, int], limit: int) -> tuple[int, int]:
+    """``size`` scaled down until its longer side is ``limit``, no side below one pixel."""
+    scale = min(1.0, limit / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _averaged(ink: np.ndarray, limit: int) -> np.ndarray:
+    image = Image.fromarray(ink)
+    return np.asarray(image.resize(_within(image.size, limit), Image.Resampling.BOX))
+
+
+def _extent(ink: np.ndarray, level: float) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of what is at least ``level``; the ends are excluded."""
+    rows, columns = (np.flatnonzero((ink >= level).any(axis=axis)) for axis in (1, 0))
+    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+
+
+def _paper(gray: np.ndarray) -> np.ndarray:
+    """The paper's brightness at each pixel: a plane, then a quadratic surface, through what is near the border's
+    median, then near the surface found before."""
+    small = np.asarray(Image.fromarray(gray).resize((PATCHES, PATCHES), Image.Resampling.BOX)).ravel()
+    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    terms = _terms(PATCHES, PATCHES).reshape(-1, 6)
+    coefficients = np.array([np.median(border), 0, 0, 0, 0, 0], dtype=np.float32)
+    for _ in range(4):
+        distance = np.abs(small - terms @ coefficients)
+        near = distance <= max(NEAR * float(distance.max()), 8.0)
+        if near.mean() < 0.1:  # too little paper to fit a surface to
+            break
+        kept = 6 if near.mean() > 0.5 else 3  # a curve would go astray beyond the paper that is seen
+        chosen = terms[near, :kept]
+        coefficients = np.zeros(6, dtype=np.float32)
+        coefficients[:kept] = np.linalg.solve(chosen.T @ chosen + RIDGE[:kept, :kept], chosen.T @ small[near])
+    return _terms(*gray.shape) @ coefficients
+
+
+def _terms(height: int, width: int) -> np.ndarray:
+    """float32 [height, width, 6]: 1, x, y, x², xy, y² with x and y from -1 to 1."""
+    y, x = ((np.arange(count, dtype=np.float32) * 2 + 1) / count - 1 for count in (height, width))
+    y, x = np.meshgrid(y, x, indexing="ij")
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=2)
+
+
+def _noise(gray: np.ndarray) -> float:
+    """The noise's standard deviation in grey levels, from the differences of neighbours."""
+    differences = np.abs(np.diff(gray, axis=1))
+    return float(np.median(differences)) * 1.4826 / 2**0.5 if differences.size else 0.0
