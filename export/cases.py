@@ -1,6 +1,6 @@
 """What parity is measured on: fixed sentences and images, from the lengths and shapes that clients send.
 
-Knows no model. The photographs are scikit-learn's samples; the digits are the held-out fifth of its data set.
+Knows no model. The photographs are scikit-learn's samples; a digit of its data set is drawn as a picture.
 """
 
 from __future__ import annotations
