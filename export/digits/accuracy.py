@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from export.catalog import model
+from export.digits.data import LABELS
 from export.digits.training import MEAN, STD, accuracies, train
 from export.weights import Choice, write_checkpoint
-from handlers.architectures import ImageModel, load_eager
+from handlers.architectures import ImageModel
+from handlers.networks import build_network
 
 TARGET = 0.98
 
@@ -37,8 +39,9 @@ def _built() -> Any:
     """What the archives hold."""
     row = model("digits")
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = write_checkpoint(row, Choice(), Path(folder), print)
-        return load_eager(row.task, checkpoint.directory, checkpoint.settings)
+        write_checkpoint(row, Choice(), Path(folder), print)
+        network = build_network("torchvision", row.options["architecture"], len(LABELS), Path(folder))
+        return ImageModel(network, MEAN, STD).eval()
 
 
 def _trained(seed: int) -> Any:
