@@ -44,7 +44,8 @@ def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: b
             (directory / "labels.json").write_text(json.dumps(folder.labels))
         text = TextInput(
             max_length=folder.limit, pad_id=_pad_id(folder, tokenizer), vocabulary=network.config.vocab_size,
-            mask_token=_mask_token(folder, tokenizer), **limits,
+            mask_token=_mask_token(folder, tokenizer),
+            unknown_id=-1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id, **limits,
         )  # fmt: skip
     config = json.loads((directory / "config.json").read_text())
     return Checkpoint(

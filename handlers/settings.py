@@ -41,6 +41,7 @@ class TextInput:
     max_chars: int  # of one text
     max_total_chars: int  # of a request's texts together
     mask_token: str = ""  # fill-mask only
+    unknown_id: int = -1  # of the token for what the vocabulary lacks; -1: there is none
 
 
 @dataclass(frozen=True)

@@ -18,38 +18,45 @@ from handlers.errors import RequestError, TooLarge
 from handlers.requests import Payload, kind_of
 
 LIKE_LENGTH = 1.25  # of a group's shortest text, what its longest may have
+OVERLAP = 128  # tokens that a window shares with the one before it; half its room where that is less
 
 
 @dataclass(frozen=True)
 class Tokens:
     """A padded batch. ``input_ids``, ``attention_mask`` and ``token_type_ids`` are int64 [N, L]; ``truncated`` is
-    bool [N]. ``encodings`` has the tokenizer's own record of each row where offsets into the text were asked for."""
+    bool [N]. Where offsets were asked for, ``encodings`` has the tokenizer's own record of each row and ``texts`` the
+    text of each item that the offsets count in, in characters."""
 
     input_ids: np.ndarray
     attention_mask: np.ndarray
     truncated: np.ndarray
     token_type_ids: np.ndarray
     encodings: tuple[Encoding, ...] = ()
+    texts: tuple[str, ...] = ()
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The arrays, in the order of the fields."""
         return self.input_ids, self.attention_mask, self.truncated, self.token_type_ids
 
 
-def read_texts(payload: Payload, max_chars: int, max_total_chars: int) -> list[str]:
+def read_texts(
+    payload: Payload, max_chars: int, max_total_chars: int, fields: tuple[str, ...] = ()
+) -> list[str | tuple[str, ...]]:
     """Returns the payload's texts, each non-blank and at most ``max_chars`` long, all at most ``max_total_chars``.
 
+    With ``fields``, an item may also be an object with a text under each of these names; it becomes a tuple of texts.
     Raises RequestError for a body that is not UTF-8, an item that is no string or blank; TooLarge for a long one, or
     too many: tokenizing some dozens of the longest outlasts TorchServe's patience, which kills the worker.
     """
     items = [_decode(payload.raw)] if payload.raw is not None else list(payload.items)
-    texts = [_checked(item, index, len(items), max_chars) for index, item in enumerate(items)]
-    total = sum(map(len, texts))
-    if total > max_total_chars:
-        raise TooLarge(
-            f"The texts have {total} characters together; at most {max_total_chars} are taken: send several requests."
-        )
+    texts = [_item(item, name_of("text", index, len(items)), max_chars, fields) for index, item in enumerate(items)]
+    check_total(sum(len(each) if isinstance(each, str) else sum(map(len, each)) for each in texts), max_total_chars)
     return texts
+
+
+def name_of(what: str, index: int, count: int) -> str:
+    """What an error's sentence calls item ``index`` of ``count``."""
+    return f"The {what}" if count == 1 else f"{what.capitalize()} {index}"
 
 
 def _decode(raw: bytes) -> str:
@@ -61,8 +68,20 @@ def _decode(raw: bytes) -> str:
         ) from None
 
 
-def _checked(item: Any, index: int, count: int, max_chars: int) -> str:
-    name = "The text" if count == 1 else f"Text {index}"
+def _item(item: Any, name: str, max_chars: int, fields: tuple[str, ...]) -> str | tuple[str, ...]:
+    if not fields or not isinstance(item, dict):
+        return checked_text(item, name, max_chars)
+    for field in fields:
+        if field not in item:
+            raise RequestError(f'{name} is an object without "{field}"; expected {" and ".join(fields)}.')
+    return tuple(checked_text(item[field], f'{name}\'s "{field}"', max_chars) for field in fields)
+
+
+def checked_text(item: Any, name: str, max_chars: int) -> str:
+    """``item`` if it is a non-blank string of at most ``max_chars``; an error's sentence calls it ``name``.
+
+    Raises RequestError or TooLarge.
+    """
     if not isinstance(item, str):
         raise RequestError(f"{name} is {kind_of(item)}; expected a string.")
     if not item.strip():
@@ -70,6 +89,14 @@ def _checked(item: Any, index: int, count: int, max_chars: int) -> str:
     if len(item) > max_chars:
         raise TooLarge(f"{name} has {len(item)} characters; at most {max_chars} are taken: split it.")
     return item
+
+
+def check_total(total: int, max_total_chars: int) -> None:
+    """Raises TooLarge where a request's texts have too many characters together."""
+    if total > max_total_chars:
+        raise TooLarge(
+            f"The texts have {total} characters together; at most {max_total_chars} are taken: send several requests."
+        )
 
 
 def groups_of_like_length(lengths: np.ndarray) -> list[np.ndarray]:
@@ -101,10 +128,11 @@ class TextEncoder:
         """One tokenizer call for the batch, padded to its longest text. ``offsets``: keep the tokenizer's records."""
         # encode_batch_fast is the same without offsets into the text.
         encode = self._tokenizer.encode_batch if offsets else self._tokenizer.encode_batch_fast
-        return self.padded(encode(texts), offsets)
+        encodings = encode(texts)
+        return self.padded(encodings, texts) if offsets else self.padded(encodings)
 
-    def padded(self, encodings: Sequence[Encoding], offsets: bool = False) -> Tokens:
-        """The batch of these encodings, padded to the longest."""
+    def padded(self, encodings: Sequence[Encoding], texts: Sequence[str] = ()) -> Tokens:
+        """The batch of these encodings, padded to the longest; with ``texts``, their offsets are kept."""
         rows = [encoding.ids for encoding in encodings]
         shape = (len(rows), max(map(len, rows)))
         input_ids = np.full(shape, self._pad_id, dtype=np.int64)
@@ -115,7 +143,8 @@ class TextEncoder:
             if encodings[row].n_sequences > 1:
                 types[row, : len(ids)] = encodings[row].type_ids
         truncated = np.array([bool(encoding.overflowing) for encoding in encodings])
-        return Tokens(input_ids, attention_mask, truncated, types, tuple(encodings) if offsets else ())
+        kept = tuple(encodings) if texts else ()
+        return Tokens(input_ids, attention_mask, truncated, types, kept, tuple(texts))
 
     def decode(self, ids: list[int]) -> str:
         """Token ids back to text, special tokens left out."""
@@ -141,6 +170,16 @@ class TextEncoder:
         head, tail = ids[:position], ids[position + 1 :]
         return [self._tokenizer.decode([*head, each, *tail], skip_special_tokens=False) for each in token_ids]
 
+    def join(self, tokens: list[str]) -> str:
+        """Vocabulary entries as one text, special tokens kept."""
+        decoder = self._tokenizer.decoder
+        return " ".join(tokens) if decoder is None else decoder.decode(tokens)
+
+    @property
+    def marks_pieces(self) -> bool:
+        """Whether an entry that continues a word begins with a prefix, as WordPiece's "##"."""
+        return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
+
     def _within(self, ids: list[int]) -> str:
         """What ``ids`` add to a text that has begun."""
         return self.decode([self._before, *ids])[1:]
@@ -152,3 +191,60 @@ class TextEncoder:
     def token_id(self, token: str) -> int | None:
         """The id of a vocabulary entry, or None."""
         return self._tokenizer.token_to_id(token)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A text in overlapping windows, each after the same question.
+
+    ``encodings`` has the tokenizer's record of each window, question and special tokens included. ``firsts`` are the
+    numbers of the windows' first tokens among the text's own tokens, from 0.
+    """
+
+    text: str
+    encodings: tuple[Encoding, ...]
+    firsts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WindowTokens(Tokens):
+    """A padded batch of windows; ``firsts`` is ``Windows.firsts`` of each row."""
+
+    firsts: tuple[int, ...] = ()
+
+
+class WindowEncoder(TextEncoder):
+    """Tokenizes a question with a text of any length, in windows of ``max_length`` tokens."""
+
+    def __init__(self, tokenizer_file: Path, max_length: int, pad_id: int) -> None:
+        super().__init__(tokenizer_file, max_length, pad_id)
+        self._max_length = max_length
+
+    def windows(self, question: str, text: str, name: str) -> Windows:
+        """The windows of ``text``; the question is whole in each. An error's sentence calls the question ``name``.
+
+        Raises RequestError for a question that leaves no room and for a text that no token is left of.
+        """
+        tokenizer = self._tokenizer
+        tokenizer.no_truncation()
+        asked = len(tokenizer.encode(question, add_special_tokens=False).ids)
+        most = self._max_length - tokenizer.num_special_tokens_to_add(True) - 1
+        if asked > most:
+            raise RequestError(f"{name} has {asked} tokens; at most {most} are taken: shorten it.")
+        room = most + 1 - asked
+        overlap = min(OVERLAP, room // 2)
+        tokenizer.enable_truncation(self._max_length, stride=overlap, strategy="only_second")
+        first = tokenizer.encode(question, text)
+        if 1 not in first.sequence_ids:
+            raise RequestError(f"The text for {name[0].lower()}{name[1:]} has no character that the model reads.")
+        encodings = (first, *first.overflowing)
+        return Windows(text, encodings, tuple(at * (room - overlap) for at in range(len(encodings))))
+
+    def together(self, items: Sequence[Windows]) -> WindowTokens:
+        """One batch of the windows of all items, item after item; of windows, nothing is truncated."""
+        encodings = [each for item in items for each in item.encodings]
+        tokens = self.padded(encodings, [item.text for item in items])
+        return WindowTokens(
+            tokens.input_ids, tokens.attention_mask, np.zeros(len(encodings), bool), tokens.token_type_ids,
+            tokens.encodings, tokens.texts, tuple(first for item in items for first in item.firsts),
+        )  # fmt: skip

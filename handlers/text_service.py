@@ -23,9 +23,11 @@ MAX_SEQUENCES = 64
 class TextService(Service):
     """Items are strings; a batch's context is its ``Tokens``."""
 
+    encoder_class: type[TextEncoder] = TextEncoder
+
     def prepare(self) -> None:
         text = self.settings.text
-        self.encoder = TextEncoder(self.directory / "tokenizer.json", text.max_length, text.pad_id)
+        self.encoder = self.encoder_class(self.directory / "tokenizer.json", text.max_length, text.pad_id)
         self._inputs = tuple(each.name for each in self.settings.inputs)
         self._per_token = {each.name: each.per_token for each in self.settings.outputs}
 
@@ -35,7 +37,7 @@ class TextService(Service):
 
     def read(self, payload: Payload) -> list[Any]:
         text = self.settings.text
-        return read_texts(payload, text.max_chars, text.max_total_chars)
+        return read_texts(payload, text.max_chars, text.max_total_chars, self.shape.fields)
 
     def collate(self, items: list[Any]) -> Batch:
         tokens = self.encoder.encode(items)

@@ -1,0 +1,60 @@
+"""Token classification, as transformers' network labels each token of a text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from export import cases
+from export.checkpoint import Checkpoint
+from export.tasks.task import Outputs, Request, Task
+from export.tasks.texts import library_network
+
+NAMES = (
+    "Angela Merkel flew from Berlin to Paris on Tuesday.",
+    "The United Nations and Siemens opened an office in São Paulo for María José.",
+)
+
+
+def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]:
+    """The logits of each token of each case, float [tokens, classes]."""
+    import torch
+
+    tokenizer, network = library_network(checkpoint, "AutoModelForTokenClassification")
+    found = []
+    for request in requests:
+        encoded = tokenizer(
+            request.body.decode(), truncation=True, max_length=checkpoint.text.max_length, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            found.append({"logits": network(**encoded).logits[0].numpy()})
+    return found
+
+
+def _headline(answer: Any) -> str:
+    """The first entity, as "PER Ada Lovelace"; empty where there is none."""
+    return next((f"{each['entity_group']} {each['word']}" for each in answer["predictions"]), "")
+
+
+def _same(golden: Any, answer: Any) -> bool:
+    """Lower precision may move an entity's ends, not lose the one of the highest score."""
+    if not golden["predictions"]:
+        return not answer["predictions"]
+    best = max(golden["predictions"], key=lambda entity: entity["score"])
+    return any(
+        each["entity_group"] == best["entity_group"] and each["start"] < best["end"] and best["start"] < each["end"]
+        for each in answer["predictions"]
+    )
+
+
+TASK = Task(
+    name="token-classification",
+    kind="text",
+    head="tokens",
+    example=lambda checkpoint: {"content_type": "text/plain", "text": "Ada Lovelace was born in London."},
+    cases=lambda checkpoint: [Request(text.encode()) for text in (*NAMES, *cases.SENTENCES)],
+    reference=_reference,
+    same=_same,
+    traffic=lambda sentence: Request(sentence.encode()),
+    headline=_headline,
+    parameters={"aggregation_strategy": "simple"},
+)

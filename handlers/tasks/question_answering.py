@@ -1,0 +1,142 @@
+"""Entry: extractive question answering. {"question", "context"} -> {"answer", "score", "start", "end"}.
+
+``start`` and ``end`` are in characters of the context as sent; the answer is that part of it. A context of any length
+is read in overlapping windows. Answers are chosen as in SQuAD's reference code for BERT (Devlin et al., 2018,
+run_squad.py): of each window, spans from one of the best starts to one of the best ends.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from handlers.errors import RequestError, TooLarge
+from handlers.options import Option, Whole
+from handlers.requests import Payload, Shape, kind_of
+from handlers.runtimes import Outputs
+from handlers.service import Batch
+from handlers.text import WindowEncoder, Windows, name_of
+from handlers.text_service import TextService
+
+N_BEST = 20  # starts and ends of a window, and spans that the score is shared among
+MAX_WINDOWS = 128  # of one request
+
+
+class QuestionAnswering(TextService):
+    """Answers each question with the likeliest span of its context, or the ``top_k`` likeliest as a list.
+
+    ``max_answer_tokens`` bounds an answer's length. The score is the span's softmax probability among the ``N_BEST``
+    likeliest spans of different text. Where no span is possible, the answer is empty and its score 0.
+    """
+
+    shape = Shape(fields=("question", "context"))
+    answer_key = None
+    encoder_class = WindowEncoder
+    options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, N_BEST), "max_answer_tokens": Whole(1, 512)}
+
+    def read(self, payload: Payload) -> list[Windows]:
+        """Each item's windows: tokenized here, so that a request's error is its own. Raises RequestError."""
+        for index, item in enumerate(payload.items):
+            if not isinstance(item, dict):
+                name = name_of("item", index, len(payload.items))
+                raise RequestError(f"{name} is {kind_of(item)}; expected {self.shape.expected()}.")
+        pairs, found, count = super().read(payload), [], 0
+        for index, (question, context) in enumerate(pairs):
+            found.append(self.encoder.windows(question, context, name_of("question", index, len(pairs))))
+            count += len(found[-1].encodings)
+            if count > MAX_WINDOWS:
+                raise TooLarge(
+                    f"The contexts make more than {MAX_WINDOWS} windows of {self.settings.text.max_length} tokens, "
+                    "the most that a request may have; shorten them or send several requests."
+                )
+        return found
+
+    def collate(self, items: list[Windows]) -> Batch:
+        tokens = self.encoder.together(items)
+        ends = np.cumsum([len(item.encodings) for item in items]).tolist()
+        rows = [range(end - len(item.encodings), end) for item, end in zip(items, ends, strict=True)]
+        return Batch(self.inputs_of(tokens), rows, tokens)
+
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> Any:
+        tokens, rows = batch.context, batch.of(index)
+        encodings = [tokens.encodings[row] for row in rows]
+        contexts = [_context(encoding) for encoding in encodings]
+        owned = _owned(tokens.firsts[rows.start : rows.stop], [len(each) for each in contexts])
+        spans = [
+            _spans(outputs["start_logits"][row, : len(encoding)], outputs["end_logits"][row, : len(encoding)],
+                   context, own, options["max_answer_tokens"])
+            for row, encoding, context, own in zip(rows, encodings, contexts, owned, strict=True)
+        ]  # fmt: skip
+        answers = _answers(tokens.texts[index], [each.offsets for each in encodings], spans)
+        return answers[0] if options["top_k"] == 1 else answers[: options["top_k"]]
+
+    def sample(self, words: int) -> Windows:
+        return self.encoder.windows("What is it?", super().sample(words), "The question")
+
+
+def _context(encoding: Any) -> range:
+    """The places of the context's tokens in a window."""
+    sequences = encoding.sequence_ids
+    return range(first := sequences.index(1), first + sequences.count(1))
+
+
+def _owned(firsts: tuple[int, ...], lengths: list[int]) -> list[np.ndarray]:
+    """Of each window's context tokens, bool [tokens]: which have no better context in another window.
+
+    As run_squad.py's _check_is_max_context has it: the smaller of the tokens before and after it in the window, plus a
+    hundredth of the window's length; of equals, the first.
+    """
+    count = firsts[-1] + lengths[-1]
+    best, owner = np.full(count, -np.inf), np.zeros(count, dtype=np.int64)
+    for window, (first, length) in enumerate(zip(firsts, lengths, strict=True)):
+        at = np.arange(length)
+        context = np.minimum(at, length - 1 - at) + 0.01 * length
+        better = first + np.flatnonzero(context > best[first : first + length])
+        best[better], owner[better] = context[better - first], window
+    return [owner[first : first + n] == at for at, (first, n) in enumerate(zip(firsts, lengths, strict=True))]
+
+
+def _spans(
+    starts: np.ndarray, ends: np.ndarray, context: range, owned: np.ndarray, longest: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(sum of logits, first token, last token) of the spans that a window's float [tokens] logits allow."""
+    firsts, lasts = (_best(each, context) for each in (starts, ends))
+    firsts = firsts[owned[firsts - context.start]]
+    lengths = lasts[None, :] - firsts[:, None] + 1
+    i, j = np.nonzero((lengths > 0) & (lengths <= longest))
+    sums = starts[firsts[i]].astype(np.float64) + ends[lasts[j]]
+    return sums, firsts[i], lasts[j]
+
+
+def _best(logits: np.ndarray, context: range) -> np.ndarray:
+    """Of the places of the ``N_BEST`` largest logits, largest first, those in the context."""
+    places = np.argsort(-logits, kind="stable")[:N_BEST]
+    return places[(places >= context.start) & (places < context.stop)]
+
+
+def _answers(
+    text: str, offsets: list[list[tuple[int, int]]], spans: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> list[dict[str, Any]]:
+    """The ``N_BEST`` likeliest answers of different text, best first; ``offsets`` and ``spans`` are by window."""
+    sums, firsts, lasts = (np.concatenate(each) for each in zip(*spans, strict=True))
+    windows = np.repeat(np.arange(len(spans)), [len(each[0]) for each in spans])
+    found: dict[str, tuple[float, int, int]] = {}
+    for at in np.argsort(-sums, kind="stable").tolist():
+        places = offsets[windows[at]]
+        start, end = _trimmed(text, places[firsts[at]][0], places[lasts[at]][1])
+        if start < end and text[start:end] not in found:
+            found[text[start:end]] = sums[at], start, end
+            if len(found) == N_BEST:
+                break
+    if not found:
+        return [{"answer": "", "score": 0.0, "start": 0, "end": 0}]
+    shares = np.exp(np.array([total for total, _, _ in found.values()]) - next(iter(found.values()))[0])
+    return [
+        {"answer": answer, "score": share, "start": start, "end": end}
+        for (answer, (_, start, end)), share in zip(found.items(), (shares / shares.sum()).tolist(), strict=True)
+    ]
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span without the blanks that some tokenizers count to a word."""
+    part = text[start:end]
+    return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())

@@ -1,0 +1,107 @@
+"""Entry: token classification. A text -> {"predictions": [{"entity_group", "score", "word", "start", "end"}, ...]}.
+
+An entity is a run of tokens with one tag, of labels written B-TAG and I-TAG (Ramshaw and Marcus, 1995); tokens labelled
+O are in none. Groups, scores and words are those of transformers' token-classification pipeline. ``start`` and ``end``
+are in characters of the text as sent.
+"""
+
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+from handlers.options import OneOf, Option
+from handlers.runtimes import Outputs
+from handlers.service import Batch
+from handlers.text_service import TextService
+
+OUTSIDE = "O"
+
+
+class TokenClassification(TextService):
+    """Answers each text with its entities.
+
+    ``aggregation_strategy`` says what labels a word of several tokens: "simple" labels each token for itself, "first"
+    takes the label of the word's first token, "max" that of the token with the highest score.
+    """
+
+    options: ClassVar[dict[str, Option]] = {"aggregation_strategy": OneOf(("simple", "first", "max"))}
+
+    def prepare(self) -> None:
+        super().prepare()
+        labels = self.labels()
+        self._groups = [label.split("-", 1)[-1] for label in labels]
+        self._begins = np.array([label.startswith("B-") for label in labels])
+        tags = [label[2:] if label.startswith(("B-", "I-")) else label for label in labels]
+        self._tags = np.array([tags.index(tag) for tag in tags])
+
+    def collate(self, items: list[str]) -> Batch:
+        tokens = self.encoder.encode(items, offsets=True)
+        return Batch(self.inputs_of(tokens), context=tokens)
+
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> list[dict[str, Any]]:
+        encoding, text = batch.context.encodings[index], batch.context.texts[index]
+        at = np.flatnonzero(np.equal(encoding.special_tokens_mask, 0))
+        if not len(at):
+            return []
+        scores = _softmax(outputs["logits"][index][at])
+        classes, best = scores.argmax(axis=1), scores.max(axis=1)
+        words, spans = self._pieces(encoding, text, at)
+        if (strategy := options["aggregation_strategy"]) != "simple":
+            firsts = self._word_starts(encoding, text, at)
+            runs = _runs(firsts, len(at))
+            leads = firsts if strategy == "first" else np.array([a + int(best[a:b].argmax()) for a, b in runs])
+            classes, best = classes[leads], best[leads]
+            words = [self.encoder.join(words[a:b]) for a, b in runs]
+            spans = [(spans[a][0], spans[b - 1][1]) for a, b in runs]
+        return self._entities(classes, best, words, spans)
+
+    def _pieces(self, encoding: Any, text: str, at: np.ndarray) -> tuple[list[str], list[tuple[int, int]]]:
+        """(vocabulary entry, characters from and to) of the tokens ``at``; an unknown token's entry is its text."""
+        ids, tokens, offsets = encoding.ids, encoding.tokens, encoding.offsets
+        unknown, spans = self.settings.text.unknown_id, [offsets[i] for i in at]
+        words = [text[a:b] if ids[i] == unknown else tokens[i] for i, (a, b) in zip(at, spans, strict=True)]
+        return words, spans
+
+    def _word_starts(self, encoding: Any, text: str, at: np.ndarray) -> np.ndarray:
+        """Which of the tokens ``at`` begin a word, as transformers decides it.
+
+        WordPiece: an entry as long as its text; others are marked or normalised. Any other tokenizer: a token after a
+        blank or with one. An unknown token is a word of its own.
+        """
+        ids, tokens, offsets = encoding.ids, encoding.tokens, encoding.offsets
+        marked, unknown = self.encoder.marks_pieces, self.settings.text.unknown_id
+        found = [0]
+        for place, i in enumerate(at[1:].tolist(), 1):
+            start, end = offsets[i]
+            whole = len(tokens[i]) == end - start if marked else start == 0 or " " in text[start - 1 : start + 1]
+            if whole or ids[i] == unknown:
+                found.append(place)
+        return np.array(found)
+
+    def _entities(
+        self, classes: np.ndarray, best: np.ndarray, words: list[str], spans: list[tuple[int, int]]
+    ) -> list[dict[str, Any]]:
+        """The entities of tokens or words, whose classes and scores are int and float [N]."""
+        tags = self._tags[classes]
+        new = (tags[1:] != tags[:-1]) | self._begins[classes[1:]]
+        found = []
+        for a, b in _runs(np.concatenate([[0], np.flatnonzero(new) + 1]), len(words)):
+            if (group := self._groups[classes[a]]) != OUTSIDE:
+                found.append({
+                    "entity_group": group, "score": float(best[a:b].mean()), "word": self.encoder.join(words[a:b]),
+                    "start": spans[a][0], "end": spans[b - 1][1],
+                })  # fmt: skip
+        return found
+
+
+def _runs(firsts: np.ndarray, count: int) -> list[tuple[int, int]]:
+    """(from, to) of the runs of ``count`` things that begin at ``firsts``."""
+    edges = [*firsts.tolist(), count]
+    return list(pairwise(edges))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Float [N, C] logits as probabilities of each row."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
