@@ -58,7 +58,7 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
         report("exporting")
         settings = _export(row, device, checkpoint, stage, report)
         report("computing the reference")
-        yardstick = reference(row.model, checkpoint)
+        yardstick = reference(row.model, checkpoint, not (choice.random or choice.path))
         report("packing")
         archives.stage_handlers(stage)
         write(model_config(row, device, settings.section()), stage / "model-config.yaml")

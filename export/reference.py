@@ -28,18 +28,19 @@ class Reference:
     requests: list[Request]
     outputs: list[dict[str, np.ndarray]]
     example: Request
-    expect: str = ""  # the headline of the answer to the example; random weights answer at random
+    expect: str = ""  # the headline of the answer to the example, where it is known
     held_out: list[Request] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     accuracy: float = 0.0  # of the reference itself on the held-out set, 0..1
 
 
-def reference(model: Model, checkpoint: Checkpoint) -> Reference:
-    """The yardstick of ``model`` with these weights."""
+def reference(model: Model, checkpoint: Checkpoint, own_weights: bool) -> Reference:
+    """The yardstick of ``model``; ``own_weights``: the checkpoint has those that its row names, so that the example's
+    answer is known."""
     task = TASKS[model.task]
     requests = task.cases(checkpoint)
     outputs, example = task.reference(checkpoint, requests), request_of(model.example or task.example(checkpoint))
-    expect = "" if checkpoint.random else model.expect
+    expect = model.expect if own_weights else ""
     if model.source.kind == "trained":
         return Reference(requests, outputs, example, expect, *_held_out(checkpoint))
     return Reference(requests, outputs, example, expect)

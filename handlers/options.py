@@ -1,6 +1,8 @@
 """Options of a request: which a task has, and which values each takes.
 
-They come as ``"parameters": {...}`` in the JSON body or in the query string, where every value is a string.
+They come as ``"parameters": {...}`` in the JSON body, as fields of a form beside the image or text, or in the query
+string, where every value is a string. TorchServe 0.12 hands the query string on for ``/<model>/predict`` only, not for
+``/predictions/<model>``.
 """
 
 from __future__ import annotations

@@ -29,10 +29,28 @@ def write_bert(directory: Path, head: bool = True, outliers: bool = False) -> Pa
 
 
 def write_hub(hub: Path) -> Path:
-    """The hub's cache layout (models--owner--name/snapshots/revision, refs) with the catalog's id and revision."""
-    source = model("bert").source
+    """The hub's cache layout (models--owner--name/snapshots/revision, refs) with the catalog's id and revision, and a
+    network that answers the catalog's example as the published one does."""
+    row = model("bert")
+    source = row.source
     repository = hub / ("models--" + source.name.replace("/", "--"))
-    write_bert(repository / "snapshots" / source.revision)
+    teach(write_bert(repository / "snapshots" / source.revision), row.example["text"], row.expect)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(source.revision)
     return hub
+
+
+def teach(folder: Path, text: str, word: str) -> None:
+    """Trains the folder's masked language model for a second to fill ``text``'s mask with ``word``."""
+    import torch
+    from transformers import BertForMaskedLM, BertTokenizerFast
+
+    network, tokenizer = BertForMaskedLM.from_pretrained(folder), BertTokenizerFast.from_pretrained(folder)
+    encoded = tokenizer(text, return_tensors="pt")
+    wanted = torch.where(encoded["input_ids"] == tokenizer.mask_token_id, tokenizer.convert_tokens_to_ids(word), -100)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        network(**encoded, labels=wanted).loss.backward()
+        optimizer.step()
+    network.save_pretrained(folder)

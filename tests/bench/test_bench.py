@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from bench.measure import interleaved
 from bench.plan import Cell, cells, operations, read_plan
 from bench.report import markdown, table, write
 from export.catalog import CatalogError
+from handlers.settings import Settings, TensorSpec, TextInput
 from tests.conftest import ROOT, run
 
 ENVIRONMENT = {
@@ -35,8 +37,16 @@ def test_the_plan_needs_eager_to_compare_with_and_numbers_that_are_numbers():
     with pytest.raises(CatalogError, match="BATCHES is 'many'"):
         read_plan({"BATCHES": "many", "DEVICE": "cpu"})
     plan = read_plan({"MODELS": "minilm", "BATCHES": "1,8", "DEVICE": "cpu"})
-    assert cells("embedding", plan, 256) == [Cell(b, n) for b in (1, 8) for n in (16, 128)]
-    assert cells("classification", plan, 0) == [Cell(1, None), Cell(8, None)]
+    assert cells(texts(256), plan) == [Cell(b, n) for b in (1, 8) for n in (16, 128)]
+    assert cells(replace(texts(256), text=None), plan) == [Cell(1, None), Cell(8, None)]
+
+
+def texts(limit):
+    """The settings of a fill-mask archive whose texts have at most ``limit`` tokens."""
+    per_token = tuple(TensorSpec(name, ("batch", "tokens"), "int64") for name in ("input_ids", "attention_mask"))
+    inputs = (*per_token, TensorSpec("mask_position", ("batch",), "int64"))
+    text = TextInput(limit, 0, 30_000, 100_000, 1_000_000)
+    return Settings("m", "v", "fill-mask", "cpu", "eager", "w", inputs, (), text=text)
 
 
 def test_requests_that_meet_a_length_for_the_first_time_and_wait_are_counted():
@@ -48,7 +58,7 @@ def test_requests_that_meet_a_length_for_the_first_time_and_wait_are_counted():
         met.add(ids.shape[1])
         time.sleep(0.03 if first else 0.001)
 
-    slow, worst = mixed(runtime, 30_000, fill=True, count=400)
+    slow, worst = mixed(runtime, texts(512), count=400)
     assert slow == sum(length % 50 == 0 for length in met) > 0
     assert worst > 10
 
