@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: b
     with explained(folder.path):
         network, tokenizer = load(folder)
         network.save_pretrained(directory)
+        if folder.lower:
+            _lower(tokenizer.backend_tokenizer)
         tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
         if folder.labels:
             (directory / "labels.json").write_text(json.dumps(folder.labels))
@@ -47,8 +49,9 @@ def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: b
         )  # fmt: skip
     config = json.loads((directory / "config.json").read_text())
     return Checkpoint(
-        directory, folder.path, label, random, head=folder.head, text=text, labels=folder.labels, config=config
-    )
+        directory, folder.path, label, random, head=folder.head, text=text, labels=folder.labels, config=config,
+        facts={"packaged": folder.packaged},
+    )  # fmt: skip
 
 
 def load(folder: TextFolder) -> tuple[Any, Any]:
@@ -68,13 +71,33 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
         arguments["state_dict"] = read_state(folder.path / "pytorch_model.bin")
         arguments["config"] = transformers.AutoConfig.from_pretrained(folder.path, local_files_only=True)
     auto = getattr(transformers, AUTO_CLASSES[kind])
-    network, info = auto.from_pretrained(source, **arguments, output_loading_info=True)
+    network, info = auto.from_pretrained(
+        source, **arguments, ignore_mismatched_sizes=True, output_loading_info=True
+    )  # fmt: skip
+    if mismatched := sorted(info["mismatched_keys"]):
+        name, found, expected = mismatched[0]
+        raise WeightsError(
+            f"{folder.path} has {name} of {_shape(found)} in its weights and of {_shape(expected)} by its config.json; "
+            "correct the config.json (id2label has one label per class), or copy both again from one source."
+        )
     if info["missing_keys"]:
         raise WeightsError(
             f"{folder.path} lacks {', '.join(sorted(info['missing_keys'])[:3])}, which {type(network).__name__} needs; "
             "give a checkpoint with its own head: none is made up."
         )
     return network.eval(), transformers.AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+
+
+def _shape(dims: Sequence[int]) -> str:
+    return " x ".join(map(str, dims))
+
+
+def _lower(tokenizer: Any) -> None:
+    """Lower case before everything else, as sentence-transformers' Transformer adds it."""
+    from tokenizers import normalizers
+
+    rest = [tokenizer.normalizer] if tokenizer.normalizer else []
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
 
 
 def _pad_id(folder: TextFolder, tokenizer: Any) -> int:

@@ -36,20 +36,24 @@ class Tokens:
         return self.input_ids, self.attention_mask, self.truncated, self.token_type_ids
 
 
-def read_texts(payload: Payload, max_chars: int, max_total_chars: int) -> list[str]:
+def read_texts(
+    payload: Payload, max_chars: int, max_total_chars: int, fields: tuple[str, ...] = ()
+) -> list[str | tuple[str, ...]]:
     """Returns the payload's texts, each non-blank and at most ``max_chars`` long, all at most ``max_total_chars``.
 
+    With ``fields``, an item may also be an object with a text under each of these names; it becomes a tuple of texts.
     Raises RequestError for a body that is not UTF-8, an item that is no string or blank; TooLarge for a long one, or
     too many: tokenizing some dozens of the longest outlasts TorchServe's patience, which kills the worker.
     """
     items = [_decode(payload.raw)] if payload.raw is not None else list(payload.items)
-    texts = [_checked(item, index, len(items), max_chars) for index, item in enumerate(items)]
-    total = sum(map(len, texts))
-    if total > max_total_chars:
-        raise TooLarge(
-            f"The texts have {total} characters together; at most {max_total_chars} are taken: send several requests."
-        )
+    texts = [_item(item, name_of("text", index, len(items)), max_chars, fields) for index, item in enumerate(items)]
+    check_total(sum(len(each) if isinstance(each, str) else sum(map(len, each)) for each in texts), max_total_chars)
     return texts
+
+
+def name_of(what: str, index: int, count: int) -> str:
+    """What an error's sentence calls item ``index`` of ``count``."""
+    return f"The {what}" if count == 1 else f"{what.capitalize()} {index}"
 
 
 def _decode(raw: bytes) -> str:
@@ -61,8 +65,20 @@ def _decode(raw: bytes) -> str:
         ) from None
 
 
-def _checked(item: Any, index: int, count: int, max_chars: int) -> str:
-    name = "The text" if count == 1 else f"Text {index}"
+def _item(item: Any, name: str, max_chars: int, fields: tuple[str, ...]) -> str | tuple[str, ...]:
+    if not fields or not isinstance(item, dict):
+        return checked_text(item, name, max_chars)
+    for field in fields:
+        if field not in item:
+            raise RequestError(f'{name} is an object without "{field}"; expected {" and ".join(fields)}.')
+    return tuple(checked_text(item[field], f'{name}\'s "{field}"', max_chars) for field in fields)
+
+
+def checked_text(item: Any, name: str, max_chars: int) -> str:
+    """``item`` if it is a non-blank string of at most ``max_chars``; an error's sentence calls it ``name``.
+
+    Raises RequestError or TooLarge.
+    """
     if not isinstance(item, str):
         raise RequestError(f"{name} is {kind_of(item)}; expected a string.")
     if not item.strip():
@@ -70,6 +86,14 @@ def _checked(item: Any, index: int, count: int, max_chars: int) -> str:
     if len(item) > max_chars:
         raise TooLarge(f"{name} has {len(item)} characters; at most {max_chars} are taken: split it.")
     return item
+
+
+def check_total(total: int, max_total_chars: int) -> None:
+    """Raises TooLarge where a request's texts have too many characters together."""
+    if total > max_total_chars:
+        raise TooLarge(
+            f"The texts have {total} characters together; at most {max_total_chars} are taken: send several requests."
+        )
 
 
 def groups_of_like_length(lengths: np.ndarray) -> list[np.ndarray]:

@@ -21,7 +21,7 @@ MAX_SEQUENCES = 64
 
 
 class TextService(Service):
-    """Items are strings; a batch's context is its ``Tokens``."""
+    """Items are strings, or tuples of the texts under ``shape.fields``; a batch's context is its ``Tokens``."""
 
     def prepare(self) -> None:
         text = self.settings.text
@@ -35,7 +35,7 @@ class TextService(Service):
 
     def read(self, payload: Payload) -> list[Any]:
         text = self.settings.text
-        return read_texts(payload, text.max_chars, text.max_total_chars)
+        return read_texts(payload, text.max_chars, text.max_total_chars, self.shape.fields)
 
     def collate(self, items: list[Any]) -> Batch:
         tokens = self.encoder.encode(items)
