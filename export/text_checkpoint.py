@@ -37,7 +37,8 @@ def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: b
     """
     with explained(folder.path):
         network, tokenizer = load(folder)
-        network.save_pretrained(directory)
+        # By the names that transformers has today, whatever those of the file were.
+        network.save_pretrained(directory, save_original_format=False)
         if folder.lower:
             _lower(tokenizer.backend_tokenizer)
         tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
@@ -70,14 +71,14 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
         source = None
         arguments["state_dict"] = read_state(folder.path / "pytorch_model.bin")
         arguments["config"] = transformers.AutoConfig.from_pretrained(folder.path, local_files_only=True)
-    auto = getattr(transformers, AUTO_CLASSES[kind])
-    network, info = auto.from_pretrained(
+    name = folder.family.architecture + (AUTO_CLASSES[kind].removeprefix("AutoModel") or "Model")
+    network, info = getattr(transformers, name).from_pretrained(
         source, **arguments, ignore_mismatched_sizes=True, output_loading_info=True
-    )  # fmt: skip
+    )
     if mismatched := sorted(info["mismatched_keys"]):
-        name, found, expected = mismatched[0]
+        tensor, found, expected = mismatched[0]
         raise WeightsError(
-            f"{folder.path} has {name} of {_shape(found)} in its weights and of {_shape(expected)} by its config.json; "
+            f"{folder.path} has {tensor} of {_shape(found)} in its weights and of {_shape(expected)} by its config.json; "
             "correct the config.json (id2label has one label per class), or copy both again from one source."
         )
     if info["missing_keys"]:

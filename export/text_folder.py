@@ -198,7 +198,7 @@ def _fitting(path: Path, config: dict[str, Any], head: str, wanted: str) -> str:
 
 def _outputs(config: dict[str, Any]) -> int:
     """Classes of a classification head: id2label's, or transformers' default of two."""
-    return len(config["id2label"]) if config.get("id2label") else int(config.get("num_labels", 2))
+    return len(config["id2label"]) if config.get("id2label") else int(config.get("num_labels") or 2)
 
 
 def _classifies(path: Path, config: dict[str, Any]) -> str:
@@ -236,7 +236,7 @@ def _labels(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
 
 def _limit(path: Path, config: dict[str, Any], family: Family, options: Mapping[str, Any]) -> int:
     """Tokens of one sequence: what the checkpoint packages, but no more than it has positions for."""
-    positions = int(config.get("max_position_embeddings", 512)) - family.positions_before
+    positions = int(config.get("max_position_embeddings") or 512) - family.positions_before
     packaged = [positions]
     for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
         if isinstance(found := read_object(path / name).get(key), int):
