@@ -78,8 +78,8 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
     if mismatched := sorted(info["mismatched_keys"]):
         tensor, found, expected = mismatched[0]
         raise WeightsError(
-            f"{folder.path} has {tensor} of {_shape(found)} in its weights and of {_shape(expected)} by its config.json; "
-            "correct the config.json (id2label has one label per class), or copy both again from one source."
+            f"{folder.path} has {tensor} of {_shape(found)} in its weights and of {_shape(expected)} by its "
+            "config.json; correct that (id2label has one label per class), or copy both again from one source."
         )
     if info["missing_keys"]:
         raise WeightsError(

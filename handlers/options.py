@@ -1,6 +1,7 @@
 """Options of a request: which a task has, and which values each takes.
 
-They come as ``"parameters": {...}`` in the JSON body or in the query string, where every value is a string.
+They come as ``"parameters": {...}`` in the JSON body or in the query string, where every value is a string. TorchServe
+0.12 hands on the query strings of /<archive>/predict and /invocations, not that of /predictions/<archive>.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from handlers.service import Batch
 from handlers.text import check_total, checked_text, name_of
 from handlers.text_service import TextService
 
-
 Ranking = tuple[str, tuple[str, ...]]  # a query and the texts to rank by it
 
 

@@ -18,7 +18,9 @@ def expected(folder):
     import torch
     from sentence_transformers import SentenceTransformer
 
-    encoder = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32})
+    encoder = SentenceTransformer(
+        str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
+    )
     return encoder.encode(TEXTS)
 
 
@@ -41,7 +43,9 @@ def test_every_family_embeds_as_sentence_transformers_does(ask, tmp_path, family
 def test_a_folder_that_lowers_its_texts_is_lowered(ask, tmp_path):
     folder = checkpoints.write_embedder(tmp_path / "checkpoint", "roberta", "mean", False, lower=True)
     replies = ask("embedding", folder, [Request(text.encode()) for text in TEXTS])
-    np.testing.assert_allclose([reply["body"]["embedding"] for reply in replies], expected(folder), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        [reply["body"]["embedding"] for reply in replies], expected(folder), rtol=1e-3, atol=1e-5
+    )
 
 
 def test_the_pooling_of_the_row_goes_before_the_folders(ask, tmp_path):

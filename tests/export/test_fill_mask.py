@@ -12,7 +12,6 @@ SENTENCES = [
     "{}",
     "The {} is clear, déjà vu and the {} shines {}{} 12 €",
 ]
-HEADED = [family for family in checkpoints.FAMILIES]
 
 
 def assert_equal(ours, theirs):
@@ -24,7 +23,7 @@ def assert_equal(ours, theirs):
             assert mine["score"] == pytest.approx(other["score"], rel=1e-3)
 
 
-@pytest.mark.parametrize("family", HEADED)
+@pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_every_family_fills_masks_as_transformers_does(ask, tmp_path, family):
     import torch
     from transformers import pipeline

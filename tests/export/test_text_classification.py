@@ -5,7 +5,6 @@ import pytest
 from export.tasks import TASKS, Request, json_request
 from export.text_folder import read_text_folder
 from tests import checkpoints
-from tests.through_archive import build_and_ask, local
 
 TASK = TASKS["text-classification"]
 TEXTS = [
@@ -20,8 +19,12 @@ EXPECTED = ["weather", "food", "sport"]
 PAIRS = [("It will rain.", "The sky is clear."), ("A short one.", "word " * 100), ("word " * 90, "word " * 100)]
 
 
-def of_pair(pair):
-    return json_request({"text": pair[0], "text_pair": pair[1]})
+def requests_of(items):
+    """A request for each text or pair."""
+    return [
+        Request(each.encode()) if isinstance(each, str) else json_request({"text": each[0], "text_pair": each[1]})
+        for each in items
+    ]
 
 
 def pipeline_of(folder):
@@ -47,7 +50,7 @@ def assert_equal(ours, theirs, rel=1e-4):
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_every_family_classifies_texts_and_pairs_as_transformers_does(ask, tmp_path, family):
     folder = checkpoints.write_checkpoint(tmp_path / "checkpoint", family, "classification", num_labels=4)
-    replies = ask("text-classification", folder, [Request(text.encode()) for text in TEXTS] + [of_pair(pair) for pair in PAIRS])
+    replies = ask("text-classification", folder, requests_of(TEXTS + PAIRS))
     theirs = pipeline_of(folder)
     for item, reply in zip(TEXTS + PAIRS, replies, strict=True):
         assert_equal(reply["body"]["predictions"], theirs(item))
@@ -100,7 +103,7 @@ def test_a_fine_tuned_checkpoint_names_the_topic_in_every_form_of_request(ask, t
 def test_variants_answer_as_the_pipeline_does(ask, topics, variant):
     if variant == "onnx":
         pytest.importorskip("onnxscript")
-    replies = ask("text-classification", topics, [Request(text.encode()) for text in TEXTS] + [of_pair(pair) for pair in PAIRS], variant)
+    replies = ask("text-classification", topics, requests_of(TEXTS + PAIRS), variant)
     for item, reply in zip(TEXTS + PAIRS, replies, strict=True):
         assert_equal(reply["body"]["predictions"], pipeline_of(topics)(item))
 
