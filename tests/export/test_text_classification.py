@@ -99,10 +99,11 @@ def test_a_fine_tuned_checkpoint_names_the_topic_in_every_form_of_request(ask, t
     assert refused == expected
 
 
-@pytest.mark.parametrize("variant", ["eager", "onnx"])
+@pytest.mark.parametrize("variant", ["eager", "onnx", "openvino"])
 def test_variants_answer_as_the_pipeline_does(ask, topics, variant):
-    if variant == "onnx":
+    if variant != "eager":
         pytest.importorskip("onnxscript")
+        pytest.importorskip(variant)
     replies = ask("text-classification", topics, requests_of(TEXTS + PAIRS), variant)
     for item, reply in zip(TEXTS + PAIRS, replies, strict=True):
         assert_equal(reply["body"]["predictions"], pipeline_of(topics)(item))

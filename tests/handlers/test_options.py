@@ -66,7 +66,7 @@ def test_an_unknown_option_is_told_the_known_ones_and_not_repeated():
 
 @pytest.mark.parametrize("value", [b"7", b"[]", b'"top_k"', b"null"])
 def test_parameters_must_be_an_object(value):
-    with pytest.raises(RequestError, match='"parameters" is .*; expected an object'):
+    with pytest.raises(RequestError, match=r'"parameters" is .*; expected an object'):
         read({"body": b'{"text": "a", "parameters": ' + value + b"}"})
 
 
@@ -85,7 +85,7 @@ def test_pairs_are_items_in_every_form(body, form, items):
 
 
 def test_a_task_whose_items_have_parts_takes_no_raw_body():
-    with pytest.raises(UnsupportedMediaType, match='takes no raw body; send as JSON .*"query": ..., "texts": ...'):
+    with pytest.raises(UnsupportedMediaType, match=r'takes no raw body; send as JSON .*"query": ..., "texts": ...'):
         read({"body": b"a text"}, "text/plain", RANKING)
     with pytest.raises(RequestError, match='no "query" and "texts" and no "instances"'):
         read({"body": b'{"text": "a"}'}, shape=RANKING)
