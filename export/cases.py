@@ -32,6 +32,14 @@ SENTENCES = (
     "The quick brown fox jumps over the lazy dog. " * 90,  # beyond every model's limit
 )
 
+PAIRS = (
+    ("What does TorchServe answer with?", "TorchServe answers with JSON."),
+    ("Who walked on the Moon?", SENTENCES[10]),
+    ("A man plays the guitar on stage.", "Nobody is playing an instrument."),
+    ("x", "déjà vu"),
+    ("The quick brown fox. " * 90, "It jumps over the lazy dog. " * 60),  # both are truncated
+)
+
 MASKED = (
     "Paris is the [MASK] of France.",
     "The [MASK] barked at the mailman all morning.",

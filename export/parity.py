@@ -61,19 +61,21 @@ def compare(outputs: Outputs, reference: Outputs, tolerance: Tolerance, classes:
     one must agree.
 
     Outputs are float arrays by name. The last dimension of an array is one row, of which a cosine is taken and the best
-    class; one value alone has neither direction nor best class, so such rows are joined over all cases. What is not
-    finite fails by itself. ``max_abs`` is allowed per unit of the reference's largest magnitude where that is above 1,
+    class; one value alone has neither, so the cosine of such rows is that of all cases joined. What is not finite fails
+    by itself. ``max_abs`` is allowed per unit of the reference's largest magnitude where that is above 1,
     as rounding grows with what is rounded.
     """
     if failures := _shapes(outputs, reference):
         return Parity(failures=failures)
-    pairs = _rows(outputs, reference)
+    rows, joined = _rows(outputs, reference)
+    pairs = rows + joined
     if not all(np.isfinite(ours).all() for ours, _ in pairs):
         return Parity(failures=("outputs are not finite",))
     difference = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
     largest = max(float(np.abs(theirs).max()) for _, theirs in pairs)
     cosine = min(_cosine(ours, theirs) for ours, theirs in pairs)
-    top1 = float(np.mean([ours.argmax() == theirs.argmax() for ours, theirs in pairs])) if classes else None
+    alike = [ours.argmax() == theirs.argmax() for ours, theirs in rows] if classes else []
+    top1 = float(np.mean(alike)) if alike else None
     failures = []
     allowed = tolerance.max_abs * max(1.0, largest)
     if difference > allowed:
@@ -97,10 +99,13 @@ def _shapes(outputs: Outputs, reference: Outputs) -> tuple[str, ...]:
     return ()
 
 
-def _rows(outputs: Outputs, reference: Outputs) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(ours, theirs) row by row, float64 [D]."""
-    rows: list[tuple[np.ndarray, np.ndarray]] = []
-    single: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+Pairs = list[tuple[np.ndarray, np.ndarray]]  # (ours, theirs), float64 [D]
+
+
+def _rows(outputs: Outputs, reference: Outputs) -> tuple[Pairs, Pairs]:
+    """Row by row; and the rows of one value, joined by the output's name."""
+    rows: Pairs = []
+    single: dict[str, Pairs] = {}
     for ours, theirs in zip(outputs, reference, strict=True):
         for name in theirs:
             a, b = ours[name].astype(np.float64), theirs[name].astype(np.float64)
@@ -108,9 +113,8 @@ def _rows(outputs: Outputs, reference: Outputs) -> list[tuple[np.ndarray, np.nda
                 single.setdefault(name, []).append((a.ravel(), b.ravel()))
             else:
                 rows += zip(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), strict=True)
-    for pairs in single.values():
-        rows.append((np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs])))
-    return rows
+    joined = [(np.concatenate([a for a, _ in each]), np.concatenate([b for _, b in each])) for each in single.values()]
+    return rows, joined
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,10 @@ def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: b
     """
     with explained(folder.path):
         network, tokenizer = load(folder)
-        network.save_pretrained(directory)
+        # By the names that transformers has today, whatever those of the file were.
+        network.save_pretrained(directory, save_original_format=False)
+        if folder.lower:
+            _lower(tokenizer.backend_tokenizer)
         tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
         if folder.labels:
             (directory / "labels.json").write_text(json.dumps(folder.labels))
@@ -49,8 +52,9 @@ def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: b
         )  # fmt: skip
     config = json.loads((directory / "config.json").read_text())
     return Checkpoint(
-        directory, folder.path, label, random, head=folder.head, text=text, labels=folder.labels, config=config
-    )
+        directory, folder.path, label, random, head=folder.head, text=text, labels=folder.labels, config=config,
+        facts={"packaged": folder.packaged},
+    )  # fmt: skip
 
 
 def load(folder: TextFolder) -> tuple[Any, Any]:
@@ -63,9 +67,17 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
     arguments: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
     if kind == "pooled" and folder.family.pooler:
         arguments["add_pooling_layer"] = False
+    name = folder.family.architecture + (AUTO_CLASSES[kind].removeprefix("AutoModel") or "Model")
     with _safetensors(folder.path) as source:
-        auto = getattr(transformers, AUTO_CLASSES[kind])
-        network, info = auto.from_pretrained(source, **arguments, output_loading_info=True)
+        network, info = getattr(transformers, name).from_pretrained(
+            source, **arguments, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    if mismatched := sorted(info["mismatched_keys"]):
+        tensor, found, expected = mismatched[0]
+        raise CheckpointError(
+            f"{folder.path} has {tensor} of {_shape(found)} in its weights and of {_shape(expected)} by its "
+            "config.json; correct that (id2label has one label per class), or copy both again from one source."
+        )
     if info["missing_keys"]:
         raise CheckpointError(
             f"{folder.path} lacks {', '.join(sorted(info['missing_keys'])[:3])}, which {type(network).__name__} needs; "
@@ -96,6 +108,18 @@ def _safetensors(path: Path) -> Iterator[Path]:
         tensors = {name: tensor.clone().contiguous() for name, tensor in state.items()}
         save_file(tensors, Path(scratch, "model.safetensors"), {"format": "pt"})
         yield Path(scratch)
+
+
+def _shape(dims: Sequence[int]) -> str:
+    return " x ".join(map(str, dims))
+
+
+def _lower(tokenizer: Any) -> None:
+    """Lower case before everything else, as sentence-transformers' Transformer adds it."""
+    from tokenizers import normalizers
+
+    rest = [tokenizer.normalizer] if tokenizer.normalizer else []
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
 
 
 def _pad_id(folder: TextFolder, tokenizer: Any) -> int:

@@ -8,6 +8,24 @@ TILE = 64  # classes; a power of two, so that it is a kernel's tile, too
 WITHIN = np.arange(TILE)
 
 
+def scored(logits: np.ndarray, function: str) -> np.ndarray:
+    """Scores of float [..., C] logits by ``Settings.head["scores"]``: "softmax", "sigmoid" or "none"."""
+    if function == "softmax":
+        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    if function == "sigmoid":
+        # exp of what is not positive: that of a large logit would overflow.
+        small = np.exp(-np.abs(logits))
+        return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+    return logits
+
+
+def ranked(scores: np.ndarray) -> list[tuple[int, float]]:
+    """float [N] as (index, score), best first; equal ones in their order."""
+    order = np.argsort(-scores, kind="stable")
+    return list(zip(order.tolist(), scores[order].tolist(), strict=True))
+
+
 def best(logits: np.ndarray, count: int) -> list[tuple[int, float]]:
     """The ``count`` likeliest classes of float [C] logits as (index, softmax probability), best first."""
     exponentials = np.exp(logits - logits.max())

@@ -21,7 +21,7 @@ MAX_SEQUENCES = 64
 
 
 class TextService(Service):
-    """Items are strings; a batch's context is its ``Tokens``."""
+    """Items are strings, or tuples of the texts under ``shape.fields``; a batch's context is its ``Tokens``."""
 
     encoder_class: type[TextEncoder] = TextEncoder
 

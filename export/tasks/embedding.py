@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from export import cases
 from export.checkpoint import Checkpoint
 from export.tasks.task import Outputs, Request, Task, width_of
@@ -13,13 +15,20 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
     return [{"embedding": encoder.encode([each.body.decode()], show_progress_bar=False)} for each in requests]
 
 
-def sentence_transformer(checkpoint: Checkpoint):
-    """The checkpoint's source in sentence-transformers, pooled as the model's row says."""
+def sentence_transformer(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's source in sentence-transformers, fp32: as packaged, or pooled as the model's row says."""
+    import torch
     from sentence_transformers import SentenceTransformer, models
 
-    network = models.Transformer(str(checkpoint.source), max_seq_length=checkpoint.text.max_length)
-    pooling = models.Pooling(width_of(checkpoint.config), pooling_mode=checkpoint.head["pooling"])
-    modules = [network, pooling, *([models.Normalize()] if checkpoint.head["normalize"] else [])]
+    source, head = str(checkpoint.source), checkpoint.head
+    arguments = {"dtype": torch.float32}
+    if checkpoint.facts["packaged"]:
+        encoder = SentenceTransformer(source, device="cpu", local_files_only=True, model_kwargs=arguments)
+        encoder.max_seq_length = checkpoint.text.max_length
+        return encoder
+    network = models.Transformer(source, max_seq_length=checkpoint.text.max_length, model_kwargs=arguments)
+    pooling = models.Pooling(width_of(checkpoint.config), pooling_mode=head["pooling"])
+    modules = [network, pooling, *([models.Normalize()] if head["normalize"] else [])]
     return SentenceTransformer(modules=modules, device="cpu")
 
 

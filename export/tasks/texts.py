@@ -5,23 +5,39 @@ Shares no code with the handlers, so that an error there shows as a difference.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 from export.checkpoint import Checkpoint
+from export.tasks.task import Request
 
+NEAR = 0.05  # by how much lower precision may move a score, as a share of the best one where that is above 1
 MIN_COSINE = 0.99  # batching and lower precision move an embedding by far less, another sentence by far more
 
 
 def library_network(checkpoint: Checkpoint, auto_class: str) -> tuple[Any, Any]:
-    """(tokenizer, network) of the checkpoint's source, as users of transformers load them."""
+    """(tokenizer, network) of the checkpoint's source, as users of transformers load them, fp32."""
+    import torch
     import transformers
 
     source = str(checkpoint.source)
-    arguments = {"local_files_only": True}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source, **arguments)
-    network = getattr(transformers, auto_class).from_pretrained(source, **arguments).eval()
-    return tokenizer, network
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=True)
+    loader = getattr(transformers, auto_class)
+    return tokenizer, loader.from_pretrained(source, local_files_only=True, dtype=torch.float32).eval()
+
+
+def value_of(request: Request) -> Any:
+    """The JSON value of a request, or its plain text."""
+    return json.loads(request.body) if request.content_type == "application/json" else request.body.decode()
+
+
+def near_best(scores: dict[Any, float], golden: Any) -> bool:
+    """Whether ``golden`` has the best score, or one so near that lower precision may swap the two."""
+    if golden not in scores:
+        return False
+    best = max(scores.values())
+    return best - scores[golden] <= NEAR * max(1.0, abs(best))
 
 
 def same_vector(golden: Any, answer: Any) -> bool:

@@ -1,0 +1,59 @@
+"""Entry: rerank. {"query": ..., "texts": [...]} -> [{"index", "score"}, ...], the most relevant text first."""
+
+from typing import Any
+
+import numpy as np
+
+from handlers.errors import RequestError, TooLarge
+from handlers.requests import Payload, Shape, kind_of
+from handlers.runtimes import Outputs
+from handlers.scores import ranked, scored
+from handlers.service import Batch
+from handlers.text import check_total, checked_text, name_of
+from handlers.text_service import TextService
+
+Ranking = tuple[str, tuple[str, ...]]  # a query and the texts to rank by it
+
+
+class Rerank(TextService):
+    """Answers each query with its texts in order of relevance; each text is a row of the batch."""
+
+    shape = Shape(fields=("query", "texts"))
+    answer_key = None
+
+    def read(self, payload: Payload) -> list[Ranking]:
+        count, limit = len(payload.items), self.settings.max_items
+        rankings = [self._ranking(item, name_of("item", i, count)) for i, item in enumerate(payload.items)]
+        if (count := sum(len(texts) for _, texts in rankings)) > limit:
+            raise TooLarge(f"The request has {count} texts to rank; at most {limit} are taken: split it.")
+        # The query is tokenized with each text.
+        total = sum(len(query) + len(text) for query, texts in rankings for text in texts)
+        check_total(total, self.settings.text.max_total_chars)
+        return rankings
+
+    def _ranking(self, item: Any, name: str) -> Ranking:
+        if not isinstance(item, dict) or any(field not in item for field in self.shape.fields):
+            found = "an object that lacks one of them" if isinstance(item, dict) else kind_of(item)
+            raise RequestError(f'{name} is {found}; expected an object with "query" and "texts".')
+        limit, texts = self.settings.text.max_chars, item["texts"]
+        if not isinstance(texts, list) or not texts:
+            found = "an empty list" if texts == [] else kind_of(texts)
+            raise RequestError(f'"texts" is {found}; expected a list of at least one string.')
+        query = checked_text(item["query"], "The query", limit)
+        return query, tuple(checked_text(text, f"Text {i}", limit) for i, text in enumerate(texts))
+
+    def collate(self, items: list[Ranking]) -> Batch:
+        """One row per text."""
+        tokens = self.encoder.encode([(query, text) for query, texts in items for text in texts])
+        ends = np.cumsum([len(texts) for _, texts in items]).tolist()
+        rows = [range(end - len(texts), end) for end, (_, texts) in zip(ends, items, strict=True)]
+        return Batch(self.inputs_of(tokens), rows, tokens)
+
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = batch.of(index)
+        scores = scored(outputs["logits"][rows.start : rows.stop, 0], self.settings.head["scores"])
+        return [{"index": text, "score": score} for text, score in ranked(scores)]
+
+    def sample(self, words: int) -> Ranking:
+        text = super().sample(words)
+        return text, (text, text)
