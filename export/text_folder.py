@@ -13,6 +13,7 @@ from typing import Any
 
 from export import packaged
 from export.errors import CheckpointError
+from export.images.labels import choose_labels
 from export.json_files import read_json, read_object
 from handlers.families import FAMILIES, Family
 
@@ -84,11 +85,20 @@ def _read(path: Path, options: Mapping[str, Any], weights: bool) -> TextFolder:
     if head["kind"] == "classification":
         head["scores"] = _scores(path, config, task)
     labels = _labels(path, config) if head["kind"] in ("classification", "tokens") else ()
+    if options.get("labels"):
+        labels = _given_labels(path, labels, Path(options["labels"]))
     return TextFolder(
         path, config, family, task, head, labels, _limit(path, config, family, options),
         lower=task in packaged.MODULES and packaged.lowers(path),
         packaged=task == "embedding" and not options.get("pooling"),
     )  # fmt: skip
+
+
+def _given_labels(path: Path, own: tuple[str, ...], given: Path) -> tuple[str, ...]:
+    """The labels of the file that LABELS= names, as many as the checkpoint has classes."""
+    if not own:
+        raise CheckpointError(f"LABELS is {given} and the task of {path} has no labels: leave it out.")
+    return choose_labels(given, (), len(own), path)
 
 
 def _has_files(path: Path) -> None:

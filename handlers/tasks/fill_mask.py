@@ -16,6 +16,7 @@ from handlers.service import Batch
 from handlers.text import Tokens
 from handlers.text_service import TextService
 
+COMMON_MASK = "[MASK]"  # BERT's, understood by every model
 MAX_MASKS = 32  # of one text: each is a row of the batch
 
 
@@ -31,6 +32,8 @@ class FillMask(TextService):
 
     def read(self, payload: Payload) -> list[str]:
         texts = super().read(payload)
+        if self.mask != COMMON_MASK:  # so that a request need not change with the model
+            texts = [text.replace(COMMON_MASK, self.mask) for text in texts]
         for index, text in enumerate(texts):
             count = text.count(self.mask)
             if count == 0:
