@@ -106,7 +106,7 @@ def _reduced(network: nn.Module, found: ImageModel, classes: bool) -> bool:
 
     def outputs(pixels: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return network(torch.from_numpy(pixels)).numpy()
+            return network(torch.tensor(pixels)).numpy()
 
     files = [body for body in cases.photographs() if body.startswith(b"\xff\xd8")]
     return measure_reduction(outputs, found.preparation, files[:2], EXACT, classes).allowed

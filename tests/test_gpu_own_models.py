@@ -69,7 +69,7 @@ def test_image_checkpoints_of_published_sizes(tmp_path, architecture):
     torch.manual_seed(0)
     network = with_measured_norms(get_model(architecture, weights=None, num_classes=20), side=128)
     for name, module in network.named_modules():  # as training leaves it: a block adds less than it is given
-        if name.endswith(("bn2" if architecture in ("resnet18", "resnet34") else "bn3")):
+        if name.endswith("bn2" if architecture in ("resnet18", "resnet34") else "bn3"):
             torch.nn.init.constant_(module.weight, 0.3)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     (tmp_path / "labels.txt").write_text("\n".join(f"class {index}" for index in range(20)))
