@@ -12,6 +12,9 @@ export MODELS VARIANTS DEVICE WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STO
 # <MODEL>_WEIGHTS: make passes on what its command line sets. These are the names, so that a wrong one can be refused.
 export WEIGHTS_GIVEN := $(foreach name,$(filter %_WEIGHTS,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
 
+BOOTSTRAP := $(firstword $(foreach name,python3 python3.12 python3.11 python3.10,$(shell \
+  $(name) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $(name))))
+
 # PYTHON=... uses that interpreter and what it has, and installs nothing; else .venv is set up by the first verb.
 ifdef PYTHON
 PY := $(PYTHON)
@@ -24,20 +27,15 @@ DOCTOR := $(PYTHON) -m serving.doctor
 else
 PY := .venv/bin/python
 READY := .venv/.ready
-EXTRAS = $(ENGINES:%=.venv/.%)
+# Engines are extras; export/catalog.py says which variant needs which. Asked with the standard library alone.
+EXTRAS := $(if $(VARIANTS),$(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras "$(VARIANTS)")))
 AUDIT := .venv/.audit
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
-ALL_ENGINES := .venv/.onnx .venv/.openvino .venv/.int8
+ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
 ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) .venv/.signed
 # Before setup, on whatever Python there is: it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
-# Engines are extras: a verb that needs one names its stamp here.
-ENGINES := $(if $(findstring onnx,$(VARIANTS)),onnx) $(if $(findstring openvino,$(VARIANTS)),openvino) \
-  $(if $(findstring int8,$(VARIANTS)),int8)
-BOOTSTRAP := $(firstword $(foreach name,python3 python3.12 python3.11 python3.10,$(shell \
-  $(name) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $(name))))
-
 # Of pip's output: the large downloads, as they start, and the installation.
 SHOWN := /Downloading .*([0-9][0-9]\.[0-9] MB|[0-9]{3} MB|GB)/ || /^Installing collected/ || /^ERROR/ \
   {print "  " substr($$0, 1, 100); fflush()}
@@ -56,7 +54,7 @@ setup: $(READY) ## Make .venv with the exact versions of constraints.txt (the ot
 	if [ "$$(cat .venv/pip.status)" != 0 ]; then tail -n 25 .venv/pip.log >&2; exit 1; fi
 	@touch $@
 
-$(ALL_ENGINES) .venv/.audit .venv/.signed: .venv/.%: .venv/.ready
+.venv/.%: .venv/.ready
 	@echo "Installing the extra $*"
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt ".[$*]"
 	@touch $@

@@ -8,9 +8,11 @@ from __future__ import annotations
 import io
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
+if TYPE_CHECKING:  # the catalog reads the sentences, and is read before anything is installed
+    import numpy as np
+    from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parent.parent / "handlers" / "samples"
 PHOTOGRAPH = "handlers/samples/flower.jpg"  # in the checkout; the example of an image model without one
@@ -52,6 +54,8 @@ MASKED = (
 
 def photographs() -> list[bytes]:
     """JPEG and PNG bytes of real photographs, whole, cropped narrow and low, and small."""
+    from PIL import Image
+
     images = [
         Image.open(io.BytesIO(files("sklearn.datasets.images").joinpath(name).read_bytes())).convert("RGB")
         for name in ("china.jpg", "flower.jpg")
@@ -77,5 +81,8 @@ def encode(image: Image.Image, format: str) -> bytes:
 
 def digit_png(cells: np.ndarray) -> bytes:
     """PNG bytes of one digit of the data set: float [8, 8] in 0..16, drawn at 64 x 64 as dark ink on white."""
+    import numpy as np
+    from PIL import Image
+
     ink = np.clip(cells * 255 / 16, 0, 255).astype(np.uint8)
     return encode(Image.fromarray(255 - ink).resize((64, 64), Image.Resampling.NEAREST), "PNG")

@@ -147,6 +147,27 @@ VARIANTS = (
 
 # fmt: on
 
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a step needs beyond the base installation: an extra of pyproject.toml.
+
+    ``packages`` are those whose versions change what the step builds.
+    """
+
+    step: str
+    extra: str
+    packages: tuple[str, ...]
+
+
+# The workers' side of an engine is its module in handlers/runtimes.
+ENGINES = (
+    Engine("to_onnx", "onnx", ("onnx", "onnxscript", "onnxruntime")),
+    Engine("to_openvino", "openvino", ("onnx", "onnxscript", "openvino")),
+    Engine("to_openvino_int8", "int8", ("onnx", "onnxscript", "openvino", "nncf")),
+)
+
 DEFAULT_MODELS = ("minilm", "digits", "null")  # they need no hub
 DEFAULT_VARIANTS = ("eager", "torchscript")
 DEVICE_SYNONYMS = {"cuda": "gpu"}  # of DEVICE, as PyTorch's users write it

@@ -11,7 +11,7 @@ import platform
 from dataclasses import asdict
 from pathlib import Path
 
-from export.catalog import Row
+from export.catalog import ENGINES, Engine, Row, Variant
 from export.device import gpu_architecture
 from export.weights import Choice, identity
 from handlers.description import installed
@@ -33,14 +33,6 @@ PACKAGES = (
 )
 
 
-# What only some steps build with: installing an engine must not make every archive out of date.
-ENGINES = {
-    "to_onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "to_openvino": ("onnx", "onnxscript", "openvino"),
-    "to_openvino_int8": ("onnx", "onnxscript", "openvino", "nncf"),
-}
-
-
 def fingerprint(row: Row, device: str, choice: Choice) -> str:
     """Hex digest over the row, the weights' identity, the sources, the device and the installed versions; for what is
     compiled ahead, also the kind of processor or GPU."""
@@ -50,12 +42,18 @@ def fingerprint(row: Row, device: str, choice: Choice) -> str:
         "device": device,
         "machine": platform.machine(),
         "weights": identity(row.model, choice),
-        "packages": installed((*PACKAGES, *(name for step in row.variant.steps for name in ENGINES.get(step, ())))),
+        # Only the engines that this variant is built with: installing another must not make it out of date.
+        "packages": installed((*PACKAGES, *(name for each in engines(row.variant) for name in each.packages))),
         "sources": _sources(),
     }
     if "to_aoti" in row.variant.steps:  # refused elsewhere, with "make archive" as the cure
         facts["compiled_for"] = gpu_architecture() if device == "gpu" else instruction_sets()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def engines(variant: Variant) -> list[Engine]:
+    """The engines that a variant is built with."""
+    return [engine for engine in ENGINES if engine.step in variant.steps]
 
 
 def _sources() -> str:
