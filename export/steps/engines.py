@@ -71,6 +71,8 @@ def _export_onnx(draft: Draft, path: Path) -> None:
     with torch.inference_mode():
         torch.onnx.export(
             draft.module, draft.examples, path, dynamo=True, dynamic_shapes=shapes,
-            input_names=[each.name for each in draft.inputs], output_names=[each.name for each in draft.outputs],
+            # With a prefix: the exporter gives its own nodes such names as "embedding", and a name may be used once.
+            input_names=[f"input_{each.name}" for each in draft.inputs],
+            output_names=[f"output_{each.name}" for each in draft.outputs],
             external_data=False, verbose=False,
         )  # fmt: skip

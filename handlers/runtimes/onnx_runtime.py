@@ -20,10 +20,10 @@ def load_onnx(directory: Path, settings: Settings, gpu_id: int | None) -> Runtim
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(directory / "model.onnx", options, providers=["CPUExecutionProvider"])
     inputs_named = [node.name for node in session.get_inputs()]
-    outputs_named = [each.name for each in settings.outputs]
+    names = [each.name for each in settings.outputs]
 
     def call(*inputs: np.ndarray) -> Outputs:
-        results = session.run(outputs_named, dict(zip(inputs_named, inputs, strict=True)))
-        return dict(zip(outputs_named, results, strict=True))
+        results = session.run(None, dict(zip(inputs_named, inputs, strict=True)))
+        return dict(zip(names, results, strict=True))
 
     return call
