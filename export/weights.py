@@ -69,8 +69,16 @@ def identity(model: Model, choice: Choice) -> str:
         shared = ("export/cases.py", "handlers/image.py", "handlers/drawing.py")
         for path in (*sources, *(ROOT / name for name in shared)):
             recipe.update(path.read_bytes())
+        recipe.update(repr(_font_versions()).encode())
         return f"{model.source}:{recipe.hexdigest()[:16]}:torch{version('torch')}"
     return str(model.source)
+
+
+def _font_versions() -> list[tuple[str, str]]:
+    """(package, installed version) of the fonts that the digits model is trained on."""
+    from export.digits import fonts
+
+    return [(package, version(package)) for package in sorted({package for package, _, _ in fonts.TRAINING.values()})]
 
 
 def _digest(path: Path) -> str:

@@ -17,6 +17,7 @@ PATCHES = 24  # per side: the patches of paper that its brightness is fitted to
 RIDGE = np.diag([1e-3, 1, 1, 1, 1, 1]).astype(np.float32)  # holds the fit where ink leaves little paper to be seen
 NEAR = 0.3  # of the largest difference to the paper: what is nearer counts as paper in the next fit
 INK = 0.35  # of the strongest ink: fainter marks are ruling, shadow or noise
+STROKE = 0.5  # of the strongest mean over 3 x 3 pixels: what is part of a stroke for certain
 FAINT = 0.2  # of the strongest ink: taken off, for the same reason
 COARSE = 96  # pixels; the drawing is averaged down to them to find its ink among the noise
 BLANK = 16.0  # grey levels; a page whose strongest mark is fainter is blank
@@ -47,9 +48,9 @@ def digit(image: Image.Image, size: int, margin: int) -> np.ndarray:
             "dark."
         )
     scale_y, scale_x = (whole / part for whole, part in zip(ink.shape, coarse.shape, strict=True))
-    top, bottom, left, right = _extent(coarse, INK * peak)
+    top, bottom, left, right = _extent(_joined(coarse, INK * peak))
     ink = ink[int(top * scale_y) : ceil(bottom * scale_y), int(left * scale_x) : ceil(right * scale_x)]
-    top, bottom, left, right = _extent(ink, INK * peak)
+    top, bottom, left, right = _extent(ink >= INK * peak)
     ink = ink[top:bottom, left:right]
     drawn = Image.fromarray((ink / peak - FAINT).clip(0, 1 - FAINT))
     scale = (size - 2 * margin) / max(drawn.size)
@@ -81,10 +82,33 @@ def _averaged(ink: np.ndarray, limit: int) -> np.ndarray:
     return np.asarray(image.resize(_within(image.size, limit), Image.Resampling.BOX))
 
 
-def _extent(ink: np.ndarray, level: float) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of what is at least ``level``; the ends are excluded."""
-    rows, columns = (np.flatnonzero((ink >= level).any(axis=axis)) for axis in (1, 0))
+def _extent(marks: np.ndarray) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of the marks, bool [height, width]; the ends are excluded."""
+    rows, columns = (np.flatnonzero(marks.any(axis=axis)) for axis in (1, 0))
     return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+
+
+def _joined(ink: np.ndarray, level: float) -> np.ndarray:
+    """bool [height, width]: what is at least ``level`` and joined to a stroke, across gaps of one pixel. Specks of
+    noise and pieces of ruling reach the level too; they are thinner or fainter than strokes and lie apart, so they are
+    left out."""
+    marks = ink >= level
+    mean = _windows(np.where(marks, ink, 0)).mean(axis=0)
+    found = marks & (mean >= STROKE * mean.max())
+    near = _windows(marks).any(axis=0)
+    for _ in range(COARSE):
+        grown = _windows(found).any(axis=0) & near
+        if (grown == found).all():
+            break
+        found = grown
+    return found & marks
+
+
+def _windows(values: np.ndarray) -> np.ndarray:
+    """[9, height, width]: each pixel's neighbourhood of 3 x 3 pixels, padded with 0."""
+    height, width = values.shape
+    padded = np.pad(values, 1)
+    return np.stack([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)])
 
 
 def _paper(gray: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""``python -m export.digits.accuracy``: the share of held-out digits that the model reads, by kind.
+"""``python -m export.digits.accuracy``: the share of held-out digits that the model reads, by kind, and its answer to
+the sample ``seven.png``.
 
 Trains the model where its weights are not cached, and anew with another seed for ``SEED=1``; with OMP_NUM_THREADS=1 or
 ATEN_CPU_CAPABILITY=default as well, that shows what another processor would make of it. ``COUNT`` pictures of print and
@@ -13,8 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from export.cases import SAMPLES
 from export.catalog import model
-from export.digits.data import LABELS
+from export.digits.data import LABELS, pixels
 from export.digits.training import MEAN, STD, accuracies, train
 from export.weights import Choice, write_checkpoint
 from handlers.architectures import ImageModel
@@ -32,6 +34,8 @@ def main() -> int:
     shares = accuracies(network, int(count))
     for kind, (share, pictures) in shares.items():
         print(f"{kind:10} {share:.2%} of {pictures:,}")
+    digit, score = _answer(network, (SAMPLES / "seven.png").read_bytes())
+    print(f"seven.png  {digit} at {score:.3f}")
     return 0 if all(share >= TARGET for share, _ in shares.values()) else 1
 
 
@@ -46,6 +50,15 @@ def _built() -> Any:
 
 def _trained(seed: int) -> Any:
     return ImageModel(train(seed=seed), MEAN, STD).eval()
+
+
+def _answer(network: Any, png: bytes) -> tuple[str, float]:
+    """The digit that a picture is read as, and its probability."""
+    import torch
+
+    with torch.inference_mode():
+        scores = network(torch.from_numpy(pixels([png])))[0].softmax(0)
+    return LABELS[int(scores.argmax())], float(scores.max())
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from handlers.image import prepare
 if TYPE_CHECKING:
     from torch import nn
 
-PRINTED, WRITTEN = 6000, 7000  # pictures made
-SCANNED = 2  # times that each scan is shown in an epoch
+PRINTED, WRITTEN = 4500, 4000  # pictures made
+SCANNED = 4  # times that each scan is shown in an epoch
 EPOCHS = 3
 BATCH = 128
 LEARNING_RATE = 2e-3
@@ -38,7 +38,7 @@ def training_set() -> tuple[np.ndarray, np.ndarray]:
 
 
 def train(report: Callable[[str], Any] = print, seed: int = SEED) -> nn.Module:
-    """Returns the trained network in eval mode; about 90 s on 2 cores.
+    """Returns the trained network in eval mode; about 100 s on 2 cores.
 
     The same seed, processor and number of threads give the same weights; others give weights as good.
     """

@@ -33,11 +33,12 @@ PLAIN = {
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    from handlers.architectures import load_eager
+    from handlers.architectures import ImageModel
+    from handlers.networks import build_network
 
-    row = model("digits")
-    checkpoint = write_checkpoint(row, Choice(), tmp_path_factory.mktemp("digits"), lambda text: None)
-    return load_eager(row.task, checkpoint.directory, checkpoint.settings)
+    found = write_checkpoint(model("digits"), Choice(), tmp_path_factory.mktemp("digits"), lambda text: None)
+    network = build_network(found.head["library"], found.head["architecture"], found.head["classes"], found.directory)
+    return ImageModel(network, found.image.mean, found.image.std).eval()
 
 
 def scores(network, pngs):

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from export import weights
 from export.catalog import model
 from export.checkpoint import Checkpoint
 from export.weights import CheckpointError, Choice, identity, write_checkpoint
@@ -150,3 +151,11 @@ def test_what_the_environment_asks_for():
         Choice.of(bert, {"WEIGHTS": "rnadom"})
     with pytest.raises(CheckpointError, match="no weights at /nowhere"):
         identity(bert, Choice.of(bert, {"BERT_WEIGHTS": "/nowhere"}))
+
+
+def test_another_version_of_a_font_makes_other_digits_weights(monkeypatch):
+    before = identity(model("digits"), Choice())
+    assert identity(model("digits"), Choice()) == before
+    found = weights.version
+    monkeypatch.setattr(weights, "version", lambda package: "9.9" if package == "font_lato" else found(package))
+    assert identity(model("digits"), Choice()) != before

@@ -171,6 +171,24 @@ def test_noise_does_not_widen_the_frame():
     assert far(noisy, plain) < 12
 
 
+def test_pieces_of_ruling_and_specks_do_not_widen_the_frame():
+    plain = drawn(size=(96, 96), ink=110, at=(10, 10), width=5)
+    marked = np.array(plain)
+    marked[::19, :] = np.minimum(marked[::19, :], 215)  # ruling, and where it is darker by noise:
+    marked[[0, 19, 38, 57, 76, 95], [5, 88, 9, 90, 84, 3]] = 190
+    assert far(Image.fromarray(marked), plain) < 12
+
+
+def test_a_stroke_that_is_drawn_apart_is_kept():
+    image = Image.new("L", (100, 100), 255)
+    draw = ImageDraw.Draw(image)
+    draw.line([(40, 20), (40, 50), (62, 55), (60, 80), (36, 80)], fill=0, width=4, joint="curve")  # a five without hat
+    hat = [(47, 14), (70, 12)]
+    draw.line(hat, fill=60, width=3)
+    lit = np.flatnonzero((prepared(image.convert("RGB"))[2:6] > 100).any(axis=(0, 2)))
+    assert lit[-1] > 18  # the hat reaches beyond the stem, at the top of the frame
+
+
 def blanks():
     rng = np.random.default_rng(0)
     noise = (200 + rng.normal(0, 6, (300, 400))).astype(np.uint8)
