@@ -21,7 +21,7 @@ SEED = 0
 SIZE, MARGIN = 32, 2
 PREPARATION = {"kind": "digit", "size": SIZE, "margin": MARGIN}
 LABELS = [str(digit) for digit in range(10)]
-HELD_OUT = 200  # pictures of each kind that is made here, in ``split``
+HELD_OUT = 60  # pictures of each kind that is made here, in ``split``
 SAMPLED = 240  # pictures of each kind among the training pictures of ``split``
 
 
