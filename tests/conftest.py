@@ -26,7 +26,8 @@ STORE, BENCH_STORE = (ROOT / ".cache" / "stores" / name for name in ("test", "te
 CPU_VARIANTS = variant_names("cpu")
 # A convolutional network takes Inductor long (digits 86 s on two cores); ROWS=all has these rows tested as well.
 IMAGE_VARIANTS = [name for name in CPU_VARIANTS if name != "compile" or os.environ.get("ROWS") == "all"]
-MODEL_VARIANTS = {"minilm": CPU_VARIANTS, "digits": IMAGE_VARIANTS, "bert": CPU_VARIANTS, "resnet50": IMAGE_VARIANTS}
+MODEL_VARIANTS = {"minilm": CPU_VARIANTS, "digits": IMAGE_VARIANTS, "bert": CPU_VARIANTS, "resnet50": IMAGE_VARIANTS,
+                  "photos": ["torchscript", "int8"]}  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -81,7 +82,7 @@ class Served:
 @pytest.fixture(scope="session")
 def store() -> Path:
     """The tests' own store with the default models in every CPU variant, built where they are out of date."""
-    for models in ("minilm null", "digits"):
+    for models in ("minilm null", "digits", "photos"):
         built = run("export", **rows_to_build(models))
         assert built.returncode == 0, built.stdout + built.stderr
     return STORE
@@ -105,7 +106,7 @@ def every_row(store: Path, hub: Path, tmp_path_factory: pytest.TempPathFactory) 
     """A store with an archive for every CPU row of the catalog: the default models', those of ``bert`` from the local
     hub folder and of ``resnet50`` with random weights."""
     everything = tmp_path_factory.mktemp("store")
-    built = ["null", *(f"{model}-{name}" for model in ("minilm", "digits") for name in MODEL_VARIANTS[model])]
+    built = ["null", *(f"{model}-{name}" for model in ("minilm", "digits", "photos") for name in MODEL_VARIANTS[model])]
     for path in [store / f"{name}{suffix}" for name in built for suffix in (".mar", ".mar.sha256")]:
         os.link(path, everything / path.name) if _same_disk(path, everything) else shutil.copy(path, everything)
     for model, extra in {"bert": hub_environment(hub), "resnet50": {"WEIGHTS": "random"}}.items():

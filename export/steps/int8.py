@@ -97,8 +97,20 @@ def to_openvino_int8(draft: Draft) -> None:
         model = to_openvino_model(draft, stage)
         batches = image_batches(draft)
         with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws bars of its own into ours
-            quantized = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
+            kept = nncf.IgnoredScope(names=kept_in_fp32(model), validate=False)
+            quantized = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), ignored_scope=kept)
         openvino.save_model(quantized, stage / "model.xml", compress_to_fp16=False)
         without_torch(stage)
 
     draft.save = save
+
+
+def kept_in_fp32(model: Any) -> list[str]:
+    """The layers of an OpenVINO network that stay fp32: the first two convolutions, where there are depthwise ones.
+
+    Their channels differ most in magnitude. EfficientNet-Lite0's smallest cosine over the case photographs is 0.988
+    with them in int8 and 0.997 without; ResNet-50's is 0.999 as it is.
+    """
+    layers = [op for op in model.get_ordered_ops() if op.get_type_name() in ("Convolution", "GroupConvolution")]
+    depthwise = any(op.get_type_name() == "GroupConvolution" for op in layers)
+    return [op.friendly_name for op in layers[:2]] if depthwise else []

@@ -71,6 +71,13 @@ class TestAnswers:
         assert len(v1.json()["predictions"]) == 1
 
 
+@pytest.mark.parametrize("variant", MODEL_VARIANTS["photos"])
+def test_a_real_photograph_is_answered_right(served, variant):
+    coffee = (SAMPLES / "coffee.jpg").read_bytes()
+    (best, *_) = post(served, f"photos-{variant}", coffee, "image/jpeg").json()["predictions"]
+    assert best["label"] == "espresso" and best["score"] > 0.5
+
+
 @pytest.mark.parametrize(
     ("name", "body", "content_type", "status", "says"),
     [
