@@ -168,7 +168,7 @@ ENGINES = (
     Engine("to_openvino_int8", "int8", ("onnx", "onnxscript", "openvino", "nncf")),
 )
 
-DEFAULT_MODELS = ("minilm", "digits", "null")  # they need no hub
+DEFAULT_MODELS = ("minilm", "digits", "photos", "null")  # they need no hub
 DEFAULT_VARIANTS = ("eager", "torchscript")
 DEVICE_SYNONYMS = {"cuda": "gpu"}  # of DEVICE, as PyTorch's users write it
 

@@ -81,7 +81,7 @@ class Served:
 
 @pytest.fixture(scope="session")
 def store() -> Path:
-    """The tests' own store with the default models in every CPU variant, built where they are out of date."""
+    """The tests' own store with the default models in the tested CPU variants, built where they are out of date."""
     for models in ("minilm null", "digits", "photos"):
         built = run("export", **rows_to_build(models))
         assert built.returncode == 0, built.stdout + built.stderr

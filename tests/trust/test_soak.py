@@ -1,4 +1,4 @@
-"""The soak: each bound fails when it is broken, and a short one of both default models passes."""
+"""The soak: each bound fails when it is broken, and a short one of minilm and digits passes."""
 
 import json
 
