@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,13 @@ def to_openvino_int8(draft: Draft) -> None:
         model = to_openvino_model(draft, stage)
         batches = image_batches(draft)
         with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws bars of its own into ours
+            nncf.set_log_level(logging.ERROR)
             kept = nncf.IgnoredScope(names=kept_in_fp32(model), validate=False)
-            quantized = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), ignored_scope=kept)
+            # Attention needs other ranges than convolutions do; NNCF knows how, when it is told.
+            kind = nncf.ModelType.TRANSFORMER if has_attention(model) else None
+            quantized = nncf.quantize(
+                model, nncf.Dataset(batches), subset_size=len(batches), ignored_scope=kept, model_type=kind
+            )
         openvino.save_model(quantized, stage / "model.xml", compress_to_fp16=False)
         without_torch(stage)
 
@@ -114,3 +120,8 @@ def kept_in_fp32(model: Any) -> list[str]:
     layers = [op for op in model.get_ordered_ops() if op.get_type_name() in ("Convolution", "GroupConvolution")]
     depthwise = any(op.get_type_name() == "GroupConvolution" for op in layers)
     return [op.friendly_name for op in layers[:2]] if depthwise else []
+
+
+def has_attention(model: Any) -> bool:
+    """Whether an OpenVINO network computes a softmax, or attention as one operation."""
+    return any(op.get_type_name() in ("Softmax", "ScaledDotProductAttention") for op in model.get_ops())

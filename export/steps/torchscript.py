@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ def to_torchscript(draft: Draft) -> None:
     """TorchScript, saved as model.pt: torchvision's networks are scripted, all others traced."""
     import torch
 
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        # A trace's constants are judged by parity on other shapes, in the archive, and not by these.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         if draft.is_image and draft.checkpoint.head["library"] == "torchvision":
             scripted = torch.jit.script(draft.module)
         else:
