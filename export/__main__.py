@@ -55,19 +55,22 @@ def main() -> int:
             print(note, file=sys.stderr)
         with _lock(STORE):
             results = _bring_up_to_date(options)
+        if options.adopted and not all(result.error for result in results):
+            record(*options.adopted)
+        if path := os.environ.get("RESULTS_JSON"):
+            _write(results, Path(path))
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 1
     except (CatalogError, DeviceError, ServingError, BlockingIOError) as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:  # a weights file or folder that may not be read, a store that may not be written
+        print(f"{error.filename or STORE}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted; the store holds what was finished before, whole.", file=sys.stderr)
         return 130
-    if options.adopted and not all(result.error for result in results):
-        record(*options.adopted)
-    if path := os.environ.get("RESULTS_JSON"):
-        _write(results, Path(path))
     _show(results)
     return 1 if any(result.error for result in results) else 0
 

@@ -164,7 +164,14 @@ def expected_answer(task: Task, expect: str, reply: dict[str, Any]) -> None:
     """Raises ParityError when an archive does not answer its own example, or not with the answer expected, if any."""
     if reply["status"] != 200:
         raise ParityError(f"its own example is answered {reply['status']}: {reply['body'].get('message', '')}")
-    if expect and task.headline and (found := task.headline(reply["body"])) != expect:
+    if not expect or not task.headline:
+        return
+    try:
+        found = task.headline(reply["body"])
+    except (KeyError, IndexError, TypeError):
+        what = "EXPECT is compared with the answer to one item; make EXAMPLE one item without options"
+        raise ParityError(what) from None
+    if found != expect:
         raise ParityError(f"its example is answered {found!r}, expected {expect!r}")
 
 

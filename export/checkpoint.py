@@ -10,15 +10,6 @@ from handlers.settings import ImageInput, TextInput
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """Request bodies with their true labels, and the share that the reference itself gets right (0..1)."""
-
-    bodies: list[bytes]
-    labels: list[str]
-    accuracy: float
-
-
-@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint folder on disk, what it was made from, and the settings that its handler needs.
 
@@ -36,5 +27,4 @@ class Checkpoint:
     image: ImageInput | None = None
     labels: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
-    parameters: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from export.catalog import Model, Source
 from export.errors import CheckpointError
+from export.json_files import read_object
+from export.tasks import TASKS
 from export.text_folder import read_text_folder
 from handlers.families import FAMILIES
 
-IMAGE_TASKS = ("image-classification", "image-embedding")
+IMAGE_TASKS = tuple(name for name, task in TASKS.items() if task.kind == "image")
 
 
 def inspect(source: Source, row: Mapping[str, Any]) -> tuple[Source, str]:
@@ -37,10 +38,10 @@ def is_image(path: Path) -> bool:
     if path.is_file():
         return True
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = read_object(path / "config.json")
+    except (OSError, CheckpointError):
         return False
-    if not isinstance(config, dict) or config.get("model_type") in FAMILIES:
+    if config.get("model_type") in FAMILIES:
         return False
     named = [str(config.get("architecture", "")), *map(str, config.get("architectures") or [])]
     return bool(named[0]) or any(name.endswith("ForImageClassification") for name in named)
@@ -73,6 +74,6 @@ def config_of(model: Model) -> dict[str, Any]:
     if model.source.kind != "local":
         return {}
     try:
-        return json.loads(Path(model.source.name, "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(Path(model.source.name, "config.json"))
+    except (OSError, CheckpointError):
         return {}

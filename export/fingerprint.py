@@ -19,7 +19,10 @@ from handlers.processor import instruction_sets
 
 HERE = Path(__file__).resolve().parent
 # The catalog counts through its row; the others only plan and show.
-NOT_BUILDING = {"catalog.py", "__main__.py", "hub.py", "options.py", "own_store.py", "progress.py"}
+NOT_BUILDING = {
+    "catalog.py", "__main__.py", "extras.py", "fits.py", "hub.py", "list_models.py", "options.py", "own_models.py",
+    "own_store.py", "progress.py",
+}  # fmt: skip
 PACKAGES = (
     "torch",
     "torchvision",
@@ -58,7 +61,8 @@ def engines(variant: Variant) -> list[Engine]:
 
 def _sources() -> str:
     digest = hashlib.sha256()
-    building = [p for p in HERE.rglob("*") if p.suffix in (".py", ".txt") and p.name not in NOT_BUILDING]
+    found = [path for path in HERE.rglob("*") if path.suffix in (".py", ".txt")]
+    building = [path for path in found if path.relative_to(HERE).as_posix() not in NOT_BUILDING]
     for path in sorted([*building, *(HERE.parent / "handlers").rglob("*.py")]):
         digest.update(path.relative_to(HERE.parent).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -26,13 +26,13 @@ def reason_against(model: Model, variant: Variant) -> str:
 def _described(model: Model) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """(config.json, head) as handlers.lean.unsupported takes them; None where they are not known yet."""
     from export.checkpoints import config_of
-    from export.text_folder import HEAD_OF_TASK
+    from export.tasks import TASKS
 
     config = config_of(model)
     if model.kind == "text":
-        head = {"kind": HEAD_OF_TASK[model.task], "pooling": model.options.get("pooling", "mean")}
+        head = {"kind": TASKS[model.task].head, "pooling": model.options.get("pooling", "mean")}
         return (config, head) if config else None
-    if "architectures" in config:
+    if config.get("architectures"):
         return config, {"kind": "image", "library": "transformers", "architecture": config["architectures"][0]}
     name = config.get("architecture") or model.options.get("architecture", "")
     if not name:

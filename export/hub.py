@@ -22,6 +22,7 @@ def snapshot(source: Source, way_out: str) -> Path:
 
     Raises CheckpointError, whose sentence ends with ``way_out``.
     """
+    _require_id(source)
     silent = silence(source)
     if silent and not cached(source):
         raise CheckpointError(f"{_named(source)} could not be loaded ({silent}); {way_out}")
@@ -29,6 +30,17 @@ def snapshot(source: Source, way_out: str) -> Path:
     if any(found.glob("*.safetensors")):
         return found
     return _download(source, [*FILES, "pytorch_model.bin"], bool(silent), way_out)
+
+
+def _require_id(source: Source) -> None:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(source.name)
+    except HFValidationError:
+        raise CheckpointError(
+            f"{source.name} is neither a file or folder here nor a hub id; expected MODEL=/path or MODEL=owner/name."
+        ) from None
 
 
 def _download(source: Source, files: list[str], local: bool, way_out: str) -> Path:

@@ -24,11 +24,14 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     lines, reasons = [], []
+    elsewhere = list(dict.fromkeys(row.name for row in VARIANTS if row.device not in ("any", device)))
     for model in found:
         fitting, against = variants_of(model, device)
         lines.append((model.name, model.task, architecture_of(model), str(model.source), " ".join(fitting)))
         reasons += [f"{model.name}: {reason}" for reason in against]
     print(table(("name", "task", "architecture", "weights", f"variants that fit ({device})"), lines))
+    if elsewhere:
+        print(f"\nOn a {'cpu' if device == 'gpu' else 'gpu'} only: {', '.join(elsewhere)}")
     if reasons:
         print("\n" + "\n".join(reasons))
     print("\nYour own: make archive MODEL=/path/to/checkpoint (docs/your-model.md)")
@@ -39,10 +42,7 @@ def variants_of(model: Model, device: str) -> tuple[list[str], list[str]]:
     """(the variants that fit the model on ``device``, why each of the others does not)."""
     fitting, against = [], []
     for variant in VARIANTS:
-        if model.kind not in variant.kinds:
-            continue
-        if variant.device not in ("any", device):
-            against.append(f"{variant.name} runs on a {variant.device}")
+        if model.kind not in variant.kinds or variant.device not in ("any", device):
             continue
         try:
             reason = reason_against(model, variant)

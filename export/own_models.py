@@ -17,8 +17,8 @@ from export.catalog import MODELS, PHOTO, TEXT, CatalogError, Model, Source
 from export.tasks import TASKS
 from serving.model_settings import KEYS as SERVING_KEYS
 from serving.model_settings import models_file, read_tables
+from serving.store import NAME
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Keys of a row, with the variable of make that each comes from.
 VARIABLES = {
     "task": "TASK", "architecture": "ARCH", "labels": "LABELS", "pooling": "POOLING", "max_length": "MAX_LENGTH",
@@ -43,15 +43,20 @@ def _model(path: Path, name: str, row: Mapping[str, Any]) -> Model:
     where = f"{path}: [{name}]"
     if any(name == model.name for model in MODELS):
         raise CatalogError(f"{where} has a source and the name of a built-in model; give it another name.")
+    if not NAME.fullmatch(name):
+        raise CatalogError(f"{where} is no usable name; use letters, digits, '.', '_' and '-', not '.' or '-' first.")
     if unknown := sorted(set(row) - {"source", "variants", *VARIABLES, *SERVING_KEYS}):
         known = ", ".join(["source", *VARIABLES, *SERVING_KEYS])
         raise CatalogError(f"{where} has the key {unknown[0]!r}, which nothing reads; known keys: {known}.")
     for key, value in row.items():
         wanted = int if key == "max_length" else str
-        if key in ("source", *VARIABLES) and not isinstance(value, wanted):
+        if key in ("source", *VARIABLES) and (not isinstance(value, wanted) or isinstance(value, bool)):
             raise CatalogError(f"{where} {key} is {value!r}; expected {'a number' if wanted is int else 'a string'}.")
-    if row.get("task") not in TASKS:
-        raise CatalogError(f"{where} task is {row.get('task')!r}; expected one of {', '.join(TASKS)}.")
+    tasks = [task for task, each in TASKS.items() if each.kind != "none"]
+    if row.get("task") not in tasks:
+        raise CatalogError(f"{where} task is {row.get('task')!r}; expected one of {', '.join(tasks)}.")
+    if row.get("expect") and not TASKS[row["task"]].headline:
+        raise CatalogError(f"{where} expect is {row['expect']!r}, and {row['task']} answers in numbers: leave it out.")
     return model_of_row(name, row)
 
 
@@ -65,18 +70,26 @@ def model_of_row(name: str, row: Mapping[str, Any]) -> Model:
     )  # fmt: skip
 
 
+def existing(text: str) -> Path | None:
+    """The file or folder of that name; None where there is none, or the text is no path at all."""
+    try:
+        path = Path(text).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such home, a zero byte
+        return None
+
+
 def source_of(text: str) -> Source:
     """A path on this machine, or a hub id with its revision."""
-    if Path(text).expanduser().exists() or not HUB_ID.fullmatch(text):
-        return Source("local", str(Path(text).expanduser()))
+    if (path := existing(text)) or not HUB_ID.fullmatch(text):
+        return Source("local", str(path or text))
     repository, _, revision = text.partition("@")
     return Source("hub", repository, revision)
 
 
 def example_of(text: str) -> dict[str, str]:
     """A request from what the user wrote: a file's path, JSON, or a text."""
-    path = Path(text).expanduser()
-    if len(text) < 1000 and path.is_file():
+    if (path := existing(text)) and path.is_file():
         content_type = TYPES.get(path.suffix.lower(), "application/octet-stream")
         return {"content_type": content_type, "file": str(path.resolve())}
     as_json = text.lstrip().startswith("{")
@@ -105,25 +118,26 @@ def wanted_row(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]] | N
         row["max_length"] = _number(row["max_length"])
     for key in ("labels", "example"):
         if key in row:
-            row[key] = _absolute(row[key]) if key == "labels" or Path(row[key]).expanduser().is_file() else row[key]
+            row[key] = _absolute(row[key])
     return name, row
 
 
 def _absolute(text: str) -> str:
-    path = Path(text).expanduser()
-    return str(path.resolve()) if path.exists() or text.startswith((".", "/", "~")) else text
+    """The whole path of a file or folder that exists; any other text as it is."""
+    path = existing(text)
+    return str(path.resolve()) if path else text
 
 
 def _name_of(source: str) -> str:
     """A folder's or a file's own name, or a hub id's last part."""
-    path = Path(source).expanduser()
-    last = path.resolve().name if path.exists() else source.partition("@")[0].rstrip("/").rpartition("/")[2]
-    stem = Path(last).stem if path.is_file() else last
+    path = existing(source)
+    last = path.resolve().name if path else source.partition("@")[0].rstrip("/").rpartition("/")[2]
+    stem = Path(last).stem if path and path.is_file() else last
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")
 
 
 def _number(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise CatalogError(f"MAX_LENGTH is {text!r}; expected a whole number of tokens.")
     return int(text)
 
@@ -137,12 +151,19 @@ def adopt(environment: Mapping[str, str]) -> tuple[Model, dict[str, Any]] | None
     if wanted is None:
         return None
     name, row = wanted
-    existing = {model.name: model for model in own_models()}
-    if name in existing and existing[name].source != source_of(row["source"]):
-        known = existing[name].source.name
-        raise CatalogError(f"{name} is {known} in {models_file()}; choose another name with NAME=.")
+    known = {model.name: model for model in own_models()}
+    if name in known and not _same_place(known[name].source, source_of(row["source"])):
+        other = known[name].source.name
+        raise CatalogError(f"{name} is {other} in {models_file()}; choose another name with NAME=.")
     row = _inspected(row)
+    if row.get("expect") and not TASKS[row["task"]].headline:
+        raise CatalogError(f"EXPECT is {row['expect']!r}, and {row['task']} answers with numbers: leave it out.")
     return model_of_row(name, row), row
+
+
+def _same_place(one: Source, other: Source) -> bool:
+    """Whether two sources are one checkpoint; a hub id may move to another commit."""
+    return (one.kind, one.name) == (other.kind, other.name)
 
 
 def _inspected(row: dict[str, Any]) -> dict[str, Any]:

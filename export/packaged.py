@@ -36,7 +36,8 @@ def lowers(path: Path) -> bool:
 
 def check_modules(path: Path, task: str) -> None:
     """Refuses what would be done beyond the network and its pooling."""
-    if unknown := sorted(set(_modules(path)) - set(MODULES[task])):
+    foreign = [name for name in _types(path) if not name.startswith("sentence_transformers.")]
+    if unknown := foreign or sorted(set(_modules(path)) - set(MODULES[task])):
         raise CheckpointError(
             f"{path}/modules.json has the module {unknown[0]}, which is not served here; for {task} served are "
             f"{', '.join(MODULES[task])}."
@@ -92,7 +93,12 @@ def activation(path: Path, config: dict[str, Any]) -> str:
 
 def _modules(path: Path) -> list[str]:
     """The class names of sentence-transformers' modules, in order; none without modules.json."""
-    return [each["type"].rpartition(".")[2] for each in _listed(path)]
+    return [name.rpartition(".")[2] for name in _types(path)]
+
+
+def _types(path: Path) -> list[str]:
+    """The full class names of sentence-transformers' modules, in order."""
+    return [each["type"] for each in _listed(path)]
 
 
 def _listed(path: Path) -> list[dict[str, str]]:

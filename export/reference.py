@@ -47,7 +47,7 @@ def reference(model: Model, checkpoint: Checkpoint, own_weights: bool) -> Refere
 
 
 def request_of(example: dict[str, str]) -> Request:
-    """The request that an example in the catalog's form describes: "text", "json" or a "file" of the checkout."""
+    """The request that an example in the catalog's form describes: a "text", or a "file" here or of the checkout."""
     if "file" in example:
         return Request((ROOT / example["file"]).read_bytes(), example["content_type"])
     return Request(example["text"].encode(), example["content_type"])

@@ -14,7 +14,8 @@ from typing import Any
 from export import packaged
 from export.errors import CheckpointError
 from export.images.labels import choose_labels
-from export.json_files import read_json, read_object
+from export.json_files import read_object
+from export.tasks import TASKS
 from handlers.families import FAMILIES, Family
 
 # What transformers appends to a family's name for each kind of head.
@@ -26,11 +27,9 @@ HEADS = {
     "ForQuestionAnswering": "span",
     "Model": "pooled",
 }
-TASKS = {"mask": "fill-mask", "tokens": "token-classification", "span": "question-answering", "pooled": "embedding"}
-HEAD_OF_TASK = {
-    "embedding": "pooled", "fill-mask": "mask", "text-classification": "classification", "rerank": "classification",
-    "token-classification": "tokens", "question-answering": "span",
-}  # fmt: skip
+HEAD_OF_TASK = {name: task.head for name, task in TASKS.items() if task.kind == "text"}
+# Two tasks share the head of classification; _classifies tells them apart.
+TASK_OF_HEAD = {head: name for name, head in HEAD_OF_TASK.items() if head != "classification"}
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spm.model")
 
@@ -54,14 +53,9 @@ class TextFolder:
     packaged: bool = False
 
 
-def is_text_folder(path: Path) -> bool:
-    """Whether a folder's config.json names one of the text families or no image architecture."""
-    config = path / "config.json"
-    return config.is_file() and "model_type" in read_json(config) and not (path / "preprocessor_config.json").is_file()
-
-
 def read_text_folder(path: Path, options: Mapping[str, Any], weights: bool = True) -> TextFolder:
-    """Reads ``path``. ``options`` override what it says: task, pooling, max_length. ``weights``: they must be there.
+    """Reads ``path``. ``options`` override what it says: task, labels, pooling, max_length. ``weights``: they must be
+    there.
 
     Raises CheckpointError.
     """
@@ -86,7 +80,7 @@ def _read(path: Path, options: Mapping[str, Any], weights: bool) -> TextFolder:
         head["scores"] = _scores(path, config, task)
     labels = _labels(path, config) if head["kind"] in ("classification", "tokens") else ()
     if options.get("labels"):
-        labels = _given_labels(path, labels, Path(options["labels"]))
+        labels = _given_labels(path, () if task == "rerank" else labels, Path(options["labels"]))
     return TextFolder(
         path, config, family, task, head, labels, _limit(path, config, family, options),
         lower=task in packaged.MODULES and packaged.lowers(path),
@@ -97,7 +91,7 @@ def _read(path: Path, options: Mapping[str, Any], weights: bool) -> TextFolder:
 def _given_labels(path: Path, own: tuple[str, ...], given: Path) -> tuple[str, ...]:
     """The labels of the file that LABELS= names, as many as the checkpoint has classes."""
     if not own:
-        raise CheckpointError(f"LABELS is {given} and the task of {path} has no labels: leave it out.")
+        raise CheckpointError(f"LABELS is {given} and the task of {path} answers without labels: leave it out.")
     return choose_labels(given, (), len(own), path)
 
 
@@ -167,8 +161,8 @@ def _task(path: Path, config: dict[str, Any], wanted: str) -> str:
         return "embedding"
     if head == "classification":
         return _classifies(path, config)
-    if head in TASKS:
-        return TASKS[head]
+    if head in TASK_OF_HEAD:
+        return TASK_OF_HEAD[head]
     named = _architectures(config) or "none"
     raise CheckpointError(
         f"{path} does not say which task it is for (architectures in its config.json: {named}); name it with TASK=, "

@@ -20,8 +20,6 @@ from export.errors import CheckpointError
 from export.tasks import TASKS
 from export.text_folder import TextFolder, read_text_folder
 
-__all__ = ["CheckpointError", "Choice", "identity", "locate_text", "write_checkpoint"]
-
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "weights"
 SEED = 0
@@ -56,7 +54,12 @@ def variable(model: Model) -> str:
 
 
 def identity(model: Model, choice: Choice) -> str:
-    """A string that changes when the weights would, computed without loading them or importing torch."""
+    """A string that changes when the weights or the labels would, computed without loading them or importing torch."""
+    labels = model.options.get("labels")
+    return _weights_identity(model, choice) + (f":labels:{_digest(Path(labels))}" if labels else "")
+
+
+def _weights_identity(model: Model, choice: Choice) -> str:
     if choice.random:
         return f"random:{SEED}"
     if choice.path or model.source.kind == "local":

@@ -6,6 +6,7 @@ first. Knows the example that an archive describes, not what it means.
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Example:
-    """A request that an archive answers: a text, or a file of the checkout."""
+    """A request that an archive answers: a text, or a file of the checkout or of the user's."""
 
     content_type: str
     text: str | None = None
@@ -34,24 +35,34 @@ class Example:
         found = (description.get("customizedMetadata") or {}).get("example") or {}
         return cls(found.get("content_type", "text/plain"), found.get("text"), found.get("file"))
 
+    def is_here(self) -> bool:
+        """Whether the request can be sent: a text, or a file that is still there."""
+        return not self.file or (ROOT / self.file).is_file()
+
     def body(self) -> bytes:
         """The request's bytes."""
         return (ROOT / self.file).read_bytes() if self.file else (self.text or "hello").encode()
 
     def curl(self, url: str, token: str) -> str:
         """A line to paste into a shell from the checkout's folder."""
-        data = f"-T {self.file}" if self.file else f"-H 'Content-Type: {self.content_type}' -d '{self.text or 'hello'}'"
+        text = shlex.quote(self.text or "hello")
+        data = (
+            f"-T {shlex.quote(self.file)}" if self.file
+            else f"-H 'Content-Type: {self.content_type}' --data-raw {text}"
+        )  # fmt: skip
         method = "-X POST " if self.file else ""
         direct = "--noproxy '*' " if getproxies() else ""
         return f"curl {direct}{method}-H 'Authorization: Bearer {token}' {data} {url}"
 
 
 def warm_up(client: Client, name: str) -> Example:
-    """Sends the example some hundred times, for a second or two; returns it.
+    """Sends the example some hundred times, for a second or two; returns it. One whose file is gone is not sent.
 
     Raises ServingError when the archive does not answer its own example.
     """
     example = Example.of(client.describe(name))
+    if not example.is_here():  # a user's file, which may be moved after the archive was built
+        return example
     body, end = example.body(), time.monotonic() + SECONDS
     for _ in range(REQUESTS):
         reply = client.predict(name, body, example.content_type)
