@@ -9,9 +9,11 @@ import pytest
 import torch
 import yaml
 
+from export.build import ParityError, expected_answer
 from export.catalog import CatalogError
 from export.errors import CheckpointError
-from export.own_models import adopt, own_models, record, wanted_row
+from export.own_models import adopt, example_of, model_of_row, own_models, record, wanted_row
+from export.tasks import TASKS
 from tests.conftest import run
 from tests.tiny import write_bert
 
@@ -125,6 +127,67 @@ def test_a_row_that_was_written_wrong_is_named(tmp_path, row, says):
     (tmp_path / "models.toml").write_text(row)
     with pytest.raises(CatalogError, match=says):
         own_models(tmp_path / "models.toml")
+
+
+def test_changed_labels_make_an_archive_out_of_date(tmp_path):
+    from export.weights import Choice, identity
+
+    (tmp_path / "w.pth").write_bytes(b"weights")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("rose\ntulip\n")
+    row = {"source": str(tmp_path / "w.pth"), "task": "image-classification", "labels": str(labels)}
+    before = identity(model_of_row("flowers", row), Choice())
+    labels.write_text("tulip\nrose\n")
+    assert identity(model_of_row("flowers", row), Choice()) != before
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "~nobody-of-that-name/x", "What's new?", "\0", '{"question": "Who?"}'])
+def test_an_example_may_be_any_text(text):
+    found = example_of(text)
+    assert found["text"] == text
+    assert found["content_type"] == ("application/json" if text.startswith("{") else "text/plain")
+
+
+def test_an_expected_answer_needs_one_that_can_be_compared(tmp_path):
+    (tmp_path / "models.toml").write_text("[mine]\nsource='/x'\ntask='embedding'\nexpect='cat'")
+    with pytest.raises(CatalogError, match="answers in numbers: leave it out"):
+        own_models(tmp_path / "models.toml")
+    with pytest.raises(ParityError, match="the answer to one item"):
+        expected_answer(TASKS["fill-mask"], "capital", {"status": 200, "body": {"predictions": [[{"token": "a"}]]}})
+
+
+@pytest.mark.parametrize("name", ["my model", "../up", "-x"])
+def test_a_row_with_a_name_that_is_no_archives_is_refused(tmp_path, name):
+    (tmp_path / "models.toml").write_text(f"['{name}']\nsource='/x'\ntask='embedding'")
+    with pytest.raises(CatalogError, match="is no usable name"):
+        own_models(tmp_path / "models.toml")
+
+
+def test_a_hub_id_may_move_to_another_commit(hub, monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    from export.catalog import model
+
+    source = model("bert").source
+    monkeypatch.setenv("MODELS_FILE", str(tmp_path / "models.toml"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    record("mine", {"source": f"{source.name}@{'0' * 40}", "task": "fill-mask"})
+    assert adopt({"MODEL": source.name, "NAME": "mine"})[1]["source"] == f"{source.name}@{source.revision}"
+
+
+def test_what_is_no_hub_id_is_refused_in_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODELS_FILE", str(tmp_path / "models.toml"))
+    with pytest.raises(CheckpointError, match="neither a file or folder here nor a hub id"):
+        adopt({"MODEL": "org/name.git"})
+
+
+def test_a_damaged_checkpoint_does_not_hide_the_other_models(tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("[1]")
+    (tmp_path / "models.toml").write_text(f"[broken]\nsource='{tmp_path / 'broken'}'\ntask='embedding'")
+    listed = run("export.list_models", **place(tmp_path))
+    assert listed.returncode == 0 and "minilm" in listed.stdout and "broken" in listed.stdout, listed.stderr
 
 
 def test_a_name_is_made_of_the_folder_the_file_or_the_hub_id(reviews):

@@ -1,0 +1,23 @@
+"""The curl lines that make serve prints, and examples whose files are gone."""
+
+import shlex
+
+import pytest
+
+from serving.warm_up import Example
+
+
+@pytest.mark.parametrize("text", ["plain", "What's new?", "@file", '{"question": "Who\'s there?"}', "$HOME `ls`"])
+def test_a_shell_reads_the_example_as_it_is(text):
+    words = shlex.split(Example("text/plain", text).curl("http://127.0.0.1/predictions/x", "token"))
+    assert words[words.index("--data-raw") + 1] == text
+
+
+def test_a_file_with_a_blank_in_its_name_is_one_word(tmp_path):
+    path = tmp_path / "my rose.jpg"
+    path.write_bytes(b"x")
+    example = Example("image/jpeg", file=str(path))
+    words = shlex.split(example.curl("http://127.0.0.1/predictions/x", "token"))
+    assert words[words.index("-T") + 1] == str(path) and example.is_here()
+    path.unlink()
+    assert not example.is_here()
