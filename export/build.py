@@ -143,7 +143,8 @@ def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parit
     batches += [Batch(held_out[i : i + size], False) for i in range(0, len(held_out), size)]
     asked = [Batch([yardstick.example], False)]
     answers = dry_run(archive, batches + asked, size, device)
-    expected_answer(task, yardstick.expect, answers.batches[-1][0])
+    shown = shown_example(row, yardstick)
+    expected_answer(task, yardstick.expect, shown, answers.batches[-1][0])
     if not yardstick.outputs[0]:
         return Parity()
     tolerance = row.tolerance(device)
@@ -160,7 +161,12 @@ def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parit
     return parity
 
 
-def expected_answer(task: Task, expect: str, reply: dict[str, Any]) -> None:
+def shown_example(row: Row, yardstick: Reference) -> str:
+    """The example as people know it: its file's name, or its text."""
+    return row.model.example.get("file") or yardstick.example.body[:80].decode(errors="replace")
+
+
+def expected_answer(task: Task, expect: str, shown: str, reply: dict[str, Any]) -> None:
     """Raises ParityError when an archive does not answer its own example, or not with the answer expected, if any."""
     if reply["status"] != 200:
         raise ParityError(f"its own example is answered {reply['status']}: {reply['body'].get('message', '')}")
@@ -172,7 +178,7 @@ def expected_answer(task: Task, expect: str, reply: dict[str, Any]) -> None:
         what = "EXPECT is compared with the answer to one item; make EXAMPLE one item without options"
         raise ParityError(what) from None
     if found != expect:
-        raise ParityError(f"its example is answered {found!r}, expected {expect!r}")
+        raise ParityError(f"its example ({shown}) is answered {found!r}, expected {expect!r}")
 
 
 def _accuracy(batches: list[list[dict[str, Any]]], labels: list[str]) -> float:

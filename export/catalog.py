@@ -229,7 +229,10 @@ def rows(models: Iterable[str | Model], variants: Iterable[str], device: str) ->
     found = [model(name) if isinstance(name, str) else name for name in models]
     for row in chosen:
         if row.device not in ("any", device):
-            raise CatalogError(f"The variant {row.name!r} runs on a {row.device} and DEVICE is {device}.")
+            raise CatalogError(
+                f"The variant {row.name!r} runs on a {row.device}, and DEVICE is {device}, chosen or found; "
+                f"leave it out: for a {device} there are {', '.join(variant_names(device))}."
+            )
     picked: list[Row] = []
     for each in found:
         fitting = [row for row in VARIANTS if row.kinds == ("none",)] if each.kind == "none" else chosen

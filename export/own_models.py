@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from export.catalog import MODELS, PHOTO, TEXT, CatalogError, Model, Source
+from export.errors import CheckpointError
 from export.tasks import TASKS
 from serving.model_settings import KEYS as SERVING_KEYS
 from serving.model_settings import models_file, read_tables
@@ -54,7 +55,8 @@ def _model(path: Path, name: str, row: Mapping[str, Any]) -> Model:
             raise CatalogError(f"{where} {key} is {value!r}; expected {'a number' if wanted is int else 'a string'}.")
     tasks = [task for task, each in TASKS.items() if each.kind != "none"]
     if row.get("task") not in tasks:
-        raise CatalogError(f"{where} task is {row.get('task')!r}; expected one of {', '.join(tasks)}.")
+        said = f"task is {row['task']!r}" if "task" in row else "has no task"
+        raise CatalogError(f"{where} {said}; expected one of {', '.join(tasks)}.")
     if row.get("expect") and not TASKS[row["task"]].headline:
         raise CatalogError(f"{where} expect is {row['expect']!r}, and {row['task']} answers in numbers: leave it out.")
     return model_of_row(name, row)
@@ -151,14 +153,29 @@ def adopt(environment: Mapping[str, str]) -> tuple[Model, dict[str, Any]] | None
     if wanted is None:
         return None
     name, row = wanted
+    if Path(row["source"]).is_absolute() and not existing(row["source"]):
+        raise CheckpointError(
+            f"There is no {row['source']}; MODEL= takes a checkpoint's folder, a weights file or a hub id."
+        )
     known = {model.name: model for model in own_models()}
     if name in known and not _same_place(known[name].source, source_of(row["source"])):
         other = known[name].source.name
         raise CatalogError(f"{name} is {other} in {models_file()}; choose another name with NAME=.")
-    row = _inspected(row)
+    # What was recorded of the same checkpoint stays, unless this call says otherwise.
+    recorded = read_tables(models_file()).get(name, {})
+    row = _inspected({**{key: recorded[key] for key in VARIABLES if key in recorded}, **row})
+    _check_example(row)
     if row.get("expect") and not TASKS[row["task"]].headline:
         raise CatalogError(f"EXPECT is {row['expect']!r}, and {row['task']} answers with numbers: leave it out.")
     return model_of_row(name, row), row
+
+
+def _check_example(row: Mapping[str, Any]) -> None:
+    """Refuses a text as the example of an image model: as a rule it is a file's name with a mistake in it."""
+    if "example" in row and TASKS[row["task"]].kind == "image" and "file" not in example_of(row["example"]):
+        raise CatalogError(
+            f"EXAMPLE is {row['example']!r}, and there is no such file; {row['task']} takes an image file."
+        )
 
 
 def _same_place(one: Source, other: Source) -> bool:

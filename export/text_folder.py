@@ -74,6 +74,8 @@ def _read(path: Path, options: Mapping[str, Any], weights: bool) -> TextFolder:
     head = {"kind": HEAD_OF_TASK[task]}
     if task in packaged.MODULES:
         packaged.check_modules(path, task)
+    if options.get("pooling") and task != "embedding":
+        raise CheckpointError(f"POOLING is {options['pooling']} and the task of {path} is {task}: leave it out.")
     if task == "embedding":
         head |= packaged.pooling(path, options.get("pooling", ""))
     if head["kind"] == "classification":
@@ -190,8 +192,8 @@ def _fitting(path: Path, config: dict[str, Any], head: str, wanted: str) -> str:
     if not fits:
         named = config["architectures"][0]
         raise CheckpointError(
-            f"TASK is {wanted} and {path} has the head of a {named}; give a checkpoint with that task's own head, or "
-            "leave TASK out."
+            f"{path} has the head of a {named}, which does not fit the task {wanted}; give a checkpoint of that "
+            f"task, or build this one as what it is: make archive MODEL={path}"
         )
     if wanted == "rerank" and (count := _outputs(config)) != 1:
         raise CheckpointError(

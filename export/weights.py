@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from export.catalog import Model
+from export.catalog import MODELS, Model
 from export.checkpoint import Checkpoint
 from export.errors import CheckpointError
 from export.tasks import TASKS
@@ -159,4 +159,6 @@ def local_path(model: Model, choice: Choice) -> Path:
 
 def ways_out(model: Model) -> str:
     """What to do about weights that cannot be had."""
+    if model.name not in [each.name for each in MODELS]:
+        return f"correct the source of [{model.name}] in models.toml: a path that exists, or owner/name@revision."
     return f"give a local copy with {variable(model)}=/path, or WEIGHTS=random for latency work."

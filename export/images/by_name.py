@@ -32,7 +32,7 @@ def library_of(name: str) -> tuple[str, str]:
                     "set; take another architecture, such as resnet50."
                 )
             return each, plain
-    close = difflib.get_close_matches(plain, [n for each in _NAMES for n in _NAMES[each]()], 3)
+    close = difflib.get_close_matches(plain, sorted({n for each in _NAMES for n in _NAMES[each]()}), 3)
     hint = f"; did you mean {' or '.join(close)}?" if close else "; see timm.list_models()."
     raise CheckpointError(f"ARCH={name} is no classifier of {library if colon else 'torchvision or timm'}{hint}")
 

@@ -36,6 +36,8 @@ def choose_labels(
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """The labels of a file, in the order of the classes. Raises CheckpointError for a file of another form."""
+    if not path.is_file():
+        raise CheckpointError(f"LABELS is {path}, and there is no such file; give a file that has {FORMS[9:]}.")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

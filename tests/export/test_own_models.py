@@ -101,6 +101,8 @@ def test_an_answer_that_is_not_the_expected_one_is_not_packed_and_no_row_is_left
         ({"MODEL": "{reviews}", "ARCH": "resnet18"}, "is a text model"),
         ({"MODEL": "{reviews}", "MAX_LENGTH": "many"}, "MAX_LENGTH is 'many'"),
         ({"MODEL": "{reviews}", "MAX_LENGTH": "5000"}, "has 512 positions"),
+        ({"MODEL": "{reviews}", "POOLING": "cls"}, "POOLING is cls and the task of"),
+        ({"MODEL": "{reviews}", "VARIANTS": "graph"}, "DEVICE is cpu, chosen or found; leave it out"),
         ({"MODEL": "{reviews}", "MODELS": "minilm"}, "leave one of them out"),
         ({"MODEL": "{reviews}", "VARIANTS": "warp"}, "There is no variant 'warp'"),
     ],
@@ -129,6 +131,14 @@ def test_a_row_that_was_written_wrong_is_named(tmp_path, row, says):
         own_models(tmp_path / "models.toml")
 
 
+def test_what_was_recorded_of_a_checkpoint_stays(reviews, monkeypatch, tmp_path):
+    monkeypatch.setenv("MODELS_FILE", str(tmp_path / "models.toml"))
+    row = adopt({"MODEL": str(reviews), "EXAMPLE": "It was fine.", "EXPECT": "fair", "MAX_LENGTH": "64"})[1]
+    record("reviews-bert", row)
+    again = adopt({"MODEL": str(reviews), "EXPECT": "good"})[1]
+    assert again == {**row, "expect": "good"}
+
+
 def test_changed_labels_make_an_archive_out_of_date(tmp_path):
     from export.weights import Choice, identity
 
@@ -153,7 +163,8 @@ def test_an_expected_answer_needs_one_that_can_be_compared(tmp_path):
     with pytest.raises(CatalogError, match="answers in numbers: leave it out"):
         own_models(tmp_path / "models.toml")
     with pytest.raises(ParityError, match="the answer to one item"):
-        expected_answer(TASKS["fill-mask"], "capital", {"status": 200, "body": {"predictions": [[{"token": "a"}]]}})
+        reply = {"status": 200, "body": {"predictions": [[{"token": "a"}]]}}
+        expected_answer(TASKS["fill-mask"], "capital", "a text", reply)
 
 
 @pytest.mark.parametrize("name", ["my model", "../up", "-x"])
