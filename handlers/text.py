@@ -144,7 +144,6 @@ class TextEncoder:
         if not pairs:
             return []
         parts = self._plain([text for pair in pairs for text in pair])
-        self._tokenizer.enable_truncation(self._max_length)
         joined = []
         for first, second in zip(parts[::2], parts[1::2], strict=True):
             # The longer text stays the longer one, since the truncation to come depends on which one is longer.
@@ -155,9 +154,12 @@ class TextEncoder:
         return joined
 
     def _plain(self, texts: Sequence[str]) -> list[Encoding]:
-        """Each text's own tokens, all of them. Leaves the tokenizer without truncation."""
+        """Each text's own tokens, all of them."""
         self._tokenizer.no_truncation()
-        return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        try:
+            return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        finally:
+            self._tokenizer.enable_truncation(self._max_length)
 
     def padded(self, encodings: Sequence[Encoding], texts: Sequence[str] = ()) -> Tokens:
         """The batch of these encodings, padded to the longest; with ``texts``, their offsets are kept."""

@@ -85,6 +85,13 @@ def test_texts_and_pairs_of_one_batch_stay_in_order(encoder):
         assert together.truncated[row] == alone.truncated[0]
 
 
+def test_a_pair_that_fails_leaves_truncation_as_it_was(tmp_path):
+    encoder = TextEncoder(saved("bert", tmp_path), 16, 0)
+    with pytest.raises(TypeError):
+        encoder.encode([("rain", 7)])
+    assert encoder.encode(["rain " * 40]).input_ids.shape == (1, 16)
+
+
 def test_two_long_texts_of_a_pair_do_not_make_the_product_of_their_pieces(tmp_path):
     class Counting(TextEncoder):
         def padded(self, encodings, texts=()):
