@@ -89,12 +89,14 @@ def _extent(marks: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _joined(ink: np.ndarray, level: float) -> np.ndarray:
-    """bool [height, width]: what is at least ``level`` and joined to a stroke, across gaps of one pixel. Specks of
-    noise and pieces of ruling reach the level too; they are thinner or fainter than strokes and lie apart, so they are
-    left out."""
+    """bool [height, width]: marks (ink of at least ``level``) that are connected to a stroke, across gaps of one pixel.
+    Specks of noise and pieces of ruling reach the level too; they are thinner or fainter than strokes and lie apart, so
+    they are left out. Where nothing is a stroke, as in a pattern of dots, all marks are kept."""
     marks = ink >= level
     mean = _windows(np.where(marks, ink, 0)).mean(axis=0)
     found = marks & (mean >= STROKE * mean.max())
+    if not found.any():
+        return marks
     near = _windows(marks).any(axis=0)
     for _ in range(COARSE):
         grown = _windows(found).any(axis=0) & near

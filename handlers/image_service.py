@@ -1,6 +1,6 @@
 """What the image tasks share: decoding each file to pixels, on the host or together on the GPU.
 
-Knows pixels; what the model's output means is the entry file's business.
+Knows pixels; the task's module knows what the model's output means.
 """
 
 from __future__ import annotations

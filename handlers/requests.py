@@ -1,6 +1,6 @@
 """From TorchServe's request dict to a payload: the raw body or the parsed JSON, and how to shape the answer.
 
-Knows the wire formats (raw bytes, JSON, KServe v1, a form with one field) and nothing of texts or images.
+Knows the wire formats (raw bytes, JSON, KServe v1, a form) and nothing of texts or images.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any
 import orjson
 
 from handlers.errors import RequestError, TooLarge, UnsupportedMediaType
+
+# TorchServe reads this field of /invocations to find the model, and then hands it on with the others.
+ROUTING = "model_name"
 
 
 class Form(Enum):
@@ -69,17 +72,19 @@ def read_payload(
 
     ``request`` maps parameter names to values as TorchServe's worker passes them: ``{"body": ...}`` for a plain
     body, one entry per field for a form, and one per parameter of the query string. Of those, the ones that
-    ``options`` names are taken.
+    ``options`` names are taken. A form may have the item in one field of any name, in the field ``shape.key`` or
+    "data", or as one field for each of ``shape.fields``; any other field beside these is an error, so that no misspelt
+    one is dropped.
 
     Raises RequestError, TooLarge or UnsupportedMediaType.
     """
     given = {name: request[name] for name in options if name in request} if len(request) > 1 else {}
     if given:
         request = {name: value for name, value in request.items() if name not in given}
-    value, media_type = _body(request, content_type, shape)
-    if isinstance(value, (dict, list)):  # decoded by TorchServe already (decode_input_request=true)
+    value, media_type = _body(request, content_type, shape, options)
+    raw = _raw(value)
+    if raw is None:  # decoded by TorchServe already (decode_input_request=true)
         return _from_json(value, shape, max_items, given)
-    raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
     if not raw:
         raise RequestError(f"The request body is empty; send {shape.expected()}.")
     if media_type == "application/json" or (media_type == "" and raw[:1] in b"{["):
@@ -89,26 +94,50 @@ def read_payload(
     return Payload(Form.SINGLE, raw=raw, options=given)
 
 
-def _body(request: dict[str, Any], content_type: str | None, shape: Shape) -> tuple[Any, str]:
-    media_type = (content_type or "").split(";")[0].strip().lower()
+def _body(request: dict[str, Any], content_type: str | None, shape: Shape, options: Collection[str]) -> tuple[Any, str]:
+    """(the body, or what a form has in its place; the media type, empty for a form)."""
     if "body" in request:
-        return request["body"], media_type
-    fields = dict(request)
+        return request["body"], (content_type or "").split(";")[0].strip().lower()
+    return _of_form({name: value for name, value in request.items() if name != ROUTING}, shape, options), ""
+
+
+def _of_form(fields: dict[str, Any], shape: Shape, options: Collection[str]) -> Any:
+    """A form's item: the value of one field, or an object of all of ``shape.fields``."""
     if len(fields) == 1:
         value = next(iter(fields.values()))
         # curl -d 'some text' arrives as a form whose only field has that text as its name and no value.
         if value not in ("", b""):
-            return value, ""
+            return value
         raise UnsupportedMediaType(
             f"The body came as a form field without a value, as curl -d sends it; send it {shape.how()}."
         )
-    for name in (shape.key, "data"):
-        if name and fields.get(name):
-            return fields[name], ""
     if not fields:
         raise RequestError(f"The request has no readable body; send it {shape.how()}.")
-    named = f", or one named {shape.key!r}" if shape.key else ""
-    raise RequestError(f"The form has {len(fields)} fields; send exactly one{named}.")
+    known = ", ".join(dict.fromkeys(filter(None, (shape.key, *shape.fields, *options))))
+    whole = bool(shape.fields) and all(name in fields for name in shape.fields)
+    alone = [name for name in (shape.key, "data") if name and fields.get(name)][:1]
+    taken = shape.fields if whole else alone
+    if not taken:
+        raise RequestError(f"The form has {len(fields)} fields; send exactly one, or those that are known: {known}.")
+    if len(fields) > len(taken):
+        raise RequestError(f"The form has a field that this model does not know; it knows: {known}.")
+    return {name: _field_text(name, fields[name]) for name in taken} if whole else fields[taken[0]]
+
+
+def _field_text(name: str, value: Any) -> Any:
+    """A field's content as text; the value of one that is JSON stays as it is."""
+    raw = _raw(value)
+    try:
+        return value if raw is None else raw.decode()
+    except UnicodeDecodeError:
+        raise RequestError(f'The field "{name}" is not UTF-8 text; encode it as UTF-8.') from None
+
+
+def _raw(value: Any) -> bytes | None:
+    """The bytes of a body or field; None for a value that TorchServe decoded from JSON."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    return bytes(value) if isinstance(value, (bytes, bytearray)) else None
 
 
 def _parse(raw: bytes) -> Any:

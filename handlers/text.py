@@ -5,6 +5,7 @@ Knows tokenization and padding; takes its limits as arguments and never imports 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,7 @@ class TextEncoder:
     tokens. Of a pair, the longer text is truncated."""
 
     def __init__(self, tokenizer_file: Path, max_length: int, pad_id: int) -> None:
+        self._max_length = max_length
         self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
         self._tokenizer.enable_truncation(max_length)
         # Padded here and not by the tokenizer: its packaged settings may pad to a fixed length.
@@ -125,11 +127,39 @@ class TextEncoder:
         self._pieces: dict[int, str] = {}
 
     def encode(self, texts: Sequence[str | tuple[str, str]], offsets: bool = False) -> Tokens:
-        """One tokenizer call for the batch, padded to its longest text. ``offsets``: keep the tokenizer's records."""
+        """The batch, padded to its longest text. ``offsets``: keep the tokenizer's records; of single texts only."""
+        if offsets:
+            return self.padded(self._tokenizer.encode_batch(texts), texts)
         # encode_batch_fast is the same without offsets into the text.
-        encode = self._tokenizer.encode_batch if offsets else self._tokenizer.encode_batch_fast
-        encodings = encode(texts)
-        return self.padded(encodings, texts) if offsets else self.padded(encodings)
+        singles = iter(self._tokenizer.encode_batch_fast([each for each in texts if isinstance(each, str)]))
+        pairs = iter(self._pairs([each for each in texts if not isinstance(each, str)]))
+        return self.padded([next(singles if isinstance(each, str) else pairs) for each in texts])
+
+    def _pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Encoding]:
+        """Each pair of texts as one sequence of at most ``max_length`` tokens.
+
+        A tokenizer that truncates both texts of a pair also returns each piece of the one with each piece of the other:
+        thousands of sequences for two long texts, of which none is used. So both are cut before they are joined.
+        """
+        if not pairs:
+            return []
+        parts = self._plain([text for pair in pairs for text in pair])
+        joined = []
+        for first, second in zip(parts[::2], parts[1::2], strict=True):
+            # The longer text stays the longer one, since the truncation to come depends on which one is longer.
+            more = len(first) - len(second)
+            first.truncate(self._max_length + 1 + (more > 0))
+            second.truncate(self._max_length + 1 + (more < 0))
+            joined.append(self._tokenizer.post_process(first, second))
+        return joined
+
+    def _plain(self, texts: Sequence[str]) -> list[Encoding]:
+        """Each text's own tokens, all of them."""
+        self._tokenizer.no_truncation()
+        try:
+            return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        finally:
+            self._tokenizer.enable_truncation(self._max_length)
 
     def padded(self, encodings: Sequence[Encoding], texts: Sequence[str] = ()) -> Tokens:
         """The batch of these encodings, padded to the longest; with ``texts``, their offsets are kept."""
@@ -216,27 +246,30 @@ class WindowTokens(Tokens):
 class WindowEncoder(TextEncoder):
     """Tokenizes a question with a text of any length, in windows of ``max_length`` tokens."""
 
-    def __init__(self, tokenizer_file: Path, max_length: int, pad_id: int) -> None:
-        super().__init__(tokenizer_file, max_length, pad_id)
-        self._max_length = max_length
-
-    def windows(self, question: str, text: str, name: str) -> Windows:
+    def windows(self, question: str, text: str, name: str, most_windows: int = sys.maxsize) -> Windows:
         """The windows of ``text``; the question is whole in each. An error's sentence calls the question ``name``.
 
-        Raises RequestError for a question that leaves no room and for a text that no token is left of.
+        Raises RequestError for a question that leaves no room and for a text that no token is left of; TooLarge for
+        more than ``most_windows`` windows, before any is made.
         """
         tokenizer = self._tokenizer
-        tokenizer.no_truncation()
-        asked = len(tokenizer.encode(question, add_special_tokens=False).ids)
+        asked, count = map(len, self._plain([question, text]))
         most = self._max_length - tokenizer.num_special_tokens_to_add(True) - 1
         if asked > most:
             raise RequestError(f"{name} has {asked} tokens; at most {most} are taken: shorten it.")
         room = most + 1 - asked
         overlap = min(OVERLAP, room // 2)
+        context = f"The context of {name[0].lower()}{name[1:]}"
+        if not count:
+            raise RequestError(f"{context} has no character that the model knows; send other text.")
+        needed = 1 + max(0, -(-(count - room) // (room - overlap)))
+        if needed > most_windows:
+            raise TooLarge(
+                f"{context} makes {needed} windows of {self._max_length} tokens; at most {most_windows} are left in "
+                "the request: shorten the question or the context, or send several requests."
+            )
         tokenizer.enable_truncation(self._max_length, stride=overlap, strategy="only_second")
         first = tokenizer.encode(question, text)
-        if 1 not in first.sequence_ids:
-            raise RequestError(f"The text for {name[0].lower()}{name[1:]} has no character that the model reads.")
         encodings = (first, *first.overflowing)
         return Windows(text, encodings, tuple(at * (room - overlap) for at in range(len(encodings))))
 

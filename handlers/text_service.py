@@ -1,6 +1,6 @@
 """What the text tasks share: reading, tokenizing once per batch, saying so when a text was cut.
 
-Knows tokens; what the model's output means is the entry file's business.
+Knows tokens; the task's module knows what the model's output means.
 """
 
 from __future__ import annotations

@@ -15,9 +15,8 @@ OVERLAP = 128  # tokens that windows share, of those that the question leaves; h
 ASKED = (
     ("Who wrote the first program?", "Ada Lovelace wrote the first program in London, in 1843."),
     ("Wo wohnt María?", "María José wohnt seit 2019 in São Paulo — vorher wohnte sie in Zürich."),
-    # Longer than every window, and no two of its windows are alike.
-    ("Which room has a piano?", " ".join(f"Room {number} has {number * 7 % 31} chairs." for number in range(1, 160))),
 )
+ROOMS = 160  # sentences that are longer than 512 tokens together
 
 
 def _ask(question: str, context: str) -> Request:
@@ -26,7 +25,14 @@ def _ask(question: str, context: str) -> Request:
 
 def _cases(checkpoint: Checkpoint) -> list[Request]:
     short = [each for each in cases.SENTENCES if len(each) < 300]
-    return [_ask(*each) for each in ASKED] + [_ask(QUESTION, each) for each in short]
+    asked = [*ASKED, ("Which room has a piano?", _rooms(checkpoint.text.max_length))]
+    return [_ask(*each) for each in asked] + [_ask(QUESTION, each) for each in short]
+
+
+def _rooms(length: int) -> str:
+    """A context longer than a window of ``length`` tokens, up to 512; no two of its windows are alike."""
+    count = min(ROOMS, length * ROOMS // 512)
+    return " ".join(f"Room {number} has {number * 7 % 31} chairs." for number in range(1, count))
 
 
 def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]:

@@ -17,7 +17,6 @@ from handlers.text import Tokens
 from handlers.text_service import TextService
 
 COMMON_MASK = "[MASK]"  # BERT's, understood by every model
-MAX_MASKS = 32  # of one text: each is a row of the batch
 
 
 class FillMask(TextService):
@@ -34,14 +33,14 @@ class FillMask(TextService):
         texts = super().read(payload)
         if self.mask != COMMON_MASK:  # so that a request need not change with the model
             texts = [text.replace(COMMON_MASK, self.mask) for text in texts]
-        for index, text in enumerate(texts):
-            count = text.count(self.mask)
+        counts = [text.count(self.mask) for text in texts]
+        for index, count in enumerate(counts):
             if count == 0:
                 raise RequestError(
                     f'Text {index} has no {self.mask}; write at least one, as in "Paris is the {self.mask} of France."'
                 )
-            if count > MAX_MASKS:
-                raise TooLarge(f"Text {index} has {count} {self.mask} tokens; at most {MAX_MASKS} are taken.")
+        if (total := sum(counts)) > self.settings.max_items:  # each is a row of the batch
+            raise TooLarge(f"The request has {total} masks; at most {self.settings.max_items} are taken: split it.")
         return texts
 
     def collate(self, items: list[str]) -> Batch:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from handlers.errors import RequestError, TooLarge
+from handlers.errors import RequestError
 from handlers.options import Option, Whole
 from handlers.requests import Payload, Shape, kind_of
 from handlers.runtimes import Outputs
@@ -18,7 +18,7 @@ from handlers.text import WindowEncoder, Windows, name_of
 from handlers.text_service import TextService
 
 N_BEST = 20  # starts and ends of a window, and spans that the score is shared among
-MAX_WINDOWS = 128  # of one request
+MAX_WINDOWS = 64  # of one request
 
 
 class QuestionAnswering(TextService):
@@ -39,15 +39,11 @@ class QuestionAnswering(TextService):
             if not isinstance(item, dict):
                 name = name_of("item", index, len(payload.items))
                 raise RequestError(f"{name} is {kind_of(item)}; expected {self.shape.expected()}.")
-        pairs, found, count = super().read(payload), [], 0
+        pairs, found, left = super().read(payload), [], MAX_WINDOWS
         for index, (question, context) in enumerate(pairs):
-            found.append(self.encoder.windows(question, context, name_of("question", index, len(pairs))))
-            count += len(found[-1].encodings)
-            if count > MAX_WINDOWS:
-                raise TooLarge(
-                    f"The contexts make more than {MAX_WINDOWS} windows of {self.settings.text.max_length} tokens, "
-                    "the most that a request may have; shorten them or send several requests."
-                )
+            name = name_of("question", index, len(pairs))
+            found.append(self.encoder.windows(question, context, name, left))
+            left -= len(found[-1].encodings)
         return found
 
     def collate(self, items: list[Windows]) -> Batch:

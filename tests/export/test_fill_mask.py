@@ -34,9 +34,10 @@ def test_every_family_fills_masks_as_transformers_does(ask, tmp_path, family):
     requests = [
         *(Request(text.encode()) for text in texts[:3]),
         Request(b"no mask at all"),
-        Request((f"{mask} " * 33).encode()),
+        Request((f"{mask} " * 65).encode()),
         Request(("word " * 100 + mask).encode()),
         json_request({"text": [texts[3], texts[0]], "parameters": {"top_k": 2}}),
+        json_request({"text": [f"{mask} " * 32] * 3}),
     ]
     replies = ask("fill-mask", folder, requests)
     fill = pipeline("fill-mask", model=str(folder), device="cpu", dtype=torch.float32)
@@ -46,3 +47,4 @@ def test_every_family_fills_masks_as_transformers_does(ask, tmp_path, family):
     assert "limit of 64 tokens" in replies[5]["body"]["message"] and mask in replies[3]["body"]["message"]
     assert_equal(replies[6]["body"]["predictions"][0], fill(texts[3], top_k=2))
     assert_equal(replies[6]["body"]["predictions"][1], fill(texts[0], top_k=2))
+    assert replies[7]["body"]["message"] == "The request has 96 masks; at most 64 are taken: split it."

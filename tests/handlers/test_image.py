@@ -189,6 +189,27 @@ def test_a_stroke_that_is_drawn_apart_is_kept():
     assert lit[-1] > 18  # the hat reaches beyond the stem, at the top of the frame
 
 
+def dots(*places):
+    pixels = np.full((96, 96), 255, np.uint8)
+    for rows, columns in places:
+        pixels[rows, columns] = 0
+    return Image.fromarray(pixels).convert("RGB")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        dots((47, 47), (47, 49), (49, 47), (49, 49)),
+        dots((slice(20, 70, 2), slice(20, 70, 2))),
+    ],
+    ids=["four dots", "a square of dots"],
+)
+def test_dots_without_a_stroke_are_all_kept(image):
+    pixels = prepared(image)
+    lit = np.flatnonzero((pixels > 60).any(axis=(1, 2)))
+    assert pixels.shape == (32, 32, 3) and lit[-1] - lit[0] > 20
+
+
 def blanks():
     rng = np.random.default_rng(0)
     noise = (200 + rng.normal(0, 6, (300, 400))).astype(np.uint8)

@@ -37,8 +37,60 @@ def test_a_form_with_one_field_is_its_content():
     assert read_payload({"upload": bytearray(b"abc")}, None, Shape(key="image"), 4).raw == b"abc"
 
 
-def test_of_several_fields_the_named_one_counts():
-    assert read_payload({"note": b"x", "image": b"abc"}, None, Shape(key="image"), 4).raw == b"abc"
+def form(fields, shape=None, options=("top_k",)):
+    return read_payload(fields, None, shape or Shape(key="text", fields=("text", "text_pair")), 4, options)
+
+
+@pytest.mark.parametrize("name", ["image", "data"])
+def test_beside_options_the_named_field_counts(name):
+    payload = form({"top_k": b"3", name: b"abc"}, Shape(key="image"))
+    assert (payload.raw, payload.options) == (b"abc", {"top_k": b"3"})
+
+
+def test_a_form_with_every_part_of_an_item_is_that_item():
+    payload = form({"text_pair": bytearray("é".encode()), "text": b"{a", "top_k": b"1"})
+    assert (payload.form, payload.raw, payload.items) == (Form.SINGLE, None, ({"text": "{a", "text_pair": "é"},))
+    assert payload.options == {"top_k": b"1"}
+    asked = form({"question": b"Who?", "context": "Tom"}, Shape(fields=("question", "context")))
+    assert asked.items == ({"question": "Who?", "context": "Tom"},)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape"),
+    [
+        ({"text": b"a", "topk": b"3"}, None),
+        ({"text": b"a", "textpair": b"b"}, None),
+        ({"text": b"a", "text_pair": b"b", "topk": b"3"}, None),
+        ({"data": b"a", "text_pair": b"b"}, None),
+        ({"image": b"abc", "note": b"x"}, Shape(key="image", fields=("text", "text_pair"))),
+    ],
+)
+def test_a_field_that_would_be_dropped_is_refused_with_the_known_ones(fields, shape):
+    with pytest.raises(RequestError) as refused:
+        form(fields, shape)
+    known = f"{'image, ' if shape else ''}text, text_pair, top_k"
+    assert str(refused.value) == f"The form has a field that this model does not know; it knows: {known}."
+
+
+def test_several_fields_of_other_names_are_refused_with_the_known_ones():
+    with pytest.raises(RequestError, match="2 fields; send exactly one, or those that are known: text, text_pair, top"):
+        form({"words": b"a", "pair": b"b"})
+
+
+@pytest.mark.parametrize("value", [b"\xff", "\ud800"])
+def test_a_part_that_is_not_utf_8_is_refused_by_its_name(value):
+    with pytest.raises(RequestError, match='The field "text_pair" is not UTF-8 text'):
+        form({"text": b"a", "text_pair": value})
+
+
+def test_the_field_that_names_the_model_to_torchserve_is_no_input():
+    assert form({"model_name": b"topics", "text": b"a"}).raw == b"a"
+
+
+@pytest.mark.parametrize(("value", "kind"), [(7, "a number"), (True, "a boolean"), (None, "null"), ([1], "a list")])
+def test_a_field_that_torchserve_decoded_to_no_object_is_told_so(value, kind):
+    with pytest.raises(RequestError, match=f"is {kind}; expected an object"):
+        form({"text": value})
 
 
 @pytest.mark.parametrize(

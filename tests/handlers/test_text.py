@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 from transformers import BertTokenizerFast
 
 from export.text_checkpoint import VOCABULARY
 from handlers.errors import RequestError, TooLarge
 from handlers.requests import Form, Payload
 from handlers.settings import Settings, TensorSpec
-from handlers.text import TextEncoder, groups_of_like_length, read_texts
+from handlers.text import TextEncoder, WindowEncoder, groups_of_like_length, read_texts
+from tests import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,95 @@ def test_a_batch_is_padded_to_its_longest(encoder):
 
 def test_truncation_is_told(encoder):
     assert encoder.encode(["short", "a " * 40]).truncated.tolist() == [False, True]
+
+
+def saved(family, folder):
+    checkpoints.tokenizer_of(family).backend_tokenizer.save(str(folder / "tokenizer.json"))
+    return folder / "tokenizer.json"
+
+
+@pytest.mark.parametrize("length", [6, 16, 64])
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta"])
+def test_pairs_are_encoded_as_the_tokenizer_itself_does(tmp_path, family, length):
+    """WordPiece, byte-level BPE and Unigram; either text longer, both, or none."""
+    file = saved(family, tmp_path)
+    encoder, ordinary = TextEncoder(file, length, 0), Tokenizer.from_file(str(file))
+    ordinary.enable_truncation(length)
+    drawn = np.random.default_rng(0)
+    words = np.array(["rain", "soup", "déjà", "x", "🍕", "unbelievable", "12", "—"])
+    pairs = [
+        tuple(" ".join(drawn.choice(words, drawn.choice([0, 1, 2, 5, 10, 40]))) for _ in range(2)) for _ in range(100)
+    ]
+    pairs += [("rain " * many, "soup " * more) for many in range(1, 9) for more in range(1, 9)]
+    found, wanted = encoder.encode(pairs), ordinary.encode_batch(pairs)
+    assert found.truncated.tolist() == [bool(each.overflowing) for each in wanted]
+    assert len(set(found.truncated.tolist())) == 2 or length == 6
+    for row, each in enumerate(wanted):
+        kept = found.attention_mask[row] == 1
+        assert found.input_ids[row][kept].tolist() == each.ids
+        assert found.token_type_ids[row][kept].tolist() == each.type_ids
+
+
+def test_texts_and_pairs_of_one_batch_stay_in_order(encoder):
+    mixed = ["one", ("two", "three"), "four " * 40, ("five " * 40, "six"), "seven"]
+    together = encoder.encode(mixed)
+    for row, item in enumerate(mixed):
+        alone = encoder.encode([item])
+        assert together.input_ids[row][together.attention_mask[row] == 1].tolist() == alone.input_ids[0].tolist()
+        assert together.truncated[row] == alone.truncated[0]
+
+
+def test_a_pair_that_fails_leaves_truncation_as_it_was(tmp_path):
+    encoder = TextEncoder(saved("bert", tmp_path), 16, 0)
+    with pytest.raises(TypeError):
+        encoder.encode([("rain", 7)])
+    assert encoder.encode(["rain " * 40]).input_ids.shape == (1, 16)
+
+
+def test_two_long_texts_of_a_pair_do_not_make_the_product_of_their_pieces(tmp_path):
+    class Counting(TextEncoder):
+        def padded(self, encodings, texts=()):
+            self.pieces = sum(1 + len(each.overflowing) for each in encodings)
+            return super().padded(encodings, texts)
+
+    encoder = Counting(saved("bert", tmp_path), 16, 0)
+    tokens = encoder.encode([("rain " * 600, "soup " * 600)])
+    assert tokens.input_ids.shape == (1, 16) and tokens.truncated.all()
+    assert encoder.pieces < 20  # the product has 8,000
+
+
+@pytest.mark.parametrize("asked", [1, 3, 11, 12])
+def test_windows_are_counted_before_they_are_made(tmp_path, asked):
+    encoder = WindowEncoder(saved("bert", tmp_path), 16, 0)
+    question = "rain " * asked
+    for count in range(1, 60):
+        made = len(encoder.windows(question, "soup " * count, "The question", 60).encodings)
+        assert len(encoder.windows(question, "soup " * count, "The question", made).encodings) == made
+        with pytest.raises(TooLarge, match=f"The context of the question makes {made} windows of 16 tokens; at most"):
+            encoder.windows(question, "soup " * count, "The question", made - 1)
+
+
+def test_a_question_that_leaves_room_for_one_token_is_refused_before_its_windows_are_made(tmp_path):
+    class WithoutPairs:
+        """A tokenizer that encodes texts alone and no pair."""
+
+        def __init__(self, tokenizer):
+            self._tokenizer = tokenizer
+
+        def __getattr__(self, name):
+            if name == "encode":
+                raise AssertionError("a window was made")
+            return getattr(self._tokenizer, name)
+
+    encoder = WindowEncoder(saved("bert", tmp_path), 512, 0)
+    encoder._tokenizer = WithoutPairs(encoder._tokenizer)
+    with pytest.raises(TooLarge, match="makes 10000 windows of 512 tokens; at most 64 are left"):
+        encoder.windows("rain " * 508, "soup " * 10_000, "The question", 64)
+
+
+def test_a_context_without_tokens_is_refused_by_its_questions_name(tmp_path):
+    with pytest.raises(RequestError, match=r"^The context of question 1 has no character that the model knows; send"):
+        WindowEncoder(saved("bert", tmp_path), 16, 0).windows("Who?", "\u200b", "Question 1", 9)
 
 
 def items(*values):
