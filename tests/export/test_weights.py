@@ -77,8 +77,8 @@ def a_model_of_few_words(folder):
     [
         (lambda folder: (folder / "config.json").write_text("{not"), "not readable JSON"),
         (lambda folder: (folder / "config.json").write_text("[]"), "is not a JSON object"),
-        (lambda folder: config(folder, hidden_size="wide"), "'hidden_size'"),
-        (lambda folder: config(folder, intermediate_size=100), "cannot be loaded .RuntimeError"),
+        (lambda folder: config(folder, hidden_size="wide"), "str for hidden_size; expected int"),
+        (lambda folder: config(folder, intermediate_size=100), "in its weights and of .* by its config.json"),
         (lambda folder: config(folder, model_type="distilbert"), "lacks distilbert"),
         (lambda folder: config(folder, model_type="gpt2"), "model type 'gpt2', which is not served here; served are"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100), "SafetensorError"),

@@ -77,8 +77,8 @@ WRONG = {
     "no tokenizer": (CLASSIFIER, T, {}, lambda f: without(f, "tokenizer*"), "has no tokenizer; expected"),
     "no weights": (CLASSIFIER, T, {}, lambda f: without(f, "*.safetensors"), "has no weights; expected"),
     "no head": (CLASSIFIER, T, {}, headless, "lacks classifier.bias, classifier.weight, which .* none is made up"),
-    "a head for another task": (CLASSIFIER, "fill-mask", {}, None, "TASK is fill-mask and .* the head of a BertForSeq"),
-    "no head for the task": (ENCODER, T, {}, None, "TASK is text-classification and .* has the head of a BertModel"),
+    "a head for another task": (CLASSIFIER, "fill-mask", {}, None, "which does not fit the task fill-mask"),
+    "no head for the task": (ENCODER, T, {}, None, "which does not fit the task text-cl"),
     "several classes to rerank by": (CLASSIFIER, "rerank", {}, None, "has 3 classes; a reranker has one output"),
     "fewer labels than classes": (
         CLASSIFIER, T, {}, lambda f: changed(f, id2label={"0": "a", "1": "b"}),
@@ -214,7 +214,7 @@ def test_make_archive_ends_with_status_1_and_leaves_the_store_as_it_was(sound, t
         "export", MODEL_STORE=str(store), DEVICE="cpu", MODELS="bert", VARIANTS="torchscript", BERT_WEIGHTS=str(folder)
     )
     assert done.returncode == 1
-    assert "bert-torchscript was not packed: TASK is fill-mask and" in done.stderr
+    assert "bert-torchscript was not packed:" in done.stderr and "does not fit the task fill-mask" in done.stderr
     assert "Traceback" not in done.stderr and "bug of ours" not in done.stderr
     assert sorted(path.name for path in store.iterdir()) == [".lock", "bert-torchscript.mar"]
     assert (store / "bert-torchscript.mar").read_bytes() == b"of before"
