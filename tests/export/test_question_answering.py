@@ -23,7 +23,7 @@ ASKED = [
     ("東京は?", "I ❤️ 🍕 in London 👩‍👩‍👧‍👦; 東京 is far."),
     ("Who?", "Ada"),
     ("Who sold the car? " * 8, "Nobody knows, but Tom sold the old red car to his sister. " + ROOMS[:900]),
-    ("Which room has a piano?", ROOMS[:2000]),
+    ("Which room has a piano?", ROOMS[:900]),
 ]
 VARIANTS = {
     "reader": ("torchscript", "onnx"),
