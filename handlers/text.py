@@ -180,6 +180,10 @@ class TextEncoder:
         """Token ids back to text, special tokens left out."""
         return self._tokenizer.decode(ids, skip_special_tokens=True)
 
+    def decode_token(self, token_id: int) -> str:
+        """One token as text, a special token by its name."""
+        return self._tokenizer.decode([token_id], skip_special_tokens=False)
+
     def decode_with(self, ids: list[int], position: int, token_ids: list[int]) -> list[str]:
         """``decode(ids)`` with each of ``token_ids`` in turn in the place ``position``.
 

@@ -76,7 +76,7 @@ class FillMask(TextService):
         else:  # the other masks would be left out with the special tokens
             sequences = self.encoder.decode_whole(ids.tolist(), position, found)
         return [
-            {"token": self.encoder.decode([token_id]), "score": score, "sequence": sequence}
+            {"token": self.encoder.decode_token(token_id), "score": score, "sequence": sequence}
             for (token_id, score), sequence in zip(ranked, sequences, strict=True)
         ]
 

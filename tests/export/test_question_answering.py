@@ -22,7 +22,7 @@ ASKED = [
     ("¿Dónde vive María?", "María José vive en São Paulo, Mari\u0301a en Zürich."),
     ("東京は?", "I ❤️ 🍕 in London 👩‍👩‍👧‍👦; 東京 is far."),
     ("Who?", "Ada"),
-    ("Who sold the car? " * 8, "Nobody knows, but Tom sold the old red car to his sister. " + ROOMS[:900]),
+    ("Who sold the car? " * 8, "Nobody knows, but Tom sold the old red car to his sister. " + ROOMS[:300]),
     ("Which room has a piano?", ROOMS[:900]),
 ]
 VARIANTS = {
