@@ -18,7 +18,7 @@ LIFE_S = 3
 
 # An archive that answers with its own environment and with that of the server's Java process.
 NOSY = b"""
-    def answer(self, batch, row, output):
+    def answer(self, batch, index, outputs, options):
         import os
         parent = open(f"/proc/{os.getppid()}/environ", errors="replace").read()
         return [sorted(os.environ.items()), sorted(line.split("=", 1) for line in parent.split(chr(0)) if line)]
