@@ -69,7 +69,8 @@ def test_a_short_soak_of_both_models_grows_nothing(store, tmp_path):
     """Everything but p99's drift, which a few seconds cannot tell."""
     names = ["minilm-torchscript", "digits-torchscript"]
     with place(tmp_path, store, names) as made:
-        done = run("loadtest.soak", **{**made.environment, "MODELS": "minilm digits"}, DURATION="9", RATE="3", OUT=str(tmp_path / "soak.json"))
+        both = {**made.environment, "MODELS": "minilm digits"}
+        done = run("loadtest.soak", **both, DURATION="9", RATE="3", OUT=str(tmp_path / "soak.json"))
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "soak.json").read_text())
     assert found["failed"] == [] and found["processes"].keys() == {"java", *names}
