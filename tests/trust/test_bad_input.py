@@ -29,7 +29,8 @@ def test_bad_input_at_scale(served):
     assert not campaign.tally.faults and campaign.deaths() == 0
 
 
-LARGE = base64.b64encode(png(7_000, 7_000, zlib.compress((b"\0" + b"\xff" * 875) * 3_000 + bytes(876 * 4_000), 9))).decode()
+ROWS = (b"\0" + b"\xff" * 875) * 3_000 + bytes(876 * 4_000)  # white above black: a blank image is refused before
+LARGE = base64.b64encode(png(7_000, 7_000, zlib.compress(ROWS, 9))).decode()
 JSON = "application/json"
 
 
