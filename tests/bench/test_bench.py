@@ -56,7 +56,7 @@ def test_requests_that_meet_a_length_for_the_first_time_and_wait_are_counted():
         assert ids.shape == mask.shape and position.shape == (1,)
         first = ids.shape[1] not in met and ids.shape[1] % 50 == 0
         met.add(ids.shape[1])
-        time.sleep(0.03 if first else 0.001)
+        time.sleep(0.1 if first else 0.005)  # long beside what the machine itself adds
 
     slow, worst = mixed(runtime, texts(512), count=400)
     assert slow == sum(length % 50 == 0 for length in met) > 0
