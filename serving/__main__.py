@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 from serving.choice import names
@@ -30,7 +29,8 @@ def serve() -> int:
     if state and state.running():
         return _already_running(state, plan)
     stop(run)  # what a crash may have left: workers, sockets, a stale record
-    began, ended = time.monotonic(), _end_on_signal()
+    began = time.monotonic()
+    _end_on_signal()
     print(f"Starting TorchServe with {', '.join(plan.archives)}", flush=True)
     for notice in plan.notices:
         print(f"  {notice}", flush=True)
@@ -44,7 +44,7 @@ def serve() -> int:
         for name in plan.foreign:
             print(f"  # {name} ({NOT_OURS}): {config.inference}/predictions/{name}; its handler reads the request\n")
         if foreground:
-            _stay(state, ended)
+            _stay(state)
     except BaseException as error:
         for number in (signal.SIGTERM, signal.SIGINT):  # a second Ctrl-C must not cut the clean stop short
             signal.signal(number, signal.SIG_IGN)
@@ -78,23 +78,21 @@ def _show_curl(examples: dict[str, Example], config: Config, client: Client) -> 
         print(f"  {example.curl(f'{config.inference}/predictions/{name}', client.token())}\n")
 
 
-def _end_on_signal() -> threading.Event:
+def _end_on_signal() -> None:
     """SIGTERM and Ctrl-C end a start cleanly, and a foreground server."""
-    ended = threading.Event()
 
     def end(number: int, frame: object) -> None:
-        ended.set()
+        # Nothing that takes a lock: the main thread may hold it, and this handler interrupts that thread.
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    return ended
 
 
-def _stay(state: State, ended: threading.Event) -> None:
+def _stay(state: State) -> None:
     """Returns never: a signal raises KeyboardInterrupt, and a server that ends by itself ServingError."""
     while state.running():
-        ended.wait(0.5)
+        time.sleep(0.5)
     raise ServingError("TorchServe ended by itself; see: make logs")
 
 

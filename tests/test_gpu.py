@@ -77,7 +77,8 @@ def test_without_a_gpu_gpu_variants_are_refused_with_the_reason(tmp_path):
 @pytest.mark.parametrize("runtime", ["torchscript", "graph"])
 def test_a_gpu_archive_on_a_cpu_host_names_the_cure(tmp_path, runtime):
     from handlers.runtimes import load_runtime
+    from handlers.settings import Settings, TensorSpec
 
-    settings = {"model": "digits", "variant": "fp16", "device": "gpu", "runtime": runtime}
+    settings = Settings("digits", "fp16", "t", "gpu", runtime, "w", (), (TensorSpec("y", ("batch", 3)),))
     with pytest.raises(ArchiveError, match="make archive MODELS=digits VARIANTS=fp16 DEVICE=cpu"):
         load_runtime(tmp_path, settings)

@@ -54,7 +54,7 @@ def test_no_labels_and_too_few_labels(made, tmp_path):
     assert read_image_model(made.source, "resnet18", labelled=False).labels == ()
     made.labels.write_text("one\ntwo\nthree\n")
     refused("names 3 labels .* has 5 classes", made.source, "resnet18", made.labels)
-    refused("cannot be read", made.source, "resnet18", tmp_path / "absent")
+    refused("there is no such file", made.source, "resnet18", tmp_path / "absent")
 
 
 @pytest.mark.parametrize(

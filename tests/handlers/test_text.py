@@ -60,6 +60,7 @@ def test_pairs_are_encoded_as_the_tokenizer_itself_does(tmp_path, family, length
     """WordPiece, byte-level BPE and Unigram; either text longer, both, or none."""
     file = saved(family, tmp_path)
     encoder, ordinary = TextEncoder(file, length, 0), Tokenizer.from_file(str(file))
+    ordinary.no_padding()
     ordinary.enable_truncation(length)
     drawn = np.random.default_rng(0)
     words = np.array(["rain", "soup", "déjà", "x", "🍕", "unbelievable", "12", "—"])
