@@ -7,6 +7,7 @@ subclasses ``Service`` in its own entry file. Nothing that identifies a user's t
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import orjson
 
+from handlers import worker_protocol
 from handlers.description import describe
 from handlers.errors import RequestError
 from handlers.options import Option, read_options
@@ -116,7 +118,7 @@ class Service:
         self.max_batch = int(context.system_properties.get("batch_size") or 1)
         section = (context.model_yaml_config or {}).get("archive")
         self.settings = Settings.read(section, f"{self.directory}/model-config.yaml")
-        _quieten_worker()
+        worker_protocol.install(sys.modules["__main__"])
         self.prepare()
         self.runtime: Runtime = load_runtime(self.directory, self.settings, self.gpu_id)
         for sample in self.samples():
@@ -229,12 +231,6 @@ class Service:
             _log_fault(job.error)
         context.set_response_status(int(status), status.phrase, row)
         return orjson.dumps({"code": int(status), "type": type(job.error).__name__, "message": message})
-
-
-def _quieten_worker() -> None:
-    """Drops the line that TorchServe's worker prints for every request: a pipe, a regex and a log write each."""
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: not str(record.msg).startswith("Backend received inference"))
 
 
 def _log_fault(error: Exception) -> None:
