@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import orjson
 
-from handlers import worker_protocol
+from handlers import worker_metrics, worker_protocol
 from handlers.description import describe
 from handlers.errors import RequestError
 from handlers.options import Option, read_options
@@ -119,6 +119,7 @@ class Service:
         section = (context.model_yaml_config or {}).get("archive")
         self.settings = Settings.read(section, f"{self.directory}/model-config.yaml")
         worker_protocol.install(sys.modules["__main__"])
+        worker_metrics.thin_out(getattr(context, "metrics", None))
         self.prepare()
         self.runtime: Runtime = load_runtime(self.directory, self.settings, self.gpu_id)
         for sample in self.samples():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from export.errors import CheckpointError
 from export.weight_files import read_tensors
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts save a state dict
 # What DataParallel, torch.compile, Lightning and transformers' wrapper of timm put before every name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "timm_model.")
