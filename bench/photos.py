@@ -22,6 +22,7 @@ from export.catalog import PHOTO
 from export.device import DeviceError, resolve_device
 from export.progress import table
 from handlers.image import decode, photo
+from handlers.image_structure import inspect
 from loadtest.environment import machine
 from loadtest.stats import percentile
 
@@ -72,10 +73,12 @@ def _on_gpu(data: bytes) -> dict[str, Call]:
 
     from handlers.gpu_photos import GpuPhotos
 
-    photos = GpuPhotos(torch.device("cuda"), RESIZE, CROP, on_host)
+    photos = GpuPhotos(torch.device("cuda"), RESIZE, CROP, lambda file: on_host(file.data))
 
     def prepared(count: int) -> Any:
-        pixels = photos([photos.takes(data, LIMIT) for _ in range(count)])
+        files = [inspect(data) for _ in range(count)]
+        assert all(photos.takes(file) for file in files)
+        pixels = photos(files)
         torch.cuda.synchronize()
         return pixels
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,38 +17,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from handlers.image import placement, sliver
+from handlers.image_structure import File
 
 logger = logging.getLogger(__name__)
 
-END_OF_IMAGE = b"\xff\xd9"
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 PIXELS_AT_ONCE = 64_000_000  # decoded together: 200 MB of the GPU's memory
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """A JPEG file that the GPU may decode, its size by the header, and the pixels that the host would decode it to."""
-
-    data: bytes
-    width: int
-    height: int
-    pixels: int
-
-
-def encoded(data: bytes, max_pixels: int, resize: int) -> Encoded | None:
-    """The file, where the GPU decodes it as the host would; None for any other bytes. Reads the header only."""
-    if not data.endswith(END_OF_IMAGE):  # the host refuses a file that is cut short, nvJPEG paints the rest grey
-        return None
+def suits(file: File, resize: int) -> bool:
+    """Whether the GPU decodes the file as the host would. Reads the header only."""
+    if file.format != "JPEG":
+        return False
     try:
-        image = Image.open(io.BytesIO(data), formats=("JPEG",))
-        (width, height), upright = image.size, image.getexif().get(ORIENTATION, 1) == 1
+        image = Image.open(io.BytesIO(file.data), formats=("JPEG",))
+        upright = image.getexif().get(ORIENTATION, 1) == 1
         plain = image.mode == "L" or (image.mode == "RGB" and _ycbcr(image))
-        if not (plain and upright) or width * height > max_pixels or sliver(image.size, resize):
-            return None
-        image.draft(None, (resize, resize))
     except Exception:  # whatever is wrong with the header, the host says it to the client
-        return None
-    return Encoded(data, width, height, image.width * image.height)
+        return False
+    return plain and upright and not sliver(image.size, resize)
 
 
 def _ycbcr(image: Image.Image) -> bool:
@@ -60,28 +46,28 @@ def _ycbcr(image: Image.Image) -> bool:
 class GpuPhotos:
     """``photos(items)``: uint8 [N, crop, crop, 3] on ``device``, in the order of the items.
 
-    An item is an Encoded or pixels that the host prepared, uint8 [crop, crop, 3]. ``on_host`` prepares the bytes that
-    nvJPEG refuses; what it raises is raised.
+    An item is a file that ``takes`` took or pixels that the host prepared, uint8 [crop, crop, 3]. ``on_host`` prepares
+    the files that nvJPEG refuses; what it raises is raised.
     """
 
-    def __init__(self, device: torch.device, resize: int, crop: int, on_host: Callable[[bytes], np.ndarray]) -> None:
+    def __init__(self, device: torch.device, resize: int, crop: int, on_host: Callable[[File], np.ndarray]) -> None:
         self._device, self._resize, self._crop, self._on_host = device, resize, crop, on_host
 
-    def takes(self, data: bytes, max_pixels: int) -> Encoded | None:
-        """The file as an item; None where the host should prepare it."""
-        return encoded(data, max_pixels, self._resize)
+    def takes(self, file: File) -> bool:
+        """Whether the file may be an item; else the host should prepare it."""
+        return suits(file, self._resize)
 
-    def __call__(self, items: Sequence[Encoded | np.ndarray]) -> Tensor:
+    def __call__(self, items: Sequence[File | np.ndarray]) -> Tensor:
         pixels = torch.empty(len(items), self._crop, self._crop, 3, dtype=torch.uint8, device=self._device)
         for row, item in enumerate(items):
-            if not isinstance(item, Encoded):
+            if not isinstance(item, File):
                 pixels[row] = torch.tensor(item)
         for files in _groups(items):
             for row, prepared in zip(files, self._prepared(list(files.values())), strict=True):
                 pixels[row] = prepared
         return pixels
 
-    def _prepared(self, files: list[Encoded]) -> list[Tensor]:
+    def _prepared(self, files: list[File]) -> list[Tensor]:
         """[crop, crop, 3] of each file. Where the GPU fails, the host prepares them all: nvJPEG names no culprit."""
         try:
             images = self._decode([file.data for file in files])
@@ -92,7 +78,7 @@ class GpuPhotos:
         except RuntimeError as error:  # out of memory is one too
             reason = str(error).partition("\n")[0]
         logger.info("The host prepares %d images that the GPU did not: %s", len(files), reason)
-        return [torch.tensor(self._on_host(file.data)) for file in files]
+        return [torch.tensor(self._on_host(file)) for file in files]
 
     def _decode(self, files: list[bytes]) -> list[Tensor]:
         """uint8 [3, H, W] of each file."""
@@ -110,12 +96,12 @@ class GpuPhotos:
         return square.round_().permute(1, 2, 0)
 
 
-def _groups(items: Sequence[Encoded | np.ndarray]) -> Iterator[dict[int, Encoded]]:
+def _groups(items: Sequence[File | np.ndarray]) -> Iterator[dict[int, File]]:
     """The files among the items by their rows, in groups of few enough pixels to be decoded at once."""
-    group: dict[int, Encoded] = {}
+    group: dict[int, File] = {}
     total = 0
     for row, item in enumerate(items):
-        if isinstance(item, Encoded):
+        if isinstance(item, File):
             total += item.width * item.height
             if group and total > PIXELS_AT_ONCE:
                 yield group

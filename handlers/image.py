@@ -1,7 +1,8 @@
 """Image bytes in, uint8 pixels out: the same functions for the worker, for export and for tests.
 
-Knows formats, colour modes, orientation, resizing and cropping; takes its settings as arguments and never imports
-TorchServe or torch. Normalisation is not here: it happens once per batch, on the model's device.
+Knows colour modes, orientation, resizing and cropping; takes its settings as arguments and never imports TorchServe or
+torch. What a file may be is handlers/image_structure's. Normalisation is not here: it happens once per batch, on the
+model's device.
 """
 
 from __future__ import annotations
@@ -10,19 +11,26 @@ import base64
 import binascii
 import io
 import struct
+import time
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from handlers.drawing import digit
 from handlers.errors import RequestError, TooLarge
+from handlers.image_structure import File, inspect
 from handlers.requests import Payload, kind_of
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+CPU_SECONDS = 3.0  # of one image: four times what the costliest that is taken needs; worn machines are slower
+EXIF_BYTES = 65_536  # as much as a JPEG's segment holds; Pillow's time grows with its square
+STRIP = 1_000_000  # pixels that are converted at once, where that takes more memory than the image
 REDUCED = "decoded at a part of its size"  # mark in an image's ``info``
 SLIVER = 4  # sides' ratio above which an image is cropped before it is enlarged
+# Pillow warns of each odd value in EXIF; each different warning would be a line of the log and be remembered for good.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -51,34 +59,66 @@ def _from_base64(item: Any, index: int, count: int) -> bytes:
     return data
 
 
+class _Watched(io.BytesIO):
+    """A file that stops its reader: once ``watch`` was called, a read that comes too late raises TooLarge.
+
+    Pillow reads in pieces of 64 kB, whose decoding cannot be interrupted, and hands libwebp a file as one.
+    """
+
+    def watch(self, seconds: float) -> None:
+        """Allows the calling thread that much CPU time from now on."""
+        last, read = time.thread_time() + seconds, self.read
+
+        def watched(size: int | None = -1, /) -> bytes:
+            if time.thread_time() > last:
+                raise TooLarge(f"The image takes more than {seconds:g} s to decode; shrink it or save it anew.")
+            return read(size)
+
+        self.read = watched  # type: ignore[method-assign]
+
+
 def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
+    """``decoded`` of the bytes of a file that costs no more than ``max_pixels`` pixels of a plain JPEG.
+
+    Raises RequestError and TooLarge as ``inspect`` and ``decoded`` do; TooLarge above ``max_pixels`` as well.
+    """
+    return decoded(affordable(inspect(data), max_pixels), enough)
+
+
+def affordable(file: File, max_pixels: int) -> File:
+    """The file. Raises TooLarge when it costs more than ``max_pixels`` pixels of a plain JPEG."""
+    if file.cost > max_pixels:
+        counted = f", and such a {file.format} counts {file.weight:.3g} times" if file.weight > 1 else ""
+        raise TooLarge(
+            f"The image is {file.width}x{file.height}{counted}; at most {max_pixels} pixels are taken: shrink it."
+        )
+    return file
+
+
+def decoded(file: File, enough: int = 0) -> Image.Image:
     """Decodes an image to RGB, upright by its EXIF orientation.
 
     Any colour mode is taken: transparent pixels are laid on white, 16-bit samples are scaled to 8, a GIF gives its
-    first frame. The size is read from the header and checked before any pixel is decoded. Where sides of ``enough``
-    pixels will do, a JPEG at least twice that large is decoded at a half, a quarter or an eighth of its size, which
-    its cosine transform gives for less than the whole.
+    first frame. Where sides of ``enough`` pixels will do, a JPEG at least twice that large is decoded at a half, a
+    quarter or an eighth of its size, which its cosine transform gives for less than the whole.
 
-    Raises RequestError when the bytes are no image of ``FORMATS`` or are cut short; TooLarge above ``max_pixels``.
+    Raises RequestError when the file is corrupted; TooLarge when decoding takes more than ``CPU_SECONDS``.
     """
+    source = _Watched(file.data)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > max_pixels:
-            raise TooLarge(
-                f"The image is {image.width}x{image.height}; at most {max_pixels} pixels are taken: shrink it."
-            )
+        image = Image.open(source, formats=(file.format,))
+        if image.width * image.height > file.width * file.height:
+            raise RequestError("The image is corrupted: its parts are larger than the whole.")
+        _check_exif(image)
         size = image.size
         if enough:
             image.draft(None, (enough, enough))
         image.info[REDUCED] = image.size != size
+        source.watch(CPU_SECONDS)
         ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
-    except TooLarge:
+    except RequestError:
         raise
-    except UnidentifiedImageError:
-        raise RequestError(f"The bytes are no image of a known format; send one of {', '.join(FORMATS)}.") from None
-    except Image.DecompressionBombError as error:
-        raise TooLarge(f"The image is too large: {error}") from None
     # Pillow's decoders raise any of these on corrupted files; none of them is a fault of ours.
     except (
         OSError,
@@ -94,21 +134,43 @@ def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
         AttributeError,
         NotImplementedError,
         struct.error,
+        Image.DecompressionBombError,
     ) as error:
         raise RequestError(f"The image is corrupted or cut short ({type(error).__name__}).") from None
 
 
+def _check_exif(image: Image.Image) -> None:
+    largest = max(len(image.info.get("exif", b"")), len(image.info.get("Raw profile type exif", "")) // 2)
+    if largest > EXIF_BYTES + 1024:
+        raise TooLarge(f"The image has {largest} bytes of EXIF; at most {EXIF_BYTES} are taken: remove its metadata.")
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT:
-        # convert("RGB") would clip 16-bit samples to 255 instead of scaling them.
-        samples = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(np.clip(samples >> 8, 0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        background = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(background, image)
     image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")
+    convert = _opaque
+    if image.mode in _SIXTEEN_BIT:
+        convert = _eight_bit
+    elif not (image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info):
+        return image if image.mode == "RGB" else image.convert("RGB")
+    width, height = image.size
+    rows = max(1, STRIP // width)
+    if rows >= height:
+        return convert(image)
+    whole = Image.new("RGB", image.size)
+    for top in range(0, height, rows):
+        whole.paste(convert(image.crop((0, top, width, min(top + rows, height)))), (0, top))
+    return whole
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    # convert("RGB") would clip 16-bit samples to 255 instead of scaling them.
+    samples = np.asarray(image).astype(np.int64)
+    return Image.fromarray(np.clip(samples >> 8, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB")
 
 
 class Placement(NamedTuple):

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from handlers.errors import TooLarge
-from handlers.image import decode, enough, prepare, read_images
+from handlers.image import affordable, decoded, enough, prepare, read_images
+from handlers.image_structure import File, inspect
 from handlers.requests import Payload, Shape
 from handlers.service import Batch, Service
 
@@ -27,40 +28,26 @@ class ImageService(Service):
 
     def prepare(self) -> None:
         self.image = self.settings.image
-        self.preparation, self.limit = self.image.preparation, self.image.max_pixels
+        self.preparation = self.image.preparation
         self.on_gpu = self._on_gpu() if self.settings.decode_on_gpu else None
 
     def _on_gpu(self) -> Any:
         from handlers.gpu_photos import GpuPhotos
         from handlers.runtimes.torch_module import device_of
 
-        def on_host(data: bytes) -> np.ndarray:
-            return prepare(self._decode(data), self.preparation)
-
         device = device_of(self.settings, self.gpu_id)
-        return GpuPhotos(device, self.preparation["resize"], self.preparation["crop"], on_host)
+        return GpuPhotos(device, self.preparation["resize"], self.preparation["crop"], self._on_host)
 
     def read(self, payload: Payload) -> list[Any]:
-        left, items = self.limit, []
-        for data in read_images(payload):
-            item, pixels = self._read_one(data)
-            left -= pixels
-            if left < 0:  # decoding some dozens of large images outlasts TorchServe's patience, which kills the worker
-                raise TooLarge(
-                    f"The images have more than {self.limit} pixels together; send them in several requests."
-                )
-            items.append(item)
-        return items
+        limit = self.image.max_pixels
+        files = [affordable(inspect(data), limit) for data in read_images(payload)]
+        if sum(file.cost for file in files) > limit:  # by their headers: before the first is decoded
+            raise TooLarge(f"The images have more than {limit} pixels together; send them in several requests.")
+        return [file if self.on_gpu and self.on_gpu.takes(file) else self._on_host(file) for file in files]
 
-    def _read_one(self, data: bytes) -> tuple[Any, int]:
-        """An item, and the pixels that the host decoded or would decode for it."""
-        if self.on_gpu and (file := self.on_gpu.takes(data, self.limit)):
-            return file, file.pixels
-        image = self._decode(data)
-        return prepare(image, self.preparation), image.width * image.height
-
-    def _decode(self, data: bytes) -> Image.Image:
-        return decode(data, self.limit, enough(self.preparation) if self.image.reduce else 0)
+    def _on_host(self, file: File) -> np.ndarray:
+        """uint8 [H, W, 3]"""
+        return prepare(decoded(file, enough(self.preparation) if self.image.reduce else 0), self.preparation)
 
     def collate(self, items: list[Any]) -> Batch:
         return Batch((self.on_gpu(items) if self.on_gpu else np.stack(items),))
@@ -73,5 +60,5 @@ class ImageService(Service):
         if self.on_gpu:
             file = io.BytesIO()
             Image.fromarray(pixels).save(file, "JPEG")
-            items.append(self.on_gpu.takes(file.getvalue(), self.limit))
+            items.append(inspect(file.getvalue()))
         return [[item] * count for item in items for count in (1, self.max_batch)]

@@ -1,0 +1,65 @@
+"""What the walks of all formats share: the record that they return, the errors' sentences, the spans that are kept."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import NamedTuple
+
+from handlers.errors import RequestError, TooLarge
+
+# Bytes of memory per pixel that a weight of 1 stands for: 4 of the decoded image, 4 of its upright or opaque copy.
+BYTES_PER_PIXEL = 8
+# Transparent pixels are laid on white, which costs more than decoding them.
+TRANSPARENT = 3.0
+
+
+class File(NamedTuple):
+    """An image file that was walked to its end.
+
+    ``data`` is the file without what has no part in its pixels. ``weight`` says how many pixels of a plain JPEG cost
+    as much as one of its pixels: in CPU time, or in memory where that is more.
+    """
+
+    format: str  # Pillow's name
+    data: bytes
+    width: int
+    height: int
+    weight: float = 1.0
+
+    @property
+    def cost(self) -> int:
+        """What decoding the file costs, in pixels of a plain JPEG."""
+        return ceil(self.width * self.height * self.weight)
+
+
+def cut_short() -> RequestError:
+    """The file ends before its format says that it does."""
+    return RequestError("The image is cut short: the file ends before its data does; send the whole file.")
+
+
+def corrupted(what: str) -> RequestError:
+    """The file contradicts its format."""
+    return RequestError(f"The image is corrupted: {what}.")
+
+
+def too_many(what: str, limit: int) -> TooLarge:
+    """The file is in more pieces than any program writes."""
+    return TooLarge(f"The image has more than {limit} {what}; save it anew with an image program.")
+
+
+class Spans(list[tuple[int, int]]):
+    """The parts of a file that are kept, as (start, end) in ascending order, neighbours as one."""
+
+    def keep(self, start: int, end: int) -> None:
+        """Keeps ``data[start:end]``."""
+        if self and self[-1][1] == start:
+            self[-1] = (self[-1][0], end)
+        else:
+            self.append((start, end))
+
+    def of(self, data: bytes) -> bytes:
+        """The kept parts; ``data`` itself, and no copy, where they are all of it."""
+        if len(self) == 1 and self[0] == (0, len(data)):
+            return data
+        view = memoryview(data)
+        return b"".join([view[start:end] for start, end in self])

@@ -1,0 +1,67 @@
+"""GIF: blocks and sub-blocks, to the trailer. Of the frames, only the first is decoded."""
+
+from __future__ import annotations
+
+import struct
+
+from handlers.image_structure.file import TRANSPARENT, File, Spans, corrupted, too_many
+
+STARTS = b"GIF8"
+MAX_BLOCKS = 100_000  # of 255 bytes at most, in which TorchServe's largest body would be 65,793
+
+_SCREEN = struct.Struct("<HHB")
+_FRAME = struct.Struct("<HHHHB")
+_EXTENSION, _IMAGE, _TRAILER, _GRAPHIC_CONTROL = 0x21, 0x2C, 0x3B, 0xF9
+
+
+def read(data: bytes) -> File:
+    """Raises RequestError or TooLarge, or IndexError or struct.error beyond the file's end."""
+    if data[4:6] not in (b"7a", b"9a"):
+        raise corrupted("a GIF is of no known version")
+    width, height, flags = _SCREEN.unpack_from(data, 6)
+    at = 13 + _palette(flags)
+    kept, frames, transparent = Spans([(0, at)]), 0, False
+    blocks = _Blocks(data)
+    while (kind := data[at]) != _TRAILER:
+        start = at
+        if kind == _EXTENSION:
+            at = blocks.end(at + 2)
+            if data[start + 1] != _GRAPHIC_CONTROL:  # comments and the like
+                continue
+            transparent = transparent or (not frames and bool(data[start + 3] & 1))
+        elif kind == _IMAGE:
+            left, top, wide, high, flags = _FRAME.unpack_from(data, at + 1)
+            if not frames:  # Pillow widens the screen to hold it
+                width, height = max(width, left + wide), max(height, top + high)
+            frames += 1
+            at = blocks.end(at + 11 + _palette(flags))
+        else:
+            raise corrupted("a GIF's block is of no known kind")
+        kept.keep(start, at)
+    if not (frames and width and height):
+        raise corrupted("a GIF has no picture")
+    kept.keep(at, at + 1)
+    return File("GIF", kept.of(data), width, height, TRANSPARENT if transparent else 1.0)
+
+
+def _palette(flags: int) -> int:
+    """The bytes of the palette that follows ``flags``."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+class _Blocks:
+    """Walks over sub-blocks, and counts those of the whole file."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._left = data, MAX_BLOCKS
+
+    def end(self, at: int) -> int:
+        """Where the sub-blocks that begin at ``at`` end."""
+        data, left = self._data, self._left
+        while left and (size := data[at]):
+            at += size + 1
+            left -= 1
+        self._left = left - 1
+        if self._left < 0:
+            raise too_many("blocks", MAX_BLOCKS)
+        return at + 1

@@ -1,0 +1,119 @@
+"""JPEG: markers, segments and scans.
+
+libjpeg walks all blocks of a progressive file once per scan, so scans are counted. Pillow reads every segment's content
+in Python, and joins EXIF pieces in time that grows with their square; so only metadata that decides pixels is handed
+on. Photographs may carry as much as they like of the rest: thumbnails, ICC profiles of half a megabyte, depth maps,
+further pictures and films after the end of the first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from handlers.errors import RequestError
+from handlers.image_structure.file import BYTES_PER_PIXEL, File, Spans, corrupted, cut_short, too_many
+
+STARTS = b"\xff\xd8\xff"
+MAX_SCANS = 100  # libjpeg writes 10, optimisers that search for the best script some 20
+PLAIN_SCANS = 20  # beyond, the time grows with the scans
+MAX_MARKERS = 2_000  # 16 MiB, TorchServe's largest body, are 256 full segments, and tables come with each scan
+MAX_QUANTIZATION = 8_192  # bytes of tables: four have 516 at most, Pillow unpacks all that there are
+
+_SOI, _EOI, _SOS, _DQT, _APP1 = 0xD8, 0xD9, 0xDA, 0xDB, 0xE1
+_PROGRESSIVE = 0xC2
+_TAKEN = (0xC0, 0xC1, _PROGRESSIVE)  # what browsers decode; baseline and extended are the others
+_FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
+_ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))  # no segment follows
+_METADATA = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))  # not APP0 and APP14, which say what colours the samples are
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"  # either may say which side is up
+_FILLING = re.compile(rb"\xff+")
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what is no stuffed byte, restart or filling
+
+
+def read(data: bytes) -> File:
+    """The file's first picture. Raises RequestError or TooLarge, or IndexError beyond the file's end."""
+    kept, frame, scans, quantization = Spans([(0, 2)]), b"", 0, 0
+    exif = False
+    for marker, start, end in _segments(data):
+        if marker in _METADATA:
+            is_exif = marker == _APP1 and data.startswith(_EXIF, start + 4)
+            if (is_exif and not exif) or (marker == _APP1 and data.startswith(_XMP, start + 4)):
+                kept.keep(start, end)
+            exif = exif or is_exif  # its first piece alone: it begins with the orientation
+            continue
+        kept.keep(start, end)
+        if marker in _FRAMES:
+            if frame:
+                raise corrupted("it has two frames")
+            frame = data[start + 1 : end]
+        elif marker == _SOS:
+            scans += 1
+        elif marker == _DQT:
+            quantization += end - start
+        if scans > MAX_SCANS:
+            raise too_many("scans", MAX_SCANS)
+        if quantization > MAX_QUANTIZATION:
+            raise too_many("bytes of quantization tables", MAX_QUANTIZATION)
+    if not frame or not scans:
+        raise corrupted("it has no picture")
+    return _file(kept.of(data), frame, scans)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment to the picture's end; a scan's holds its samples."""
+    at, components = 2, 0
+    for _ in range(MAX_MARKERS):
+        at = _next_marker(data, at)
+        marker = data[at + 1]
+        if marker in _ALONE:
+            at += 2
+            continue
+        if marker == _EOI:
+            yield marker, at, at + 2
+            return
+        end = at + 2 + (data[at + 2] << 8 | data[at + 3])
+        if marker == _SOI or end < at + 4:
+            raise corrupted("a JPEG segment is none")
+        if end > len(data):
+            raise cut_short()
+        if marker in _FRAMES and marker != _PROGRESSIVE:
+            components = data[at + 9]
+        elif marker == _SOS:
+            # A file's one scan that has all components, as most have: nothing can follow that a decoder reads.
+            if components == data[at + 4] and data.endswith(b"\xff\xd9"):
+                yield marker, at, len(data)
+                return
+            after = _AFTER_SCAN.search(data, end)
+            if not after:
+                raise cut_short()
+            end = after.start()
+        yield marker, at, end
+        at = end
+    raise too_many("markers", MAX_MARKERS)
+
+
+def _next_marker(data: bytes, at: int) -> int:
+    """Where the next marker begins, from ``at``; as libjpeg does, over what lies between two segments."""
+    if data[at] == 0xFF != data[at + 1]:
+        return at
+    filling = _FILLING.search(data, at)
+    if not filling:
+        raise cut_short()
+    return filling.end() - 1
+
+
+def _file(data: bytes, frame: bytes, scans: int) -> File:
+    """``frame`` is a start of frame from its marker's second byte: length, precision, height, width, components."""
+    if frame[0] not in _TAKEN or frame[3] != 8:
+        raise RequestError("The JPEG is lossless, arithmetic-coded or not of 8 bits; save it as an ordinary JPEG.")
+    height, width, components = frame[4] << 8 | frame[5], frame[6] << 8 | frame[7], frame[8]
+    factors = [(each >> 4, each & 15) for each in frame[10 : 9 + 3 * components : 3]]
+    if not (height and width and factors and all(x and y for x, y in factors)):
+        raise corrupted("a JPEG's frame has no pixels")
+    weight = max(1.0, scans / PLAIN_SCANS)
+    if scans > 1 or frame[0] == _PROGRESSIVE:  # libjpeg keeps all coefficients, two bytes each, beside the image
+        most = max(x for x, _ in factors) * max(y for _, y in factors)
+        coefficients = sum(x * y for x, y in factors) / most
+        weight = max(weight, (2 * coefficients + 4) / BYTES_PER_PIXEL)
+    return File("JPEG", data, width, height, weight)
