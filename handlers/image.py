@@ -18,6 +18,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from handlers.drawing import digit
 from handlers.errors import RequestError, TooLarge
@@ -31,6 +36,10 @@ REDUCED = "decoded at a part of its size"  # mark in an image's ``info``
 SLIVER = 4  # sides' ratio above which an image is cropped before it is enlarged
 # Pillow warns of each odd value in EXIF; each different warning would be a line of the log and be remembered for good.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+# Opened by class, not by Image.open, which would look at the bytes again to find it.
+_DECODERS = {"JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile, "GIF": GifImageFile,
+             "BMP": BmpImageFile}  # fmt: skip
+_SAYS_WHAT_IS_UP = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # in ``info``
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -106,7 +115,7 @@ def decoded(file: File, enough: int = 0) -> Image.Image:
     """
     source = _Watched(file.data)
     try:
-        image = Image.open(source, formats=(file.format,))
+        image = _DECODERS[file.format](source)
         if image.width * image.height > file.width * file.height:
             raise RequestError("The image is corrupted: its parts are larger than the whole.")
         _check_exif(image)
@@ -115,7 +124,9 @@ def decoded(file: File, enough: int = 0) -> Image.Image:
             image.draft(None, (enough, enough))
         image.info[REDUCED] = image.size != size
         source.watch(CPU_SECONDS)
-        ImageOps.exif_transpose(image, in_place=True)
+        image.load()
+        if not image.info.keys().isdisjoint(_SAYS_WHAT_IS_UP):
+            ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
     except RequestError:
         raise
@@ -146,7 +157,6 @@ def _check_exif(image: Image.Image) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    image.load()
     convert = _opaque
     if image.mode in _SIXTEEN_BIT:
         convert = _eight_bit

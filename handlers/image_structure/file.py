@@ -1,4 +1,4 @@
-"""What the walks of all formats share: the record that they return, the errors' sentences, the spans that are kept."""
+"""What the walks of all formats share: the record that they return, errors, and a file without some of its parts."""
 
 from __future__ import annotations
 
@@ -47,19 +47,13 @@ def too_many(what: str, limit: int) -> TooLarge:
     return TooLarge(f"The image has more than {limit} {what}; save it anew with an image program.")
 
 
-class Spans(list[tuple[int, int]]):
-    """The parts of a file that are kept, as (start, end) in ascending order, neighbours as one."""
-
-    def keep(self, start: int, end: int) -> None:
-        """Keeps ``data[start:end]``."""
-        if self and self[-1][1] == start:
-            self[-1] = (self[-1][0], end)
-        else:
-            self.append((start, end))
-
-    def of(self, data: bytes) -> bytes:
-        """The kept parts; ``data`` itself, and no copy, where they are all of it."""
-        if len(self) == 1 and self[0] == (0, len(data)):
-            return data
-        view = memoryview(data)
-        return b"".join([view[start:end] for start, end in self])
+def without(data: bytes, dropped: list[tuple[int, int]], end: int) -> bytes:
+    """``data[:end]`` without what lies from start to end of each of ``dropped``, in ascending order; ``data`` itself,
+    and no copy, where that is all of it."""
+    if not dropped and end == len(data):
+        return data
+    view, kept, at = memoryview(data), [], 0
+    for start, after in dropped:
+        kept.append(view[at:start])
+        at = after
+    return b"".join([*kept, view[at:end]])

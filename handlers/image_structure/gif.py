@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from handlers.image_structure.file import TRANSPARENT, File, Spans, corrupted, too_many
+from handlers.image_structure.file import TRANSPARENT, File, corrupted, too_many, without
 
 STARTS = b"GIF8"
 MAX_BLOCKS = 100_000  # of 255 bytes at most, in which TorchServe's largest body would be 65,793
@@ -20,28 +20,30 @@ def read(data: bytes) -> File:
         raise corrupted("a GIF is of no known version")
     width, height, flags = _SCREEN.unpack_from(data, 6)
     at = 13 + _palette(flags)
-    kept, frames, transparent = Spans([(0, at)]), 0, False
+    dropped, frames, transparent = [], 0, False
     blocks = _Blocks(data)
     while (kind := data[at]) != _TRAILER:
         start = at
         if kind == _EXTENSION:
             at = blocks.end(at + 2)
             if data[start + 1] != _GRAPHIC_CONTROL:  # comments and the like
-                continue
-            transparent = transparent or (not frames and bool(data[start + 3] & 1))
+                dropped.append((start, at))
+            elif not frames:
+                transparent = transparent or bool(data[start + 3] & 1)
         elif kind == _IMAGE:
             left, top, wide, high, flags = _FRAME.unpack_from(data, at + 1)
             if not frames:  # Pillow widens the screen to hold it
                 width, height = max(width, left + wide), max(height, top + high)
             frames += 1
             at = blocks.end(at + 11 + _palette(flags))
+        elif kind == 0:  # some writers end a frame twice
+            at = blocks.end(at)
+            dropped.append((start, at))
         else:
             raise corrupted("a GIF's block is of no known kind")
-        kept.keep(start, at)
     if not (frames and width and height):
         raise corrupted("a GIF has no picture")
-    kept.keep(at, at + 1)
-    return File("GIF", kept.of(data), width, height, TRANSPARENT if transparent else 1.0)
+    return File("GIF", without(data, dropped, at + 1), width, height, TRANSPARENT if transparent else 1.0)
 
 
 def _palette(flags: int) -> int:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from handlers.errors import RequestError
-from handlers.image_structure.file import BYTES_PER_PIXEL, File, Spans, corrupted, cut_short, too_many
+from handlers.image_structure.file import BYTES_PER_PIXEL, File, corrupted, cut_short, too_many, without
 
 STARTS = b"\xff\xd8\xff"
 MAX_SCANS = 100  # libjpeg writes 10, optimisers that search for the best script some 20
@@ -25,7 +25,9 @@ _PROGRESSIVE = 0xC2
 _TAKEN = (0xC0, 0xC1, _PROGRESSIVE)  # what browsers decode; baseline and extended are the others
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 _ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))  # no segment follows
-_METADATA = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))  # not APP0 and APP14, which say what colours the samples are
+_NONE = 0x00  # stands for what lies between two segments
+# Metadata, and what is no segment; not APP0 and APP14, which say what colours the samples are.
+_DROPPED = frozenset((_NONE, *_ALONE, *range(0xE1, 0xEE), 0xEF, 0xFE))
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"  # either may say which side is up
 _FILLING = re.compile(rb"\xff+")
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what is no stuffed byte, restart or filling
@@ -33,40 +35,41 @@ _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what is no stuffed byt
 
 def read(data: bytes) -> File:
     """The file's first picture. Raises RequestError or TooLarge, or IndexError beyond the file's end."""
-    kept, frame, scans, quantization = Spans([(0, 2)]), b"", 0, 0
-    exif = False
+    frame, scans, quantization, exif, end = b"", 0, 0, False, 0
+    dropped: list[tuple[int, int]] = []
     for marker, start, end in _segments(data):
-        if marker in _METADATA:
-            is_exif = marker == _APP1 and data.startswith(_EXIF, start + 4)
-            if (is_exif and not exif) or (marker == _APP1 and data.startswith(_XMP, start + 4)):
-                kept.keep(start, end)
-            exif = exif or is_exif  # its first piece alone: it begins with the orientation
-            continue
-        kept.keep(start, end)
-        if marker in _FRAMES:
+        if marker in _DROPPED:
+            if marker == _APP1 and not exif and data.startswith(_EXIF, start + 4):
+                exif = True  # its first piece is enough: the orientation comes early
+            elif marker != _APP1 or not data.startswith(_XMP, start + 4):
+                dropped.append((start, end))
+        elif marker in _FRAMES:
             if frame:
                 raise corrupted("it has two frames")
             frame = data[start + 1 : end]
         elif marker == _SOS:
             scans += 1
+            if scans > MAX_SCANS:
+                raise too_many("scans", MAX_SCANS)
         elif marker == _DQT:
             quantization += end - start
-        if scans > MAX_SCANS:
-            raise too_many("scans", MAX_SCANS)
-        if quantization > MAX_QUANTIZATION:
-            raise too_many("bytes of quantization tables", MAX_QUANTIZATION)
+            if quantization > MAX_QUANTIZATION:
+                raise too_many("bytes of quantization tables", MAX_QUANTIZATION)
     if not frame or not scans:
         raise corrupted("it has no picture")
-    return _file(kept.of(data), frame, scans)
+    return _file(without(data, dropped, end), frame, scans)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment to the picture's end; a scan's holds its samples."""
     at, components = 2, 0
     for _ in range(MAX_MARKERS):
-        at = _next_marker(data, at)
+        if not data[at] == 0xFF != data[at + 1]:
+            start, at = at, _next_marker(data, at)
+            yield _NONE, start, at
         marker = data[at + 1]
         if marker in _ALONE:
+            yield marker, at, at + 2
             at += 2
             continue
         if marker == _EOI:
@@ -77,9 +80,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             raise corrupted("a JPEG segment is none")
         if end > len(data):
             raise cut_short()
-        if marker in _FRAMES and marker != _PROGRESSIVE:
-            components = data[at + 9]
-        elif marker == _SOS:
+        if marker == _SOS:
             # A file's one scan that has all components, as most have: nothing can follow that a decoder reads.
             if components == data[at + 4] and data.endswith(b"\xff\xd9"):
                 yield marker, at, len(data)
@@ -88,15 +89,15 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             if not after:
                 raise cut_short()
             end = after.start()
+        elif marker in _FRAMES and marker != _PROGRESSIVE:
+            components = data[at + 9]
         yield marker, at, end
         at = end
     raise too_many("markers", MAX_MARKERS)
 
 
 def _next_marker(data: bytes, at: int) -> int:
-    """Where the next marker begins, from ``at``; as libjpeg does, over what lies between two segments."""
-    if data[at] == 0xFF != data[at + 1]:
-        return at
+    """Where the next marker begins, from ``at``: over filling and, as libjpeg does, whatever else lies there."""
     filling = _FILLING.search(data, at)
     if not filling:
         raise cut_short()

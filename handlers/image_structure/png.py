@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from handlers.image_structure.file import TRANSPARENT, File, Spans, corrupted, cut_short, too_many
+from handlers.image_structure.file import TRANSPARENT, File, corrupted, cut_short, too_many, without
 
 STARTS = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 10_000  # libpng writes one per 8 KiB, which makes 2,048 of TorchServe's largest body
@@ -25,7 +25,7 @@ _TEXTS = {b"iTXt": b"XML:com.adobe.xmp\0", b"tEXt": b"Raw profile type exif\0", 
 
 def read(data: bytes) -> File:
     """Raises RequestError or TooLarge, or struct.error beyond the file's end."""
-    view, kept, said = memoryview(data), Spans([(0, 8)]), set()
+    view, dropped, said = memoryview(data), [], set()
     at, transparent = 8, False
     for _ in range(MAX_CHUNKS):
         size, kind = _CHUNK.unpack_from(data, at)
@@ -37,12 +37,13 @@ def read(data: bytes) -> File:
         if start == 8 and (kind != b"IHDR" or size != 13):
             raise corrupted("a PNG does not begin with its header")
         if kind in _PIXELS or (kind not in said and _says_what_is_up(data, at, kind)):
-            kept.keep(start, end)
             said.add(kind)
+        else:
+            dropped.append((start, end))
         transparent = transparent or kind == b"tRNS"
         at = end
         if kind == b"IEND":
-            return _file(kept.of(data), transparent)
+            return _file(without(data, dropped, end), transparent)
     raise too_many("chunks", MAX_CHUNKS)
 
 
