@@ -174,8 +174,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     # convert("RGB") would clip 16-bit samples to 255 instead of scaling them.
-    samples = np.asarray(image).astype(np.int64)
-    return Image.fromarray(np.clip(samples >> 8, 0, 255).astype(np.uint8)).convert("RGB")
+    return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -15,8 +15,8 @@ from handlers.errors import RequestError
 from handlers.image_structure.file import BYTES_PER_PIXEL, File, corrupted, cut_short, too_many, without
 
 STARTS = b"\xff\xd8\xff"
-MAX_SCANS = 100  # libjpeg writes 10, optimisers that search for the best script some 20
-PLAIN_SCANS = 20  # beyond, the time grows with the scans
+MAX_SCANS = 100  # libjpeg writes 10, optimisers that search for the best script up to 20
+PLAIN_SCANS = 12  # with more, a pixel's time grows with the scans
 MAX_MARKERS = 2_000  # 16 MiB, TorchServe's largest body, are 256 full segments, and tables come with each scan
 MAX_QUANTIZATION = 8_192  # bytes of tables: four have 516 at most, Pillow unpacks all that there are
 
@@ -112,9 +112,11 @@ def _file(data: bytes, frame: bytes, scans: int) -> File:
     factors = [(each >> 4, each & 15) for each in frame[10 : 9 + 3 * components : 3]]
     if not (height and width and factors and all(x and y for x, y in factors)):
         raise corrupted("a JPEG's frame has no pixels")
+    most = max(x for x, _ in factors) * max(y for _, y in factors)
+    samples = width * height * sum(x * y for x, y in factors) / most
+    if samples / 64 > 8 * len(data):  # each block of 64 takes a bit at least; libjpeg would make up what is missing
+        raise cut_short()
     weight = max(1.0, scans / PLAIN_SCANS)
-    if scans > 1 or frame[0] == _PROGRESSIVE:  # libjpeg keeps all coefficients, two bytes each, beside the image
-        most = max(x for x, _ in factors) * max(y for _, y in factors)
-        coefficients = sum(x * y for x, y in factors) / most
-        weight = max(weight, (2 * coefficients + 4) / BYTES_PER_PIXEL)
+    if scans > 1 or frame[0] == _PROGRESSIVE:  # libjpeg keeps all samples' coefficients, two bytes each, and the image
+        weight = max(weight, (2 * samples / (width * height) + 4) / BYTES_PER_PIXEL)
     return File("JPEG", data, width, height, weight)

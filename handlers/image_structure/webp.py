@@ -8,8 +8,7 @@ from handlers.image_structure.file import File, corrupted, cut_short, too_many
 
 STARTS = b"RIFF"
 MAX_CHUNKS = 10_000  # an animation has one per frame
-# libwebp holds two canvases, Pillow a copy of one and the image, a lossless decoder its own: 20 bytes per pixel.
-WEIGHT = 2.5
+WEIGHT = 2.0  # libwebp holds two canvases, Pillow a copy of one and the image: 16 bytes per pixel
 
 _CHUNK = struct.Struct("<4sI")
 

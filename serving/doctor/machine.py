@@ -81,7 +81,7 @@ def memory(place: Place) -> Finding:
 
 def _worker_bytes(need: Need) -> float:
     weights = need.bytes if need.device == "cpu" else 0  # a GPU's worker holds them there
-    return need.workers * (WORKER.get(need.runtime, TORCH_WORKER) + weights)
+    return need.workers * (WORKER.get(need.runtime, TORCH_WORKER) + weights + need.decoding)
 
 
 def _meminfo(proc: Path, key: str) -> float:

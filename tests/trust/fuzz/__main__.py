@@ -83,7 +83,8 @@ def _result(campaign: Campaign, seconds: float) -> dict[str, Any]:
         "good_requests": tally.by_kind["good"].total(),
         "responses_5xx": tally.faults["5xx"],
         "wrong_answers": tally.faults["wrong answer"],
-        "other_faults": tally.faults["no answer"] + tally.faults["bad error body"],
+        "other_faults": sum(tally.faults[each] for each in ("no answer", "bad error body", "CPU time")),
+        "most_cpu_seconds_of_a_burst": round(tally.cpu_seconds, 2),
         "worker_deaths": campaign.deaths(),
     }
 
@@ -92,7 +93,8 @@ def _summary(result: dict[str, Any]) -> str:
     return (
         f"{result['requests']} requests in {result['seconds']} s, {result['good_requests']} of them good: "
         f"{result['responses_5xx']} answers of 5xx, {result['wrong_answers']} wrong answers, "
-        f"{result['other_faults']} other faults, {result['worker_deaths']} worker deaths"
+        f"{result['other_faults']} other faults, {result['worker_deaths']} worker deaths; the costliest burst took "
+        f"{result['most_cpu_seconds_of_a_burst']} s of a worker's CPU time"
     )
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.trust.fuzz.case import Case
 from tests.trust.fuzz.images import spoilt
+from tests.trust.fuzz.structures import structured
 from tests.trust.fuzz.texts import bodies
 
 BOUNDARIES = ("b", "----WebKitFormBoundary7MA4YWxk", "a" * 200, "b b", "'()+_,-./:=?")
@@ -26,6 +27,18 @@ HEADERS = (
 ENDINGS = ("--{b}--\r\n", "--{b}--", "", "--{b}", "--{b}-", "--other--\r\n")
 
 
+# A form in its structure: a thousand fields, a boundary that is everywhere, a name of 60 kB.
+def _many(fields: int, name: str, value: str, end: str) -> Case:
+    part = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+    return Case("form", body=(part * fields + end).encode(), content_type="multipart/form-data; boundary=b")
+
+
+many = st.builds(
+    _many, st.sampled_from((2, 64, 1_000)), st.sampled_from(("a", "text", "image", "data", "parameters", "n" * 60_000)),
+    st.sampled_from(("", "x", "--b", "\r\n--b\r\n\r\n" * 9, '{"instances": []}')), st.sampled_from(("--b--\r\n", "")),
+)  # fmt: skip
+
+
 def _multipart(boundary: str, stated: str, parts: list[tuple[str, bytes]], newline: str, ending: str) -> Case:
     end = newline.encode()
     body = b"".join(
@@ -39,7 +52,7 @@ def _multipart(boundary: str, stated: str, parts: list[tuple[str, bytes]], newli
 
 STATED = ("; boundary={b}", '; boundary="{b}"', "; boundary=", "; boundary=other", "",
 "; boundary={b}; charset=no-such")
-parts = st.tuples(st.sampled_from(HEADERS), st.one_of(bodies, spoilt))
+parts = st.tuples(st.sampled_from(HEADERS), st.one_of(bodies, spoilt, structured))
 multipart = st.builds(
     _multipart, st.sampled_from(BOUNDARIES), st.sampled_from(("; boundary={b}",) * 4 + STATED),
     st.lists(parts, max_size=3),
@@ -57,5 +70,5 @@ def cases(paths: st.SearchStrategy[str]) -> st.SearchStrategy[Case]:
     """Forms sent to one of ``paths``."""
     return st.builds(
         lambda case, path: Case(case.kind, path, case.body, case.content_type),
-        st.one_of(multipart, multipart, urlencoded), paths,
+        st.one_of(*[multipart] * 6, *[urlencoded] * 3, many), paths,
     )  # fmt: skip

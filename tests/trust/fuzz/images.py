@@ -14,6 +14,7 @@ from PIL import Image
 
 from export.cases import SAMPLES, photographs
 from tests.trust.fuzz.case import Case
+from tests.trust.fuzz.structures import structured
 
 CONTENT_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "application/octet-stream", "text/plain", None)
 
@@ -136,7 +137,7 @@ KINDS = ("flip", "set", "word", "ones", "insert", "delete", "repeat", "cut", "sp
 steps = st.tuples(st.sampled_from(KINDS), st.integers(0, 65_535), st.integers(0, 65_535))
 spoilt = st.builds(_spoilt, st.integers(0, 63), st.lists(steps, min_size=1, max_size=4), st.booleans())
 # A bomb in thirty.
-data = st.one_of(*[spoilt] * 20, *[st.binary(max_size=300)] * 8,
+data = st.one_of(*[spoilt] * 14, *[structured] * 8, *[st.binary(max_size=300)] * 6,
 st.builds(lambda i: files()[i % len(files())], st.integers(0, 63)),
                  st.integers(0, 63).map(bomb))  # fmt: skip
 
