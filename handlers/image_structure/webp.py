@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from handlers.image_structure.file import File, corrupted, cut_short, too_many
+from handlers.image_structure.file import TRANSPARENT, File, corrupted, cut_short, too_many
 
 STARTS = b"RIFF"
 MAX_CHUNKS = 10_000  # an animation has one per frame
@@ -24,7 +24,7 @@ def read(data: bytes) -> File:
     for _ in range(MAX_CHUNKS):
         if at + 8 > end:
             width, height = _size(data, first)
-            return File("WEBP", data, width, height, WEIGHT)
+            return File("WEBP", data, width, height, TRANSPARENT if _has_alpha(data, first) else WEIGHT)
         kind, size = _CHUNK.unpack_from(data, at)
         first = first or kind
         at += 8 + size
@@ -32,6 +32,10 @@ def read(data: bytes) -> File:
             raise cut_short()
         at += size % 2
     raise too_many("chunks", MAX_CHUNKS)
+
+
+def _has_alpha(data: bytes, first: bytes) -> bool:
+    return bool(first == b"VP8X" and data[20] & 0x10 or first == b"VP8L" and data[24] & 0x10)
 
 
 def _size(data: bytes, first: bytes) -> tuple[int, int]:

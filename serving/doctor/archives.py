@@ -6,7 +6,6 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from handlers.image_structure.file import BYTES_PER_PIXEL
 from serving.doctor.finding import Place
 from serving.environment import usable_cores
 from serving.errors import ServingError
@@ -19,8 +18,8 @@ from serving.model_settings import ModelSettings
 class Need:
     """One archive: its bytes, its workers and the threads of each, its device and the engine that its workers load.
 
-    ``decoding``: bytes that a worker needs beside for the costliest image that it takes. ``copied``: models.toml
-    changes it, so that ``make serve`` writes a copy of it into the run folder.
+    ``pixels``: of the largest image that it takes. ``copied``: models.toml changes it, so that ``make serve`` writes a
+    copy of it into the run folder.
     """
 
     name: str
@@ -29,7 +28,7 @@ class Need:
     threads: int
     device: str
     runtime: str
-    decoding: int
+    pixels: int
     copied: bool
 
 
@@ -54,7 +53,7 @@ def _need(path: Path, table: ModelSettings) -> Need | None:
             # TorchServe starts a worker per core for an archive that does not say how many.
             int(served.get("minWorkers") or usable_cores()), int(section.get("threads") or usable_cores()),
             str(served.get("deviceType") or "cpu"), str(section.get("runtime", "")),
-            BYTES_PER_PIXEL * int((section.get("image") or {}).get("max_pixels", 0)), bool(settings),
+            int((section.get("image") or {}).get("max_pixels", 0)), bool(settings),
         )  # fmt: skip
     except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, ServingError, ImportError):
         return None

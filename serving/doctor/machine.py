@@ -17,6 +17,7 @@ LOGS = 1e8  # log4j2.xml keeps less than that
 JAVA = 2.5e8
 WORKER = {"null": 3e7, "onnx": 1.6e8, "openvino": 1.6e8}
 TORCH_WORKER = 4e8
+DECODING = 8  # bytes per pixel of the largest image, which handlers/image_structure/file.py holds every format to
 SOCKET_PATH = 107  # what the kernel takes
 SOCKET = len("/torchserve-12345678/.ts.sock.9000")
 FEW_FILES = 1024  # a connection is a file
@@ -81,7 +82,7 @@ def memory(place: Place) -> Finding:
 
 def _worker_bytes(need: Need) -> float:
     weights = need.bytes if need.device == "cpu" else 0  # a GPU's worker holds them there
-    return need.workers * (WORKER.get(need.runtime, TORCH_WORKER) + weights + need.decoding)
+    return need.workers * (WORKER.get(need.runtime, TORCH_WORKER) + weights + need.pixels * DECODING)
 
 
 def _meminfo(proc: Path, key: str) -> float:

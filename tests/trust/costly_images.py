@@ -93,7 +93,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "PNG, 16-bit, transparent": lambda: rows(LIMIT / 5.34, 4, 16, 6),
     "WebP": lambda: _file(photo(LIMIT / 2), "WEBP", quality=80, method=0),
     "WebP, lossless": lambda: _file(photo(LIMIT / 2), "WEBP", lossless=True, method=0, quality=0),
-    "WebP, transparent": lambda: _file(_half_transparent(photo(LIMIT / 2)), "WEBP", quality=60, method=0),
+    "WebP, transparent": lambda: _file(_half_transparent(photo(LIMIT / 3)), "WEBP", quality=60, method=0),
     "GIF": lambda: _file(photo(LIMIT).quantize(8), "GIF"),
     "GIF, transparent": lambda: _file(photo(LIMIT / 3).quantize(32), "GIF", transparency=3),
     "BMP": lambda: _file(photo(5_500_000), "BMP"),

@@ -1,4 +1,4 @@
-"""Hostile images over HTTP: each is refused at once and its batch is answered; the costliest that is taken is bounded."""
+"""Hostile images over HTTP: each is refused at once, its batch is answered; the costliest that is taken is bounded."""
 
 from __future__ import annotations
 
