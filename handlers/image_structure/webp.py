@@ -35,7 +35,7 @@ def read(data: bytes) -> File:
 
 
 def _has_alpha(data: bytes, first: bytes) -> bool:
-    return bool(first == b"VP8X" and data[20] & 0x10 or first == b"VP8L" and data[24] & 0x10)
+    return bool((first == b"VP8X" and data[20] & 0x10) or (first == b"VP8L" and data[24] & 0x10))
 
 
 def _size(data: bytes, first: bytes) -> tuple[int, int]:
