@@ -29,7 +29,7 @@ from handlers.errors import RequestError, TooLarge
 from handlers.image_structure import File, inspect
 from handlers.requests import Payload, kind_of
 
-CPU_SECONDS = 3.0  # of one image: four times what the costliest that is taken needs; worn machines are slower
+CPU_SECONDS = 3.0  # of one image: four times what the costliest that is taken needs; some machines are slower
 EXIF_BYTES = 65_536  # as much as a JPEG's segment holds; Pillow's time grows with its square
 STRIP = 1_000_000  # pixels that are converted at once, where that takes more memory than the image
 REDUCED = "decoded at a part of its size"  # mark in an image's ``info``

@@ -24,8 +24,8 @@ TEXT, IMAGE = "minilm-torchscript", "digits-torchscript"
 def test_bad_input_at_scale(served):
     """A short ``make fuzz``: hostile requests in bursts, good ones among them."""
     campaign = Campaign(served.config.inference, served.client, [TEXT], [IMAGE])
-    campaign.run(500, seed_value=1)
-    assert campaign.tally.total >= 500 and campaign.tally.by_kind["good"]["200"] >= 50
+    campaign.run(420, seed_value=1)
+    assert campaign.tally.total >= 420 and campaign.tally.by_kind["good"]["200"] >= 40
     assert not campaign.tally.faults and campaign.deaths() == 0
 
 
