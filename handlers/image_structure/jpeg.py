@@ -26,8 +26,8 @@ _TAKEN = (0xC0, 0xC1, _PROGRESSIVE)  # what browsers decode; baseline and extend
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 _ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))  # no segment follows
 _NONE = 0x00  # stands for what lies between two segments
-# Metadata, and what is no segment; not APP0 and APP14, which say what colours the samples are.
-_DROPPED = frozenset((_NONE, *_ALONE, *range(0xE1, 0xEE), 0xEF, 0xFE))
+# APP1 to APP15, and what is no segment. APP0 and APP14 say what colours the samples are; comments cost nothing.
+_DROPPED = frozenset((_NONE, *_ALONE, *range(0xE1, 0xEE), 0xEF))
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"  # either may say which side is up
 _FILLING = re.compile(rb"\xff+")
 _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what is no stuffed byte, restart or filling
