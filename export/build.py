@@ -24,6 +24,7 @@ from export.fingerprint import fingerprint
 from export.model_config import model_config, write
 from export.parity import Parity, compare, with_accuracy, with_neighbours
 from export.reference import Reference, reference
+from export.response_timeout import response_timeout_s
 from export.steps import EAGER_FILES, Draft, apply
 from export.tasks import TASKS, Task, inputs_of, outputs_of
 from export.weights import Choice, write_checkpoint
@@ -56,12 +57,12 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
         task = TASKS[row.model.task]
         checkpoint = write_checkpoint(row.model, choice, source, report)
         report("exporting")
-        settings = _export(row, device, checkpoint, stage, report)
+        settings, timeout_s = _export(row, device, checkpoint, stage, report)
         report("computing the reference")
         yardstick = reference(row.model, checkpoint, not (choice.random or choice.path))
         report("packing")
         archives.stage_handlers(stage)
-        write(model_config(row, device, settings.section()), stage / "model-config.yaml")
+        write(model_config(row, device, settings.section(), timeout_s), stage / "model-config.yaml")
         archives.pack(stage, row.name, f"tasks/{task.entry}", built)
         report("checking parity in the archive")
         parity = measure(row, built, yardstick, device)
@@ -75,10 +76,15 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
 
 def _export(
     row: Row, device: str, checkpoint: Checkpoint, stage: Path, report: Callable[[str], Any]
-) -> Settings:
-    """Applies the steps, writes the checkpoint into the stage, returns the archive section of model-config.yaml."""
+) -> tuple[Settings, int]:
+    """Applies the steps and writes the checkpoint into the stage.
+
+    Returns the archive section of model-config.yaml and the response timeout in seconds.
+    """
     plain = _settings(row, device, checkpoint)
-    draft = apply(row.variant.steps, _draft(plain, checkpoint))
+    eager = _draft(plain, checkpoint)
+    timeout_s = response_timeout_s(eager.module, plain, row.model.serving.response_timeout_s)
+    draft = apply(row.variant.steps, eager)
     for note in draft.notes:
         report(note)
     if draft.save is None:
@@ -88,7 +94,7 @@ def _export(
         draft.save(stage)
     for name in ("tokenizer.json", "labels.json"):
         _copy(checkpoint.directory / name, stage)
-    return replace(plain, runtime=draft.runtime, **draft.settings)
+    return replace(plain, runtime=draft.runtime, **draft.settings), timeout_s
 
 
 def _settings(row: Row, device: str, checkpoint: Checkpoint) -> Settings:

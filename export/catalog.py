@@ -39,7 +39,7 @@ class Serving:
     workers: int = 1
     batch_size: int = 8
     batch_delay_ms: int = 1
-    response_timeout_s: int = 60
+    response_timeout_s: int = 60  # at least; export/response_timeout.py
     startup_timeout_s: int = 600
     threads: int = 0  # intra-op threads of a worker; 0: all cores that it may run on
 

@@ -20,7 +20,7 @@ TORCHSERVE_KEYS = frozenset({
 })  # fmt: skip
 
 
-def model_config(row: Row, device: str, archive: dict[str, Any]) -> dict[str, Any]:
+def model_config(row: Row, device: str, archive: dict[str, Any], response_timeout_s: int) -> dict[str, Any]:
     """The whole of model-config.yaml: TorchServe's settings of the row, and ``archive`` for the handler."""
     serving = row.model.serving
     return {
@@ -28,7 +28,7 @@ def model_config(row: Row, device: str, archive: dict[str, Any]) -> dict[str, An
         "maxWorkers": serving.workers,
         "batchSize": serving.batch_size,
         "maxBatchDelay": serving.batch_delay_ms,
-        "responseTimeout": serving.response_timeout_s,
+        "responseTimeout": response_timeout_s,
         "startupTimeout": serving.startup_timeout_s,
         "deviceType": device,
         "archive": archive,

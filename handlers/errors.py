@@ -12,6 +12,7 @@ class RequestError(Exception):
     """The request cannot be answered as sent. ``str(error)`` is the sentence shown to the client."""
 
     status = HTTPStatus.BAD_REQUEST
+    retry_after_s = 0  # of a 503: when the same request may succeed
 
 
 class TooLarge(RequestError):
@@ -30,6 +31,17 @@ class OutOfMemory(RequestError):
     """The GPU's memory does not hold this batch; whose fault that is depends on what else lies there."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after_s = 1
+
+
+class Busy(RequestError):
+    """The worker has no time for this request beside the others of its batch; it would have alone."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ArchiveError(Exception):

@@ -12,10 +12,14 @@ import numpy as np
 from PIL import Image
 
 from handlers.errors import TooLarge
+from handlers.forward import Split
 from handlers.image import affordable, decoded, enough, prepare, read_images
 from handlers.image_structure import File, inspect
 from handlers.requests import Payload, Shape
 from handlers.service import Batch, Service
+
+# Prepared pixels of one forward pass: 16 and 64 images of 224 x 224. Memory grows with them.
+CPU_PIXELS, GPU_PIXELS = 16 * 224 * 224, 64 * 224 * 224
 
 
 class ImageService(Service):
@@ -25,6 +29,7 @@ class ImageService(Service):
     """
 
     shape = Shape(key="image")
+    unit = "images"
 
     def prepare(self) -> None:
         self.image = self.settings.image
@@ -51,6 +56,11 @@ class ImageService(Service):
 
     def collate(self, items: list[Any]) -> Batch:
         return Batch((self.on_gpu(items) if self.on_gpu else np.stack(items),))
+
+    def split(self, inputs: tuple[Any, ...]) -> Split:
+        most = CPU_PIXELS if self.settings.device == "cpu" else GPU_PIXELS
+        size = max(1, most // (self.image.height * self.image.width))
+        return Split([np.arange(len(inputs[0]))[at : at + size] for at in range(0, len(inputs[0]), size)])
 
     def samples(self) -> list[list[Any]]:
         # Noise, not zeros: some kernels run faster on zeros and would leave the real path cold.

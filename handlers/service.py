@@ -7,6 +7,7 @@ subclasses ``Service`` in its own entry file. Nothing that identifies a user's t
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 import traceback
@@ -20,8 +21,11 @@ import numpy as np
 import orjson
 
 from handlers import worker_metrics, worker_protocol
+from handlers.admission import refusals
+from handlers.budget import Budget
 from handlers.description import describe
 from handlers.errors import RequestError
+from handlers.forward import Split, in_pieces
 from handlers.options import Option, read_options
 from handlers.requests import Form, Payload, Shape, read_payload
 from handlers.runtimes import Outputs, Runtime, load_runtime
@@ -72,6 +76,10 @@ class Service:
     answer_key: str | None = "predictions"
     list_answer_key = "predictions"
     options: ClassVar[dict[str, Option]] = {}
+    unit = "items"  # what a request's cost is counted in
+
+    def __init__(self) -> None:
+        self.budget = Budget()
 
     # What a task defines.
 
@@ -86,9 +94,13 @@ class Service:
         """The items as one batch."""
         raise NotImplementedError
 
-    def forward(self, inputs: tuple[Any, ...]) -> Outputs:
-        """The runtime's outputs for a batch's inputs."""
-        return self.runtime(*inputs)
+    def costs(self, batch: Batch) -> np.ndarray:
+        """What each row costs, int [rows], in units."""
+        return np.ones(len(batch.inputs[0]), dtype=np.int64)
+
+    def split(self, inputs: tuple[Any, ...]) -> Split:
+        """The rows of each forward pass, so that the memory of one is bounded."""
+        return Split([np.arange(len(inputs[0]))])
 
     def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> Any:
         """The JSON value for item ``index`` of the batch. Raises RequestError."""
@@ -106,6 +118,23 @@ class Service:
         """Row ``row`` of an output without what padding added; the output's name is ``name``."""
         return output[row]
 
+    def forward(self, inputs: tuple[Any, ...]) -> Outputs:
+        """The runtime's outputs for a batch's inputs. Raises Busy when the time of the batch is over."""
+        split = self.split(inputs)
+        return self._pass(*inputs) if len(split.pieces) == 1 else in_pieces(self._pass, inputs, split)
+
+    def _pass(self, *inputs: Any) -> Outputs:
+        cost = self.cost(inputs)
+        self.budget.check(cost)
+        began = time.perf_counter()
+        outputs = self.runtime(*inputs)
+        self.budget.learn(cost, time.perf_counter() - began)
+        return outputs
+
+    def cost(self, inputs: tuple[Any, ...]) -> int:
+        """What a forward pass over ``inputs`` costs, in units."""
+        return len(inputs[0])
+
     # TorchServe's contract.
 
     def initialize(self, context: Any) -> None:
@@ -116,8 +145,9 @@ class Service:
         self.directory = Path(context.system_properties["model_dir"])
         self.gpu_id: int | None = context.system_properties.get("gpu_id")
         self.max_batch = int(context.system_properties.get("batch_size") or 1)
-        section = (context.model_yaml_config or {}).get("archive")
-        self.settings = Settings.read(section, f"{self.directory}/model-config.yaml")
+        config = context.model_yaml_config or {}
+        self.settings = Settings.read(config.get("archive"), f"{self.directory}/model-config.yaml")
+        self.budget.timeout_s = float(config.get("responseTimeout") or math.inf)
         worker_protocol.install(sys.modules["__main__"])
         worker_metrics.thin_out(getattr(context, "metrics", None))
         self.prepare()
@@ -129,10 +159,11 @@ class Service:
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answers a batch of requests; one bad request never touches its batch mates."""
         started = time.perf_counter()
-        jobs = [self._read(request, context, row) for row, request in enumerate(requests)]
-        readable = [job for job in jobs if job.items]
-        if readable:
-            self._serve(readable, started)
+        with self.budget.batch(started):
+            jobs = [self._read(request, context, row) for row, request in enumerate(requests)]
+            readable = [job for job in jobs if job.items]
+            if readable:
+                self._serve(readable, started)
         return [self._respond(job, context, row) for row, job in enumerate(jobs)]
 
     def outputs(self, items: list[Any]) -> list[dict[str, np.ndarray]]:
@@ -157,6 +188,7 @@ class Service:
         headers = context.get_all_request_header(row)
         job = Job()
         try:
+            self.budget.check_reading()
             if headers.get("describe") == "True":
                 job.body = orjson.dumps(describe(self.directory, self.settings))
             elif headers.get("explain") == "True":
@@ -179,11 +211,16 @@ class Service:
             if len(jobs) == 1:
                 jobs[0].error = error
                 return
+            self.budget.extend()
             for job in jobs:
                 self._serve([job], time.perf_counter())
 
     def _serve_together(self, jobs: list[Job], started: float) -> None:
         batch = self.collate([item for job in jobs for item in job.items])
+        if len(admitted := self._admitted(jobs, batch)) < len(jobs):
+            if admitted:
+                self._serve(admitted, started)
+            return
         collated = time.perf_counter()
         outputs = self.forward(batch.inputs)
         inferred = time.perf_counter()
@@ -201,8 +238,20 @@ class Service:
         for job in jobs:
             job.headers |= timing | {"x-batch-size": str(first)}
 
+    def _admitted(self, jobs: list[Job], batch: Batch) -> list[Job]:
+        """The jobs that there is time for; the others get their error."""
+        ends = np.cumsum([len(job.items) for job in jobs]).tolist()
+        starts = [end - len(job.items) for job, end in zip(jobs, ends, strict=True)]
+        per_row = self.costs(batch)
+        rows = [slice(batch.of(a).start, batch.of(b - 1).stop) for a, b in zip(starts, ends, strict=True)]
+        errors = refusals([int(per_row[each].sum()) for each in rows], self.budget, self.unit)
+        for job, error in zip(jobs, errors, strict=True):
+            job.error = error
+        return [job for job in jobs if job.error is None]
+
     def _answer(self, job: Job, batch: Batch, items: range, outputs: Outputs) -> None:
         try:
+            self.budget.check_answering()
             answers = [self.answer(batch, index, outputs, job.options) for index in items]
         except Exception as error:
             job.error = error
@@ -227,6 +276,8 @@ class Service:
             return job.body
         if isinstance(job.error, RequestError):
             status, message = job.error.status, str(job.error)
+            if job.error.retry_after_s:
+                context.set_response_header(row, "Retry-After", str(job.error.retry_after_s))
         else:
             status, message = HTTPStatus.INTERNAL_SERVER_ERROR, "The model failed on this request; see the log."
             _log_fault(job.error)

@@ -10,26 +10,31 @@ from typing import Any
 
 import numpy as np
 
+from handlers.forward import Split, pieces
 from handlers.requests import Payload
-from handlers.runtimes import Outputs
 from handlers.service import Batch, Service
 from handlers.text import TextEncoder, Tokens, groups_of_like_length, read_texts
 
 WARM_UP_WORDS = (4, 24, 100)
-# Sequences of one forward: a request of many texts or windows goes through in pieces, so that memory is bounded.
+# Of one forward pass: sequences, and tokens, padding included. Memory grows with them, and time between two looks at
+# the clock; throughput does not grow beyond.
 MAX_SEQUENCES = 64
+CPU_TOKENS, GPU_TOKENS = 2048, 32_768
+LEAST_TIMED = 64  # tokens of the shortest forward pass that tells what a token costs
 
 
 class TextService(Service):
     """Items are strings, or tuples of the texts under ``shape.fields``; a batch's context is its ``Tokens``."""
 
     encoder_class: type[TextEncoder] = TextEncoder
+    unit = "tokens"
 
     def prepare(self) -> None:
         text = self.settings.text
         self.encoder = self.encoder_class(self.directory / "tokenizer.json", text.max_length, text.pad_id)
+        self.budget.least = min(LEAST_TIMED, text.max_length)
         self._inputs = tuple(each.name for each in self.settings.inputs)
-        self._per_token = {each.name: each.per_token for each in self.settings.outputs}
+        self._per_token = frozenset(each.name for each in self.settings.outputs if each.per_token)
 
     def labels(self) -> list[str]:
         """The archive's labels, in the order of the model's classes."""
@@ -47,32 +52,18 @@ class TextService(Service):
         """The runtime's inputs, as far as the tokenizer gives them, in the model's order."""
         return tuple(getattr(tokens, name) for name in self._inputs if hasattr(tokens, name))
 
-    def forward(self, inputs: tuple[np.ndarray, ...]) -> Outputs:
-        """On a CPU, where work grows with every token of padding, texts of like length go together."""
-        count = len(inputs[0])
-        if count == 1 or (self.settings.device != "cpu" and count <= MAX_SEQUENCES):
-            return self.runtime(*inputs)
-        lengths = inputs[1].sum(axis=1)
-        groups = [np.arange(count)] if self.settings.device != "cpu" else groups_of_like_length(lengths)
-        pieces = [rows[at : at + MAX_SEQUENCES] for rows in groups for at in range(0, len(rows), MAX_SEQUENCES)]
-        if len(pieces) == 1:
-            return self.runtime(*inputs)
-        merged: Outputs = {}
-        for rows in pieces:
-            longest = lengths[rows].max()
-            part = self.runtime(*(each[rows, :longest] if each.ndim == 2 else each[rows] for each in inputs))
-            for name, values in part.items():
-                if name not in merged:
-                    merged[name] = np.zeros(self._shape(name, values, inputs[0].shape), values.dtype)
-                if self._per_token.get(name):
-                    merged[name][rows, : values.shape[1]] = values
-                else:
-                    merged[name][rows] = values
-        return merged
+    def costs(self, batch: Batch) -> np.ndarray:
+        return batch.inputs[1].sum(axis=1)
 
-    def _shape(self, name: str, part: np.ndarray, ids: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of an output of the whole batch, whose token ids have shape ``ids``."""
-        return (*ids, *part.shape[2:]) if self._per_token.get(name) else (ids[0], *part.shape[1:])
+    def cost(self, inputs: tuple[np.ndarray, ...]) -> int:
+        return inputs[0].size
+
+    def split(self, inputs: tuple[np.ndarray, ...]) -> Split:
+        """On a CPU, where work grows with every token of padding, texts of like length go together."""
+        on_cpu, lengths = self.settings.device == "cpu", inputs[1].sum(axis=1)
+        groups = groups_of_like_length(lengths) if on_cpu else [np.arange(len(lengths))]
+        most = CPU_TOKENS if on_cpu else GPU_TOKENS
+        return Split(pieces(groups, lengths, most, MAX_SEQUENCES), lengths, self._per_token)
 
     def unpadded(self, batch: Batch, row: int, name: str, output: np.ndarray) -> np.ndarray:
         return output[row, : int(batch.context.attention_mask[row].sum())]

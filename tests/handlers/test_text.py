@@ -184,7 +184,7 @@ def test_on_a_cpu_a_batch_of_unlike_lengths_is_run_in_groups_and_answered_in_ord
     service = TextService()
     outputs = (TensorSpec("sum", ("batch", 1)), TensorSpec("twice", ("batch", "tokens")))
     service.settings = Settings("m", "v", "t", device, "eager", "w", (), outputs)
-    service.runtime, service._per_token = runtime, {"twice": True}
+    service.runtime, service._per_token = runtime, frozenset({"twice"})
     ids, mask = np.zeros((3, 8), np.int64), np.zeros((3, 8), np.int64)
     for row, length in enumerate((8, 2, 7)):
         ids[row, :length], mask[row, :length] = row + 1, 1

@@ -1,6 +1,7 @@
 """A worker that is killed, stopped or swamped under load: what fails, how long, and what comes after is right."""
 
 import itertools
+import json
 import os
 import signal
 import time
@@ -15,16 +16,19 @@ from tests.trust.place import eventually, place, reconfigure
 
 pytestmark = pytest.mark.served
 NAME = "digits-torchscript" if FULL else "null"
+TEXT = "minilm-torchscript"
 TIMEOUT_S = 3
+TEXT_TIMEOUT_S = 2
 QUEUE = 4
 USERS = 4
 
 
 @pytest.fixture(scope="module")
 def server(store, tmp_path_factory):
-    """One server of one archive with one worker, a short response timeout and a short queue."""
-    with place(tmp_path_factory.mktemp("worker"), store, [NAME], job_queue_size=str(QUEUE)) as made:
+    """One server of two archives with one worker each, short response timeouts and short queues."""
+    with place(tmp_path_factory.mktemp("worker"), store, [NAME, TEXT], job_queue_size=str(QUEUE)) as made:
         reconfigure(made.store / f"{NAME}.mar", responseTimeout=TIMEOUT_S, batchSize=1)
+        reconfigure(made.store / f"{TEXT}.mar", responseTimeout=TEXT_TIMEOUT_S)
         made.serve()
         yield made
 
@@ -87,3 +91,26 @@ def test_a_full_queue_refuses_at_once_and_loses_nothing_it_took(server):
         slowest_refusal_ms=round(max(took for _, took in refused) * 1e3, 1), retries_answered=retried.count(200),
     )  # fmt: skip
     assert retried == [200] * len(refused) and server.worker(NAME) == pid
+
+
+def test_no_request_keeps_a_worker_beyond_its_response_timeout(server):
+    """The most texts of the greatest length need more than the timeout here, even more so several at once."""
+    client, pid = server.client, server.worker(TEXT)
+    largest = json.dumps({"text": ["word " * 300] * 64}).encode()
+
+    def ask(body):
+        return client.predict(TEXT, body, "application/json")
+
+    alone = ask(largest)
+    with ThreadPoolExecutor(QUEUE) as pool:
+        replies = [alone, *pool.map(ask, [largest] * (QUEUE - 1) + [b'{"text": "short"}'])]
+    statuses = [reply.status_code for reply in replies]
+    record("largest_requests", response_timeout_s=TEXT_TIMEOUT_S, statuses=statuses)
+    assert server.worker(TEXT) == pid and set(statuses) <= {200, 413, 503} and statuses[-1] == 200
+    for reply in replies:
+        if reply.status_code == 503:
+            assert int(reply.headers["Retry-After"]) >= 1
+        elif reply.status_code == 413:
+            assert f"response timeout of {TEXT_TIMEOUT_S} s" in reply.json()["message"]
+    medium = json.dumps({"text": ["word " * 20] * 4}).encode()
+    assert ask(medium).status_code == 200

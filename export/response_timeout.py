@@ -1,0 +1,52 @@
+"""How long TorchServe waits for a worker's answer, from the work of the largest request that the archive takes.
+
+Counted and not measured: a build must give the same bytes each time, and the machine that serves is often another one.
+The worker measures its own speed and keeps within this time (handlers/budget.py), so a count that is off costs no
+worker its life: a slow machine takes smaller requests.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from handlers.budget import ADMITTED
+
+if TYPE_CHECKING:
+    from handlers.settings import Settings
+
+# Operations per second that the CPU of a worker is trusted to do. Two cores of an AMD EPYC did 90e9 on BERT-base, so
+# that they, or a machine that is four times slower, have the largest request done in the part admitted for a batch.
+TRUSTED = 20e9
+STEP_S, MOST_S = 60, 600  # a worker that hangs is replaced after this time, so it has a limit
+
+
+def response_timeout_s(module: Any, settings: Settings, least_s: int) -> int:
+    """Seconds, at least ``least_s``: on a CPU what the most items of the greatest length need, in whole minutes."""
+    if settings.device != "cpu" or not settings.inputs:
+        return least_s
+    needed = operations(module, settings) * settings.max_items / TRUSTED / ADMITTED
+    return max(least_s, min(MOST_S, STEP_S * math.ceil(needed / STEP_S)))
+
+
+def operations(module: Any, settings: Settings) -> int:
+    """Floating-point operations of one image, or of one text of the model's greatest length."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), counter:
+        module(*_largest(settings))
+    return counter.get_total_flops()
+
+
+def _largest(settings: Settings) -> tuple[Any, ...]:
+    import torch
+
+    sizes = {"batch": 1, "tokens": settings.text.max_length if settings.text else 0}
+    shapes = [[sizes.get(dim, dim) for dim in spec.dims] for spec in settings.inputs]
+    filled = {"attention_mask": torch.ones}
+    return tuple(
+        filled.get(spec.name, torch.zeros)(shape, dtype=getattr(torch, spec.dtype))
+        for spec, shape in zip(settings.inputs, shapes, strict=True)
+    )

@@ -1,0 +1,38 @@
+"""Which requests of a batch a worker has the time for, and what the others are told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from handlers.budget import Budget
+from handlers.errors import Busy, RequestError, TooLarge
+
+
+def refusals(costs: Sequence[int], budget: Budget, unit: str) -> list[RequestError | None]:
+    """For each request of a batch None, or why it is not run: TooLarge for what would be too much alone, Busy for what
+    is too much beside the others. The cheapest are run first, so that one large request costs no small one its answer.
+
+    ``costs`` are in ``unit`` ("tokens").
+    """
+    found: list[RequestError | None] = [None] * len(costs)
+    taken, left = 0.0, min(budget.admitted_s, budget.left_s())
+    for at in sorted(range(len(costs)), key=costs.__getitem__):
+        seconds = budget.seconds(costs[at])
+        if seconds > budget.admitted_s:
+            found[at] = _too_large(costs[at], budget, unit)
+        elif taken + seconds > left:
+            wait = max(1, math.ceil(taken))
+            found[at] = Busy(f"The worker is busy with the other requests of its batch; try again in {wait} s.", wait)
+        else:
+            taken += seconds
+    return found
+
+
+def _too_large(cost: int, budget: Budget, unit: str) -> TooLarge:
+    most = budget.most()
+    budget.forget()
+    return TooLarge(
+        f"The request has {cost} {unit}; at its present speed this worker takes {most} in one request, half of its "
+        f"response timeout of {budget.timeout_s:g} s: send several requests."
+    )

@@ -1,0 +1,52 @@
+"""A batch in several forward passes, and their outputs as those of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from handlers.runtimes import Outputs
+
+
+@dataclass(frozen=True)
+class Split:
+    """``pieces`` are the row numbers of each forward pass. Of texts, ``lengths`` are the tokens of each row, int
+    [rows], and ``per_token`` names the outputs that have a value for each token."""
+
+    pieces: Sequence[np.ndarray]
+    lengths: np.ndarray | None = None
+    per_token: frozenset[str] = frozenset()
+
+
+def pieces(groups: Sequence[np.ndarray], lengths: np.ndarray, most_tokens: int, most_rows: int) -> list[np.ndarray]:
+    """The row numbers of ``groups`` in pieces of at most so many rows and tokens, padding included; a longer row is
+    alone. ``lengths`` are the tokens of each row, int [rows]."""
+    found = []
+    for rows in groups:
+        size = max(1, min(most_rows, most_tokens // max(1, int(lengths[rows].max()))))
+        found += [rows[at : at + size] for at in range(0, len(rows), size)]
+    return found
+
+
+def in_pieces(run: Callable[..., Outputs], inputs: tuple[Any, ...], split: Split) -> Outputs:
+    """The outputs of ``run`` for all rows, a piece at a time, texts padded to the longest of each piece."""
+    merged: Outputs = {}
+    for rows in split.pieces:
+        part = run(*(_part(each, rows, split.lengths) for each in inputs))
+        for name, values in part.items():
+            per_token = name in split.per_token
+            if name not in merged:
+                shape = (*inputs[0].shape, *values.shape[2:]) if per_token else (len(inputs[0]), *values.shape[1:])
+                merged[name] = np.zeros(shape, values.dtype)
+            if per_token:
+                merged[name][rows, : values.shape[1]] = values
+            else:
+                merged[name][rows] = values
+    return merged
+
+
+def _part(values: Any, rows: np.ndarray, lengths: np.ndarray | None) -> Any:
+    return values[rows, : lengths[rows].max()] if lengths is not None and values.ndim == 2 else values[rows]
