@@ -1,14 +1,16 @@
-"""A batch in several forward passes, and their outputs as those of one."""
+"""A batch in several forward passes, each timed, and their outputs as those of one."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from handlers.runtimes import Outputs
+from handlers.budget import Budget
+from handlers.runtimes import Outputs, Runtime
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,42 @@ class Split:
     pieces: Sequence[np.ndarray]
     lengths: np.ndarray | None = None
     per_token: frozenset[str] = frozenset()
+
+
+class Passes:
+    """What of a service runs its model. A kind of model says what its rows cost, in ``unit``, and how a batch is split.
+    """
+
+    runtime: Runtime
+    unit = "items"
+
+    def __init__(self) -> None:
+        self.budget = Budget()
+
+    def costs(self, inputs: tuple[Any, ...]) -> np.ndarray:
+        """What each row costs, int [rows], in units."""
+        return np.ones(len(inputs[0]), dtype=np.int64)
+
+    def cost(self, inputs: tuple[Any, ...]) -> int:
+        """What one forward pass over ``inputs`` costs, padding included, in units."""
+        return len(inputs[0])
+
+    def split(self, inputs: tuple[Any, ...]) -> Split:
+        """The rows of each forward pass, so that the memory of one is bounded."""
+        return Split([np.arange(len(inputs[0]))])
+
+    def forward(self, inputs: tuple[Any, ...]) -> Outputs:
+        """The runtime's outputs for a batch's inputs. Raises Busy when the time of the batch is over."""
+        split = self.split(inputs)
+        return self._pass(*inputs) if len(split.pieces) == 1 else in_pieces(self._pass, inputs, split)
+
+    def _pass(self, *inputs: Any) -> Outputs:
+        cost = self.cost(inputs)
+        self.budget.check(cost)
+        began = time.perf_counter()
+        outputs = self.runtime(*inputs)
+        self.budget.learn(cost, time.perf_counter() - began)
+        return outputs
 
 
 def pieces(groups: Sequence[np.ndarray], lengths: np.ndarray, most_tokens: int, most_rows: int) -> list[np.ndarray]:

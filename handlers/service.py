@@ -22,10 +22,9 @@ import orjson
 
 from handlers import worker_metrics, worker_protocol
 from handlers.admission import refusals
-from handlers.budget import Budget
 from handlers.description import describe
 from handlers.errors import RequestError
-from handlers.forward import Split, in_pieces
+from handlers.forward import Passes
 from handlers.options import Option, read_options
 from handlers.requests import Form, Payload, Shape, read_payload
 from handlers.runtimes import Outputs, Runtime, load_runtime
@@ -66,7 +65,7 @@ class Batch:
         return range(index, index + 1) if self.rows is None else self.rows[index]
 
 
-class Service:
+class Service(Passes):
     """Base of the entry classes. A task says how items are read, batched and answered.
 
     ``answer_key`` names a single answer and ``list_answer_key`` a list of them; None: the answer is the whole body.
@@ -76,11 +75,6 @@ class Service:
     answer_key: str | None = "predictions"
     list_answer_key = "predictions"
     options: ClassVar[dict[str, Option]] = {}
-    unit = "items"  # what a request's cost is counted in
-
-    def __init__(self) -> None:
-        self.budget = Budget()
-
     # What a task defines.
 
     def prepare(self) -> None:
@@ -93,14 +87,6 @@ class Service:
     def collate(self, items: list[Any]) -> Batch:
         """The items as one batch."""
         raise NotImplementedError
-
-    def costs(self, batch: Batch) -> np.ndarray:
-        """What each row costs, int [rows], in units."""
-        return np.ones(len(batch.inputs[0]), dtype=np.int64)
-
-    def split(self, inputs: tuple[Any, ...]) -> Split:
-        """The rows of each forward pass, so that the memory of one is bounded."""
-        return Split([np.arange(len(inputs[0]))])
 
     def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> Any:
         """The JSON value for item ``index`` of the batch. Raises RequestError."""
@@ -117,23 +103,6 @@ class Service:
     def unpadded(self, batch: Batch, row: int, name: str, output: np.ndarray) -> np.ndarray:
         """Row ``row`` of an output without what padding added; the output's name is ``name``."""
         return output[row]
-
-    def forward(self, inputs: tuple[Any, ...]) -> Outputs:
-        """The runtime's outputs for a batch's inputs. Raises Busy when the time of the batch is over."""
-        split = self.split(inputs)
-        return self._pass(*inputs) if len(split.pieces) == 1 else in_pieces(self._pass, inputs, split)
-
-    def _pass(self, *inputs: Any) -> Outputs:
-        cost = self.cost(inputs)
-        self.budget.check(cost)
-        began = time.perf_counter()
-        outputs = self.runtime(*inputs)
-        self.budget.learn(cost, time.perf_counter() - began)
-        return outputs
-
-    def cost(self, inputs: tuple[Any, ...]) -> int:
-        """What a forward pass over ``inputs`` costs, in units."""
-        return len(inputs[0])
 
     # TorchServe's contract.
 
@@ -242,7 +211,7 @@ class Service:
         """The jobs that there is time for; the others get their error."""
         ends = np.cumsum([len(job.items) for job in jobs]).tolist()
         starts = [end - len(job.items) for job, end in zip(jobs, ends, strict=True)]
-        per_row = self.costs(batch)
+        per_row = self.costs(batch.inputs)
         rows = [slice(batch.of(a).start, batch.of(b - 1).stop) for a, b in zip(starts, ends, strict=True)]
         errors = refusals([int(per_row[each].sum()) for each in rows], self.budget, self.unit)
         for job, error in zip(jobs, errors, strict=True):

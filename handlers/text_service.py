@@ -52,8 +52,8 @@ class TextService(Service):
         """The runtime's inputs, as far as the tokenizer gives them, in the model's order."""
         return tuple(getattr(tokens, name) for name in self._inputs if hasattr(tokens, name))
 
-    def costs(self, batch: Batch) -> np.ndarray:
-        return batch.inputs[1].sum(axis=1)
+    def costs(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        return inputs[1].sum(axis=1)
 
     def cost(self, inputs: tuple[np.ndarray, ...]) -> int:
         return inputs[0].size

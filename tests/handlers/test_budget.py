@@ -94,8 +94,8 @@ class Sleeps(Service):
     def collate(self, items):
         return Batch((np.array([[item] for item in items]),))
 
-    def costs(self, batch):
-        return batch.inputs[0][:, 0]
+    def costs(self, inputs):
+        return inputs[0][:, 0]
 
     def cost(self, inputs):
         return int(inputs[0].sum())
@@ -136,7 +136,7 @@ def test_a_batch_that_is_too_much_is_answered_in_part(service):
 
 
 def test_a_machine_that_is_slower_than_it_was_stops_in_time_and_has_learnt(service):
-    """The estimate is a tenth of the truth: the long request is stopped, its mates are answered, its size is refused."""
+    """The estimate is a tenth of the truth: the long request is stopped and refused, its mates are answered."""
     service.budget.rate = 0.001
     began = time.perf_counter()
     replies, context = ask(service, [3], [30] * 20, [4])
