@@ -16,8 +16,8 @@ from handlers.service import Batch, Service
 from handlers.text import TextEncoder, Tokens, groups_of_like_length, read_texts
 
 WARM_UP_WORDS = (4, 24, 100)
-# Of one forward pass: sequences, and tokens, padding included. Memory grows with them, and time between two looks at
-# the clock; throughput does not grow beyond.
+# Of one forward pass: sequences, and tokens, padding included. Memory grows with them, and so does the time between two
+# looks at the clock.
 MAX_SEQUENCES = 64
 CPU_TOKENS, GPU_TOKENS = 2048, 32_768
 LEAST_TIMED = 64  # tokens of the shortest forward pass that tells what a token costs
