@@ -110,6 +110,6 @@ faults: $(READY) $(ALL_EXTRAS) ## The fault tests in full, in half an hour or mo
 lint: $(READY) ## Check style and imports with ruff
 	@$(PY) -m ruff check .
 
-clean: $(READY) ## Stop the server; remove archives, caches and logs (keeps .venv)
-	@$(PY) -m serving stop
-	@rm -rf .run .cache model_store/*.mar model_store/*.mar.sha256
+clean: $(READY) ## Stop the server; remove archives built here, caches and logs (keeps .venv)
+	@$(PY) -m serving clean
+	@rm -rf .cache
