@@ -165,8 +165,11 @@ def stop(run: RunDirectory, report: Callable[[str], Any] = lambda text: print(te
     state, alive, temps = run.read(), run.processes(), run.temps()
     if state is None and run.record.exists():
         report(f"{run.record} is not as make serve writes it; nothing that it names was touched.")
-    # Java's shutdown hook ends the workers; where Java is gone, or was never written down, each is told by itself.
-    _signal([each for each in alive if state and each.pid == state.pid] or alive, signal.SIGTERM)
+    if state and state.ready:
+        # Java's shutdown hook ends the workers; where Java is gone, each is told by itself.
+        _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)
+    else:  # it answers nobody yet, and goes on starting workers while it shuts down
+        _signal(alive, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
     _signal(run.processes(), signal.SIGKILL)
     _, left = psutil.wait_procs(run.processes(), timeout=5)

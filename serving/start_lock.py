@@ -7,6 +7,7 @@ Java nor a worker inherits it. The file says who holds it.
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -66,9 +67,9 @@ def holder(path: Path) -> tuple[str, int] | None:
 
 @contextmanager
 def _named(lock: IO[str], verb: str) -> Iterator[None]:
-    lock.truncate(0)
-    lock.write(f"{verb} {psutil.Process().pid}\n")
-    lock.flush()
+    with suppress(OSError):  # a full disk must not keep a server from being stopped
+        lock.truncate(0)
+        os.write(lock.fileno(), f"{verb} {os.getpid()}\n".encode())
     try:
         yield
     finally:

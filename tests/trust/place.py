@@ -55,6 +55,11 @@ class Place:
         return Client(self.config, self.directory.key_file, timeout_s=60)
 
     @property
+    def impatient_client(self) -> Client:
+        """One that gives up soon."""
+        return Client(self.config, self.directory.key_file, timeout_s=5)
+
+    @property
     def state(self) -> State:
         """The record of the last start."""
         state = self.directory.read()

@@ -1,0 +1,231 @@
+"""One server, requests good and hostile without pause, and whatever may happen to a server, one thing after the other.
+
+Knows how to strike and who is back. What the run must show is the test's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from serving.errors import ServingError
+from serving.warm_up import Example
+from tests.conftest import ROOT
+from tests.trust.disk import fill
+from tests.trust.fuzz.campaign import Campaign
+from tests.trust.fuzz.case import Case, Reply
+from tests.trust.fuzz.good import Golden
+from tests.trust.fuzz.verdict import fault
+from tests.trust.place import Place, eventually
+
+BACK_WITHIN_S = 30
+POOL = 2000  # different requests, sent again and again
+USERS = 4
+
+
+def processes(server: Place) -> list[psutil.Process]:
+    """Whatever was started for this place, found by a variable that every child inherits and nobody here relies on."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            ours = process.environ().get("RUN_DIR") == server.environment["RUN_DIR"]
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def orphans(server: Place) -> list[psutil.Process]:
+    """Processes of the place that are neither the Java process on record nor its children."""
+    with suppress(psutil.NoSuchProcess):
+        java = psutil.Process(server.state.pid)
+        known = {java.pid, *(child.pid for child in java.children(recursive=True))}
+        return [each for each in processes(server) if each.pid not in known]
+    return processes(server)
+
+
+def draw(cases: st.SearchStrategy[Case]) -> list[Case]:
+    """POOL requests of a campaign's mix, good and hostile."""
+    pool: list[Case] = []
+
+    @settings(max_examples=POOL // 20, database=None, deadline=None, phases=[Phase.generate], derandomize=True,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(st.lists(cases, min_size=20, max_size=20))
+    def collect(drawn: list[Case]) -> None:
+        pool.extend(drawn)
+
+    collect()
+    return pool
+
+
+def judged(case: Case, reply: Reply, golden: Golden) -> str:
+    """What the reply is: "right", or what is wrong with it. A token that was taken back is no wrong answer."""
+    if reply.status in (400, 401, 403) and b"InvalidKeyException" in reply.body:
+        return "token refused"
+    if reply.status == 0:  # the server is down, which is what the run is about
+        return "no answer"
+    return fault(case, reply, golden) or "right"
+
+
+class Crowd:
+    """Users who send the pool's requests in random order; ``verdicts`` counts what came back, ``wrong`` keeps what no
+    fault excuses."""
+
+    def __init__(self, campaign: Campaign, seed: int) -> None:
+        self._campaign, self._over = campaign, threading.Event()
+        self._pool, self._golden = draw(campaign.mix()), campaign.golden
+        self.verdicts, self.good, self.wrong = Counter[str](), Counter[str](), list[str]()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._ask, args=(random.Random(seed + n),)) for n in range(USERS)]
+
+    def __enter__(self) -> Crowd:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, dice: random.Random) -> None:
+        while not self._over.is_set():
+            case = dice.choice(self._pool)
+            try:
+                reply = self._campaign.sender.send(case)
+            except ServingError as error:  # no key file, or nobody who renews a token
+                reply = Reply(0, error=str(error))
+            verdict = judged(case, reply, self._golden)
+            with self._lock:
+                self.verdicts[verdict] += 1
+                self.good[verdict] += bool(case.golden)
+                if verdict in ("wrong answer", "bad error body"):
+                    self.wrong.append(f"{verdict}: {case!r} was answered {reply.status} {reply.body[:300]!r}")
+            if reply.status in (0, 503):
+                time.sleep(0.05)  # whoever is refused does not hammer
+
+
+@dataclass
+class Faults:
+    """What can be done to ``server``: a method each. It does what a user would do about it, too, and returns the
+    instant from which the server's return counts: that of the fault, or of the user's last command.
+
+    ``disk`` is the small disk of its run folder, where there is one.
+    """
+
+    server: Place
+    names: list[str]
+    dice: random.Random
+    disk: Path | None = None
+    struck: Counter[str] = field(default_factory=Counter)
+    slowest: dict[str, float] = field(default_factory=dict)
+
+    def strike(self, name: str) -> None:
+        """Does it, and waits until all archives answer right again and nothing is left over."""
+        began = time.monotonic()
+        began = getattr(self, name)() or began
+        eventually(self.answers, BACK_WITHIN_S)
+        took = time.monotonic() - began
+        self.struck[name] += 1
+        self.slowest[name] = max(self.slowest.get(name, 0.0), round(took, 1))
+        assert took < BACK_WITHIN_S, f"{name}: back after {took:.1f} s"
+        eventually(lambda: not orphans(self.server), 10)
+
+    def answers(self) -> bool:
+        """Whether each archive answers its own example."""
+        client = self.server.impatient_client
+        try:
+            found = [(name, Example.of(client.describe(name))) for name in self.names]
+            return all(client.predict(name, each.body(), each.content_type).ok for name, each in found)
+        except ServingError:
+            return False
+
+    def worker_killed(self) -> None:
+        os.kill(self.server.worker(self.dice.choice(self.names)), signal.SIGKILL)
+
+    def worker_stopped(self) -> None:
+        pid = self.server.worker(self.dice.choice(self.names))
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: not psutil.pid_exists(pid), BACK_WITHIN_S)
+
+    def java_stopped(self) -> None:
+        pid = self.server.state.pid
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(self.dice.uniform(1, 5))
+        os.kill(pid, signal.SIGCONT)
+
+    def java_killed(self) -> None:
+        os.kill(self.server.state.pid, signal.SIGKILL)
+        self.server.serve()
+
+    def java_killed_and_two_start_it(self) -> None:
+        os.kill(self.server.state.pid, signal.SIGKILL)
+        both = [self._begin_serve(), self._begin_serve()]
+        assert [each.wait(timeout=120) for each in both] == [0, 0]
+
+    def serve_killed(self) -> float:
+        os.kill(self.server.state.pid, signal.SIGKILL)
+        started = self._begin_serve()
+        time.sleep(self.dice.uniform(0.3, 6))
+        started.kill()
+        started.wait()
+        again = time.monotonic()
+        self.server.serve()
+        return again
+
+    def unpacked_deleted(self) -> float:
+        models = Path(self.server.state.temp, "models")
+        models.rename(models.with_name("gone"))
+        told = self.server.verb("status")
+        assert told.returncode == 1 and "run: make stop serve" in told.stdout
+        again = time.monotonic()
+        assert self.server.verb("stop").returncode == 0
+        self.server.serve()
+        return again
+
+    def disk_full(self) -> None:
+        assert self.disk is not None
+        fill(self.disk)
+        time.sleep(self.dice.uniform(1, 3))
+        (self.disk / "ballast").unlink()
+
+    def token_expired(self) -> None:
+        self._change_token({"expiration time": "2000-01-01T00:00:00Z"})
+
+    def token_of_a_clock_ahead(self) -> None:
+        """The file says that a token is good for long, which the server has taken back."""
+        self._change_token({"expiration time": "2999-01-01T00:00:00Z", "key": "wrong000"})
+
+    def _change_token(self, fields: dict[str, str]) -> None:
+        path = self.server.directory.key_file
+        keys = json.loads(path.read_text())
+        keys["inference"] |= fields
+        aside = path.with_name("key_file.new")
+        aside.write_text(json.dumps(keys))
+        aside.replace(path)
+
+    def _begin_serve(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "serving", "serve"], cwd=ROOT, env={**os.environ, **self.server.environment},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+def kinds(with_disk: bool) -> list[str]:
+    """The faults by name, workers' the most often."""
+    rare = ["java_stopped", "java_killed", "java_killed_and_two_start_it", "serve_killed", "unpacked_deleted",
+            "token_expired", "token_of_a_clock_ahead"]  # fmt: skip
+    return [*["worker_killed"] * 4, *["worker_stopped"] * 2, *rare, *["disk_full"] * with_disk]
