@@ -115,11 +115,19 @@ def _stay(run: RunDirectory, state: State) -> int:
         raise ServingError("TorchServe ended by itself; see: make logs")
     except BaseException as error:
         _ignore_signals()
-        if (now := run.read()) and now.temp == state.temp:  # not where make stop serve has put another in its place
-            stop(run)
+        if _is_on_record(run, state):
+            with starting(run.lock, lambda text: None):
+                if _is_on_record(run, state):
+                    stop(run)
         if isinstance(error, KeyboardInterrupt):
             return _stopped()
         raise
+
+
+def _is_on_record(run: RunDirectory, state: State) -> bool:
+    """False where make stop serve has put another server in its place."""
+    now = run.read()
+    return now is not None and now.temp == state.temp
 
 
 def _stopped() -> int:

@@ -67,11 +67,11 @@ def _line(client: Client, run: RunDirectory, state: State, name: str) -> bool:
     print(f"{name}: version {described['modelVersion']}, {ready}/{len(workers)} workers ready{origin}")
     if workers and ready == len(workers):
         return True
-    print(f"  {_why(run, name)}")
+    print(f"  {why(run, name)}")
     return False
 
 
-def _why(run: RunDirectory, name: str) -> str:
+def why(run: RunDirectory, name: str) -> str:
     """Since when a worker is missing, why, and the cure."""
     found = outage(run.logs / "ts_log.log", name)
     if found is None:

@@ -5,25 +5,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.conftest import ROOT
 from tests.trust.place import eventually, place
 
 pytestmark = pytest.mark.served
-
-
-def begin(server, verb="serve", **environment):
-    """Starts a verb and returns at once."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "serving", verb], cwd=ROOT, env={**os.environ, **server.environment, **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
 
 
 def ended(process):
@@ -38,21 +27,9 @@ def server(store, tmp_path_factory):
     (folder / "tmp").mkdir()
     with place(folder, store) as made:
         made.environment["TMPDIR"] = str(folder / "tmp")
-        both = [begin(made), begin(made)]
+        both = [made.begin("serve"), made.begin("serve")]
         made.said = [ended(each) for each in both]
         yield made
-
-
-def of_the_place(server):
-    """Processes that have the place's run folder in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("RUN_DIR") == server.environment["RUN_DIR"]:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return [each for each in found if each.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_two_starts_at_once_give_one_server_and_both_succeed_once_it_answers(server):
@@ -60,7 +37,7 @@ def test_two_starts_at_once_give_one_server_and_both_succeed_once_it_answers(ser
     waited = [out for _, out, _ in server.said if "Waiting for the other make serve (pid " in out]
     assert len(waited) == 1 and "already runs" in waited[0] and "Ready after" not in waited[0]
     assert sum("Ready after" in out for _, out, _ in server.said) == 1
-    java = [each for each in of_the_place(server) if each.name() == "java"]
+    java = [each for each in server.processes() if each.name() == "java"]
     assert [each.pid for each in java] == [server.state.pid]
     assert server.client.predict("null", b"x", "text/plain").ok
 
@@ -68,7 +45,7 @@ def test_two_starts_at_once_give_one_server_and_both_succeed_once_it_answers(ser
 def test_the_lock_of_a_start_is_released_when_all_is_ready(server):
     with server.directory.lock.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # neither Java nor a worker has it
-        holders = [each for each in of_the_place(server) if str(server.directory.lock) in opened(each)]
+        holders = [each for each in server.processes() if str(server.directory.lock) in opened(each)]
         assert holders == []
 
 
@@ -81,7 +58,7 @@ def test_java_alone_holds_the_temporary_folder_against_cleaners(server):
     try:
         with pytest.raises(BlockingIOError):
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        assert [each.pid for each in of_the_place(server) if server.state.temp in opened(each)] == [server.state.pid]
+        assert [each.pid for each in server.processes() if server.state.temp in opened(each)] == [server.state.pid]
     finally:
         os.close(folder)
 
@@ -139,24 +116,24 @@ def test_a_server_without_a_record_is_seen_and_stopped(server):
         assert told.returncode == 1 and says in told.stdout and "make stop" in told.stdout
     stopped = server.verb("stop")
     assert stopped.returncode == 0 and "has stopped" in stopped.stdout
-    assert state.processes() == [] and not Path(state.temp).exists() and of_the_place(server) == []
+    assert state.processes() == [] and not Path(state.temp).exists() and server.processes() == []
 
 
 def test_stop_ends_a_start_that_is_under_way(server):
-    starting = begin(server)
+    starting = server.begin("serve")
     eventually(lambda: server.directory.record.exists(), every_s=0.01)
     assert "is being started (make serve, pid" in server.verb("status").stdout
     stopped = server.verb("stop")
     assert stopped.returncode == 0 and "has stopped" in stopped.stdout
     status, _, error = ended(starting)
     assert status == 130 and error.strip() == "Interrupted; TorchServe is stopped."
-    assert of_the_place(server) == [] and server.directory.read() is None
+    assert server.processes() == [] and server.directory.read() is None
 
 
 def test_a_start_goes_on_where_the_one_before_it_was_killed(server):
-    first = begin(server)
+    first = server.begin("serve")
     eventually(lambda: server.directory.record.exists(), every_s=0.01)
-    second = begin(server, FOREGROUND="1")
+    second = server.begin("serve", FOREGROUND="1")
     assert f"Waiting for the other make serve (pid {first.pid})" in second.stdout.readline()
     before = server.state
     first.kill()
@@ -166,7 +143,7 @@ def test_a_start_goes_on_where_the_one_before_it_was_killed(server):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert server.verb("serve").returncode == 0
     second.terminate()
-    assert second.wait(timeout=60) == 0 and of_the_place(server) == []
+    assert second.wait(timeout=60) == 0 and server.processes() == []
     ended(first), second.stdout.close(), second.stderr.close()
 
 

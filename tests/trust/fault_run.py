@@ -9,8 +9,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -24,7 +22,6 @@ from hypothesis import strategies as st
 
 from serving.errors import ServingError
 from serving.warm_up import Example
-from tests.conftest import ROOT
 from tests.trust.disk import fill
 from tests.trust.fuzz.campaign import Campaign
 from tests.trust.fuzz.case import Case, Reply
@@ -37,24 +34,13 @@ POOL = 2000  # different requests, sent again and again
 USERS = 4
 
 
-def processes(server: Place) -> list[psutil.Process]:
-    """Whatever was started for this place, found by a variable that every child inherits and nobody here relies on."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            ours = process.environ().get("RUN_DIR") == server.environment["RUN_DIR"]
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
 def orphans(server: Place) -> list[psutil.Process]:
     """Processes of the place that are neither the Java process on record nor its children."""
     with suppress(psutil.NoSuchProcess):
         java = psutil.Process(server.state.pid)
         known = {java.pid, *(child.pid for child in java.children(recursive=True))}
-        return [each for each in processes(server) if each.pid not in known]
-    return processes(server)
+        return [each for each in server.processes() if each.pid not in known]
+    return server.processes()
 
 
 def draw(cases: st.SearchStrategy[Case]) -> list[Case]:
@@ -173,15 +159,16 @@ class Faults:
 
     def java_killed_and_two_start_it(self) -> None:
         os.kill(self.server.state.pid, signal.SIGKILL)
-        both = [self._begin_serve(), self._begin_serve()]
-        assert [each.wait(timeout=120) for each in both] == [0, 0]
+        both = [self.server.begin("serve"), self.server.begin("serve")]
+        said = [each.communicate(timeout=120) for each in both]
+        assert [each.returncode for each in both] == [0, 0], said
 
     def serve_killed(self) -> float:
         os.kill(self.server.state.pid, signal.SIGKILL)
-        started = self._begin_serve()
+        started = self.server.begin("serve")
         time.sleep(self.dice.uniform(0.3, 6))
         started.kill()
-        started.wait()
+        started.communicate()
         again = time.monotonic()
         self.server.serve()
         return again
@@ -216,12 +203,6 @@ class Faults:
         aside = path.with_name("key_file.new")
         aside.write_text(json.dumps(keys))
         aside.replace(path)
-
-    def _begin_serve(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "serving", "serve"], cwd=ROOT, env={**os.environ, **self.server.environment},
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
 
 
 def kinds(with_disk: bool) -> list[str]:
