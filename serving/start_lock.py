@@ -86,4 +86,6 @@ def _taken(lock: IO[str]) -> bool:
 
 
 def _in_words(who: tuple[str, int] | None) -> str:
-    return f"the other {who[0]} (pid {who[1]})" if who else "the other make serve"
+    if who is None:
+        return "the other make serve"
+    return f"{'the other ' if who[0] == START else ''}{who[0]} (pid {who[1]})"
