@@ -49,7 +49,8 @@ def test_random_faults_under_load(store, tmp_path):
         campaign.sender.close()
         left = orphans(server)
     record(
-        "fault_run", seconds=round(SECONDS), seed=SEED, undisturbed_start_s=round(start_s, 1), faults=dict(faults.struck), slowest_back_s=faults.slowest,
+        "fault_run", seconds=round(SECONDS), seed=SEED, undisturbed_start_s=round(start_s, 1),
+        faults=dict(faults.struck), slowest_back_s=faults.slowest,
         requests=crowd.verdicts.total(), good_requests=crowd.good.total(), verdicts=dict(crowd.verdicts),
         verdicts_on_good=dict(crowd.good), wrong_answers=len(crowd.wrong), orphans=len(left),
     )  # fmt: skip
