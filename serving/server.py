@@ -35,6 +35,7 @@ LOG4J = Path(__file__).with_name("log4j2.xml")
 START_TIMEOUT_S = 600
 OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
 STOP_TIMEOUT_S = 20
+LAUNCH_TIMEOUT_S = 5
 # TorchServe's launcher, which hands one more descriptor down to Java than it would by itself.
 LAUNCHER = """
 import functools, subprocess, sys
@@ -95,12 +96,20 @@ def _launch(run: RunDirectory, state: State, held: int, hidden: str, options: Se
 
 
 def _find_java(state: State) -> bool:
-    """Completes the state with the process that TorchServe's launcher has left; False when there is none."""
+    """Completes the state with the process that TorchServe's launcher has left; False when there is none.
+
+    For a moment after its launch a process shows no environment, which is what it is known by.
+    """
     try:
         state.pid = int(Path(state.temp, ".model_server.pid").read_text())
     except (OSError, ValueError):
         return False
-    return state.running()
+    deadline = time.monotonic() + LAUNCH_TIMEOUT_S
+    while not state.running():
+        if not psutil.pid_exists(state.pid) or time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _require_free(ports: dict[int, str]) -> None:

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from export.build import remove_leftovers
-from serving import owned
+from serving import owned, server
 from serving.server import stop
 from serving.state import OWN, RunDirectory, State
 from tests.conftest import run
@@ -122,6 +122,14 @@ def test_no_process_is_ended_that_no_start_made(directory, tmp_path):
     finally:
         sleeper.kill()
         sleeper.wait()
+
+
+def test_a_process_whose_environment_shows_a_moment_late_is_known(monkeypatch, tmp_path):
+    """Between fork and exec the kernel shows none, and on a busy machine that lasts."""
+    (tmp_path / ".model_server.pid").write_text(str(os.getpid()))
+    seen = iter([{}, {}, {OWN: str(tmp_path)}])
+    monkeypatch.setattr("psutil.Process.environ", lambda process: next(seen))
+    assert server._find_java(State(str(tmp_path), ""))
 
 
 @pytest.mark.parametrize("verb", ["serve", "stop", "clean"])

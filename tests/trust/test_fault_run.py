@@ -50,11 +50,11 @@ def test_random_faults_under_load(store, tmp_path):
         left = orphans(server)
     record(
         "fault_run", seconds=round(SECONDS), seed=SEED, undisturbed_start_s=round(start_s, 1),
-        faults=dict(faults.struck), slowest_back_s=faults.slowest,
+        faults=dict(faults.struck), slowest_back_s=faults.slowest, late=faults.late,
         requests=crowd.verdicts.total(), good_requests=crowd.good.total(), verdicts=dict(crowd.verdicts),
         verdicts_on_good=dict(crowd.good), wrong_answers=len(crowd.wrong), orphans=len(left),
     )  # fmt: skip
-    assert crowd.wrong == [] and left == []
+    assert (crowd.wrong, left, faults.late) == ([], [], [])
     assert crowd.good["right"] > SECONDS  # it was a load
 
 
