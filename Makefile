@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 
 export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
-export BATCHES LENGTHS BENCH_SECONDS OUT FUZZ_REQUESTS
+export BATCHES LENGTHS BENCH_SECONDS OUT FUZZ_REQUESTS FAULT_SECONDS
 # These say what one build is of. A shell may export such names for reasons of its own: they count on make's command line.
 OWN_MODEL := MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT
 $(foreach name,$(OWN_MODEL),$(if $(filter environment%,$(origin $(name))),$(eval unexport $(name))))
@@ -103,13 +103,14 @@ test: $(READY) $(ALL_EXTRAS) ## Run the whole test suite, real TorchServe includ
 
 # The figures that docs/reliability.md shows, each of them again.
 FAULTS := $(or $(OUT),loadtest/results/faults.json)
-faults: $(READY) $(ALL_EXTRAS) ## The fault tests in full, in half an hour or more; writes their figures (OUT=)
+faults: $(READY) $(ALL_EXTRAS) ## The fault tests in full, in two hours or so; writes their figures (OUT=, FAULT_SECONDS=3600)
 	@rm -f "$(FAULTS)"
-	@TRUST=full FIGURES="$(FAULTS)" $(PY) -m pytest -q tests/trust/test_*_faults.py tests/trust/test_environments.py
+	@TRUST=full FIGURES="$(FAULTS)" $(PY) -m pytest -q tests/trust/test_*_faults.py tests/trust/test_environments.py \
+	  tests/trust/test_fault_run.py
 
 lint: $(READY) ## Check style and imports with ruff
 	@$(PY) -m ruff check .
 
-clean: $(READY) ## Stop the server; remove archives, caches and logs (keeps .venv)
-	@$(PY) -m serving stop
-	@rm -rf .run .cache model_store/*.mar model_store/*.mar.sha256
+clean: $(READY) ## Stop the server; remove archives built here, caches and logs (keeps .venv)
+	@$(PY) -m serving clean
+	@rm -rf .cache

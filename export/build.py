@@ -6,6 +6,7 @@ only a fresh one gives the same bytes, and a crash in a compiler takes no other 
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -30,7 +31,11 @@ from export.tasks import TASKS, Task, inputs_of, outputs_of
 from export.weights import Choice, write_checkpoint
 from handlers.description import installed
 from handlers.settings import Settings
+from serving.owned import mark, remove
 from serving.store import publish
+
+SCRATCH = re.compile(r"\.build-[\w.-]+-[a-z0-9_]{8}")
+PARTIAL = re.compile(r"\.[\w.-]+\.mar(\.sha256)?\.part")
 
 
 class ParityError(Exception):
@@ -51,6 +56,7 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
     Raises CheckpointError, StepError, DryRunError or ParityError.
     """
     with tempfile.TemporaryDirectory(dir=store, prefix=f".build-{row.name}-") as scratch:
+        mark(Path(scratch))
         stage, source, built = Path(scratch, "stage"), Path(scratch, "checkpoint"), Path(scratch, f"{row.name}.mar")
         stage.mkdir()
         source.mkdir()
@@ -193,8 +199,12 @@ def _accuracy(batches: list[list[dict[str, Any]]], labels: list[str]) -> float:
 
 
 def remove_leftovers(store: Path) -> None:
-    """Deletes what interrupted builds left in the store; running ones hold a lock, see __main__.py."""
+    """Deletes what interrupted builds left in the store; running ones hold a lock, see __main__.py.
+
+    MODEL_STORE may name a folder that holds other things too: what has another form, or was not made here, stays.
+    """
     for path in store.glob(".build-*"):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in store.glob(".*.part"):
-        path.unlink(missing_ok=True)
+        remove(path.absolute(), SCRATCH)
+    for path in store.iterdir():
+        if PARTIAL.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)

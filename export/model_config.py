@@ -19,6 +19,10 @@ TORCHSERVE_KEYS = frozenset({
     "maxNumSequence", "continuousBatching", "sequenceBatching", "asyncCommunication", "useVenv",
 })  # fmt: skip
 
+# After so many seconds without a worker TorchServe gives up on it for good. It multiplies them by 1000 as a 32-bit
+# number: this is the most that stays positive, 24 days.
+NEVER_GIVE_UP_S = (2**31 - 1) // 1000
+
 
 def model_config(row: Row, device: str, archive: dict[str, Any], response_timeout_s: int) -> dict[str, Any]:
     """The whole of model-config.yaml: TorchServe's settings of the row, and ``archive`` for the handler."""
@@ -30,6 +34,7 @@ def model_config(row: Row, device: str, archive: dict[str, Any], response_timeou
         "maxBatchDelay": serving.batch_delay_ms,
         "responseTimeout": response_timeout_s,
         "startupTimeout": serving.startup_timeout_s,
+        "maxRetryTimeoutInSec": NEVER_GIVE_UP_S,
         "deviceType": device,
         "archive": archive,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -24,6 +24,7 @@ from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
 from serving.plan import Plan
+from serving.start_lock import starting
 from serving.state import RunDirectory, State
 from serving.store import STORE, checked
 from serving.warm_up import warm_up
@@ -74,23 +75,25 @@ class Server:
 def fresh(names: Sequence[str], split: Split) -> Iterator[Server]:
     """A TorchServe with exactly these archives, ready and warm; stopped at the end. Raises ServingError."""
     run, config = RunDirectory.default(), Config.load()
-    if (state := run.read()) and state.running():
-        raise ServingError(
-            "TorchServe runs already and a load test starts its own; run make stop, or measure it with HOST="
-        )
-    server.stop(run)  # what a crash may have left
-    client, plan = Client(config, run.key_file), Plan.of(STORE, chosen(names))
-    for notice in plan.notices:
-        print(notice, file=sys.stderr, flush=True)
-    try:
-        with on(split.server):
-            state = server.start(config, run, plan)
-        server.wait_until_ready(state, run, client)
-        for name in names:
-            warm_up(client, name)
+    run.create()
+    client = Client(config, run.key_file)
+    with ExitStack() as stack:
+        with starting(run.lock, lambda text: print(text, file=sys.stderr, flush=True)):
+            if (state := run.read()) and state.running():
+                raise ServingError(
+                    "TorchServe runs already and a load test starts its own; run make stop, or measure it with HOST="
+                )
+            server.stop(run)  # what a crash may have left
+            plan = Plan.of(STORE, chosen(names))
+            for notice in plan.notices:
+                print(notice, file=sys.stderr, flush=True)
+            stack.callback(server.stop, run)
+            with on(split.server):
+                state = server.start(config, run, plan)
+            server.wait_until_ready(state, run, client)
+            for name in names:
+                warm_up(client, name)
         yield Server(config.inference, Token(client.token), plan.archives, client, state)
-    finally:
-        server.stop(run)
 
 
 def chosen(names: Sequence[str]) -> dict[str, str]:

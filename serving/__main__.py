@@ -1,59 +1,71 @@
-"""The verbs serve, stop, status, logs and token. Settings come from the environment, as make passes them."""
+"""The verbs serve, stop, status, logs, token and clean. Settings come from the environment, as make passes them."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 from serving.choice import names
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
+from serving.identity import built_here
 from serving.plan import Plan
 from serving.server import start, stop, wait_until_ready
+from serving.start_lock import starting, stopping
 from serving.state import RunDirectory, State
-from serving.store import STORE, archives
+from serving.status import NOT_OURS, show
+from serving.store import STORE, archives, digest_file
 from serving.warm_up import Example, warm_up
-
-NOT_OURS = "not built here"
 
 
 def serve() -> int:
     """Starts the server with the store's archives; returns when all are warm, or stays with FOREGROUND=1."""
     run, config = RunDirectory.default(), Config.load()
-    plan = Plan.of(STORE, archives(STORE, names(os.environ, "MODELS"), names(os.environ, "VARIANTS")))
-    state = run.read()
-    if state and state.running():
-        return _already_running(state, plan)
-    stop(run)  # what a crash may have left: workers, sockets, a stale record
-    began = time.monotonic()
+    foreground = os.environ.get("FOREGROUND") == "1"
     _end_on_signal()
+    run.create()
+    with starting(run.lock, lambda text: print(text, flush=True)):
+        plan = Plan.of(STORE, archives(STORE, names(os.environ, "MODELS"), names(os.environ, "VARIANTS")))
+        state = run.read()
+        if state and state.ready and state.running():
+            return _already_running(state, plan)
+        stop(run)  # what a crash or a killed start may have left: processes, sockets, a stale record
+        try:
+            state = _start(run, config, plan)
+        except BaseException as error:
+            _ignore_signals()
+            stop(run)
+            if foreground and isinstance(error, KeyboardInterrupt):
+                return _stopped()
+            if isinstance(error, KeyboardInterrupt):
+                print("Interrupted; TorchServe is stopped.", file=sys.stderr)
+                return 130
+            raise
+    return _stay(run, state) if foreground else 0
+
+
+def _start(run: RunDirectory, config: Config, plan: Plan) -> State:
+    """Returns once all archives are warm, and the user knows how to ask them."""
+    began = time.monotonic()
     print(f"Starting TorchServe with {', '.join(plan.archives)}", flush=True)
     for notice in plan.notices:
         print(f"  {notice}", flush=True)
-    client, foreground = Client(config, run.key_file), os.environ.get("FOREGROUND") == "1"
-    try:
-        state = start(config, run, plan)
-        wait_until_ready(state, run, client, lambda text: _progress(began, text))
-        examples = {name: warm_up(client, name) for name in plan.ours}
-        print(f"Ready after {time.monotonic() - began:.1f} s. Ask it, from this folder:\n")
-        _show_curl(examples, config, client)
-        for name in plan.foreign:
-            print(f"  # {name} ({NOT_OURS}): {config.inference}/predictions/{name}; its handler reads the request\n")
-        if foreground:
-            _stay(state)
-    except BaseException as error:
-        for number in (signal.SIGTERM, signal.SIGINT):  # a second Ctrl-C must not cut the clean stop short
-            signal.signal(number, signal.SIG_IGN)
-        stop(run)
-        if foreground and isinstance(error, KeyboardInterrupt):
-            print("TorchServe has stopped.", flush=True)
-            return 0
-        raise
-    return 0
+    client = Client(config, run.key_file)
+    state = start(config, run, plan)
+    wait_until_ready(state, run, client, lambda text: _progress(began, text))
+    examples = {name: warm_up(client, name) for name in plan.ours}
+    print(f"Ready after {time.monotonic() - began:.1f} s. Ask it, from this folder:\n")
+    _show_curl(examples, config, client)
+    for name in plan.foreign:
+        print(f"  # {name} ({NOT_OURS}): {config.inference}/predictions/{name}; its handler reads the request\n")
+    sys.stdout.flush()
+    return state
 
 
 def _progress(began: float, text: str) -> None:
@@ -89,46 +101,62 @@ def _end_on_signal() -> None:
     signal.signal(signal.SIGINT, end)
 
 
-def _stay(state: State) -> None:
-    """Returns never: a signal raises KeyboardInterrupt, and a server that ends by itself ServingError."""
-    while state.running():
-        time.sleep(0.5)
-    raise ServingError("TorchServe ended by itself; see: make logs")
+def _ignore_signals() -> None:
+    """A second Ctrl-C must not cut the clean stop short."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
-def stop_server() -> int:
-    """Stops the server and checks that it is gone."""
-    print("TorchServe has stopped." if stop(RunDirectory.default()) else "TorchServe is not running.")
+def _stay(run: RunDirectory, state: State) -> int:
+    """Returns when a signal ends the server; raises ServingError when it ends by itself."""
+    try:
+        while state.running():
+            time.sleep(0.5)
+        raise ServingError("TorchServe ended by itself; see: make logs")
+    except BaseException as error:
+        _ignore_signals()
+        if _is_on_record(run, state):
+            with starting(run.lock, lambda text: None):
+                if _is_on_record(run, state):
+                    stop(run)
+        if isinstance(error, KeyboardInterrupt):
+            return _stopped()
+        raise
+
+
+def _is_on_record(run: RunDirectory, state: State) -> bool:
+    """False where make stop serve has put another server in its place."""
+    now = run.read()
+    return now is not None and now.temp == state.temp
+
+
+def _stopped() -> int:
+    print("TorchServe has stopped.", flush=True)
     return 0
 
 
-def status() -> int:
-    """A line per archive; 0 when all answer, 1 otherwise."""
+def stop_server() -> int:
+    """Ends a start that is under way, stops the server and checks that it is gone."""
     run = RunDirectory.default()
-    state = run.read()
-    if state is None or not state.running():
-        print(
-            "TorchServe is not running; run: make serve"
-            if state is None
-            else "TorchServe has died; run: make serve, which clears up after it"
-        )
-        return 1
-    client = Client(Config.load(), run.key_file, timeout_s=30)
-    healthy = [_status_line(client, name, name in state.foreign) for name in state.archives]
-    return 0 if all(healthy) else 1
+    with stopping(run.lock) if run.is_ours() and run.path.exists() else nullcontext() as ended:
+        running = stop(run)
+    print("TorchServe has stopped." if running or ended else "TorchServe is not running.")
+    return 0
 
 
-def _status_line(client: Client, name: str, foreign: bool) -> bool:
-    try:  # only an archive of ours is known to answer for itself
-        described = client.registration(name) if foreign else client.describe(name)
-    except ServingError as error:
-        print(f"{name}: does not answer ({error})")
-        return False
-    workers = described["workers"]
-    ready = sum(worker["status"] == "READY" for worker in workers)
-    origin = f" ({NOT_OURS})" if foreign else ""
-    print(f"{name}: version {described['modelVersion']}, {ready}/{len(workers)} workers ready{origin}")
-    return bool(workers) and ready == len(workers)
+def clean() -> int:
+    """Stops the server and removes what was made here: its run folder, and the store's archives that can be built."""
+    stop_server()
+    run = RunDirectory.default()
+    if run.is_ours():
+        shutil.rmtree(run.path, ignore_errors=True)
+    for path in sorted(STORE.glob("*.mar")):
+        if not built_here(path):
+            print(f"{path} is left: {NOT_OURS}")
+            continue
+        path.unlink()
+        digest_file(path).unlink(missing_ok=True)
+    return 0
 
 
 def logs() -> int:
@@ -147,7 +175,7 @@ def token() -> int:
     return 0
 
 
-VERBS = {"serve": serve, "stop": stop_server, "status": status, "logs": logs, "token": token}
+VERBS = {"serve": serve, "stop": stop_server, "status": show, "logs": logs, "token": token, "clean": clean}
 
 
 def main() -> int:
@@ -165,7 +193,7 @@ def main() -> int:
         print(f"{error.filename or RunDirectory.default().path}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted; TorchServe is stopped." if name == "serve" else "Interrupted.", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr)
         return 130
 
 

@@ -45,6 +45,14 @@ def identity(path: Path) -> Identity:
     return Identity(path.stem, str(section.get("model", path.stem)), variant, task, ours=True)
 
 
+def built_here(path: Path) -> bool:
+    """Whether this project built the archive; False for a file that cannot be read."""
+    try:
+        return identity(path).ours
+    except ServingError:
+        return False
+
+
 def read_config(path: Path) -> tuple[str, dict[str, Any]]:
     """(the entry that holds the archive's settings, those settings). The dict is empty where there is no such entry.
 

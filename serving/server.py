@@ -6,12 +6,12 @@ Knows processes, ports and readiness; which models are served is the store's bus
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,19 +21,28 @@ import psutil
 
 from serving.client import Client
 from serving.config import Config
-from serving.environment import java_home, temp_folder, usable_cores, worker_environment
+from serving.environment import java_home, usable_cores, worker_environment
 from serving.errors import ServingError
 from serving.front_end import MODEL_CLASS, correct
 from serving.model_folder import prepare
 from serving.plan import Plan
 from serving.ports import has_loopback, in_use, owner
-from serving.state import OWN, RunDirectory, State
+from serving.state import LOGS, OWN, RunDirectory, State
+from serving.temp_folder import discard, make
 from serving.worker_log import failure
 
 LOG4J = Path(__file__).with_name("log4j2.xml")
 START_TIMEOUT_S = 600
 OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
 STOP_TIMEOUT_S = 20
+LAUNCH_TIMEOUT_S = 5
+# TorchServe's launcher, which hands one more descriptor down to Java than it would by itself.
+LAUNCHER = """
+import functools, subprocess, sys
+from ts.model_server import start
+subprocess.Popen = functools.partial(subprocess.Popen, pass_fds=[int(sys.argv.pop(1))])
+start()
+"""
 
 
 def start(config: Config, run: RunDirectory, plan: Plan) -> State:
@@ -48,48 +57,59 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     run.create()
     delay_unit_us = 1 if MODEL_CLASS in correct(run.path) else 1000
     folder = prepare(run.models, plan.store, plan.archives, plan.settings, delay_unit_us)
-    temp = tempfile.mkdtemp(prefix="torchserve-", dir=temp_folder())
-    state = State(temp, str(config.path), list(config.ports()), plan.archives, plan.foreign, plan.settings)
-    run.write(state)  # before the launch: should we be killed now, whoever comes next finds what we started
-    # TorchServe makes a URL of the path without quoting it, so the file goes where the path is plain.
-    log4j = shutil.copy(LOG4J, temp)
-    effective = run.path / "config.properties"
-    effective.write_text(config.effective(folder, usable_cores()))
-    _launch(run, state, config.properties.get("blacklist_env_vars", ""), [
-        "--ts-config", str(effective), "--log-config", log4j, "--model-store", str(folder),
-        "--models", *[f"{name}={name}.mar" for name in plan.archives],
-    ])  # fmt: skip
+    temp, held = make()
+    try:
+        state = State(temp, str(config.path), list(config.ports()), plan.archives, plan.foreign, plan.settings)
+        run.write(state)  # before the launch: should we be killed now, whoever comes next finds what we started
+        # TorchServe makes a URL of the path without quoting it, so the file goes where the path is plain.
+        log4j = shutil.copy(LOG4J, temp)
+        effective = run.path / "config.properties"
+        effective.write_text(config.effective(folder, usable_cores()))
+        _launch(run, state, held, config.properties.get("blacklist_env_vars", ""), [
+            "--ts-config", str(effective), "--log-config", log4j, "--model-store", str(folder),
+            "--models", *[f"{name}={name}.mar" for name in plan.archives],
+        ])  # fmt: skip
+    finally:
+        os.close(held)
     if not _find_java(state):
         raise ServingError(f"TorchServe did not start: {_last_line(run.console)}")
     run.write(state)
     return state
 
 
-def _launch(run: RunDirectory, state: State, hidden: str, options: Sequence[str]) -> None:
+def _launch(run: RunDirectory, state: State, held: int, hidden: str, options: Sequence[str]) -> None:
     environment = {
         **worker_environment(hidden),
         "JAVA_HOME": java_home(),
         OWN: state.temp,
         "TMPDIR": state.temp,
-        "LOG_LOCATION": str(run.logs),
+        LOGS: str(run.logs),
         "METRICS_LOCATION": str(run.logs),
     }
-    command = [sys.executable, "-c", "from ts.model_server import start; start()", "--start", "--ncs", *options]
+    command = [sys.executable, "-c", LAUNCHER, str(held), "--start", "--ncs", *options]
     with run.console.open("wb") as console:
         launcher = subprocess.Popen(
             command, cwd=run.path, env=environment, stdin=subprocess.DEVNULL, stdout=console,
-            stderr=subprocess.STDOUT, start_new_session=True,
+            stderr=subprocess.STDOUT, start_new_session=True, pass_fds=[held],
         )  # fmt: skip
     launcher.wait(timeout=120)
 
 
 def _find_java(state: State) -> bool:
-    """Completes the state with the process that TorchServe's launcher has left; False when there is none."""
+    """Completes the state with the process that TorchServe's launcher has left; False when there is none.
+
+    For a moment after its launch a process shows no environment, which is what it is known by.
+    """
     try:
         state.pid = int(Path(state.temp, ".model_server.pid").read_text())
     except (OSError, ValueError):
         return False
-    return state.running()
+    deadline = time.monotonic() + LAUNCH_TIMEOUT_S
+    while not state.running():
+        if not psutil.pid_exists(state.pid) or time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _require_free(ports: dict[int, str]) -> None:
@@ -132,6 +152,8 @@ def wait_until_ready(
                 waiting.discard(name)
                 report(f"{name} is ready ({len(state.archives) - len(waiting)}/{len(state.archives)})")
         time.sleep(0.2)
+    state.ready = True
+    run.write(state)
 
 
 def _ready(client: Client, name: str) -> bool:
@@ -142,22 +164,31 @@ def _ready(client: Client, name: str) -> bool:
     return bool(workers) and all(worker["status"] == "READY" for worker in workers)
 
 
-def stop(run: RunDirectory) -> bool:
-    """Ends the server and every worker; returns whether one was running. Raises ServingError if something survives."""
-    state = run.read()
-    if state is None:
+def stop(run: RunDirectory, report: Callable[[str], Any] = lambda text: print(text, file=sys.stderr)) -> bool:
+    """Ends the server and every worker, on record or not; returns whether one was running.
+
+    Reports what it leaves alone. Raises ServingError if something survives.
+    """
+    if not run.is_ours():
         return False
-    alive = state.processes()
-    # Java's shutdown hook ends the workers; where Java is gone, or was never written down, each is told by itself.
-    _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)
+    state, alive, temps = run.read(), run.processes(), run.temps()
+    if state is None and run.record.exists():
+        report(f"{run.record} is not as make serve writes it; nothing that it names was touched.")
+    if state and state.ready:
+        # Java's shutdown hook ends the workers; where Java is gone, each is told by itself.
+        _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)
+    else:  # it answers nobody yet, and goes on starting workers while it shuts down
+        _signal(alive, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
-    _signal(state.processes(), signal.SIGKILL)
-    _, left = psutil.wait_procs(state.processes(), timeout=5)
+    _signal(run.processes(), signal.SIGKILL)
+    _, left = psutil.wait_procs(run.processes(), timeout=5)
     if left:
         raise ServingError(f"These processes of the server do not end: {', '.join(str(p.pid) for p in left)}")
-    shutil.rmtree(state.temp, ignore_errors=True)
+    for temp in temps:
+        if refusal := discard(temp):
+            report(refusal)
     run.clear()
-    _await_closed(state.ports)
+    _await_closed(state.ports if state else [])
     return bool(alive)
 
 

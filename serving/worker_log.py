@@ -7,9 +7,10 @@ Knows Python tracebacks and the line format of log4j2.xml. TorchServe itself rep
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 
-_LINE = re.compile(r"^\S+ \[\w+\s*\] W-\d+-(?P<model>.+)_[^_]+-std(?:out|err) MODEL_LOG - (?P<text>.*)$")
+_LINE = re.compile(r"^(?P<time>\S+) \[\w+\s*\] W-\d+-(?P<model>.+)_[^_]+-std(?:out|err) MODEL_LOG - (?P<text>.*)$")
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
 _CHAINS = re.compile("During handling of the above exception|The above exception was the direct cause")
 _DEFAULT_HANDLER = re.compile(
@@ -17,14 +18,15 @@ _DEFAULT_HANDLER = re.compile(
 )
 
 
-def failure(log: Path, model: str) -> str | None:
-    """The first exception that ended a worker of ``model``, or None while none has died."""
+def failure(log: Path, model: str, since: datetime | None = None) -> str | None:
+    """The first exception that ended a worker of ``model``, since an instant if given; None while none has died."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return None
     matches = (match for match in map(_LINE.match, lines) if match and match["model"] == model)
-    printed = [match["text"] for match in matches]
+    after = since.isoformat(timespec="milliseconds").replace(".", ",") if since else ""
+    printed = [match["text"] for match in matches if match["time"] >= after]
     if not any("Backend worker process died" in text or "Traceback" in text for text in printed):
         return None
     return root_cause("\n".join(printed))

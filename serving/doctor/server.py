@@ -7,6 +7,7 @@ from pathlib import Path
 
 from serving.config import ADDRESSES, GRPC_PORTS, Config
 from serving.doctor.finding import OK, STOP, WARN, Finding, Place, size
+from serving.owned import MARKER
 from serving.ports import in_use, owner
 
 LOOPBACK = ("127.", "localhost", "[::1]", "::1")
@@ -50,7 +51,7 @@ def left_behind(place: Place) -> Finding:
     record = place.run / "server.json"
     state = _state(place)
     if record.exists() and state is None:
-        return Finding(WARN, f"{record} cannot be read, so its server cannot be stopped", f"rm {record}")
+        return Finding(WARN, f"{record} cannot be read as make serve writes it", "make stop; make serve does it too")
     if state and not state.running():
         workers = len(state.processes())
         orphans = f" and left {workers} processes" if workers else ""
@@ -74,7 +75,7 @@ def _state(place: Place):  # the type needs psutil, which may not be installed y
 
 def _stale_folders(place: Place, current: str) -> list[Path]:
     """Folders that ``make serve`` made below TMPDIR whose Java process is gone."""
-    found = [path for path in place.temp.glob("torchserve-*") if path.is_dir() and str(path) != current]
+    found = [path for path in place.temp.glob("torchserve-*") if (path / MARKER).exists() and str(path) != current]
     return [path for path in found if not _alive(path, place.proc)]
 
 

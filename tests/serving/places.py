@@ -5,6 +5,7 @@ import subprocess
 import zipfile
 
 from serving.doctor.finding import Place
+from serving.owned import MARKER
 from serving.state import RunDirectory, State
 from serving.store import publish
 from tests.conftest import ROOT, write_config
@@ -85,7 +86,7 @@ def touched(place, path, text="x", mode=0o600):
 
 
 def server_record(place, pid):
-    RunDirectory(place.run).write(State("gone", "", pid=pid))
+    RunDirectory(place.run).write(State("/gone/torchserve-00000000", "", pid=pid))
     return place
 
 
@@ -167,7 +168,9 @@ def opened(place, path, mode):
 
 
 def stale_folder(place, pid):
-    return touched(place, place.temp / "torchserve-x" / ".model_server.pid", str(pid))
+    folder = place.temp / "torchserve-00000000"
+    touched(place, folder / MARKER)
+    return touched(place, folder / ".model_server.pid", str(pid))
 
 
 def huge(place):

@@ -140,7 +140,7 @@ def test_an_inherited_path_to_the_checkout_is_not_served(place, tmp_path):
 def test_a_pid_used_again_is_not_mistaken_for_the_server(place, tmp_path):
     directory = RunDirectory(Path(place["RUN_DIR"]))
     directory.create()
-    stale = {"pid": os.getpid(), "temp": "/nonexistent", "config": ""}
+    stale = {"pid": os.getpid(), "temp": "/gone/torchserve-00000000", "config": ""}
     (directory.path / "server.json").write_text(json.dumps(stale))
     assert not directory.read().running()
     assert run("serving", "status", **place).returncode == 1

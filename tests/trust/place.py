@@ -5,21 +5,25 @@ Knows the verbs and the files they leave; what is broken is the tests' business.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from serving.client import Client
 from serving.config import Config
 from serving.state import RunDirectory, State
 from serving.store import publish
-from tests.conftest import run, write_config
+from tests.conftest import ROOT, run, write_config
 
 
 class Place:
@@ -55,11 +59,33 @@ class Place:
         return Client(self.config, self.directory.key_file, timeout_s=60)
 
     @property
+    def impatient_client(self) -> Client:
+        """One that gives up soon."""
+        return Client(self.config, self.directory.key_file, timeout_s=5)
+
+    @property
     def state(self) -> State:
         """The record of the last start."""
         state = self.directory.read()
         assert state is not None
         return state
+
+    def processes(self) -> list[psutil.Process]:
+        """Whatever was started for this place, found by a variable that every child inherits and no code relies on."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                ours = process.environ().get("RUN_DIR") == self.environment["RUN_DIR"]
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def begin(self, name: str, **environment: str) -> subprocess.Popen[str]:
+        """``make <name>`` as a process that has just started."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "serving", name], cwd=ROOT, env={**os.environ, **self.environment, **environment},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
 
     def worker(self, name: str) -> int:
         """The pid of the archive's worker, READY or not."""

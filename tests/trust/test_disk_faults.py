@@ -69,6 +69,7 @@ def test_logs_roll_and_a_full_disk_costs_log_lines_and_nothing_else(store, tmp_p
 def test_serve_on_a_full_disk_says_so(store, tmp_path):
     (tmp_path / "run").mkdir()
     with small_disk(tmp_path / "run", "1m") as disk, place(tmp_path, store) as server:
+        server.directory.create()  # a server was here before: the folder is ours
         fill(disk)
         failed = server.verb("serve")
         assert failed.returncode == 1 and "No space left on device" in failed.stderr

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import ROOT
@@ -33,19 +32,7 @@ serve()
 def server(store, tmp_path):
     with place(tmp_path, store, [NAME]) as made:
         yield made
-    assert processes(made) == []
-
-
-def processes(server):
-    """Whatever was started for this place, found by a variable that every child inherits and nobody here relies on."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("RUN_DIR") == server.environment["RUN_DIR"]:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    assert made.processes() == []
 
 
 def start_killed(server, command, delay=None):
@@ -102,13 +89,30 @@ def test_serve_killed_at_random_moments(server):
     left, moments = 0, random.Random(5)
     for delay in [moments.uniform(0.3, 10.0) for _ in range(KILLS)]:
         start_killed(server, ["-m", "serving", "serve"], delay)
-        left += len(processes(server))
+        left += len(server.processes())
         assert "Traceback" not in server.verb("status").stderr
         stopped = server.verb("stop")
         assert stopped.returncode == 0, stopped.stderr
-        assert processes(server) == []
+        assert server.processes() == []
     server.serve()
     record("serve_killed", kills=KILLS, orphans_found_and_ended=left, orphans_left=0)
+
+
+@only_full
+def test_two_starts_at_any_distance_give_one_server(server):
+    """Both end with status 0, and neither before the server answers."""
+    distances = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
+    for distance in distances:
+        first = server.begin("serve")
+        time.sleep(distance)
+        second = server.begin("serve")
+        out, error = second.communicate(timeout=120)
+        assert second.returncode == 0 and server.client.predict(NAME, b"x", "text/plain").status_code < 500, out + error
+        assert first.wait(timeout=120) == 0, first.communicate()
+        first.communicate()
+        assert [each.pid for each in server.processes() if each.name() == "java"] == [server.state.pid]
+        assert server.verb("stop").returncode == 0 and server.processes() == []
+    record("two_starts", distances_s=distances, servers=len(distances), failed=0, orphans_left=0)
 
 
 def test_a_changed_archive_is_refused_by_name_before_anything_starts(server):
@@ -119,5 +123,5 @@ def test_a_changed_archive_is_refused_by_name_before_anything_starts(server):
     refused = server.verb("serve")
     assert refused.returncode == 1 and f"{NAME}.mar is not what was built" in refused.stderr
     assert "make archive" in refused.stderr and "Traceback" not in refused.stderr
-    assert server.directory.read() is None and processes(server) == []
+    assert server.directory.read() is None and server.processes() == []
     record("archive_changed", bits_changed=1, started=0)

@@ -53,7 +53,7 @@ class Campaign:
     def __init__(self, base: str, client: Client, readers: list[str], viewers: list[str]) -> None:
         self._client, self._names = client, [*readers, *viewers]
         self._texts, self._images = _paths(readers), _paths(viewers)
-        self._sender = Sender(base, client, BURST)
+        self.sender = Sender(base, client, BURST)
         self.golden = Golden(lambda text: client.predict(readers[0], text, "text/plain").content)
         self.pids = self.workers()
         self.tally = Tally()
@@ -75,7 +75,7 @@ class Campaign:
         @settings(max_examples=max(1, requests // BURST), database=None, deadline=None,
         phases=(Phase.generate, Phase.shrink),
                   suppress_health_check=list(HealthCheck), print_blob=False)  # fmt: skip
-        @given(st.lists(self._mix(), min_size=BURST, max_size=BURST))
+        @given(st.lists(self.mix(), min_size=BURST, max_size=BURST))
         def bursts(burst: list[Case]) -> None:
             self._burst(burst)
             progress(self.tally.total)
@@ -83,9 +83,10 @@ class Campaign:
         try:
             bursts()
         finally:
-            self._sender.close()
+            self.sender.close()
 
-    def _mix(self) -> st.SearchStrategy[Case]:
+    def mix(self) -> st.SearchStrategy[Case]:
+        """Requests of all kinds, good ones among them."""
         both = st.one_of(self._texts, self._images)
         crossed = st.one_of(*[self._texts] * 5, self._images)
         kinds = [*[texts.cases(crossed)] * 4, *[images.cases(self._images)] * 4, images.raw_cases(self._texts),
@@ -94,7 +95,7 @@ class Campaign:
 
     def _burst(self, burst: list[Case]) -> None:
         before = self._cpu_seconds()
-        replies = self._sender.send_all(burst)
+        replies = self.sender.send_all(burst)
         found = [self._judge(case, reply) for case, reply in zip(burst, replies, strict=True)]
         found.append(self._spent(before))
         found.append(self._again(burst, replies))
@@ -133,7 +134,7 @@ class Campaign:
         """Asks the first hostile request that got an answer once more, alone: company must not have changed it."""
         for case, reply in zip(burst, replies, strict=True):
             if reply.status == 200 and not case.golden and not case.raw:
-                alone = self._sender.send(case)
+                alone = self.sender.send(case)
                 self.tally.add("again, alone", alone.status)
                 if alone.status == 200 and _agree(reply.body, alone.body):
                     return None

@@ -1,0 +1,91 @@
+"""One start at a time: a lock in the run folder, held from the first look at what runs until all is ready.
+
+The kernel keeps it (flock), so that it ends with the process that holds it. Python opens files close-on-exec: neither
+Java nor a worker inherits it. The file says who holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from serving.errors import ServingError
+
+START, STOP = "make serve", "make stop"
+PATIENCE_S = 40  # for a start that was told to end: stopping a server takes up to 25 s
+
+
+@contextmanager
+def starting(path: Path, report: Callable[[str], Any]) -> Iterator[None]:
+    """Holds the lock for a start, after those before it; says whom it waits for."""
+    with path.open("a+") as lock:
+        if not _taken(lock):
+            report(f"Waiting for {_in_words(holder(path))}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _named(lock, START):
+            yield
+
+
+@contextmanager
+def stopping(path: Path) -> Iterator[bool]:
+    """Holds the lock after ending whoever starts a server here; gives whether somebody did.
+
+    Raises ServingError when that does not end.
+    """
+    with path.open("a+") as lock:
+        told, deadline = set(), time.monotonic() + PATIENCE_S
+        while not _taken(lock):
+            who, late = holder(path), time.monotonic() > deadline
+            if who and who[0] == START and (late or who[1] not in told):
+                told.add(who[1])
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(who[1]).send_signal(signal.SIGKILL if late else signal.SIGTERM)
+            elif late:
+                raise ServingError(f"{_in_words(who)} does not end; it holds {path}.")
+            time.sleep(0.05)
+        with _named(lock, STOP):
+            yield bool(told)
+
+
+def holder(path: Path) -> tuple[str, int] | None:
+    """(verb, pid) of the process that holds the lock, or None. A pid that was given to someone else does not count."""
+    try:
+        verb, _, number = path.read_text().strip().rpartition(" ")
+        process = psutil.Process(int(number))
+        return (verb, process.pid) if str(path) in {each.path for each in process.open_files()} else None
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+@contextmanager
+def _named(lock: IO[str], verb: str) -> Iterator[None]:
+    with suppress(OSError):  # a full disk must not keep a server from being stopped
+        lock.truncate(0)
+        os.write(lock.fileno(), f"{verb} {os.getpid()}\n".encode())
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.truncate(0)
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _in_words(who: tuple[str, int] | None) -> str:
+    if who is None:
+        return "the other make serve"
+    return f"{'the other ' if who[0] == START else ''}{who[0]} (pid {who[1]})"

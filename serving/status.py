@@ -1,0 +1,91 @@
+"""make status: a line per archive; where workers are missing, since when, why, and what to do.
+
+TorchServe starts a dead worker again by itself, after a pause that grows with each failure. Knows the server's answers
+and what its processes have left behind.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from serving.client import Client
+from serving.config import Config
+from serving.errors import ServingError
+from serving.recovery import outage
+from serving.start_lock import START, holder
+from serving.state import RunDirectory, State
+from serving.worker_log import failure
+
+NOT_OURS = "not built here"
+RESTART = "run: make stop serve"
+_FOLDER = re.compile(r'\(in directory "([^"]+)"\)')
+
+
+def show() -> int:
+    """Prints the status; 0 when all archives answer, 1 otherwise."""
+    run = RunDirectory.default()
+    state, starter = run.read(), holder(run.lock)
+    if starter and starter[0] == START:
+        print(f"TorchServe is being started (make serve, pid {starter[1]})")
+        return 1
+    if state is None or not state.running():
+        print(_not_running(run, state))
+        return 1
+    client = Client(Config.load(), run.key_file, timeout_s=30)
+    healthy = [_line(client, run, state, name) for name in state.archives]
+    if not Path(state.temp, "models").is_dir():
+        print(f"The unpacked archives are gone from {state.temp}: no worker can start again; {RESTART}")
+        return 1
+    return 0 if all(healthy) else 1
+
+
+def _not_running(run: RunDirectory, state: State | None) -> str:
+    left = ", ".join(str(process.pid) for process in run.processes())
+    if state is None and run.record.exists():
+        return f"{run.record} is not as make serve writes it; run: make stop, which ends what was started here"
+    if state is None and left:
+        return f"Processes of a server that is not on record run (pid {left}); run: make stop"
+    if state is None:
+        return "TorchServe is not running; run: make serve"
+    return "TorchServe has died; run: make serve, which clears up after it"
+
+
+def _line(client: Client, run: RunDirectory, state: State, name: str) -> bool:
+    foreign = name in state.foreign
+    try:
+        described = client.registration(name)
+        if _ready(described) and not foreign:  # only an archive of ours is known to answer for itself
+            described = client.describe(name)
+    except ServingError as error:
+        print(f"{name}: does not answer ({error})")
+        return False
+    workers, ready = described["workers"], _ready(described)
+    origin = f" ({NOT_OURS})" if foreign else ""
+    print(f"{name}: version {described['modelVersion']}, {ready}/{len(workers)} workers ready{origin}")
+    if workers and ready == len(workers):
+        return True
+    print(f"  {why(run, name)}")
+    return False
+
+
+def why(run: RunDirectory, name: str) -> str:
+    """Since when a worker is missing, why, and the cure."""
+    found = outage(run.logs / "ts_log.log", name)
+    if found is None:
+        return f"why, is not in {run.logs}; {RESTART}"
+    since = f"a worker is missing since {found.since:%Y-%m-%d %H:%M:%S}"
+    folder = _FOLDER.search(found.reason)
+    if folder and not Path(folder[1]).is_dir():
+        return f"{since}: its unpacked archive, {folder[1]}, is gone; {RESTART}"
+    reason = failure(run.model_log, name, found.since) or found.reason or "its process was ended from outside"
+    if found.next_try is None:
+        return f"{since}: {reason}; TorchServe has given up; {RESTART}"
+    again = f"tries again at {found.next_try:%H:%M:%S}" if found.next_try > datetime.now() else "is starting it again"
+    return f"{since}: {reason}; TorchServe {again}; to have all anew at once, {RESTART}"
+
+
+def _ready(described: dict[str, Any]) -> int:
+    return sum(worker["status"] == "READY" for worker in described["workers"])

@@ -1,0 +1,179 @@
+"""What is deleted and ended: only what this project made, whatever a record or a variable names."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from export.build import remove_leftovers
+from serving import owned, server
+from serving.server import stop
+from serving.state import OWN, RunDirectory, State
+from tests.conftest import run
+from tests.serving.plain_archives import ours
+
+NAME = "torchserve-ab12cd34"
+
+
+@pytest.fixture
+def directory(tmp_path):
+    made = RunDirectory(tmp_path / "run")
+    made.create()
+    return made
+
+
+@pytest.fixture
+def precious(tmp_path):
+    """A user's folder, with something in it."""
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    yield folder
+    assert (folder / "thesis.txt").read_text() == "years of work"
+
+
+def made_by_a_start(folder):
+    folder.mkdir(parents=True)
+    owned.mark(folder)
+    return folder
+
+
+def linked(folder, precious):
+    (folder / NAME).symlink_to(precious)
+    return folder / NAME
+
+
+def unmarked(folder, precious):
+    shutil.copytree(precious, folder / NAME)
+    return folder / NAME
+
+
+def copied(folder, precious):
+    """A copy of a server's folder that somebody keeps."""
+    made = made_by_a_start(folder / "temp" / NAME)
+    shutil.copytree(made, folder / NAME)
+    return folder / NAME
+
+
+def another_users(folder, precious):
+    made = made_by_a_start(folder / NAME)
+    os.chown(made, 65534, 65534)
+    return made
+
+
+FORGED = [
+    pytest.param(linked, "it is no folder", id="link"),
+    pytest.param(unmarked, "it holds no", id="unmarked"),
+    pytest.param(copied, "it was made elsewhere", id="copy"),
+    pytest.param(another_users, "another user's", id="owner",
+                 marks=pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away takes root")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("forge", "says"), FORGED)
+def test_a_record_that_names_another_folder_deletes_nothing(directory, precious, tmp_path, forge, says):
+    named = forge(tmp_path, precious)
+    before = sorted(named.iterdir())
+    directory.write(State(str(named), ""))
+    told = []
+    assert not stop(directory, told.append)
+    assert len(told) == 1 and says in told[0] and str(named) in told[0]
+    assert sorted(named.iterdir()) == before and not directory.record.exists()
+
+
+DAMAGED = ["{", "[]", "null", '{"temp": "%s"}', '{"temp": "%s", "config": ""}', '{"temp": "", "config": ""}',
+           '{"temp": "%s/../torchserve-ab12cd34", "config": ""}', '{"temp": "torchserve-ab12cd34", "config": ""}',
+           '{"temp": ["%s"], "config": ""}', '{"temp": "/x/torchserve-ab12cd34", "config": "", "pid": "1"}',
+           '{"temp": "/x/torchserve-ab12cd34", "config": "", "ports": 8080}']  # fmt: skip
+
+
+@pytest.mark.parametrize("record", DAMAGED)
+def test_a_damaged_record_is_no_record(directory, precious, record):
+    directory.record.write_text(record.replace("%s", str(precious)))
+    assert directory.read() is None
+    told = []
+    assert not stop(directory, told.append)
+    assert len(told) == 1 and "is not as make serve writes it" in told[0]
+    assert not directory.record.exists()
+
+
+def test_the_folder_of_a_start_goes(directory, tmp_path):
+    folder = made_by_a_start(tmp_path / NAME)
+    directory.write(State(str(folder), ""))
+    told = []
+    assert not stop(directory, told.append)
+    assert not folder.exists() and told == []
+
+
+def test_no_process_is_ended_that_no_start_made(directory, tmp_path):
+    """TEMP is a common variable: a record that names a common value must not lead to whoever has it."""
+    sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE,
+                               env={**os.environ, OWN: str(tmp_path)})  # fmt: skip
+    try:
+        record = {"temp": str(tmp_path), "config": "", "pid": sleeper.pid}
+        directory.record.write_text(json.dumps(record))
+        assert not stop(directory, lambda text: None) and sleeper.poll() is None
+        directory.write(State(f"/gone/{NAME}", "", pid=sleeper.pid))  # a pid that is now somebody else's
+        assert not stop(directory, lambda text: None) and sleeper.poll() is None
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+def test_a_process_whose_environment_shows_a_moment_late_is_known(monkeypatch, tmp_path):
+    """Between fork and exec the kernel shows none, and on a busy machine that lasts."""
+    (tmp_path / ".model_server.pid").write_text(str(os.getpid()))
+    seen = iter([{}, {}, {OWN: str(tmp_path)}])
+    monkeypatch.setattr("psutil.Process.environ", lambda process: next(seen))
+    assert server._find_java(State(str(tmp_path), ""))
+
+
+@pytest.mark.parametrize("verb", ["serve", "stop", "clean"])
+def test_a_run_folder_that_is_the_users_is_left_as_it_is(precious, tmp_path, verb):
+    for name in ("models", "logs"):
+        (precious / name).mkdir()
+        (precious / name / "mine").write_text("x")
+    (precious / "server.json").write_text('{"port": 80}')
+    before = {path: path.lstat().st_mode for path in precious.rglob("*")}
+    ours(tmp_path, "a-eager", "a", "eager")
+    done = run("serving", verb, RUN_DIR=str(precious), MODEL_STORE=str(tmp_path))
+    assert before == {path: path.lstat().st_mode for path in precious.rglob("*")}
+    assert done.returncode == (verb == "serve")
+    assert verb != "serve" or "holds other files; name a folder that is new or empty" in done.stderr
+
+
+def test_clean_removes_what_can_be_built_again_and_nothing_else(directory, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    ours(store, "a-eager", "a", "eager")
+    (store / "bought.mar").write_bytes(b"no archive of ours")
+    (directory.logs / "ts_log.log").write_text("")
+    done = run("serving", "clean", RUN_DIR=str(directory.path), MODEL_STORE=str(store))
+    assert done.returncode == 0 and "bought.mar is left" in done.stdout, done.stderr
+    assert [path.name for path in store.iterdir()] == ["bought.mar"] and not directory.path.exists()
+
+
+def test_a_build_removes_what_builds_left_and_nothing_else(precious, tmp_path):
+    store = tmp_path / "store"
+    kept = [store / ".build-notes", store / ".build-notes-ab12cd34", store / ".film.mkv.part"]
+    gone = [made_by_a_start(store / ".build-a-eager-ab12cd34"), store / ".a-eager.mar.part",
+            store / ".a-eager.mar.sha256.part"]  # fmt: skip
+    for folder in kept[:2]:
+        folder.mkdir()
+    for file in (kept[2], *gone[1:]):
+        file.write_text("x")
+    (store / ".build-link-ab12cd34").symlink_to(precious)
+    remove_leftovers(store)
+    assert all(path.exists() for path in kept) and not any(path.exists() for path in gone)
+
+
+def test_a_folder_that_moved_is_not_removed_by_its_old_name(tmp_path):
+    made = made_by_a_start(tmp_path / NAME)
+    assert owned.doubt(made, re.compile("build-.*")) and not owned.doubt(made, re.compile("torchserve-.*"))
+    made.rename(tmp_path / "torchserve-zz12cd34")
+    assert owned.doubt(made, re.compile("torchserve-.*")) == ""  # nothing is there
+    assert owned.remove(tmp_path / "torchserve-zz12cd34", re.compile("torchserve-.*")) == "it was made elsewhere"
