@@ -23,7 +23,7 @@ from serving.client import Client
 from serving.config import Config
 from serving.environment import java_home, temp_folder, usable_cores, worker_environment
 from serving.errors import ServingError
-from serving.front_end import MODEL_CLASS, correct
+from serving.front_end import correct
 from serving.model_folder import prepare
 from serving.plan import Plan
 from serving.ports import has_loopback, in_use, owner
@@ -34,6 +34,7 @@ LOG4J = Path(__file__).with_name("log4j2.xml")
 START_TIMEOUT_S = 600
 OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
 STOP_TIMEOUT_S = 20
+UNKNOWN = "TorchServe is not 0.12.0: its front end is served as it is, without our bounds (docs/reliability.md)."
 
 
 def start(config: Config, run: RunDirectory, plan: Plan) -> State:
@@ -46,8 +47,10 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     run.clear()
     shutil.rmtree(run.logs, ignore_errors=True)
     run.create()
-    delay_unit_us = 1 if MODEL_CLASS in correct(run.path) else 1000
-    folder = prepare(run.models, plan.store, plan.archives, plan.settings, delay_unit_us)
+    corrected = correct(run.path)
+    if not corrected:
+        print(UNKNOWN, file=sys.stderr)
+    folder = prepare(run.models, plan.store, plan.archives, plan.settings, delay_unit_us=1 if corrected else 1000)
     temp = tempfile.mkdtemp(prefix="torchserve-", dir=temp_folder())
     state = State(temp, str(config.path), list(config.ports()), plan.archives, plan.foreign, plan.settings)
     run.write(state)  # before the launch: should we be killed now, whoever comes next finds what we started
