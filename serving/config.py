@@ -106,8 +106,8 @@ class Config:
         largest = self._number(*LARGEST_REQUEST)
         if heap < 4 * largest:
             raise ServingError(
-                f"-Xmx{''.join(given[-1])} in vmargs is too little for {LARGEST_REQUEST[0]}={largest}: Java's heap holds "
-                f"two such requests in one half of it; write -Xmx{-(-4 * largest >> 20)}m or more, or a smaller "
+                f"-Xmx{''.join(given[-1])} in vmargs is too little for {LARGEST_REQUEST[0]}={largest}: half of Java's "
+                f"heap must hold two such requests; write -Xmx{-(-4 * largest >> 20)}m or more, or a smaller "
                 f"{LARGEST_REQUEST[0]}."
             )
         direct = [] if "MaxDirectMemorySize" in vmargs else [f"-XX:MaxDirectMemorySize={heap}"]

@@ -29,8 +29,8 @@ REPLACED, KNOWN = "org/pytorch/serve/ServerInitializer.class", 0x350118DC
 CORRECTIONS = {
     "org/pytorch/serve/util/ApiUtils.class": {
         "org/pytorch/serve/job/RestJob": "frontend/HttpJob",
-        '" has no worker to serve inference request. Please use scale workers API to add workers. If this is a sequence '
-        "inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize": (
+        '" has no worker to serve inference request. Please use scale workers API to add workers. If this is a '
+        "sequence inference, please check if it is closed, or expired; or exceeds maxSequenceJobQueueSize": (
             '" has a full queue, or no worker that runs; retry after 1 s.'
         ),
     },

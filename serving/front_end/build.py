@@ -1,7 +1,7 @@
-"""Makes front_end.jar of the sources in java/: ``python -m serving.front_end.build``, with a javac 17 on PATH.
+"""Makes front_end.jar of the sources in java/, with a javac 17: ``python -m serving.front_end.build``.
 
-The jar is committed, since who serves has a Java runtime and no compiler. It has the same bytes wherever a javac of that
-version makes it: entries in order, uncompressed, without dates.
+The jar is committed, since who serves has a Java runtime and no compiler. It has the same bytes wherever a javac of
+that version makes it: entries in order, uncompressed, without dates.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from serving.front_end import OURS, jar
 
 RELEASE = 17
 SOURCES = Path(__file__).with_name("java")
+JDKS = Path("/usr/lib/jvm")
 
 
 def compiler() -> str:
-    """A javac of that version, from JAVA_HOME's or PATH's usual places. Raises ServingError."""
-    usual = sorted(str(path) for path in Path("/usr/lib/jvm").glob("*/bin/javac"))
-    for program in filter(None, [shutil.which("javac"), *usual]):
+    """A javac of that version, on PATH or where Linux distributions put JDKs. Raises ServingError."""
+    installed = sorted(str(path) for path in JDKS.glob("*/bin/javac"))
+    for program in filter(None, [shutil.which("javac"), *installed]):
         said = subprocess.run([program, "-version"], capture_output=True, text=True)
         if re.match(rf"javac {RELEASE}\b", said.stdout + said.stderr):
             return program
-    raise ServingError(f"No javac {RELEASE} is on PATH or under /usr/lib/jvm; install a JDK {RELEASE}.")
+    raise ServingError(f"No javac {RELEASE} is on PATH or under {JDKS}; install a JDK {RELEASE}.")
 
 
 def build(target: Path) -> None:
-    """Compiles the sources into a jar at ``target``. Raises ServingError, with the compiler's words where it has any."""
+    """Compiles the sources into a jar at ``target``. Raises ServingError, where it can with the compiler's words."""
     sources = sorted(str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.java"))
     with tempfile.TemporaryDirectory() as folder:
         options = ["--release", str(RELEASE), "-proc:none", "-encoding", "UTF-8", "-cp", str(jar()), "-d", folder]

@@ -39,6 +39,7 @@ public final class Gate extends ChannelDuplexHandler {
     private long taken;
     private Form form;
     private HttpJob job;
+    private HttpJob coming;
 
     public Gate(ConnectorType connector) {
         this.connector = connector;
@@ -55,6 +56,7 @@ public final class Gate extends ChannelDuplexHandler {
     /** The job made of the request under way: nobody waits for it once the connection is gone. */
     void holds(HttpJob made) {
         job = made;
+        coming = made;
     }
 
     @Override
@@ -105,6 +107,10 @@ public final class Gate extends ChannelDuplexHandler {
         }
         busy = message instanceof LastHttpContent;
         context.fireChannelRead(message);
+        if (coming != null) {
+            Queue.settled(coming);
+            coming = null;
+        }
     }
 
     private Refusal head(HttpRequest request) {

@@ -1,17 +1,22 @@
 package frontend;
 
 import io.netty.channel.ChannelHandlerContext;
+import io.netty.handler.codec.http.HttpResponseStatus;
+import org.pytorch.serve.http.ServiceUnavailableException;
 import org.pytorch.serve.job.RestJob;
+import org.pytorch.serve.util.NettyUtils;
 import org.pytorch.serve.util.messages.RequestInput;
 import org.pytorch.serve.util.messages.WorkerCommands;
 
 /** A request as it waits for a worker; one that knows its sender. ApiUtils makes it in place of a RestJob. */
 public final class HttpJob extends RestJob {
+    private final ChannelHandlerContext context;
     private final String peer;
 
     public HttpJob(ChannelHandlerContext context, String model, String version, WorkerCommands command,
             RequestInput input) {
         super(context, model, version, command, input);
+        this.context = context;
         Gate gate = Gate.of(context);
         peer = gate.peer();
         Queue.admit(this);
@@ -20,5 +25,16 @@ public final class HttpJob extends RestJob {
 
     String peer() {
         return peer;
+    }
+
+    /** Worker errors too come this way; a 503 says by its type that no worker has seen the request. */
+    @Override
+    public void sendError(int status, String message) {
+        if (status == HttpResponseStatus.SERVICE_UNAVAILABLE.code() && getScheduled() == 0) {
+            NettyUtils.sendError(context, HttpResponseStatus.SERVICE_UNAVAILABLE,
+                    new ServiceUnavailableException(message));
+        } else {
+            super.sendError(status, message);
+        }
     }
 }

@@ -3,8 +3,10 @@ package frontend;
 import java.lang.reflect.Field;
 import java.util.Collections;
 import java.util.HashMap;
+import java.util.IdentityHashMap;
 import java.util.Iterator;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.LinkedBlockingDeque;
 import org.pytorch.serve.http.ServiceUnavailableException;
 import org.pytorch.serve.job.Job;
@@ -12,11 +14,12 @@ import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 
 /**
- * The requests that wait for a model's worker. While there is room everybody may have it. In a full queue an address
- * with more than half of the places gives one to an address that has less: its newest request is answered with 503.
+ * The requests that wait for a model's worker. An address that waits alone may have all places. Where several wait,
+ * none gets more than half: one that has more gives up its newest request, with a 503, for another's.
  */
 final class Queue {
     private static final Field JOBS = jobs();
+    private static final Map<Job, LinkedBlockingDeque<Job>> COMING = new IdentityHashMap<>();
 
     private final String name;
     private final LinkedBlockingDeque<Job> waiting;
@@ -49,27 +52,49 @@ final class Queue {
         }
     }
 
-    /** Makes room for the job, where it has a right to some. Throws ServiceUnavailableException where it has none. */
+    /**
+     * Makes room for the job, where it has a right to some. Until {@link #settled} it counts as a waiting one, since
+     * TorchServe puts it into the queue a moment later. Throws ServiceUnavailableException where it has no right.
+     */
     static void admit(HttpJob job) {
         Queue queue = of(job);
-        if (queue != null && queue.waiting.size() >= queue.capacity / 2) {
-            queue.admit(job.peer());
+        if (queue == null) {
+            return;
+        }
+        synchronized (COMING) {
+            if (queue.waiting.size() + COMING.size() >= queue.capacity / 2) {
+                queue.admit(job.peer());
+            }
+            COMING.put(job, queue.waiting);
+        }
+    }
+
+    /** The job is in its queue now, or never will be. */
+    static void settled(HttpJob job) {
+        synchronized (COMING) {
+            COMING.remove(job);
         }
     }
 
     private void admit(String peer) {
-        int half = capacity / 2;
+        Set<Job> here = Collections.newSetFromMap(new IdentityHashMap<>());
+        here.addAll(waiting);
+        COMING.forEach((job, queue) -> {
+            if (queue == waiting) {
+                here.add(job);
+            }
+        });
         Map<String, Integer> places = new HashMap<>();
-        waiting.forEach(each -> places.merge(peer(each), 1, Integer::sum));
+        here.forEach(each -> places.merge(peer(each), 1, Integer::sum));
+        int half = capacity / 2;
         int own = places.getOrDefault(peer, 0);
-        boolean full = waiting.remainingCapacity() == 0;
-        if (Settings.FAIR && own > half && places.size() > 1) {
-            throw refusal("Requests from this address hold more than half of the queue of " + name);
+        if (Settings.FAIR && own > 0 && own >= half && own < here.size()) {
+            throw refusal("Requests from this address hold half of the queue of " + name + ", and others wait");
         }
-        if (!full) {
+        if (here.size() < capacity) {
             return;
         }
-        if (Settings.FAIR && own < half && !places.isEmpty()) {
+        if (Settings.FAIR && own < half) {
             Map.Entry<String, Integer> most = Collections.max(places.entrySet(), Map.Entry.comparingByValue());
             if (most.getValue() > half && evict(most.getKey())) {
                 return;
@@ -82,7 +107,7 @@ final class Queue {
         for (Iterator<Job> newest = waiting.descendingIterator(); newest.hasNext(); ) {
             Job job = newest.next();
             if (peer(job).equals(peer) && waiting.remove(job)) {
-                job.sendError(503, refusal("Others wait for " + name + ", and this address had more than half of its queue")
+                job.sendError(503, refusal("Others wait for " + name + ", and this address had more than half of the queue")
                         .getMessage());
                 return true;
             }

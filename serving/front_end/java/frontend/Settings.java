@@ -12,7 +12,7 @@ final class Settings {
     static final int FORM_PARTS = 1_000;
     static final int HEADERS = 100;
     static final int HEAD_BYTES = 1 << 15;
-    static final int SILENCE_S = 30;
+    static final int SILENCE_S = Integer.getInteger("frontend.silenceS", 30);
     static final int REQUEST_S = 300;
     static final int LINGER_S = 2;
     static final String RETRY_AFTER_S = "1";
