@@ -74,7 +74,7 @@ def test_whether_queues_are_shared_is_the_front_ends_to_know_and_not_torchserves
 @pytest.mark.parametrize("line", ["fair_queue=maybe", "max_request_size=much\nvmargs=-Xmx1g"])
 def test_a_setting_of_the_front_end_that_is_none_is_refused(tmp_path, line):
     (tmp_path / "config.properties").write_text(f"{line}\n")
-    with pytest.raises(ServingError, match="maybe is neither true nor false|much is no number"):
+    with pytest.raises(ServingError, match=r"maybe is neither true nor false|much is no number"):
         Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
 
 

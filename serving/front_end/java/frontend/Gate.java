@@ -95,7 +95,7 @@ public final class Gate extends ChannelDuplexHandler {
         Refusal refusal = message instanceof Refusal ? (Refusal) message : null;
         if (message instanceof HttpRequest) {
             NettyUtils.requestReceived(context.channel(), (HttpRequest) message);
-            refusal = head((HttpRequest) message);
+            refusal = read((HttpRequest) message);
         }
         if (refusal == null && message instanceof HttpContent) {
             refusal = body((HttpContent) message);
@@ -110,6 +110,14 @@ public final class Gate extends ChannelDuplexHandler {
         if (coming != null) {
             Queue.settled(coming);
             coming = null;
+        }
+    }
+
+    private Refusal read(HttpRequest request) {
+        try {
+            return head(request);
+        } catch (RuntimeException wrong) { // Netty's, of a header that it cannot take apart
+            return Refusal.malformed(String.valueOf(wrong.getMessage()));
         }
     }
 

@@ -17,6 +17,10 @@ public final class HttpJob extends RestJob {
             RequestInput input) {
         super(context, model, version, command, input);
         this.context = context;
+        if (context == null) { // a step of a workflow
+            peer = "";
+            return;
+        }
         Gate gate = Gate.of(context);
         peer = gate.peer();
         Queue.admit(this);
@@ -30,7 +34,7 @@ public final class HttpJob extends RestJob {
     /** Worker errors too come this way; a 503 says by its type that no worker has seen the request. */
     @Override
     public void sendError(int status, String message) {
-        if (status == HttpResponseStatus.SERVICE_UNAVAILABLE.code() && getScheduled() == 0) {
+        if (context != null && status == HttpResponseStatus.SERVICE_UNAVAILABLE.code() && getScheduled() == 0) {
             NettyUtils.sendError(context, HttpResponseStatus.SERVICE_UNAVAILABLE,
                     new ServiceUnavailableException(message));
         } else {
