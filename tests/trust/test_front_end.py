@@ -20,7 +20,7 @@ from tests.trust.raw import ask, connection, head, receive
 
 pytestmark = pytest.mark.served
 PATH = "/predictions/null"
-QUEUE, LARGEST, HEAP, SILENCE_S = 16, 1 << 20, 128 << 20, 6
+QUEUE, LARGEST, HEAP, SILENCE_S = 16, 1 << 20, 128 << 20, 10
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"
 # An archive that takes five milliseconds for an answer.
 SLOW = b"""
@@ -40,7 +40,8 @@ def server(store, tmp_path_factory):
         rewrite(made.store / "null.mar", lambda name, data: data + SLOW if name == "null.py" else data)
         reconfigure(made.store / "null.mar", batchSize=1)
         made.serve()
-        with connection(made.config.inference) as silent, connection(made.config.inference) as headless:
+        inference, elsewhere = made.config.inference, "127.0.0.9"
+        with connection(inference, elsewhere) as silent, connection(inference, elsewhere) as headless:
             silent.sendall(head(PATH, made.client.token(), "Content-Length: 9") + b"half")
             headless.sendall(b"POST /")
             made.slow = [silent, headless]
@@ -105,6 +106,15 @@ def test_large_forms_are_refused_before_they_are_decoded(server, base, token, fo
     assert ask(base, post(token, parts(3), MULTIPART)).status in (200, 400)  # the handler's word
 
 
+def test_forms_that_cannot_be_read_are_not_kept(base, token):
+    """Netty's decoder keeps the body of such a form: 150 of these are more than all the memory that Java has for them."""
+    broken = b"--b\r\nContent-Disposition: form-data\r\n\r\n" + b"x" * 900_000 + b"\r\n--b--\r\n"
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(lambda _: ask(base, post(token, broken, MULTIPART)).status, range(150))
+    assert set(answers) == {400}
+    assert ask(base, post(token, b"x" * 900_000)).status == 200
+
+
 def test_a_request_without_a_token_is_refused_before_its_body_is_sent(server, base):
     for port, path in ((base, PATH), (server.config.management, "/models")):
         for key in (None, "AAAAAAAA"):
@@ -124,8 +134,10 @@ def test_the_bytes_of_all_requests_together_are_bounded(server, base, token):
         socks = [stack.enter_context(connection(base)) for _ in range(held)]
         for sock in socks:
             sock.sendall(head(PATH, token, "Content-Type: text/plain", f"Content-Length: {LARGEST}") + b"x" * 500_000)
-        eventually(lambda: len(select.select(socks, [], [], 0)[0]) == held - most)
+        eventually(lambda: len(select.select(socks, [], [], 0)[0]) >= held - most)
+        time.sleep(0.3)  # should more be refused, they are by now
         refused = [receive(sock) for sock in select.select(socks, [], [], 0)[0]]
+        assert len(refused) == held - most
         assert {(answer.status, answer.headers["retry-after"], answer.end) for answer in refused} == {
             (503, "1", "closed")
         }
@@ -153,7 +165,7 @@ def test_a_request_whose_client_hung_up_leaves_the_queue(server, base, token):
             for _ in range(QUEUE - 1):
                 stack.enter_context(connection(base)).sendall(post(token, b"hi"))
             eventually(lambda: queued(server) == QUEUE - 1)
-        eventually(lambda: queued(server) == 0)
+        eventually(lambda: queued(server) <= 1)  # the one that is still waited for, unless the worker has it
 
 
 def test_a_full_queue_makes_room_for_an_address_that_has_less(server, base, token):

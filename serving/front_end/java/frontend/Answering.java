@@ -41,6 +41,7 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
 
     @Override
     protected void channelRead0(ChannelHandlerContext context, FullHttpRequest request) {
+        int references = request.refCnt();
         try {
             QueryStringDecoder target = new QueryStringDecoder(request.uri());
             handlers.handleRequest(context, request, target, target.path().split("/"));
@@ -48,6 +49,11 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
             HttpResponseStatus status = status(failure);
             if (status.code() >= 500 && status != HttpResponseStatus.SERVICE_UNAVAILABLE) {
                 log(failure);
+            }
+            // Netty's decoder of multipart forms keeps the body of one that it cannot read, for ever.
+            int kept = request.refCnt() - references;
+            if (kept > 0) {
+                request.release(kept);
             }
             NettyUtils.sendError(context, status, failure);
         }
