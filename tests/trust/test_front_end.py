@@ -34,7 +34,7 @@ SLOW = b"""
 @pytest.fixture(scope="module")
 def server(store, tmp_path_factory):
     """A server of one slow worker, with a short queue and little memory."""
-    flags = f"-Xmx{HEAP >> 20}m -XX:+UseSerialGC -XX:-OmitStackTraceInFastThrow -Dfrontend.silenceS={SILENCE_S}"
+    flags = f"-Xmx{HEAP >> 20}m -XX:+UseSerialGC -XX:MaxDirectMemorySize=80m -Dfrontend.silenceS={SILENCE_S}"
     settings = {"job_queue_size": str(QUEUE), "max_request_size": str(LARGEST), "vmargs": flags}
     with place(tmp_path_factory.mktemp("front"), store, **settings) as made:
         rewrite(made.store / "null.mar", lambda name, data: data + SLOW if name == "null.py" else data)
@@ -107,10 +107,10 @@ def test_large_forms_are_refused_before_they_are_decoded(server, base, token, fo
 
 
 def test_forms_that_cannot_be_read_are_not_kept(base, token):
-    """Netty's decoder keeps the body of such a form: 150 of these are more than all the memory that Java has for them."""
+    """Netty's decoder keeps the body of such a form: 100 of these are more than all memory that Java has for them."""
     broken = b"--b\r\nContent-Disposition: form-data\r\n\r\n" + b"x" * 900_000 + b"\r\n--b--\r\n"
     with ThreadPoolExecutor(4) as pool:
-        answers = pool.map(lambda _: ask(base, post(token, broken, MULTIPART)).status, range(150))
+        answers = pool.map(lambda _: ask(base, post(token, broken, MULTIPART)).status, range(100))
     assert set(answers) == {400}
     assert ask(base, post(token, b"x" * 900_000)).status == 200
 

@@ -1,6 +1,7 @@
 package frontend;
 
 import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.QueryStringDecoder;
@@ -25,6 +26,16 @@ final class Access {
                 : holds(request, TokenType.INFERENCE);
         return known ? null : new Refusal(HttpResponseStatus.BAD_REQUEST, "InvalidKeyException",
                 "Token Authorization failed. Token either incorrect, expired, or not provided correctly");
+    }
+
+    /** Why what the client expects before it sends its body does not come, or null. */
+    static Refusal expectation(HttpRequest request) {
+        String expected = request.headers().get(HttpHeaderNames.EXPECT);
+        if (expected == null || HttpHeaderValues.CONTINUE.contentEqualsIgnoreCase(expected)) {
+            return null;
+        }
+        return new Refusal(HttpResponseStatus.EXPECTATION_FAILED, "ExpectationFailedException",
+                "Expect can be \"100-continue\" and nothing else.");
     }
 
     private static boolean holds(HttpRequest request, TokenType type) {

@@ -129,11 +129,7 @@ public final class Gate extends ChannelDuplexHandler {
         chunked = HttpUtil.isTransferEncodingChunked(request);
         long length = HttpUtil.getContentLength(request, 0L);
         Refusal refusal = Access.refusal(connector, request, chunked || length > 0);
-        String expected = request.headers().get(HttpHeaderNames.EXPECT);
-        if (refusal == null && expected != null && !HttpHeaderValues.CONTINUE.contentEqualsIgnoreCase(expected)) {
-            refusal = new Refusal(HttpResponseStatus.EXPECTATION_FAILED, "ExpectationFailedException",
-                    "Expect can be \"100-continue\" and nothing else.");
-        }
+        refusal = refusal == null ? Access.expectation(request) : refusal;
         form = Form.of(request);
         if (refusal == null && form != null) {
             refusal = form.announced(length);
