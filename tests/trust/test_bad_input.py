@@ -60,7 +60,7 @@ FOUND = {
     "a photograph whose EXIF does not fit its types": (to(IMAGE, wrong_exif(), "image/jpeg"), 400, "corrupted"),
     "a form's part without a disposition": (part(b"Content-Type: text/plain"), 400, ""),
     "a form's part without a name": (part(b"Content-Disposition: form-data"), 400, ""),
-    "a form without a boundary": (to(TEXT, b"--b--", "multipart/form-data; boundary="), 400, "boundary"),
+    "a form without a boundary": (to(TEXT, b"--b--", "multipart/form-data; boundary="), 400, "Content-Type"),
     "a form's part in an unknown charset": (
         part(b'Content-Disposition: form-data; name="text"\r\nContent-Type: a/b; charset=x'), 400, "UnsupportedCharset",
     ),

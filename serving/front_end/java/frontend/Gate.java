@@ -116,8 +116,8 @@ public final class Gate extends ChannelDuplexHandler {
     private Refusal read(HttpRequest request) {
         try {
             return head(request);
-        } catch (RuntimeException wrong) { // Netty's, of a header that it cannot take apart
-            return Refusal.malformed(String.valueOf(wrong.getMessage()));
+        } catch (RuntimeException wrong) { // Netty's, of a boundary that is none
+            return Refusal.malformed("The request's Content-Type cannot be read.");
         }
     }
 
