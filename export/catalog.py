@@ -33,7 +33,7 @@ class Serving:
     """TorchServe's settings of one model, written to model-config.yaml.
 
     A delay of 1 means "take what is queued". TorchServe reads 0 as unset (100 ms), and 1 as a millisecond that a lone
-    request waits out; served by ours it is a microsecond (serving/front_end.py).
+    request waits out; served by ours it is a microsecond (serving/front_end/).
     """
 
     workers: int = 1

@@ -1,6 +1,6 @@
 """Reads config.properties and writes the effective one that TorchServe is started with.
 
-Knows TorchServe's property names for addresses and access; every other property passes through untouched.
+Knows TorchServe's property names for addresses, access and memory; every other property passes through untouched.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ ADDRESSES = {"inference_address": 8080, "management_address": 8081, "metrics_add
 # On fewer, Java's optimizing compiler (level 4) takes the cores from workers: every hundredth request took some 4 ms
 # longer, and at level 1 does not. The figures: docs/measurement.md, Levers.
 ENOUGH_CORES, LEVEL = 4, "TieredStopAtLevel"
+# Ours, handed to the front end as Java system properties (serving/front_end/java/frontend/Settings.java).
+FAIR_QUEUE = "fair_queue"
+LARGEST_REQUEST = "max_request_size", 6_553_500  # the property, and TorchServe's own default
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
 
 
@@ -78,11 +82,45 @@ class Config:
 
     def effective(self, store: Path, cores: int) -> str:
         """The text of the properties file that TorchServe reads: these settings, the store as the only source, and
-        Java's compiler to suit a machine of that many cores."""
+        Java's compiler and memory to suit the machine and one another. Raises ServingError."""
         pattern = "file://" + re.escape(str(store)) + "/.*"
         # Backslashes escape in Java's property files.
         extra = {"model_store": str(store), "allowed_urls": pattern.replace("\\", "\\\\")}
         vmargs = self.properties.get("vmargs", "")
+        added = [*self._memory(vmargs), *self._fairness()]
         if cores < ENOUGH_CORES and LEVEL not in vmargs:
-            extra["vmargs"] = f"{vmargs} -XX:{LEVEL}=1".strip()
-        return "".join(f"{key}={value}\n" for key, value in {**self.properties, **extra}.items())
+            added.append(f"-XX:{LEVEL}=1")
+        if added:
+            extra["vmargs"] = " ".join([vmargs, *added]).strip()
+        properties = {key: value for key, value in self.properties.items() if key != FAIR_QUEUE}
+        return "".join(f"{key}={value}\n" for key, value in {**properties, **extra}.items())
+
+    def _memory(self, vmargs: str) -> list[str]:
+        """How many bytes of requests Java may hold at once: half of its heap, where a waiting request is. While it
+        arrives it is outside the heap, which has as much room, and half more for what goes to workers. Queues may hold
+        more requests than that only if they are small. Without -Xmx the front end takes half of the heap it finds."""
+        given = re.findall(r"-Xmx(\d+)([kmgKMG]?)(?!\S)", vmargs)
+        if not given:
+            return []
+        heap = int(given[-1][0]) * UNITS[given[-1][1].lower()]
+        largest = self._number(*LARGEST_REQUEST)
+        if heap < 4 * largest:
+            raise ServingError(
+                f"-Xmx{''.join(given[-1])} in vmargs is too little for {LARGEST_REQUEST[0]}={largest}: half of Java's "
+                f"heap must hold two such requests; write -Xmx{-(-4 * largest >> 20)}m or more, or a smaller "
+                f"{LARGEST_REQUEST[0]}."
+            )
+        direct = [] if "MaxDirectMemorySize" in vmargs else [f"-XX:MaxDirectMemorySize={heap}"]
+        return [f"-Dfrontend.requestBytes={heap // 2}", *direct]
+
+    def _number(self, key: str, default: int) -> int:
+        try:
+            return int(self.properties.get(key) or default)
+        except ValueError:
+            raise ServingError(f"{key}={self.properties[key]} is no number; write one, as in {key}={default}") from None
+
+    def _fairness(self) -> list[str]:
+        value = self.properties.get(FAIR_QUEUE, "true")
+        if value not in ("true", "false"):
+            raise ServingError(f"{FAIR_QUEUE}={value} is neither true nor false")
+        return [f"-Dfrontend.fair={value}"] if FAIR_QUEUE in self.properties else []

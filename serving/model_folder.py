@@ -33,7 +33,7 @@ def prepare(
 ) -> Path:
     """The folder to serve ``names`` from: ``store`` where no archive has settings, else ``folder``, made anew.
 
-    ``delay_unit_us`` is the unit of maxBatchDelay in microseconds: 1 or 1000 (serving/front_end.py).
+    ``delay_unit_us`` is the unit of maxBatchDelay in microseconds: 1 or 1000 (serving/front_end/).
     """
     shutil.rmtree(folder, ignore_errors=True)
     if not settings:

@@ -23,7 +23,7 @@ from serving.client import Client
 from serving.config import Config
 from serving.environment import java_home, usable_cores, worker_environment
 from serving.errors import ServingError
-from serving.front_end import MODEL_CLASS, correct
+from serving.front_end import correct
 from serving.model_folder import prepare
 from serving.plan import Plan
 from serving.ports import has_loopback, in_use, owner
@@ -43,6 +43,7 @@ from ts.model_server import start
 subprocess.Popen = functools.partial(subprocess.Popen, pass_fds=[int(sys.argv.pop(1))])
 start()
 """
+UNKNOWN = "TorchServe is not 0.12.0: its front end is served as it is, without our bounds (docs/reliability.md)."
 
 
 def start(config: Config, run: RunDirectory, plan: Plan) -> State:
@@ -55,8 +56,10 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     run.clear()
     shutil.rmtree(run.logs, ignore_errors=True)
     run.create()
-    delay_unit_us = 1 if MODEL_CLASS in correct(run.path) else 1000
-    folder = prepare(run.models, plan.store, plan.archives, plan.settings, delay_unit_us)
+    corrected = correct(run.path)
+    if not corrected:
+        print(UNKNOWN, file=sys.stderr)
+    folder = prepare(run.models, plan.store, plan.archives, plan.settings, delay_unit_us=1 if corrected else 1000)
     temp, held = make()
     try:
         state = State(temp, str(config.path), list(config.ports()), plan.archives, plan.foreign, plan.settings)

@@ -32,8 +32,8 @@ def test_the_store_is_the_only_allowed_source():
 @pytest.mark.parametrize(
     ("vmargs", "cores", "expected"),
     [
-        ("-Xmx1g", 2, "-Xmx1g -XX:TieredStopAtLevel=1"),
-        ("-Xmx1g", 4, "-Xmx1g"),
+        ("-Xms1g", 2, "-Xms1g -XX:TieredStopAtLevel=1"),
+        ("-Xms1g", 4, "-Xms1g"),
         ("-XX:TieredStopAtLevel=3", 1, "-XX:TieredStopAtLevel=3"),
         ("", 1, "-XX:TieredStopAtLevel=1"),
     ],
@@ -41,6 +41,41 @@ def test_the_store_is_the_only_allowed_source():
 def test_java_compiles_little_where_cores_are_few(tmp_path, vmargs, cores, expected):
     (tmp_path / "config.properties").write_text(f"vmargs={vmargs}\n")
     assert f"vmargs={expected}\n" in Config.load(tmp_path / "config.properties").effective(Path("/store"), cores)
+
+
+@pytest.mark.parametrize(
+    ("vmargs", "expected"),
+    [
+        ("-Xmx1g", "-Xmx1g -Dfrontend.requestBytes=536870912 -XX:MaxDirectMemorySize=1073741824"),
+        ("-Xmx64m -Xmx128M -Xms1m", "{} -Dfrontend.requestBytes=67108864 -XX:MaxDirectMemorySize=134217728"),
+        ("-Xmx1g -XX:MaxDirectMemorySize=9g", "{} -Dfrontend.requestBytes=536870912"),
+        ("", ""),
+    ],
+)
+def test_the_bytes_of_requests_at_hand_follow_from_the_heap(tmp_path, vmargs, expected):
+    (tmp_path / "config.properties").write_text(f"vmargs={vmargs}\n")
+    text = Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
+    assert f"vmargs={expected.format(vmargs)}\n" in text
+
+
+def test_a_heap_too_small_for_the_largest_request_is_refused_with_the_cure(tmp_path):
+    (tmp_path / "config.properties").write_text("vmargs=-Xmx63m\nmax_request_size=16777216\n")
+    with pytest.raises(ServingError, match=r"-Xmx63m .* too little for max_request_size=16777216.*-Xmx64m or more"):
+        Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_whether_queues_are_shared_is_the_front_ends_to_know_and_not_torchserves(tmp_path, value):
+    (tmp_path / "config.properties").write_text(f"fair_queue={value}\n")
+    text = Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
+    assert f"-Dfrontend.fair={value}\n" in text and "fair_queue" not in text
+
+
+@pytest.mark.parametrize("line", ["fair_queue=maybe", "max_request_size=much\nvmargs=-Xmx1g"])
+def test_a_setting_of_the_front_end_that_is_none_is_refused(tmp_path, line):
+    (tmp_path / "config.properties").write_text(f"{line}\n")
+    with pytest.raises(ServingError, match=r"maybe is neither true nor false|much is no number"):
+        Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
 
 
 def test_models_of_the_config_which_torchserve_would_ignore_are_refused_with_the_cure(tmp_path):

@@ -60,6 +60,7 @@ FOUND = {
     "a photograph whose EXIF does not fit its types": (to(IMAGE, wrong_exif(), "image/jpeg"), 400, "corrupted"),
     "a form's part without a disposition": (part(b"Content-Type: text/plain"), 400, ""),
     "a form's part without a name": (part(b"Content-Disposition: form-data"), 400, ""),
+    "a form without a boundary": (to(TEXT, b"--b--", "multipart/form-data; boundary="), 400, "Content-Type"),
     "a form's part in an unknown charset": (
         part(b'Content-Disposition: form-data; name="text"\r\nContent-Type: a/b; charset=x'), 400, "UnsupportedCharset",
     ),
@@ -117,7 +118,7 @@ class TestTheJudge:
             (text, Reply(400, b'{"code": 400, "type": "a", "message": "b"}'), "wrong answer"),
             (text, Reply(200, b'{"embedding": [1.0, 0.0]}', by_handler=True), None),
             (hostile, Reply(400, b'{"code": 400, "type": "a", "message": "b"}'), None),
-            (hostile, Reply(413, b""), None),
+            (hostile, Reply(413, b""), "bad error body"),
             (Case("wire", raw=b"x"), Reply(0, error="ConnectionResetError"), None),
         ],
     )

@@ -1,8 +1,7 @@
 """Whether a reply is acceptable, and what is wrong with it if not. Knows the promises, not the requests' contents.
 
 Acceptable: 2xx with an answer of the right form (and the right one, where that is known), 4xx with ``code``, ``type``
-and ``message``. Where HTTP itself is broken, no answer at all is acceptable too, and so is an empty 413 or 417: these
-two are Netty's own, sent before TorchServe sees the request.
+and ``message``. Where HTTP itself is broken, no answer at all is acceptable too.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ from typing import Any
 
 from tests.trust.fuzz.case import Case, Reply
 from tests.trust.fuzz.good import Golden, well_formed
-
-NETTY_ANSWERS_EMPTY = (413, 417)
 
 
 def fault(case: Case, reply: Reply, golden: Golden) -> str | None:
@@ -43,8 +40,6 @@ def _is_answer(case: Case, reply: Reply) -> bool:
 
 
 def _is_refusal(case: Case, reply: Reply) -> bool:
-    if reply.status in NETTY_ANSWERS_EMPTY and not reply.body and not reply.by_handler:
-        return True
     body = _parsed(reply)
     if not isinstance(body, dict):
         return case.raw[:4] == b"HEAD"

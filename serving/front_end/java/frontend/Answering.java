@@ -1,0 +1,104 @@
+package frontend;
+
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.SimpleChannelInboundHandler;
+import io.netty.handler.codec.http.FullHttpRequest;
+import io.netty.handler.codec.http.HttpResponseStatus;
+import io.netty.handler.codec.http.QueryStringDecoder;
+import java.io.IOException;
+import java.util.Arrays;
+import java.util.stream.Collectors;
+import org.pytorch.serve.archive.DownloadArchiveException;
+import org.pytorch.serve.archive.model.ModelException;
+import org.pytorch.serve.archive.model.ModelNotFoundException;
+import org.pytorch.serve.archive.model.ModelVersionNotFoundException;
+import org.pytorch.serve.archive.workflow.WorkflowNotFoundException;
+import org.pytorch.serve.http.ConflictStatusException;
+import org.pytorch.serve.http.HttpRequestHandlerChain;
+import org.pytorch.serve.http.InternalServerException;
+import org.pytorch.serve.http.MethodNotAllowedException;
+import org.pytorch.serve.http.RequestTimeoutException;
+import org.pytorch.serve.http.ResourceNotFoundException;
+import org.pytorch.serve.http.ServiceUnavailableException;
+import org.pytorch.serve.util.NettyUtils;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Hands a whole request to TorchServe's handlers, and answers what they throw by who is to blame: what goes wrong while
+ * a request is read is its sender's mistake. Logs the places of other failures and no message, since that may hold what
+ * a user sent.
+ */
+public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest> {
+    private static final Logger LOGGER = LoggerFactory.getLogger(Answering.class);
+    private static final int FRAMES = 12;
+
+    private final HttpRequestHandlerChain handlers;
+
+    public Answering(HttpRequestHandlerChain handlers) {
+        this.handlers = handlers;
+    }
+
+    @Override
+    protected void channelRead0(ChannelHandlerContext context, FullHttpRequest request) {
+        int references = request.refCnt();
+        try {
+            QueryStringDecoder target = new QueryStringDecoder(request.uri());
+            handlers.handleRequest(context, request, target, target.path().split("/"));
+        } catch (Throwable failure) {
+            HttpResponseStatus status = status(failure);
+            if (status.code() >= 500 && status != HttpResponseStatus.SERVICE_UNAVAILABLE) {
+                log(failure);
+            }
+            // Netty's decoder of multipart forms keeps the body of one that it cannot read, for ever.
+            int kept = request.refCnt() - references;
+            if (kept > 0) {
+                request.release(kept);
+            }
+            NettyUtils.sendError(context, status, failure);
+        }
+    }
+
+    private static HttpResponseStatus status(Throwable failure) {
+        if (failure instanceof ResourceNotFoundException || failure instanceof ModelNotFoundException
+                || failure instanceof ModelVersionNotFoundException || failure instanceof WorkflowNotFoundException) {
+            return HttpResponseStatus.NOT_FOUND;
+        }
+        if (failure instanceof ConflictStatusException) {
+            return HttpResponseStatus.CONFLICT;
+        }
+        if (failure instanceof RequestTimeoutException) {
+            return HttpResponseStatus.REQUEST_TIMEOUT;
+        }
+        if (failure instanceof MethodNotAllowedException) {
+            return HttpResponseStatus.METHOD_NOT_ALLOWED;
+        }
+        if (failure instanceof ServiceUnavailableException) {
+            return HttpResponseStatus.SERVICE_UNAVAILABLE;
+        }
+        if (failure instanceof OutOfMemoryError) {
+            return HttpResponseStatus.INSUFFICIENT_STORAGE;
+        }
+        boolean ours = failure instanceof InternalServerException;
+        boolean theirs = failure instanceof RuntimeException || failure instanceof ModelException
+                || failure instanceof DownloadArchiveException;
+        return theirs && !ours ? HttpResponseStatus.BAD_REQUEST : HttpResponseStatus.INTERNAL_SERVER_ERROR;
+    }
+
+    private static void log(Throwable failure) {
+        String places = Arrays.stream(failure.getStackTrace()).limit(FRAMES).map(Object::toString)
+                .collect(Collectors.joining(" < "));
+        LOGGER.error("{} at {}", failure.getClass().getName(), places);
+    }
+
+    @Override
+    public void exceptionCaught(ChannelHandlerContext context, Throwable failure) {
+        if (!(failure instanceof IOException)) { // the peer's reset
+            log(failure);
+        }
+        if (failure instanceof OutOfMemoryError) {
+            NettyUtils.sendError(context, HttpResponseStatus.INSUFFICIENT_STORAGE, failure);
+        }
+        context.close();
+    }
+}

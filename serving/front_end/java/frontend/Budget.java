@@ -1,0 +1,29 @@
+package frontend;
+
+import java.util.HashMap;
+import java.util.Map;
+
+/** The bytes of request bodies that all connections hold together, and each address's part of them. */
+final class Budget {
+    private static final Map<String, Long> BY_PEER = new HashMap<>();
+    private static long held;
+
+    private Budget() {}
+
+    /** Takes so many bytes; false where they would be too many. One address takes at most three quarters. */
+    static synchronized boolean take(String peer, long bytes) {
+        long own = BY_PEER.getOrDefault(peer, 0L) + bytes;
+        long most = Settings.FAIR ? Settings.REQUEST_BYTES / 4 * 3 : Settings.REQUEST_BYTES;
+        if (held + bytes > Settings.REQUEST_BYTES || own > most) {
+            return false;
+        }
+        held += bytes;
+        BY_PEER.put(peer, own);
+        return true;
+    }
+
+    static synchronized void give(String peer, long bytes) {
+        held -= bytes;
+        BY_PEER.computeIfPresent(peer, (address, own) -> own > bytes ? own - bytes : null);
+    }
+}

@@ -1,0 +1,249 @@
+package frontend;
+
+import io.netty.channel.ChannelDuplexHandler;
+import io.netty.channel.ChannelHandlerContext;
+import io.netty.channel.ChannelPromise;
+import io.netty.channel.socket.DuplexChannel;
+import io.netty.handler.codec.http.HttpContent;
+import io.netty.handler.codec.http.HttpHeaderNames;
+import io.netty.handler.codec.http.HttpHeaderValues;
+import io.netty.handler.codec.http.HttpRequest;
+import io.netty.handler.codec.http.HttpResponse;
+import io.netty.handler.codec.http.HttpResponseStatus;
+import io.netty.handler.codec.http.HttpStatusClass;
+import io.netty.handler.codec.http.HttpUtil;
+import io.netty.handler.codec.http.LastHttpContent;
+import io.netty.util.ReferenceCountUtil;
+import java.net.InetSocketAddress;
+import java.net.SocketAddress;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.concurrent.TimeUnit;
+import org.pytorch.serve.util.ConfigManager;
+import org.pytorch.serve.util.ConnectorType;
+import org.pytorch.serve.util.NettyUtils;
+
+/**
+ * Lets one request of a connection through at a time, if its sender may send it and its body fits; ends the connection
+ * as HTTP wants it. Runs in the connection's event loop, as all handlers do.
+ */
+public final class Gate extends ChannelDuplexHandler {
+    private final ConnectorType connector;
+    private final Deque<Object> waiting = new ArrayDeque<>();
+    private boolean busy; // a request is whole, and its answer is not
+    private boolean deaf; // the connection ends: what comes is dropped
+    private boolean lingering;
+    private boolean keepAlive = true;
+    private boolean chunked;
+    private String peer = "";
+    private long taken;
+    private Form form;
+    private HttpJob job;
+    private HttpJob coming;
+
+    public Gate(ConnectorType connector) {
+        this.connector = connector;
+    }
+
+    static Gate of(ChannelHandlerContext context) {
+        return context.pipeline().get(Gate.class);
+    }
+
+    String peer() {
+        return peer;
+    }
+
+    /** The job made of the request under way: nobody waits for it once the connection is gone. */
+    void holds(HttpJob made) {
+        job = made;
+        coming = made;
+    }
+
+    @Override
+    public void channelActive(ChannelHandlerContext context) {
+        SocketAddress address = context.channel().remoteAddress();
+        if (address instanceof InetSocketAddress) {
+            peer = ((InetSocketAddress) address).getAddress().getHostAddress();
+        }
+        context.fireChannelActive();
+    }
+
+    @Override
+    public void channelRead(ChannelHandlerContext context, Object message) {
+        if (deaf) {
+            ReferenceCountUtil.release(message);
+        } else if (busy) {
+            waiting.add(message);
+            context.channel().config().setAutoRead(false);
+        } else {
+            take(context, message);
+        }
+    }
+
+    @Override
+    public void userEventTriggered(ChannelHandlerContext context, Object event) {
+        if (!(event instanceof Refusal)) {
+            context.fireUserEventTriggered(event);
+        } else if (busy) {
+            waiting.add(event);
+        } else if (!deaf) {
+            refuse(context, (Refusal) event);
+        }
+    }
+
+    private void take(ChannelHandlerContext context, Object message) {
+        Refusal refusal = message instanceof Refusal ? (Refusal) message : null;
+        if (message instanceof HttpRequest) {
+            NettyUtils.requestReceived(context.channel(), (HttpRequest) message);
+            refusal = read((HttpRequest) message);
+        }
+        if (refusal == null && message instanceof HttpContent) {
+            refusal = body((HttpContent) message);
+        }
+        if (refusal != null) {
+            ReferenceCountUtil.release(message);
+            refuse(context, refusal);
+            return;
+        }
+        busy = message instanceof LastHttpContent;
+        context.fireChannelRead(message);
+        if (coming != null) {
+            Queue.settled(coming);
+            coming = null;
+        }
+    }
+
+    private Refusal read(HttpRequest request) {
+        try {
+            return head(request);
+        } catch (RuntimeException wrong) { // Netty's, of a boundary that is none
+            return Refusal.malformed("The request's Content-Type cannot be read.");
+        }
+    }
+
+    private Refusal head(HttpRequest request) {
+        keepAlive = HttpUtil.isKeepAlive(request);
+        if (request.decoderResult().isFailure()) {
+            return Refusal.malformed("Invalid HTTP message.");
+        }
+        chunked = HttpUtil.isTransferEncodingChunked(request);
+        long length = HttpUtil.getContentLength(request, 0L);
+        Refusal refusal = Access.refusal(connector, request, chunked || length > 0);
+        refusal = refusal == null ? Access.expectation(request) : refusal;
+        form = Form.of(request);
+        if (refusal == null && form != null) {
+            refusal = form.announced(length);
+        }
+        return refusal == null ? reserve(length) : refusal;
+    }
+
+    private Refusal body(HttpContent content) {
+        if (content.decoderResult().isFailure()) {
+            return Refusal.malformed("Invalid HTTP message.");
+        }
+        Refusal refusal = chunked ? reserve(content.content().readableBytes()) : null;
+        return refusal == null && form != null ? form.read(content.content()) : refusal;
+    }
+
+    private Refusal reserve(long bytes) {
+        int most = ConfigManager.getInstance().getMaxRequestSize();
+        if (taken + bytes > most) {
+            return Refusal.tooLarge("The body has more than " + most + " bytes (max_request_size).");
+        }
+        if (!Budget.take(peer, bytes)) {
+            return Refusal.busy("The requests under way hold as many bytes as the server has room for; retry after "
+                    + Settings.RETRY_AFTER_S + " s.");
+        }
+        taken += bytes;
+        return null;
+    }
+
+    private void refuse(ChannelHandlerContext context, Refusal refusal) {
+        deaf = true;
+        keepAlive = false;
+        refusal.send(context);
+    }
+
+    @Override
+    public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
+        if (message instanceof HttpResponse) {
+            HttpResponse response = (HttpResponse) message;
+            if (response.status().codeClass() == HttpStatusClass.INFORMATIONAL) {
+                context.write(message, promise);
+                return;
+            }
+            if (response.status().equals(HttpResponseStatus.SERVICE_UNAVAILABLE)) {
+                response.headers().set(HttpHeaderNames.RETRY_AFTER, Settings.RETRY_AFTER_S);
+            }
+            if (!keepAlive) {
+                response.headers().set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
+            }
+        }
+        if (!(message instanceof LastHttpContent)) {
+            context.write(message, promise);
+            return;
+        }
+        ChannelPromise written = promise.unvoid();
+        if (!keepAlive) {
+            deaf = true;
+            written.addListener(done -> context.channel().close());
+        }
+        context.write(message, written);
+        settle();
+        busy = false;
+        if (!waiting.isEmpty()) {
+            context.executor().execute(() -> drain(context));
+        }
+    }
+
+    private void drain(ChannelHandlerContext context) {
+        while (!busy && !waiting.isEmpty()) {
+            channelRead(context, waiting.poll());
+        }
+        if (waiting.isEmpty() && context.channel().isActive()) {
+            context.channel().config().setAutoRead(true);
+        }
+    }
+
+    /** The request under way needs its bytes no longer. */
+    private void settle() {
+        Budget.give(peer, taken);
+        taken = 0;
+        form = null;
+        job = null;
+    }
+
+    /**
+     * Says that nothing more comes, and drops for a while what the peer still sends: a close with bytes unread is a reset,
+     * after which a client may not see the answer.
+     */
+    @Override
+    public void close(ChannelHandlerContext context, ChannelPromise promise) {
+        boolean plain = context.pipeline().get("ssl") == null && context.channel() instanceof DuplexChannel;
+        if (!plain || !context.channel().isActive()) {
+            context.close(promise);
+            return;
+        }
+        context.channel().closeFuture().addListener(closed -> promise.trySuccess());
+        if (lingering) {
+            return;
+        }
+        lingering = true;
+        deaf = true;
+        context.pipeline().get(Framing.class).stop();
+        context.channel().config().setAutoRead(true);
+        ((DuplexChannel) context.channel()).shutdownOutput();
+        context.executor().schedule(() -> context.close(), Settings.LINGER_S, TimeUnit.SECONDS);
+    }
+
+    @Override
+    public void channelInactive(ChannelHandlerContext context) {
+        if (job != null) {
+            Queue.drop(job);
+        }
+        settle();
+        waiting.forEach(ReferenceCountUtil::release);
+        waiting.clear();
+        context.fireChannelInactive();
+    }
+}

@@ -1,0 +1,38 @@
+package frontend;
+
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParseException;
+import com.google.gson.JsonParser;
+import io.grpc.stub.StreamObserver;
+import java.nio.charset.StandardCharsets;
+import java.util.Map;
+import org.pytorch.serve.grpc.inference.PredictionResponse;
+import org.pytorch.serve.job.GRPCJob;
+import org.pytorch.serve.util.messages.RequestInput;
+import org.pytorch.serve.util.messages.WorkerCommands;
+
+/** A gRPC request as it waits for a worker, which answers a handler's refusal with a status. In place of GRPCJob. */
+public final class GrpcJob extends GRPCJob {
+    public GrpcJob(StreamObserver<PredictionResponse> observer, String model, String version, WorkerCommands command,
+            RequestInput input) {
+        super(observer, model, version, command, input);
+    }
+
+    @Override
+    public void response(byte[] body, CharSequence type, int status, String phrase, Map<String, String> headers) {
+        if (status >= 400 && getCmd() == WorkerCommands.PREDICT) {
+            sendError(status, message(new String(body, StandardCharsets.UTF_8)));
+        } else {
+            super.response(body, type, status, phrase, headers);
+        }
+    }
+
+    private static String message(String body) {
+        try {
+            JsonObject refusal = JsonParser.parseString(body).getAsJsonObject();
+            return refusal.get("message").getAsString();
+        } catch (JsonParseException | IllegalStateException | NullPointerException other) {
+            return body; // an archive that was not built here answers as it likes
+        }
+    }
+}

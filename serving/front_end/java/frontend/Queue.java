@@ -1,0 +1,133 @@
+package frontend;
+
+import java.lang.reflect.Field;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.IdentityHashMap;
+import java.util.Iterator;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.LinkedBlockingDeque;
+import org.pytorch.serve.http.ServiceUnavailableException;
+import org.pytorch.serve.job.Job;
+import org.pytorch.serve.wlm.Model;
+import org.pytorch.serve.wlm.ModelManager;
+
+/**
+ * The requests that wait for a model's worker. An address that waits alone may have all places. Where several wait,
+ * none gets more than half: one that has more gives up its newest request, with a 503, for another's.
+ */
+final class Queue {
+    private static final Field JOBS = jobs();
+    private static final Map<Job, LinkedBlockingDeque<Job>> COMING = new IdentityHashMap<>();
+
+    private final String name;
+    private final LinkedBlockingDeque<Job> waiting;
+    private final int capacity;
+
+    private Queue(String name, LinkedBlockingDeque<Job> waiting) {
+        this.name = name;
+        this.waiting = waiting;
+        this.capacity = waiting.size() + waiting.remainingCapacity();
+    }
+
+    private static Field jobs() {
+        try {
+            Field field = Model.class.getDeclaredField("jobsDb"); // no method of Model takes a request out again
+            field.setAccessible(true);
+            return field;
+        } catch (NoSuchFieldException changed) {
+            throw new ExceptionInInitializerError(changed);
+        }
+    }
+
+    @SuppressWarnings("unchecked")
+    private static Queue of(Job job) {
+        try {
+            Model model = ModelManager.getInstance().getModel(job.getModelName(), job.getModelVersion());
+            Object found = model == null ? null : ((Map<?, ?>) JOBS.get(model)).get(Model.DEFAULT_DATA_QUEUE);
+            return found == null ? null : new Queue(job.getModelName(), (LinkedBlockingDeque<Job>) found);
+        } catch (ReflectiveOperationException | org.pytorch.serve.archive.model.ModelException unknown) {
+            return null; // TorchServe says so itself
+        }
+    }
+
+    /**
+     * Makes room for the job, where it has a right to some. Until {@link #settled} it counts as a waiting one, since
+     * TorchServe puts it into the queue a moment later. Throws ServiceUnavailableException where it has no right.
+     */
+    static void admit(HttpJob job) {
+        Queue queue = of(job);
+        if (queue == null) {
+            return;
+        }
+        synchronized (COMING) {
+            if (queue.waiting.size() + COMING.size() >= queue.capacity / 2) {
+                queue.admit(job.peer());
+            }
+            COMING.put(job, queue.waiting);
+        }
+    }
+
+    /** The job is in its queue now, or never will be. */
+    static void settled(HttpJob job) {
+        synchronized (COMING) {
+            COMING.remove(job);
+        }
+    }
+
+    private void admit(String peer) {
+        Set<Job> here = Collections.newSetFromMap(new IdentityHashMap<>());
+        here.addAll(waiting);
+        COMING.forEach((job, queue) -> {
+            if (queue == waiting) {
+                here.add(job);
+            }
+        });
+        Map<String, Integer> places = new HashMap<>();
+        here.forEach(each -> places.merge(peer(each), 1, Integer::sum));
+        int half = capacity / 2;
+        int own = places.getOrDefault(peer, 0);
+        if (Settings.FAIR && own > 0 && own >= half && own < here.size()) {
+            throw refusal("Requests from this address hold half of the queue of " + name + ", and others wait");
+        }
+        if (here.size() < capacity) {
+            return;
+        }
+        if (Settings.FAIR && own < half) {
+            Map.Entry<String, Integer> most = Collections.max(places.entrySet(), Map.Entry.comparingByValue());
+            if (most.getValue() > half && evict(most.getKey())) {
+                return;
+            }
+        }
+        throw refusal("The queue of " + name + " is full (" + capacity + " requests)");
+    }
+
+    private boolean evict(String peer) {
+        for (Iterator<Job> newest = waiting.descendingIterator(); newest.hasNext(); ) {
+            Job job = newest.next();
+            if (peer(job).equals(peer) && waiting.remove(job)) {
+                job.sendError(503, refusal("Others wait for " + name + ", and this address had more than half of the queue")
+                        .getMessage());
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static ServiceUnavailableException refusal(String why) {
+        return new ServiceUnavailableException(why + "; retry after " + Settings.RETRY_AFTER_S + " s.");
+    }
+
+    private static String peer(Job job) {
+        return job instanceof HttpJob ? ((HttpJob) job).peer() : "gRPC";
+    }
+
+    /** Takes a job out whose client hung up, before a worker is troubled with it. */
+    static void drop(HttpJob job) {
+        Queue queue = of(job);
+        if (queue != null) {
+            queue.waiting.remove(job);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+package frontend;
+
+/** What serving/config.py hands over as system properties, and the bounds that nobody needs to set. */
+final class Settings {
+    /** Bytes of request bodies that all connections may hold together. */
+    static final long REQUEST_BYTES = Long.getLong("frontend.requestBytes", Runtime.getRuntime().maxMemory() / 2);
+
+    /** Whether one address's share of a full queue, and of these bytes, is bounded. */
+    static final boolean FAIR = !"false".equals(System.getProperty("frontend.fair"));
+
+    static final int URLENCODED_BYTES = 1 << 16;
+    static final int FORM_PARTS = 1_000;
+    static final int HEADERS = 100;
+    static final int HEAD_BYTES = 1 << 15;
+    static final int SILENCE_S = Integer.getInteger("frontend.silenceS", 30);
+    static final int REQUEST_S = 300;
+    static final int LINGER_S = 2;
+    static final String RETRY_AFTER_S = "1";
+
+    private Settings() {}
+}
