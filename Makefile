@@ -43,20 +43,28 @@ SHOWN := /Downloading .*([0-9][0-9]\.[0-9] MB|[0-9]{3} MB|GB)/ || /^Installing c
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Make .venv with the exact versions of constraints.txt (the other verbs do it themselves)
+# pip checks each file against hashes.txt and takes no source, whose build would run code that nothing has checked. The pip
+# of a new environment may be too old to read hashes from constraints, so pip itself comes first.
+PIP := .venv/bin/python -m pip install --disable-pip-version-check --no-input --require-hashes
+PINNED := $(PIP) --only-binary :all: -c hashes.txt
 
-.venv/.ready: pyproject.toml constraints.txt
+setup: $(READY) ## Make .venv with the exact versions and bytes of hashes.txt (the other verbs do it themselves)
+
+.venv/.ready: pyproject.toml hashes.txt
 	@test -n "$(BOOTSTRAP)" || { echo "No Python 3.10, 3.11 or 3.12 found on PATH; install one, or name it: PYTHON=/path/to/python3 make" >&2; exit 1; }
 	@echo "Setting up .venv with $(BOOTSTRAP): about 6 GB, most of it torch"
 	@$(BOOTSTRAP) -m venv --clear .venv || { echo "$(BOOTSTRAP) cannot make a virtual environment; on Debian and Ubuntu, install the package python3-venv." >&2; exit 1; }
-	@{ .venv/bin/python -m pip install --disable-pip-version-check --no-input -c constraints.txt ".[test]" 2>&1; \
+	@awk '/^pip==/, !/\\$$/' hashes.txt > .venv/pip.txt
+	@.venv/bin/python deploy/requirements.py test > .venv/requirements.txt
+	@{ { $(PIP) -r .venv/pip.txt && $(PINNED) -r .venv/requirements.txt; } 2>&1; \
 	  echo $$? > .venv/pip.status; } | tee .venv/pip.log | awk '$(SHOWN)'; \
 	if [ "$$(cat .venv/pip.status)" != 0 ]; then tail -n 25 .venv/pip.log >&2; exit 1; fi
 	@touch $@
 
 .venv/.%: .venv/.ready
 	@echo "Installing the extra $*"
-	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt ".[$*]"
+	@.venv/bin/python deploy/requirements.py $* > .venv/$*.txt
+	@$(PINNED) -q -r .venv/$*.txt
 	@touch $@
 
 archive: $(READY) $(EXTRAS) ## Build what is out of date in model_store/ (MODEL=/your/checkpoint, MODELS=, VARIANTS=, DEVICE=)

@@ -61,6 +61,29 @@ def test_loadtest_reads_only_the_tables_of_export():
         assert reached <= {"export"}, path
 
 
+def pins(name: str) -> list[str]:
+    """The lines of constraints.txt or hashes.txt that pin, without digests."""
+    lines = (ROOT / name).read_text().splitlines()
+    return [line.removesuffix(" \\") for line in lines if line and not line.startswith(("#", " "))]
+
+
+def test_every_pin_has_its_digests():
+    assert pins("hashes.txt") == pins("constraints.txt")
+    bare = re.findall(r"^\S+==.*[^\\]$", (ROOT / "hashes.txt").read_text(), re.MULTILINE)
+    assert bare == []
+
+
+def test_what_setup_installs_is_what_pyproject_names():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    command = [sys.executable, "deploy/requirements.py", ",".join(extras)]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert set(shown) == {line for lines in (project["dependencies"], *extras.values()) for line in lines}
+    pinned = {re.split("==", line)[0] for line in pins("constraints.txt")}
+    assert {re.match(r"[\w.-]+", line)[0].lower() for line in shown} <= pinned
+
+
 def targets() -> list[str]:
     return re.findall(r"^([a-z]+):.*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

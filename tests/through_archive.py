@@ -9,9 +9,10 @@ import pytest
 
 from export import build as building
 from export.catalog import TEXT, Model, Row, Source, variant
-from export.dry_run import Answers, Batch, dry_run
+from export.dry_run import Answers, Batch
 from export.tasks import TASKS, Request
 from export.weights import Choice
+from tests.forked import dry_run
 
 
 def local(folder: Path, task: str, **options: Any) -> Model:

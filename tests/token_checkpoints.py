@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +179,25 @@ def build_archive(task: str, folder: Path, variant: str, store: Path) -> Path:
     from export.catalog import TEXT, Model, Row, Source
     from export.catalog import variant as named
     from export.weights import Choice
+    from tests.forked import forking
 
     row = Row(Model(folder.name, task, Source("local", str(folder)), input=TEXT), named(variant)[0])
-    build(row, "cpu", Choice(), store, lambda stage: None)
+    with forking():
+        build(row, "cpu", Choice(), store, lambda stage: None)
     return store / f"{row.name}.mar"
+
+
+def built_once(task: str, folders: dict[str, Path], store: Path) -> Callable[[str, str], Path]:
+    """``get(checkpoint, variant)``: its archive, built when it is asked for the first time."""
+    return cache(lambda name, variant: build_archive(task, folders[name], variant, store))
+
+
+def ask(archive: Path, *batches: list[Any]) -> list[list[dict[str, Any]]]:
+    """The replies to each batch of requests, in a fork of one process."""
+    from export.dry_run import Batch
+    from tests.forked import dry_run
+
+    return dry_run(archive, [Batch(batch, False) for batch in batches], 8, "cpu").batches
 
 
 def _save(network: Any, tokenizer: Any, directory: Path) -> Path:

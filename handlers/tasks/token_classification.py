@@ -12,6 +12,7 @@ import numpy as np
 
 from handlers.options import OneOf, Option
 from handlers.runtimes import Outputs
+from handlers.scores import scored
 from handlers.service import Batch
 from handlers.text_service import TextService
 
@@ -44,7 +45,7 @@ class TokenClassification(TextService):
         at = np.flatnonzero(np.equal(encoding.special_tokens_mask, 0))
         if not len(at):
             return []
-        scores = _softmax(outputs["logits"][index][at])
+        scores = scored(outputs["logits"][index][at], "softmax")
         classes, best = scores.argmax(axis=1), scores.max(axis=1)
         words, spans = self._pieces(encoding, text, at)
         if (strategy := options["aggregation_strategy"]) != "simple":
@@ -99,9 +100,3 @@ def _runs(firsts: np.ndarray, count: int) -> list[tuple[int, int]]:
     """(from, to) of the runs of ``count`` things that begin at ``firsts``."""
     edges = [*firsts.tolist(), count]
     return list(pairwise(edges))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Float [N, C] logits as probabilities of each row."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)

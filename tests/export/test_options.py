@@ -78,15 +78,11 @@ def test_make_passes_what_its_command_line_sets_and_a_misspelt_name_is_refused(t
     assert not list(tmp_path.glob("*.mar"))
 
 
-def test_a_variable_of_another_project_breaks_nothing_and_is_noted(tmp_path):
+def test_a_variable_of_another_project_is_noted_and_serve_reads_the_same_names(tmp_path):
     built = make(tmp_path, "MODELS=null,", YOLO_WEIGHTS="/y")
     assert built.returncode == 0, built.stderr
     assert "YOLO_WEIGHTS is set in the environment and names no model here: it is not used." in built.stderr
     assert (tmp_path / "null.mar").exists()
-
-
-def test_serve_reads_the_same_names(tmp_path):
-    assert make(tmp_path, "MODELS=null").returncode == 0
     refused = run("serving", "serve", MODELS="bert,resnet50", VARIANTS="eager", MODEL_STORE=str(tmp_path))
     assert refused.returncode != 0 and "holds no archive of the model 'bert', but of: null" in refused.stderr
 

