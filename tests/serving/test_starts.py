@@ -13,6 +13,7 @@ import pytest
 from tests.trust.place import eventually, place
 
 pytestmark = pytest.mark.served
+WORKER_WAIT_S = 4  # how long a request waits for a model whose workers have ended
 
 
 def ended(process):
@@ -25,7 +26,7 @@ def server(store, tmp_path_factory):
     """A place whose server two make serve started, at the same moment; what they said is with it."""
     folder = tmp_path_factory.mktemp("starts")
     (folder / "tmp").mkdir()
-    with place(folder, store) as made:
+    with place(folder, store, vmargs=f"-Xmx256m -XX:+UseSerialGC -Dfrontend.workerWaitS={WORKER_WAIT_S}") as made:
         made.environment["TMPDIR"] = str(folder / "tmp")
         both = [made.begin("serve"), made.begin("serve")]
         made.said = [ended(each) for each in both]
@@ -104,8 +105,18 @@ def test_status_names_an_unpacked_archive_that_is_gone_and_the_cure(server):
     began = time.monotonic()
     told = server.verb("status")
     assert time.monotonic() - began < 20 and told.returncode == 1 and "run: make stop serve" in told.stdout
+    began = time.monotonic()
+    while (answer := ask(server)).elapsed.total_seconds() > 1:  # it waited for the worker, until it was told
+        assert answer.status_code == 503 and time.monotonic() - began < 60
+    assert answer.status_code == 503 and answer.headers["Retry-After"]
+    assert answer.json()["message"].startswith("No worker of null runs (make status says why); retry after")
     models.with_name("aside").rename(models)
     eventually(lambda: server.verb("status").returncode == 0, 60, 0.5)
+    assert ask(server).ok
+
+
+def ask(server):
+    return server.client.predict("null", b"x", "text/plain")
 
 
 def test_a_server_without_a_record_is_seen_and_stopped(server):

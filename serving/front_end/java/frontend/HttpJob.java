@@ -34,7 +34,7 @@ public final class HttpJob extends RestJob {
     /** Worker errors too come this way; a 503 says by its type that no worker has seen the request. */
     @Override
     public void sendError(int status, String message) {
-        if (context != null && status == HttpResponseStatus.SERVICE_UNAVAILABLE.code() && getScheduled() == 0) {
+        if (context != null && status == HttpResponseStatus.SERVICE_UNAVAILABLE.code() && getScheduled() == getBegin()) {
             NettyUtils.sendError(context, HttpResponseStatus.SERVICE_UNAVAILABLE,
                     new ServiceUnavailableException(message));
         } else {

@@ -21,12 +21,14 @@ final class Queue {
     private static final Field JOBS = jobs();
     private static final Map<Job, LinkedBlockingDeque<Job>> COMING = new IdentityHashMap<>();
 
+    private final Model model;
     private final String name;
     private final LinkedBlockingDeque<Job> waiting;
     private final int capacity;
 
-    private Queue(String name, LinkedBlockingDeque<Job> waiting) {
-        this.name = name;
+    private Queue(Model model, LinkedBlockingDeque<Job> waiting) {
+        this.model = model;
+        this.name = model.getModelName();
         this.waiting = waiting;
         this.capacity = waiting.size() + waiting.remainingCapacity();
     }
@@ -41,14 +43,21 @@ final class Queue {
         }
     }
 
-    @SuppressWarnings("unchecked")
     private static Queue of(Job job) {
         try {
-            Model model = ModelManager.getInstance().getModel(job.getModelName(), job.getModelVersion());
-            Object found = model == null ? null : ((Map<?, ?>) JOBS.get(model)).get(Model.DEFAULT_DATA_QUEUE);
-            return found == null ? null : new Queue(job.getModelName(), (LinkedBlockingDeque<Job>) found);
-        } catch (ReflectiveOperationException | org.pytorch.serve.archive.model.ModelException unknown) {
+            return of(ModelManager.getInstance().getModel(job.getModelName(), job.getModelVersion()));
+        } catch (org.pytorch.serve.archive.model.ModelException unknown) {
             return null; // TorchServe says so itself
+        }
+    }
+
+    @SuppressWarnings("unchecked")
+    private static Queue of(Model model) {
+        try {
+            Object found = model == null ? null : ((Map<?, ?>) JOBS.get(model)).get(Model.DEFAULT_DATA_QUEUE);
+            return found == null ? null : new Queue(model, (LinkedBlockingDeque<Job>) found);
+        } catch (IllegalAccessException never) { // the field was made accessible
+            throw new IllegalStateException(never);
         }
     }
 
@@ -60,6 +69,9 @@ final class Queue {
         Queue queue = of(job);
         if (queue == null) {
             return;
+        }
+        if (Workers.gone(queue.model)) {
+            throw queue.withoutWorker();
         }
         synchronized (COMING) {
             if (queue.waiting.size() + COMING.size() >= queue.capacity / 2) {
@@ -113,6 +125,18 @@ final class Queue {
             }
         }
         return false;
+    }
+
+    /** Answers all that waits for a model whose workers do not come back. */
+    static void refuseAll(Model model) {
+        Queue queue = of(model);
+        for (Job job = queue == null ? null : queue.waiting.poll(); job != null; job = queue.waiting.poll()) {
+            job.sendError(503, queue.withoutWorker().getMessage());
+        }
+    }
+
+    private ServiceUnavailableException withoutWorker() {
+        return refusal("No worker of " + name + " runs (make status says why)");
     }
 
     private static ServiceUnavailableException refusal(String why) {

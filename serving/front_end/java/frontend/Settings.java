@@ -14,6 +14,10 @@ final class Settings {
     static final int HEAD_BYTES = 1 << 15;
     static final int SILENCE_S = Integer.getInteger("frontend.silenceS", 30);
     static final int REQUEST_S = 300;
+
+    /** How long a request waits for a model whose workers have all ended. */
+    static final int WORKER_WAIT_S = Integer.getInteger("frontend.workerWaitS", 30);
+
     static final int LINGER_S = 2;
     static final String RETRY_AFTER_S = "1";
 

@@ -1,0 +1,59 @@
+package frontend;
+
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+import org.pytorch.serve.wlm.Model;
+import org.pytorch.serve.wlm.ModelManager;
+import org.pytorch.serve.wlm.ModelVersionedRefs;
+import org.pytorch.serve.wlm.WorkerState;
+
+/**
+ * Models whose workers have all been gone for long. TorchServe starts a dead worker again by itself, as a rule within
+ * seconds, and requests wait for it. Where it does not come back, they are told so instead of kept waiting. One thread
+ * looks once a second.
+ */
+final class Workers {
+    private static final Map<Model, Long> MISSING = new ConcurrentHashMap<>(); // since when, by System.nanoTime()
+
+    private Workers() {}
+
+    static {
+        Thread watch = new Thread(Workers::watch, "frontend-workers");
+        watch.setDaemon(true);
+        watch.start();
+    }
+
+    /** Whether the model has had no worker for longer than a request may wait for one. */
+    static boolean gone(Model model) {
+        Long since = MISSING.get(model);
+        return since != null && System.nanoTime() - since >= TimeUnit.SECONDS.toNanos(Settings.WORKER_WAIT_S);
+    }
+
+    private static void watch() {
+        while (true) {
+            try {
+                TimeUnit.SECONDS.sleep(1);
+                for (Map.Entry<String, ModelVersionedRefs> model : ModelManager.getInstance().getAllModels()) {
+                    model.getValue().getAllVersions().forEach(version -> look(version.getValue()));
+                }
+            } catch (InterruptedException ended) {
+                return;
+            } catch (RuntimeException changing) {
+                continue; // a model was registered or removed meanwhile: look again
+            }
+        }
+    }
+
+    private static void look(Model model) {
+        if (ModelManager.getInstance().getWorkers(model.getModelVersionName()).stream()
+                .anyMatch(worker -> worker.getState() == WorkerState.WORKER_MODEL_LOADED)) {
+            MISSING.remove(model);
+            return;
+        }
+        MISSING.putIfAbsent(model, System.nanoTime());
+        if (gone(model)) {
+            Queue.refuseAll(model);
+        }
+    }
+}
