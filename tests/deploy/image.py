@@ -55,7 +55,8 @@ def in_context(path):
 def _matches(path, pattern):
     if pattern.startswith("**/"):
         return path.name == pattern[3:]
-    return fnmatch.fnmatch(str(path), pattern) and "/" not in str(path)
+    wanted = pattern.split("/")  # a * is of one folder
+    return len(wanted) == len(path.parts) and all(map(fnmatch.fnmatch, path.parts, wanted))
 
 
 def build(folder):
@@ -64,7 +65,7 @@ def build(folder):
         if name == "COPY":
             *sources, target = text.split()
             for source in sources:
-                _copy_context(ROOT / source, folder / target / ("" if (ROOT / source).is_dir() else source))
+                _copy_context(ROOT / source, folder / target / ("" if (ROOT / source).is_dir() else Path(source).name))
         if name == "RUN" and text.startswith("sed "):
             subprocess.run(["sh", "-ec", text], cwd=folder, check=True)
     return folder
