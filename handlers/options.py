@@ -66,6 +66,5 @@ def read_options(options: dict[str, Option], given: dict[str, Any], defaults: di
     for name in given:
         if name not in options:
             known = ", ".join(options) or "none"
-            unknown = f"{name[:40]!r}, an option that this model does not know"
-            raise RequestError(f'"parameters" has {unknown}; it knows: {known}.')
+            raise RequestError(f'"parameters" has an option that this model does not know; it knows: {known}.')
     return {**defaults, **{name: options[name].read(name, value) for name, value in given.items()}}

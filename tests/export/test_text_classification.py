@@ -93,7 +93,7 @@ def test_a_fine_tuned_checkpoint_names_the_topic_in_every_form_of_request(ask, t
         (413, 'The text\'s "text_pair" has 100001 characters; at most 100000 are taken: split it.'),
         (413, "The texts have 1199988 characters together; at most 1000000 are taken: send several requests."),
         (400, '"top_k" must be a whole number from 1 to 1000.'),
-        (400, '"parameters" has \'top\', an option that this model does not know; it knows: top_k.'),
+        (400, '"parameters" has an option that this model does not know; it knows: top_k.'),
         (400, "The body is not UTF-8 text (byte 0 is 0xff); encode it as UTF-8."),
     ]
     assert refused == expected
