@@ -74,7 +74,7 @@ def test_a_mistake_ends_make_serve_before_anything_starts(tmp_path):
     refused = run("serving", "serve", MODEL_STORE=str(tmp_path), RUN_DIR=str(tmp_path / "run"), MODELS="", VARIANTS="",
                   MODELS_FILE=str(tmp_path / "m.toml"))  # fmt: skip
     assert refused.returncode == 1 and "workers = 0" in refused.stderr and refused.stderr.count("\n") == 1
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "server.json").exists()
 
 
 def test_threads_of_an_archive_of_others_are_refused(table):
