@@ -30,8 +30,8 @@ CPU_VARIANTS = variant_names("cpu")
 # tests/export/test_inductor.py gives it a smaller one. bert is another task, resnet50 another size of image; photos has
 # real photographs and int8.
 LEFT_OUT = {
-    "digits": ("compile", "aoti"),
-    "bert": ("compile",),
+    "digits": ("frozen", "compile", "aoti"),
+    "bert": ("compile", "aoti"),
     "resnet50": ("frozen", "compile", "aoti", "openvino", "int8"),
 }
 if os.environ.get("ROWS") == "all":

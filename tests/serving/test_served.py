@@ -27,13 +27,13 @@ def test_every_row_of_the_catalog_is_served(served):
     assert served.names == sorted(expected) == served.client.models()
 
 
-def tested(model):
+def rows_of(model):
     """Runs a test for each variant that the model is served in."""
     return pytest.mark.parametrize("variant", MODEL_VARIANTS[model])
 
 
 class TestAnswers:
-    @tested("minilm")
+    @rows_of("minilm")
     def test_embedding(self, served, variant):
         name = f"minilm-{variant}"
         one = post(served, name, b"hello world", "text/plain")
@@ -47,26 +47,26 @@ class TestAnswers:
         assert one.headers["content-type"] == "application/json"
         assert all(float(one.headers[f"x-{stage}-ms"]) >= 0 for stage in ("preprocess", "inference", "postprocess"))
 
-    @tested("bert")
+    @rows_of("bert")
     def test_fill_mask(self, served, variant):
         predictions = post(served, f"bert-{variant}", {"text": "Paris is the [MASK] of France."}).json()["predictions"]
         assert len(predictions) == 5 and predictions[0].keys() == {"token", "score", "sequence"}
         scores = [p["score"] for p in predictions]
         assert scores == sorted(scores, reverse=True)
 
-    @tested("digits")
+    @rows_of("digits")
     def test_classification(self, served, variant):
         raw = post(served, f"digits-{variant}", PNG, "image/png").json()
         encoded = post(served, f"digits-{variant}", {"image": base64.b64encode(PNG).decode()}).json()
         assert raw["predictions"][0]["label"] == "7"
         assert encoded == raw
 
-    @tested("resnet50")
+    @rows_of("resnet50")
     def test_photo(self, served, variant):
         photo = post(served, f"resnet50-{variant}", JPEG, "image/jpeg").json()["predictions"]
         assert len(photo) == 5
 
-    @tested("digits")
+    @rows_of("digits")
     def test_form_upload_and_kserve_url(self, served, variant):
         headers = {"Authorization": f"Bearer {served.client.token()}"}
         base = served.config.inference
@@ -78,7 +78,7 @@ class TestAnswers:
         assert len(v1.json()["predictions"]) == 1
 
 
-@tested("photos")
+@rows_of("photos")
 def test_a_real_photograph_is_answered_right(served, variant):
     coffee = (SAMPLES / "coffee.jpg").read_bytes()
     (best, *_) = post(served, f"photos-{variant}", coffee, "image/jpeg").json()["predictions"]

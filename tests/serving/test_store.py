@@ -27,7 +27,7 @@ def test_serve_refuses_by_name_before_anything_starts(copied, change):
     change(copied / "null.mar")
     refused = run("serving", "serve", MODEL_STORE=str(copied), RUN_DIR=str(copied / "run"), MODELS="", VARIANTS="")
     assert refused.returncode == 1 and "null.mar is not what was built" in refused.stderr
-    assert "Traceback" not in refused.stderr and not (copied / "run").exists()
+    assert "Traceback" not in refused.stderr and not (copied / "run" / "server.json").exists()
 
 
 def test_sha256sum_reads_the_digest_files(copied):
@@ -82,4 +82,4 @@ def test_what_the_key_has_not_signed_is_refused(signed, change, why):
     settings = {"MODEL_STORE": str(signed), "RUN_DIR": str(signed / "run"), "MODELS": "", "VARIANTS": ""}
     refused = run("serving", "serve", STORE_KEY=str(signed / "key.pub"), **settings)
     assert refused.returncode == 1 and why in refused.stderr and "minisign -Sm" in refused.stderr
-    assert "Traceback" not in refused.stderr and not (signed / "run").exists()
+    assert "Traceback" not in refused.stderr and not (signed / "run" / "server.json").exists()
