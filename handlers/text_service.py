@@ -60,6 +60,8 @@ class TextService(Service):
 
     def split(self, inputs: tuple[np.ndarray, ...]) -> Split:
         """On a CPU, where work grows with every token of padding, texts of like length go together."""
+        if len(inputs[0]) == 1:  # the usual request: nothing to sort or to part
+            return Split([np.arange(1)])
         on_cpu, lengths = self.settings.device == "cpu", inputs[1].sum(axis=1)
         groups = groups_of_like_length(lengths) if on_cpu else [np.arange(len(lengths))]
         most = CPU_TOKENS if on_cpu else GPU_TOKENS

@@ -43,8 +43,6 @@ class Reader:
 
         Raises ValueError for a command that is not a prediction, and SystemExit when the front end has gone.
         """
-        if self._at == len(self._held):
-            self._held, self._at = bytearray(), 0
         command = bytes(self._take(1))
         if command != PREDICT:
             raise ValueError(f"Invalid command: {command!r}")
@@ -52,6 +50,8 @@ class Reader:
         while (length := self._int()) != -1:
             identity = self._take(length)
             requests.append({"requestId": identity, "headers": self._headers(), "parameters": self._parameters()})
+        del self._held[: self._at]  # bodies may be large, and the next message may be long in coming
+        self._at = 0
         return command, requests
 
     def _headers(self) -> list[dict[str, bytearray]]:

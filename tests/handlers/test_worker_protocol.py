@@ -67,9 +67,11 @@ def test_a_body_of_many_reads_comes_whole_through_a_socket():
     with ours, front_end:
         sender = threading.Thread(target=front_end.sendall, args=(encoded([(b"id", [], [(b"body", b"", body)])]),))
         sender.start()
-        command, (received,) = Reader(ours).message()
+        reader = Reader(ours)
+        command, (received,) = reader.message()
         sender.join()
     assert command == b"I" and received["parameters"][0]["value"] == body
+    assert not reader._held  # a worker that waits does not keep what it has read
 
 
 def test_a_load_message_is_refused():
