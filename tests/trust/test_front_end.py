@@ -90,6 +90,20 @@ def queued(server):
     return server.client.registration("null")["jobQueueStatus"]["pendingRequests"]
 
 
+def fill(server, stack, count):
+    """Connections whose requests wait in the queue, ``count`` of them.
+
+    Each waits for the one before: the worker's thread takes the first request of all out of the queue a moment after
+    it came, and until then it holds a place.
+    """
+    socks = []
+    for number in range(1, count + 1):
+        socks.append(stack.enter_context(connection(server.config.inference)))
+        socks[-1].sendall(post(server.client.token(), b"hi"))
+        eventually(lambda number=number: queued(server) >= number)
+    return socks
+
+
 FORMS = {
     "a urlencoded form of 900 kB": lambda token: post(token, b"a&" * 450_000, URLENCODED),
     "the same in chunks": lambda token: chunked(token, b"a=" + b"b" * 900_000, URLENCODED),
@@ -148,9 +162,7 @@ def test_the_bytes_of_all_requests_together_are_bounded(server, base, token):
 
 def test_a_full_queue_says_so_and_when_to_come_back(server, base, token):
     with busy(server), contextlib.ExitStack() as stack:
-        for _ in range(QUEUE):
-            stack.enter_context(connection(base)).sendall(post(token, b"hi"))
-        eventually(lambda: queued(server) == QUEUE)
+        fill(server, stack, QUEUE)
         answer = ask(base, post(token, b"hi"))
         arguments = ("/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions", f"Bearer {token}")
         code, said = call(server.config, "grpc_inference_port", *arguments, field(1, "null"))
@@ -162,18 +174,13 @@ def test_a_full_queue_says_so_and_when_to_come_back(server, base, token):
 def test_a_request_whose_client_hung_up_leaves_the_queue(server, base, token):
     with busy(server):
         with contextlib.ExitStack() as stack:
-            for _ in range(QUEUE - 1):
-                stack.enter_context(connection(base)).sendall(post(token, b"hi"))
-            eventually(lambda: queued(server) == QUEUE - 1)
+            fill(server, stack, QUEUE - 1)
         eventually(lambda: queued(server) <= 1)  # the one that is still waited for, unless the worker has it
 
 
 def test_a_full_queue_makes_room_for_an_address_that_has_less(server, base, token):
     with busy(server), contextlib.ExitStack() as stack:
-        greedy = [stack.enter_context(connection(base)) for _ in range(QUEUE)]
-        for sock in greedy:
-            sock.sendall(post(token, b"hi"))
-        eventually(lambda: queued(server) == QUEUE)
+        greedy = fill(server, stack, QUEUE)
         modest = stack.enter_context(connection(base, "127.0.0.2"))
         modest.sendall(post(token, b"hi"))
         given_up, _, _ = select.select(greedy, [], [], 30)
