@@ -1,6 +1,6 @@
 # Every verb, with a sentence: run make. Logic is Python's; each fact has one home (see README.md).
 .DEFAULT_GOAL := help
-.PHONY: help setup archive models serve stop status logs token doctor audit bench loadtest soak fuzz faults test lint clean
+.PHONY: help setup archive models serve stop status logs token doctor audit bench choose loadtest soak fuzz faults test lint clean
 SHELL := /bin/sh
 
 export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
@@ -8,6 +8,9 @@ export BATCHES LENGTHS BENCH_SECONDS OUT FUZZ_REQUESTS FAULT_SECONDS
 # These say what one build is of. A shell may export such names for reasons of its own: they count on make's command line.
 OWN_MODEL := MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT
 $(foreach name,$(OWN_MODEL),$(if $(filter environment%,$(origin $(name))),$(eval unexport $(name))))
+# Of make choose: names that a shell may hold for other programs, so they count on make's command line only as well.
+CHOOSE := OBJECTIVE MIN_ACCURACY MIN_COSINE BUDGET HOURLY_COST WORKERS THREADS TRIALS
+$(foreach name,$(CHOOSE),$(if $(filter environment%,$(origin $(name))),$(eval unexport $(name))))
 export MODELS VARIANTS DEVICE WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE MODELS_FILE STORE_KEY OSV_URL
 # <MODEL>_WEIGHTS: make passes on what its command line sets. These are the names, so that a wrong one can be refused.
 export WEIGHTS_GIVEN := $(foreach name,$(filter %_WEIGHTS,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
@@ -23,6 +26,7 @@ EXTRAS :=
 ALL_ENGINES :=
 ALL_EXTRAS :=
 AUDIT :=
+OPTUNA :=
 DOCTOR := $(PYTHON) -m serving.doctor
 else
 PY := .venv/bin/python
@@ -30,9 +34,10 @@ READY := .venv/.ready
 # Engines are extras; export/catalog.py says which variant needs which. Asked with the standard library alone.
 EXTRAS := $(if $(VARIANTS),$(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras "$(VARIANTS)")))
 AUDIT := .venv/.audit
+OPTUNA := .venv/.choose
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
-ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) .venv/.signed
+ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) .venv/.signed
 # Before setup, on whatever Python there is: it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
@@ -96,6 +101,9 @@ audit: $(READY) $(AUDIT) ## Published advisories on what is installed, TorchServ
 
 bench: $(READY) $(if $(VARIANTS),$(EXTRAS),$(ALL_ENGINES)) ## Measure every variant in process, beside its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, LENGTHS=)
 	@$(PY) -m bench
+
+choose: $(READY) $(OPTUNA) $(if $(VARIANTS),$(EXTRAS),$(ALL_ENGINES)) ## Search for the variant and settings to deploy, and record them (MODEL=, SLO_P99_MS=, BUDGET=20m)
+	@$(PY) -m choose
 
 loadtest: $(READY) ## Measure served latency, one archive at a time, and report (RATE=, SLO_P99_MS=, PROFILE=, BASELINE=)
 	@$(PY) -m loadtest

@@ -42,6 +42,7 @@ def bring_up_to_date(store: Path, options: Options) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="build-") as scratch:
         results = Path(scratch, "results.json")
         chosen = {
+            "MODEL": "",  # here it would name a checkpoint to adopt
             "MODELS": " ".join(dict.fromkeys(row.model.name for row in options.rows)),
             "VARIANTS": " ".join(dict.fromkeys(row.variant.name for row in options.rows if row.model.task != "null")),
             "DEVICE": options.device,

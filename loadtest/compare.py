@@ -53,7 +53,7 @@ def _with_archive(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> li
         base = base_rows.get(_key(row))
         if base is None or row["archive"] == run.baseline or row["model"] != base["model"]:
             continue
-        before, after = (_windows(trials[archive, _key(row)]) for archive in (run.baseline, row["archive"]))
+        before, after = (windows(trials[archive, _key(row)]) for archive in (run.baseline, row["archive"]))
         for q in (50, 99):
             if base[f"p{q}_ms"] is not None and row[f"p{q}_ms"] is not None:
                 compared = stats.compare(before, after, lambda values, q=q: stats.percentile(values, q))
@@ -125,7 +125,7 @@ def _key_of(seen: Seen) -> tuple[Any, ...]:
     )
 
 
-def _windows(seen: Sequence[Seen]) -> list[np.ndarray]:
+def windows(seen: Sequence[Seen]) -> list[np.ndarray]:
     """Latencies in microseconds of each window that counts, of all rounds."""
     found = []
     for each in seen:

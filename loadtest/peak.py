@@ -23,13 +23,14 @@ CLOSE_ENOUGH = 1.05
 Probe = Callable[[float], tuple[bool, bool]]
 
 
-def find_peak(archive: str, slo_p99_ms: float, probe: Probe) -> Peak:
+def find_peak(archive: str, slo_p99_ms: float, probe: Probe, start: float = START_RATE) -> Peak:
     """Brackets the peak between a rate that passes and one that fails, then halves the gap until it is within 5 %.
 
-    ``probe(rate)`` answers (objective met, the client kept up). A peak of 0 means that not even 0.5 per second met it.
+    ``start`` is the first rate that is tried, in requests per second. ``probe(rate)`` answers (objective met, the
+    client kept up). A peak of 0 means that not even 0.5 per second met it.
     """
     search = _Search(probe)
-    low, high = search.bracket()
+    low, high = search.bracket(start)
     while low and high / low > CLOSE_ENOUGH:
         middle = round((low * high) ** 0.5, 2)
         low, high = (middle, high) if search.meets(middle) else (low, middle)
@@ -50,9 +51,8 @@ class _Search:
             self.client_kept_up = kept_up
         return met
 
-    def bracket(self) -> tuple[float, float]:
-        """(a rate that passes or 0, a rate that fails)."""
-        rate = START_RATE
+    def bracket(self, rate: float) -> tuple[float, float]:
+        """(a rate that passes or 0, a rate that fails), looked for from ``rate``."""
         if self.meets(rate):
             while rate < HIGHEST_RATE and self.meets(rate * 2):
                 rate *= 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,11 +28,13 @@ from loadtest.trial import Measured, Rule, measure
 FLOOR_WINDOWS = 3
 LONGEST_PROBE_S = 20
 
+Each = TypeVar("Each")
 Open = Callable[[Sequence[str]], AbstractContextManager[Server]]
 
 
-def interleaved(archives: Sequence[Row], rounds: int) -> list[tuple[int, Row]]:
-    """(round, archive) in the order A B, B A, A B, ...: a machine that drifts does so for all of them alike."""
+def interleaved(archives: Sequence[Each], rounds: int) -> list[tuple[int, Each]]:
+    """(round, archive, or whatever is compared) in the order A B, B A, A B, ...: a machine that drifts does so for all
+    of them alike."""
     return [(number, row) for number in range(1, rounds + 1) for row in (archives if number % 2 else archives[::-1])]
 
 

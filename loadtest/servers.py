@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -23,6 +24,7 @@ from serving import server
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
+from serving.model_settings import ModelSettings
 from serving.plan import Plan
 from serving.start_lock import starting
 from serving.state import RunDirectory, State
@@ -30,6 +32,10 @@ from serving.store import STORE, checked
 from serving.warm_up import warm_up
 
 NULL = "null"
+
+
+class ServerRunsError(ServingError):
+    """A server runs already where one was to be started."""
 
 
 @dataclass(frozen=True)
@@ -62,30 +68,40 @@ class Server:
 
     def rss(self) -> int:
         """Bytes resident in all processes of the server together; pages that they share count for each."""
+        return self._sum(lambda process: process.memory_info().rss)
+
+    def pss(self) -> int:
+        """Bytes resident in all processes of the server together; each page that they share counts once."""
+        return self._sum(lambda process: process.memory_full_info().pss)
+
+    def _sum(self, size: Callable[[psutil.Process], int]) -> int:
         total = 0
         for process in self.state.processes() if self.state else ():
             try:
-                total += process.memory_info().rss
+                total += size(process)
             except psutil.Error:  # it ended meanwhile
                 continue
         return total
 
 
 @contextmanager
-def fresh(names: Sequence[str], split: Split) -> Iterator[Server]:
-    """A TorchServe with exactly these archives, ready and warm; stopped at the end. Raises ServingError."""
+def fresh(
+    names: Sequence[str], split: Split, store: Path = STORE, table: ModelSettings | None = None
+) -> Iterator[Server]:
+    """A TorchServe with exactly these archives, ready and warm; stopped at the end. ``table`` has their settings where
+    those of models.toml are not meant. Raises ServingError."""
     run, config = RunDirectory.default(), Config.load()
     run.create()
     client = Client(config, run.key_file)
     with ExitStack() as stack:
         with starting(run.lock, lambda text: print(text, file=sys.stderr, flush=True)):
             if (state := run.read()) and state.running():
-                raise ServingError(
+                raise ServerRunsError(
                     "TorchServe runs already and a load test starts its own; run make stop, or measure it with HOST="
                 )
             server.stop(run)  # what a crash may have left
-            plan = Plan.of(STORE, chosen(names))
-            for notice in plan.notices:
+            plan = Plan.of(store, chosen(names, store), table)
+            for notice in plan.notices if table is None else ():
                 print(notice, file=sys.stderr, flush=True)
             stack.callback(server.stop, run)
             with on(split.server):
@@ -96,12 +112,12 @@ def fresh(names: Sequence[str], split: Split) -> Iterator[Server]:
         yield Server(config.inference, Token(client.token), plan.archives, client, state)
 
 
-def chosen(names: Sequence[str]) -> dict[str, str]:
+def chosen(names: Sequence[str], store: Path = STORE) -> dict[str, str]:
     """{name: sha256} of these archives. Raises ServingError when one is missing or not what was built."""
-    if missing := [name for name in names if not (STORE / f"{name}.mar").exists()]:
+    if missing := [name for name in names if not (store / f"{name}.mar").exists()]:
         models = " ".join(sorted({model_of(name).name for name in missing}))
-        raise ServingError(f'{STORE.name} lacks {", ".join(missing)}; run: make archive MODELS="{models}"')
-    return checked(STORE, names)
+        raise ServingError(f'{store.name} lacks {", ".join(missing)}; run: make archive MODELS="{models}"')
+    return checked(store, names)
 
 
 @contextmanager

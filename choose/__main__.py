@@ -1,0 +1,77 @@
+"""The verb choose: searches, decides, records the choice in models.toml and says it in words. Settings come from the
+environment, as make passes them; nothing is measured here itself.
+
+Exit status: 0 chosen; 1 nothing meets the objective; 2 it could not be run; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import locust  # noqa: F401 - first of all: Locust patches what the modules below import
+
+# isort: split
+import os
+import signal
+import sys
+from pathlib import Path
+
+from choose import own_server, request
+from choose.chooser import Chooser
+from choose.errors import ChooseError
+from choose.request import Request
+from export.catalog import CatalogError, model
+from export.device import DeviceError
+from export.errors import CheckpointError
+from export.own_store import NotBuiltError
+from loadtest.errors import LoadTestError
+from loadtest.servers import ServerRunsError
+from serving.errors import ServingError
+
+REFUSALS = (ChooseError, CatalogError, DeviceError, CheckpointError, LoadTestError, ServingError)
+
+
+def main() -> int:
+    """Chooses for each model in turn; returns the exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        asked = request.read(os.environ)
+        for name in asked.models:
+            model(name)  # before minutes are spent on the others
+        own_server.claim()
+        return max([choose(asked, name) for name in asked.models])
+    except ServerRunsError:
+        print(own_server.IN_THE_WAY, file=sys.stderr)
+        return 2
+    except REFUSALS as error:
+        print(error, file=sys.stderr)
+        return 2
+    except NotBuiltError as error:
+        return error.status
+    except KeyboardInterrupt:
+        print("\nInterrupted: the server is stopped and every finished trial is kept; the same command goes on.",
+              file=sys.stderr)  # fmt: skip
+        return 130
+
+
+def choose(asked: Request, name: str) -> int:
+    """Chooses for one model, writes the pages, records the choice where there is one, and prints it."""
+    from choose import page, record, words
+
+    decision, folder = Chooser(asked, name, os.environ).choose()
+    page_path = page.write(decision, folder)
+    print(words.sentences(decision))
+    if decision["winner"]["meets"]:
+        record.record(decision)
+    print(f"\nReport: {_shown(page_path)}; as JSON: {_shown(folder / 'decision.json')}")
+    return 0 if decision["winner"]["meets"] else 1
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Has the archives of a model built, in a store of choose's own, and says which of them may win and why the others not.
+
+Knows how archives are built and what they record of themselves. The user's store keeps what the user built: what is
+up to date there is taken over, and nothing is added to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from choose.errors import ChooseError
+from choose.request import Request
+from choose.space import Candidate, Space, axes, default, memory_mib, mib
+from export import archive as archives
+from export import catalog
+from export.catalog import Model, Row
+from export.device import resolve_device
+from export.fits import reason_against
+from export.list_models import variants_of
+from export.options import Options, read_options
+from export.own_store import STORES, bring_up_to_date
+from serving.config import Config
+from serving.identity import read_config
+from serving.store import intact_digest
+
+STORE = Path(os.environ.get("CHOOSE_STORE") or STORES / "choose").resolve()
+DEFAULT = "torchscript"  # what make archive serve serves by default
+
+
+def find(request: Request, name: str, environment: Mapping[str, str], cores: int) -> Space:
+    """The space of the model ``name`` for ``cores`` cores of the server, its archives built.
+
+    Raises ChooseError, CatalogError, DeviceError, CheckpointError, ServingError or NotBuiltError.
+    """
+    model = catalog.model(name)
+    if request.min_accuracy is not None and model.source.kind != "trained":
+        raise ChooseError(
+            f"MIN_ACCURACY needs a held-out set, and {name} has none; bound its answers' cosine to eager fp32 instead: "
+            "MIN_COSINE=0.999"
+        )
+    options = _options(request, model, environment)
+    refused = {name: why for name, why in bring_up_to_date(STORE, options).items() if why}
+    found = {row.variant.name: _candidate(row, request) for row in options.rows if row.name not in refused}
+    first = found.get(DEFAULT) or (next(iter(found.values())) if model.kind == "none" and found else None)
+    if first is None:
+        raise ChooseError(f"{name}-{DEFAULT}, which every choice is compared with, was not built; the build said why.")
+    searched = tuple(each for each in found if not found[each].reason and each in (request.variants or found))
+    if not searched:
+        raise ChooseError(f"No variant of {name} may win: {'; '.join(_reasons(found))}. Lower the bound.")
+    queue = int(Config.load().properties["job_queue_size"])
+    return Space(
+        name, model.task, options.device, cores, found, searched,
+        axes(cores, queue, request.workers, request.threads, request.batches),
+        default(first.row, model.serving, cores, queue),
+        tuple(_left_out(model, options.device, found, searched, refused)), memory_mib(),
+    )  # fmt: skip
+
+
+def _options(request: Request, model: Model, environment: Mapping[str, str]) -> Options:
+    device = resolve_device(environment.get("DEVICE") or "auto")
+    wanted = list(request.variants) or variants_of(model, device)[0]
+    if model.kind != "none" and DEFAULT not in wanted:  # it is measured whatever else is
+        wanted.append(DEFAULT)
+    chosen = {"MODEL": "", "MODELS": model.name, "VARIANTS": " ".join(wanted)}
+    return read_options({**environment, **chosen})
+
+
+def _candidate(row: Row, request: Request) -> Candidate:
+    path = STORE / f"{row.name}.mar"
+    parity = (archives.read_record(path) or {}).get("parity") or {}
+    described = read_config(path)[1]["archive"]
+    return Candidate(row, intact_digest(path) or "", parity, bool(described.get("random_weights")), mib(path),
+                     _reason(parity, request))  # fmt: skip
+
+
+def _reason(parity: Mapping[str, Any], request: Request) -> str:
+    """Why an archive of this parity may not win; "" where it may."""
+    for name, least, figure in (("accuracy", request.min_accuracy, "{:.2%}"), ("cosine", request.min_cosine, "{:.6f}")):
+        value = parity.get(name)
+        if least is not None and (value is None or value < least):
+            stated = f"its {name} is {figure.format(value)}" if value is not None else f"it states no {name}"
+            return f"{stated}; MIN_{name.upper()} asks for {figure.format(least)}"
+    return ""
+
+
+def _reasons(found: Mapping[str, Candidate]) -> list[str]:
+    return [f"{name}: {each.reason or 'not among VARIANTS'}" for name, each in found.items()]
+
+
+def _left_out(
+    model: Model, device: str, found: Mapping[str, Candidate], searched: tuple[str, ...], refused: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """Each variant of the catalog that is not searched, with the reason."""
+    reasons = {}
+    for row in catalog.VARIANTS:
+        if row.name in searched or (row.kinds == ("none",)) != (model.kind == "none"):
+            continue
+        built = found.get(row.name)
+        reasons[row.name] = (
+            reasons.get(row.name)
+            or (built.reason if built else "")
+            or refused.get(f"{model.name}-{row.name}", "")
+            or (f"runs on a {row.device.upper()}" if row.device not in ("any", device) else reason_against(model, row))
+            or "not among VARIANTS"
+        )
+    return [{"variant": name, "reason": " ".join(why.split())} for name, why in reasons.items()]

@@ -1,0 +1,97 @@
+"""One model's choice from begin to end: archives, search, finals, decision.
+
+Knows the order of things and how the budget is shared between them; each step is a module of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from choose import bench_speeds, candidates, decision, finals, folder, own_server, ranking
+from choose.candidates import STORE
+from choose.measure import Bench, opener
+from choose.objective import in_words, unit
+from choose.progress import Progress
+from choose.request import Request, command
+from choose.space import Space
+from choose.study import Record, Search, prior
+from loadtest import cores, environment
+from loadtest.record import Peak, Run
+from serving.environment import usable_cores
+
+LEAST_FOR_SEARCH = 0.5  # of the budget, however long the finals take
+
+
+@dataclass
+class Chooser:
+    """Chooses ``model`` as ``request`` asks; ``variables`` are make's."""
+
+    request: Request
+    model: str
+    variables: Mapping[str, str]
+
+    def choose(self) -> tuple[dict[str, Any], Path]:
+        """(the decision, the folder that decision.json and the study are in).
+
+        Raises ChooseError, CatalogError, DeviceError, CheckpointError, ServingError, LoadTestError or NotBuiltError.
+        """
+        own_server.make_way()  # before minutes of building
+        split = cores.here()
+        space = candidates.find(self.request, self.model, self.variables, len(split.server) or usable_cores())
+        facts = {**environment.record(split), "command": command(self.variables, self.model)}
+        where = folder.of(self.request, space, decision.machine(facts))
+        bench = Bench(self.request, opener(self.model, STORE, split))
+        with folder.held(where):
+            found = self._within(where, space, bench, facts)
+            decision.write(found, where)
+        return found, where
+
+    def _within(self, where: Path, space: Space, bench: Bench, facts: dict[str, Any]) -> dict[str, Any]:
+        speeds = bench_speeds.speeds(self.model, space.device, facts)
+        search = Search(where, self.request, space, bench.run, list(prior(space, self.request, speeds)))
+        left_s = lambda: self.request.budget_s - search.spent_s()  # noqa: E731
+        progress = Progress(self.request.budget_s, left_s, lambda: lead(self.request, search.best()))
+        search.say = lambda text: progress.say(f"trial {len(search.records())}: {text}")
+        try:
+            if search.records():
+                progress.say(f"going on with {len(search.records())} trials of {where.name}")
+            search.run(lambda: search_budget_s(self.request, search.records()))
+            rows, peak = self._finals(where, space, bench, search, facts, progress)
+        finally:
+            progress.close()
+        return decision.decide(self.request, space, facts["command"], facts, search.records(), rows, peak,
+                               search.importance())  # fmt: skip
+
+    def _finals(
+        self, where: Path, space: Space, bench: Bench, search: Search, facts: dict[str, Any], progress: Progress
+    ) -> tuple[list[dict[str, Any]], Peak | None]:
+        chosen = finals.finalists(self.request, space, search.records())
+        about = finals.seconds(self.request, search.records())
+        progress.say(f"the best {len(chosen)} again in turns, about {about:.0f} s")
+        shutil.rmtree(where / "finals", ignore_errors=True)  # of a run that was cut off: turns belong together
+        (where / "finals").mkdir()
+        run = Run(where / "finals", facts, {"slo_p99_ms": self.request.slo_p99_ms or 0.0})
+        final = finals.Finals(bench, chosen, run, progress.say)
+        final.measure_all()
+        rows = ranking.figures(self.request, space, run, chosen)
+        won, _ = ranking.winner(self.request, rows)
+        if self.request.slo_p99_ms is None or self.request.rate is not None or not won["meets"]:
+            return rows, None
+        return rows, final.peak(chosen[rows.index(won)], won["requests_per_s"])
+
+
+def search_budget_s(request: Request, records: list[Record]) -> float:
+    """The part of the budget that trials may take: what the finals leave, and at least half."""
+    return max(LEAST_FOR_SEARCH * request.budget_s, request.budget_s - finals.seconds(request, records))
+
+
+def lead(request: Request, best: Record | None) -> str:
+    """What leads, for the progress line."""
+    if best is None or best.worth.point is None:
+        return "nothing meets the objective yet"
+    load = in_words(best.worth.point)
+    return f"best so far {best.worth.score:g} {unit(request)} ({best.configuration}, at {load})"

@@ -1,0 +1,169 @@
+"""The best of the search and the default, measured again in turns: A B C D, D C B A.
+
+Knows which of them are measured, at which load and in which order. Rows go to disk as the load test's do; their figures
+and the verdict are ranking.py's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from choose import energy
+from choose.measure import Bench, open_rule, point
+from choose.objective import in_words
+from choose.outcome import Point
+from choose.request import Request
+from choose.space import Configuration, Space
+from choose.study import Record
+from loadtest import arrivals, rows, stats
+from loadtest.arrivals import Segment
+from loadtest.engine import ClosedLoop, OpenLoop
+from loadtest.peak import find_peak, meets
+from loadtest.record import Peak, Run, Trial, rows_file
+from loadtest.runner import FLOOR_WINDOWS, LONGEST_PROBE_S, interleaved
+from loadtest.target import Target
+from loadtest.trial import Measured, Rule, measure
+
+BEST = 3
+WINDOW_S, LONGEST_WINDOW_S = 1.0, 20.0
+MAX_WARM_UP, MAX_WINDOWS = 4, 6
+LIKELY_WINDOWS = 7  # of a visit: two or three to warm up, three that agree, and a doubt
+PROBES = 7  # of a peak, once its order of magnitude is known
+START_S = 15.0  # of a server, until one has been started
+
+
+@dataclass
+class Finalist:
+    """A configuration in the finals; ``loads``: those at which it met the objective in the search, the best first."""
+
+    configuration: Configuration
+    loads: tuple[Point, ...]
+    memory_mib: list[float] = field(default_factory=list)
+    gpu_memory_mib: list[float] = field(default_factory=list)
+    joules: list[float | None] = field(default_factory=list)
+
+    @property
+    def load(self) -> Point:
+        """The one it is measured at."""
+        return self.loads[0]
+
+
+def finalists(request: Request, space: Space, records: Sequence[Record]) -> list[Finalist]:
+    """The best three that meet the objective, among them one that computes in fp32 where there is one, and the default
+    last. Without a default that could be measured, the others alone."""
+    met = sorted((each for each in records if each.worth.meets and _may_win(space, each)),
+                 key=lambda each: -each.worth.value)  # fmt: skip
+    best = met[:BEST]
+    exact = next((each for each in met if space.candidates[each.configuration.variant].exact), None)
+    if len(best) == BEST and exact is not None and exact not in best:
+        best[-1] = exact
+    default = [each for each in records if each.configuration == space.default and each.outcome.points]
+    found = [*best, *(each for each in default if each not in best)]
+    return [Finalist(each.configuration, _loads(request, each)) for each in found]
+
+
+def _may_win(space: Space, record: Record) -> bool:
+    return record.configuration.variant in space.searched
+
+
+def _loads(request: Request, record: Record) -> tuple[Point, ...]:
+    met = [each for each in record.outcome.points if each.within(request.slo_p99_ms)]
+    ordered = sorted(met, key=lambda each: -each.requests_per_s)
+    return tuple(ordered) or record.outcome.points[:1]
+
+
+def seconds(request: Request, records: Sequence[Record]) -> float:
+    """About what the finals take: so much of the budget is kept for them."""
+    starts = [each.outcome.start_s for each in records if each.outcome.start_s]
+    start_s = float(np.median(starts)) if starts else START_S
+    visit = start_s + LIKELY_WINDOWS * WINDOW_S
+    peak = start_s + PROBES * (1 + FLOOR_WINDOWS) * WINDOW_S if request.slo_p99_ms and request.rate is None else 0.0
+    return request.rounds * (BEST + 1) * visit + peak
+
+
+@dataclass
+class Finals:
+    """Measures ``finalists`` into ``run`` on servers of ``bench``; ``say`` is told each visit as it begins."""
+
+    bench: Bench
+    finalists: list[Finalist]
+    run: Run
+    say: Callable[[str], None] = lambda text: None
+
+    def measure_all(self) -> None:
+        """Every visit, in turns. Raises ServingError or LoadTestError."""
+        for number, finalist in interleaved(self.finalists, self.bench.request.rounds):
+            turn = f"finals {number}/{self.bench.request.rounds}"
+            self.say(f"{turn}: {finalist.configuration}, {in_words(finalist.load)}")
+            self._visit(finalist, number)
+            self.run.write()
+
+    def _visit(self, finalist: Finalist, number: int) -> None:
+        before = energy.gpu_memory_mib()
+        with self.bench.open_server(finalist.configuration) as server:
+            target = self.bench.target(server, finalist.configuration)
+            joules = energy.read()
+            measured = self._at_its_load(target, finalist, number)
+            self._note(finalist, measured, energy.read().since(joules))
+            finalist.memory_mib.append(server.pss() / 2**20)
+            if (used := energy.gpu_memory_since(before)) is not None:
+                finalist.gpu_memory_mib.append(used)
+
+    def _at_its_load(self, target: Target, finalist: Finalist, number: int) -> Measured:
+        """At the load of the search; in the first round, at the next lower one where it now misses the objective."""
+        while True:
+            measured, mode = self._load(target, finalist.load), finalist.load.mode
+            seen = point(mode, finalist.load.load, measured)
+            missed = seen.right and not seen.within(self.bench.request.slo_p99_ms)
+            if number > 1 or not missed or len(finalist.loads) == 1:
+                self._keep(finalist, number, measured)
+                return measured
+            finalist.loads = finalist.loads[1:]
+
+    def _load(self, target: Target, load: Point) -> Measured:
+        request = self.bench.request
+        if load.mode == "open":
+            rule = open_rule(load.load, request.slo_p99_ms, WINDOW_S)
+            schedule = arrivals.schedule("poisson", [Segment(rule.longest_s, load.load)], request.seed)
+            return measure(OpenLoop(target, schedule), rule, schedule)
+        # All rounds together must be enough to claim a p99.
+        needed = 1.1 * stats.smallest_sample(99) / request.rounds / stats.STABLE_WINDOWS
+        window_s = min(LONGEST_WINDOW_S, max(WINDOW_S, needed / max(load.requests_per_s, 1e-3)))
+        return measure(ClosedLoop(target, int(load.load)), Rule(window_s, MAX_WARM_UP, MAX_WINDOWS))
+
+    def _note(self, finalist: Finalist, measured: Measured, joules: float | None) -> None:
+        answered = sum(not row.error for row in measured.rows)
+        finalist.joules.append(joules / answered * 1000 if joules is not None and answered else None)
+
+    def _keep(self, finalist: Finalist, number: int, seen: Measured) -> None:
+        name, load = finalist.configuration.key, finalist.load
+        kind = "" if load.mode == "closed" else "poisson"
+        trial = Trial(f"{name}.r{number}", finalist.configuration.archive, name, "measure", load.mode, kind, load.load,
+                      number, seen.begin_us, seen.window_us, seen.warm_up_windows, seen.windows, seen.warm,
+                      round(seen.client_cpu, 4))  # fmt: skip
+        rows.write(rows_file(self.run.folder, trial.id), rows.merge([seen.rows]))
+        self.run.trials.append(trial)
+
+    def peak(self, finalist: Finalist, requests_per_s: float) -> Peak:
+        """The highest Poisson rate of the finalist within the objective, looked for from three quarters of what it
+        answered in the closed loop."""
+        request = self.bench.request
+        assert request.slo_p99_ms is not None
+        self.say(f"the highest rate of {finalist.configuration} within a p99 of {request.slo_p99_ms:g} ms")
+        with self.bench.open_server(finalist.configuration) as server:
+            target = self.bench.target(server, finalist.configuration)
+
+            def probe(rate: float) -> tuple[bool, bool]:
+                window = max(WINDOW_S, min(stats.smallest_sample(99) / rate, LONGEST_PROBE_S) / FLOOR_WINDOWS)
+                rule = Rule(window, 1, FLOOR_WINDOWS, fixed=True)
+                schedule = arrivals.schedule("poisson", [Segment(rule.longest_s, rate)], request.seed)
+                return meets(measure(OpenLoop(target, schedule), rule, schedule), request.slo_p99_ms, 0.0)
+
+            start = max(0.5, round(0.75 * requests_per_s, 1))
+            found = find_peak(finalist.configuration.key, request.slo_p99_ms, probe, start)
+        self.run.peaks.append(found)
+        self.run.write()
+        return found

@@ -1,0 +1,47 @@
+"""Where a search is kept: a folder per question, which the same command finds again. One process at a time holds it.
+
+Knows what makes two questions the same: what is to be met, what is searched, the archives' bytes and the machine.
+BUDGET, TRIALS and HOURLY_COST change how long is searched and what is shown, so they are no part of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from choose.errors import ChooseError
+from choose.request import Request
+from choose.space import Space
+
+RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results")).resolve()
+
+
+def of(request: Request, space: Space, machine: Mapping[str, Any]) -> Path:
+    """The folder of this question on this machine."""
+    facts = {
+        "asked": {**request.stated(), "budget_s": None, "hourly_cost": None, "seed": request.seed},
+        "space": space.stated(),
+        "default": space.default.settings,
+        "archives": {name: each.sha256 for name, each in space.candidates.items()},
+        "machine": machine,
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    return RESULTS / f"{space.model}-{request.objective}-{digest}"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Holds the folder; the kernel lets go of it with the process. Raises ChooseError where another one has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ChooseError(f"Another make choose searches in {folder}; wait for it, or end it.") from None
+        yield

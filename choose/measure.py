@@ -1,0 +1,141 @@
+"""Measures one configuration on a fresh server: the points of its load, and the memory of all its processes.
+
+Knows how loads follow each other and when they stop. What a configuration is worth is objective.py's business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from choose import energy
+from choose.outcome import KEPT_UP, Outcome, Point
+from choose.request import Request
+from choose.space import Configuration
+from loadtest import arrivals, cores, stats
+from loadtest.arrivals import Segment
+from loadtest.engine import ClosedLoop, OpenLoop
+from loadtest.golden import Golden
+from loadtest.rows import WRONG, Columns
+from loadtest.servers import Server, fresh
+from loadtest.target import Target
+from loadtest.trial import Measured, Rule, measure
+from loadtest.windows import counted, cut
+from serving.model_settings import ModelSettings
+
+LADDER = (1, 2, 4, 8, 16, 32, 64)
+WINDOW_S, LONGEST_WINDOW_S = 0.5, 10.0
+MAX_WARM_UP, MAX_WINDOWS = 4, 6
+ANSWERS = 2  # that a window should hold of each user, for its figures to mean something
+GROWTH = 1.05
+STALLS = 2  # points without growth after which more users are not tried: batches may need some company to form
+
+Open = Callable[[Configuration], AbstractContextManager[Server]]
+Watch = Callable[[Point], None]
+
+
+def point(mode: str, load: float, seen: Measured) -> Point:
+    """The figures of a measured load: of the windows that count, but errors and wrong answers of all of them."""
+    columns = Columns.of(seen.rows)
+    intended = columns.intended if mode == "open" else None
+    windows = cut(columns, seen.begin_us, seen.window_us, seen.windows, intended)
+    kept, stable = counted(windows, seen.warm_up_windows)
+    seconds, answered = sum(each.seconds for each in kept), sum(each.ok for each in kept)
+    inside = sum((each.mask for each in kept), start=columns.ok & False)
+    latency = columns.latency[inside & columns.ok]
+    end = seen.begin_us + seen.windows * seen.window_us
+    within = [row for row in seen.rows if row.ended_us < end]
+    failed = sum(bool(row.error) for row in within)
+    offered = sum(each.offered or 0 for each in kept)
+    p50, p99 = (round(stats.percentile(latency, q) / 1e3, 3) if latency.size else None for q in (50, 99))
+    return Point(
+        mode, load, round(answered / seconds, 2) if seconds else 0.0, p50, p99,
+        round(failed / len(within), 6) if within else 1.0, sum(row.error == WRONG for row in within), stable,
+        mode == "closed" or bool(offered and answered >= KEPT_UP * offered),
+    )  # fmt: skip
+
+
+@dataclass
+class Bench:
+    """Measures configurations for ``request``; ``open_server`` yields a server of one. Answers are compared with those
+    that the same archive gave when it was asked alone, on its first server."""
+
+    request: Request
+    open_server: Open
+    golden: dict[str, Golden] = field(default_factory=dict)
+
+    def run(self, configuration: Configuration, watch: Watch) -> Outcome:
+        """The points of the request's load, each shown to ``watch`` as it is measured, which may raise to end it.
+
+        Raises ServingError or LoadTestError where the server does not start or does not answer.
+        """
+        began, before = time.monotonic(), energy.gpu_memory_mib()
+        with self.open_server(configuration) as server:
+            target, start_s = self.target(server, configuration), time.monotonic() - began
+            points = tuple(self._points(target, watch))
+            return Outcome(points, server.pss() / 2**20, energy.gpu_memory_since(before), round(start_s, 2))
+
+    def target(self, server: Server, configuration: Configuration) -> Target:
+        """The archive on ``server``, with its golden answers."""
+        target = server.target(configuration.archive)
+        if configuration.archive not in self.golden:
+            self.golden[configuration.archive] = target.record_golden()
+        target.golden = self.golden[configuration.archive]
+        return target
+
+    def _points(self, target: Target, watch: Watch) -> Iterator[Point]:
+        if self.request.rate is not None:
+            yield self._watched(watch, self.open_loop(target, self.request.rate))
+        elif self.request.objective == "throughput":
+            yield from self._ladder(target, watch)
+        else:
+            yield self._watched(watch, closed_loop(target, 1))
+
+    def _ladder(self, target: Target, watch: Watch) -> Iterator[Point]:
+        """More and more users, until the p99 exceeds the objective or throughput has stopped growing."""
+        best, stalls, p50_ms = 0.0, 0, 0.0
+        for users in LADDER:
+            # With twice the users a request takes up to twice as long.
+            window_s = min(LONGEST_WINDOW_S, max(WINDOW_S, ANSWERS * 2 * p50_ms / 1e3))
+            seen = self._watched(watch, closed_loop(target, users, window_s))
+            yield seen
+            stalls = 0 if seen.requests_per_s > GROWTH * best else stalls + 1
+            best, p50_ms = max(best, seen.requests_per_s), seen.p50_ms or 0.0
+            if stalls >= STALLS or not seen.within(self.request.slo_p99_ms):
+                return
+
+    def _watched(self, watch: Watch, seen: Point) -> Point:
+        watch(seen)
+        return seen
+
+    def open_loop(self, target: Target, rate: float) -> Point:
+        """The point at ``rate`` requests per second, Poisson arrivals."""
+        rule = open_rule(rate, self.request.slo_p99_ms)
+        schedule = arrivals.schedule("poisson", [Segment(rule.longest_s, rate)], self.request.seed)
+        return point("open", rate, measure(OpenLoop(target, schedule), rule, schedule))
+
+
+def closed_loop(target: Target, users: int, window_s: float = WINDOW_S) -> Point:
+    """The point of ``users`` users."""
+    return point("closed", users, measure(ClosedLoop(target, users), Rule(window_s, MAX_WARM_UP, MAX_WINDOWS)))
+
+
+def open_rule(rate: float, slo_p99_ms: float | None, window_s: float = WINDOW_S) -> Rule:
+    """Windows of an open loop hold 50 requests, or together enough for a p99 where an objective needs one."""
+    least = stats.smallest_sample(99) / stats.STABLE_WINDOWS if slo_p99_ms else 50
+    return Rule(max(window_s, least / rate), MAX_WARM_UP, MAX_WINDOWS)
+
+
+def opener(model: str, store: Path, split: cores.Split) -> Open:
+    """Opens servers of one archive of ``store`` each, with the configuration's settings; models.toml is not read."""
+
+    @contextmanager
+    def open_server(configuration: Configuration) -> Iterator[Server]:
+        table = ModelSettings(Path("make choose"), {model: dict(configuration.settings)})
+        with fresh([configuration.archive], split, store, table) as server, cores.on(split.client):
+            yield server
+
+    return open_server

@@ -1,0 +1,38 @@
+"""Servers that make choose started: told from the user's by a variable in their environment.
+
+A search that is killed leaves its server behind. The same command, which goes on with the search, stops that server and
+no other.
+"""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+
+from loadtest.servers import ServerRunsError
+from serving import server
+from serving.state import RunDirectory
+
+MARK = "MAKE_CHOOSE"  # in the environment of its servers: the process that started them
+IN_THE_WAY = "TorchServe runs already and make choose starts its own, one after the other; run: make stop"
+
+
+def claim() -> None:
+    """What this process starts from now on is marked as its own."""
+    os.environ[MARK] = str(os.getpid())
+
+
+def make_way() -> None:
+    """Stops a server that a killed search has left. Raises ServerRunsError where another one runs."""
+    run = RunDirectory.default()
+    state = run.read()
+    if state is None or not state.running():
+        return
+    try:
+        owner = int(psutil.Process(state.pid).environ().get(MARK, "0"))
+    except (psutil.Error, ValueError):
+        owner = 0
+    if not owner or (owner != os.getpid() and psutil.pid_exists(owner)):
+        raise ServerRunsError(IN_THE_WAY)
+    server.stop(run)

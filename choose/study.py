@@ -1,0 +1,278 @@
+"""The search: asks optuna which configuration to measure next, and keeps every answer in an SQLite file.
+
+Knows trials and time; how one is measured is given. The file is all that is kept: whoever opens it again goes on from
+there, in the same order for the same seed. A trial that was cut off is marked and asked for again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState
+
+from choose.objective import Worth, worth
+from choose.outcome import Outcome, Point
+from choose.request import Request
+from choose.space import SETTINGS, Configuration, Space
+from loadtest.errors import LoadTestError
+from loadtest.servers import ServerRunsError
+from serving.errors import ServingError
+
+FILE = "study.db"
+STARTUP = 5  # trials before the model of the sampler is asked at all
+SKIPS = 8  # proposals in a row that cannot be measured or were, before one that was not is taken at random
+HOPELESS = 0.5  # of the best seen at the same load
+FAILURES = 3  # in a row from the first trial on: then the machine is at fault and not the configuration
+
+Evaluate = Callable[[Configuration, Callable[[Point], None]], Outcome]
+
+
+class Hopeless(BasePruner):
+    """Prunes a trial that reaches less than half of the best seen at a load that keeps all its workers busy.
+
+    At fewer users more workers cannot show what they are worth, so nothing is judged there.
+    """
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Judges the last point reported."""
+        load = trial.last_step
+        if load is None or load < max(4, 2 * trial.user_attrs["configuration"]["workers"]):
+            return False
+        others = [each.intermediate_values[load] for each in study.get_trials(deepcopy=False)
+                  if each.state == TrialState.COMPLETE and load in each.intermediate_values]  # fmt: skip
+        return bool(others) and trial.intermediate_values[load] < HOPELESS * max(others)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trial that was measured, or was begun and failed. ``state`` is "complete", "pruned" or "failed"."""
+
+    number: int
+    state: str
+    configuration: Configuration
+    outcome: Outcome
+    worth: Worth
+    seconds: float
+    reason: str = ""
+
+
+@dataclass
+class Search:
+    """Searches ``space`` for ``request``; ``evaluate`` measures a configuration. ``folder`` keeps the study.
+
+    ``say`` is told each trial as it begins and each point. ``budget_s`` is the time for trials, over all runs.
+    """
+
+    folder: Path
+    request: Request
+    space: Space
+    evaluate: Evaluate
+    prior: Sequence[Configuration] = ()
+    say: Callable[[str], None] = lambda text: None
+    study: optuna.Study = field(init=False)
+
+    def __post_init__(self) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.study = optuna.create_study(
+            storage=f"sqlite:///{self.folder / FILE}", study_name="choose", load_if_exists=True, direction="maximize",
+            pruner=Hopeless(),
+        )  # fmt: skip
+        self._fail_stale()
+        for each in dict.fromkeys([self.space.default, *self.prior]):
+            if self.space.allows(each):
+                self.study.enqueue_trial(self._parameters(each), skip_if_exists=True)
+
+    # What is known so far
+
+    def records(self) -> list[Record]:
+        """The trials that were measured, in order, numbered from 0."""
+        kept = [each for each in self.study.get_trials(deepcopy=False) if "outcome" in each.user_attrs]
+        return [self._record(number, each) for number, each in enumerate(kept)]
+
+    def best(self) -> Record | None:
+        """The best trial that meets the objective."""
+        met = [each for each in self.records() if each.worth.meets]
+        return max(met, key=lambda each: each.worth.value, default=None)
+
+    def spent_s(self) -> float:
+        """Seconds that trials have taken, in this run and in those before, as far as they are on record."""
+        return sum(each.user_attrs.get("seconds", 0.0) for each in self.study.get_trials(deepcopy=False))
+
+    def _record(self, number: int, trial: FrozenTrial) -> Record:
+        outcome = _outcome(trial.user_attrs["outcome"])
+        found = worth(self.request, outcome)
+        state, reason = trial.user_attrs["state"], trial.user_attrs.get("reason", "")
+        if state != "complete":
+            found = Worth(False, None, found.value, found.point, reason)
+        return Record(number, state, Configuration(**trial.user_attrs["configuration"]), outcome, found,
+                      trial.user_attrs["seconds"], reason or found.reason)  # fmt: skip
+
+    # The search itself
+
+    def run(self, budget_s: Callable[[], float]) -> None:
+        """Measures until ``budget_s()`` seconds are spent, TRIALS are done, or nothing is left to measure.
+
+        One trial is measured in any case, the default. Raises ServerRunsError, and ServingError or LoadTestError where
+        the first trials fail one after the other.
+        """
+        while not self._finished(budget_s()):
+            trial = self._ask()
+            if trial is None:
+                return
+            self._measure(trial, Configuration(**trial.user_attrs["configuration"]))
+
+    def _finished(self, budget_s: float) -> bool:
+        done = len(self.records())
+        if not done:
+            return False
+        return self.spent_s() >= budget_s or (self.request.trials is not None and done >= self.request.trials)
+
+    def _ask(self) -> optuna.Trial | None:
+        """The next trial, its configuration among its attributes; None when every configuration was measured."""
+        measured = {each.configuration for each in self.records()}
+        for attempt in range(2 * SKIPS):
+            if attempt == SKIPS and not self._enqueue_any(measured):
+                return None
+            # The sampler is made anew each time: what it proposes depends on the seed and on the study, not on whether
+            # the process was started again in between.
+            number = len(self.study.get_trials(deepcopy=False))
+            self.study.sampler = optuna.samplers.TPESampler(
+                seed=self.request.seed * 100_003 + number, multivariate=True, n_startup_trials=STARTUP,
+                constant_liar=False, warn_independent_sampling=False,
+            )  # fmt: skip
+            trial = self.study.ask(self._distributions())
+            proposed = self._configuration(trial.params)
+            if self.space.allows(proposed) and proposed not in measured:
+                trial.set_user_attr("configuration", asdict(proposed))
+                return trial
+            self.study.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _enqueue_any(self, measured: set[Configuration]) -> bool:
+        left = [each for each in self.space.all() if each not in measured]
+        if left:
+            self.study.enqueue_trial(self._parameters(random.Random(self.request.seed + len(left)).choice(left)))
+        return bool(left)
+
+    def _measure(self, trial: optuna.Trial, configuration: Configuration) -> None:
+        began, points = time.monotonic(), []
+        self.say(str(configuration))
+
+        def watch(point: Point) -> None:
+            points.append(point)
+            trial.set_user_attr("seconds", round(time.monotonic() - began, 2))  # should the process be killed now
+            if point.mode == "closed":
+                trial.report(point.requests_per_s, int(point.load))
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+
+        state, reason = "complete", ""
+        try:
+            outcome = self.evaluate(configuration, watch)
+        except optuna.TrialPruned:
+            outcome, state = Outcome(tuple(points)), "pruned"
+            reason = f"less than half of the best at {points[-1].load:g} users"
+        except ServerRunsError:  # left as a killed process leaves it: it is asked for again
+            raise
+        except (ServingError, LoadTestError) as error:
+            outcome, state, reason = Outcome(tuple(points)), "failed", str(error)
+        self._tell(trial, outcome, state, reason, time.monotonic() - began)
+        self._require_success(reason)
+
+    def _tell(self, trial: optuna.Trial, outcome: Outcome, state: str, reason: str, seconds: float) -> None:
+        stated = {"state": state, "reason": reason, "seconds": round(seconds, 2), "outcome": asdict(outcome)}
+        for name, value in stated.items():  # the outcome last: with it the trial is on record
+            trial.set_user_attr(name, value)
+        self._close(trial.number, state, outcome)
+
+    def _close(self, number: int, state: str, outcome: Outcome) -> None:
+        if state == "complete":
+            self.study.tell(number, worth(self.request, outcome).value)
+        else:
+            self.study.tell(number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL)
+
+    def _require_success(self, reason: str) -> None:
+        records = self.records()
+        if len(records) == FAILURES and all(each.state == "failed" for each in records):
+            raise ServingError(f"The first {FAILURES} configurations failed, the last one thus: {reason}")
+
+    def _fail_stale(self) -> None:
+        """Trials that a killed process left: marked, and put in the queue again."""
+        for each in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if "outcome" in each.user_attrs:  # killed between the last measurement and the next question
+                self._close(each.number, each.user_attrs["state"], _outcome(each.user_attrs["outcome"]))
+                continue
+            self.study.tell(each.number, state=TrialState.FAIL)
+            if set(each.params) == {"variant", *SETTINGS}:
+                self.study.enqueue_trial(each.params)
+
+    # Configurations as optuna's parameters: a setting is the index of its level, so that neighbours are near
+
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        found: dict[str, BaseDistribution] = {"variant": CategoricalDistribution(self.space.levels("variant"))}
+        for name in SETTINGS:
+            found[name] = IntDistribution(0, len(self.space.levels(name)) - 1)
+        return found
+
+    def _parameters(self, each: Configuration) -> dict[str, Any]:
+        levels = {name: self.space.levels(name).index(value) for name, value in each.settings.items()}
+        return {"variant": each.variant, **levels}
+
+    def _configuration(self, params: dict[str, Any]) -> Configuration:
+        settings = {name: self.space.levels(name)[params[name]] for name in SETTINGS}
+        return self.space.configuration(params["variant"], **settings)
+
+    def importance(self) -> dict[str, float]:
+        """The share of the value's variance that each parameter explains (fANOVA); empty where trials are too few."""
+        names = ["variant", *(name for name in SETTINGS if len(self.space.levels(name)) > 1)]
+        if len(self.space.levels("variant")) == 1:
+            names.remove("variant")
+        met = [each.worth.value for each in self.records() if each.worth.meets]
+        if not names or len(set(met)) < 4:
+            return {}
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.request.seed)
+        worst = min(met)  # what misses the objective counts as the worst that meets it, or its penalty would be all
+
+        def value(trial: FrozenTrial) -> float:
+            return max(worst, trial.value or worst)
+
+        try:
+            found = optuna.importance.get_param_importances(
+                self.study, evaluator=evaluator, params=names, target=value
+            )
+        except (RuntimeError, ValueError):  # no variance to explain
+            return {}
+        return {name: round(share, 4) for name, share in found.items()}
+
+
+def _outcome(stated: dict[str, Any]) -> Outcome:
+    return Outcome(**{**stated, "points": tuple(Point(**each) for each in stated["points"])})
+
+
+def prior(space: Space, request: Request, speeds: dict[str, float]) -> Iterator[Configuration]:
+    """Where to look first: each variant once, with settings that suit the objective on most machines.
+
+    ``speeds`` of make bench by variant (items per second; {} without a bench) order them, and leave out those that are
+    less than half as fast as the best.
+    """
+    fastest = max(speeds.values(), default=0.0)
+    ordered = sorted(space.searched, key=lambda name: -speeds.get(name, fastest))
+    alone = request.objective == "memory" or (request.objective == "latency" and request.rate is None)
+    workers = 1 if alone else min(space.cores, 8)
+    wanted = {"workers": workers, "threads": max(1, space.cores // workers), "batch_size": 1 if alone else 8,
+              "queue": space.default.queue}  # fmt: skip
+    nearest = {name: min(space.axes[name], key=lambda level, name=name: abs(level - wanted[name])) for name in SETTINGS}
+    for name in ordered:
+        if speeds.get(name, fastest) >= HOPELESS * fastest:
+            yield space.configuration(name, **nearest)
