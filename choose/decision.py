@@ -87,7 +87,7 @@ def why(
                 f"(95 % interval {ratio['low']:.2f} to {ratio['high']:.2f}).")  # fmt: skip
     others = [row for row in ranked(request, rows) if row is not default]
     if not others or not others[0]["ratio_to_default"]:
-        return f"The default is the best of {measured} configurations measured that meet {asked(request)}."
+        return f"The default stays: of {measured} configurations measured, no other meets {asked(request)}."
     ratio = others[0]["ratio_to_default"]
     words = str(Configuration(others[0]["archive"], others[0]["variant"], **others[0]["settings"]))
     return (f"The default stays: no other beats it by more than its interval; the best, {words}, has "
@@ -98,7 +98,7 @@ def asked(request: Request) -> str:
     """What a configuration must meet, in words."""
     parts = [f"a p99 of {request.slo_p99_ms:g} ms"] if request.slo_p99_ms else []
     parts += [f"{request.rate:g} requests/s"] if request.rate else []
-    return " at ".join(["all answers right", *parts]) if not parts else " at ".join(parts)
+    return " at ".join(parts) or "what was asked with right answers alone"
 
 
 def _figure(request: Request, row: dict[str, Any]) -> str:

@@ -67,12 +67,11 @@ class Record:
 
 @dataclass
 class Search:
-    """Searches ``space`` for ``request``; ``evaluate`` measures a configuration. ``folder`` keeps the study.
-
-    ``say`` is told each trial as it begins and each point. ``budget_s`` is the time for trials, over all runs.
+    """Searches ``space`` for ``request``; ``evaluate`` measures a configuration. ``folder`` keeps the study; without
+    one it is kept in memory. ``prior`` is measured first, after the default. ``say`` is told each trial as it begins.
     """
 
-    folder: Path
+    folder: Path | None
     request: Request
     space: Space
     evaluate: Evaluate
@@ -83,10 +82,11 @@ class Search:
     def __post_init__(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
         self.study = optuna.create_study(
-            storage=f"sqlite:///{self.folder / FILE}", study_name="choose", load_if_exists=True, direction="maximize",
-            pruner=Hopeless(),
+            storage=f"sqlite:///{self.folder / FILE}" if self.folder else None, study_name="choose",
+            load_if_exists=True, direction="maximize", pruner=Hopeless(),
         )  # fmt: skip
         self._fail_stale()
         for each in dict.fromkeys([self.space.default, *self.prior]):
@@ -97,7 +97,7 @@ class Search:
 
     def records(self) -> list[Record]:
         """The trials that were measured, in order, numbered from 0."""
-        kept = [each for each in self.study.get_trials(deepcopy=False) if "outcome" in each.user_attrs]
+        kept = [each for each in self.study.get_trials(deepcopy=False) if "result" in each.user_attrs]
         return [self._record(number, each) for number, each in enumerate(kept)]
 
     def best(self) -> Record | None:
@@ -110,9 +110,9 @@ class Search:
         return sum(each.user_attrs.get("seconds", 0.0) for each in self.study.get_trials(deepcopy=False))
 
     def _record(self, number: int, trial: FrozenTrial) -> Record:
-        outcome = _outcome(trial.user_attrs["outcome"])
+        result = trial.user_attrs["result"]
+        outcome, state, reason = outcome_of(result["outcome"]), result["state"], result["reason"]
         found = worth(self.request, outcome)
-        state, reason = trial.user_attrs["state"], trial.user_attrs.get("reason", "")
         if state != "complete":
             found = Worth(False, None, found.value, found.point, reason)
         return Record(number, state, Configuration(**trial.user_attrs["configuration"]), outcome, found,
@@ -149,7 +149,7 @@ class Search:
             number = len(self.study.get_trials(deepcopy=False))
             self.study.sampler = optuna.samplers.TPESampler(
                 seed=self.request.seed * 100_003 + number, multivariate=True, n_startup_trials=STARTUP,
-                constant_liar=False, warn_independent_sampling=False,
+                constant_liar=False,
             )  # fmt: skip
             trial = self.study.ask(self._distributions())
             proposed = self._configuration(trial.params)
@@ -191,9 +191,8 @@ class Search:
         self._require_success(reason)
 
     def _tell(self, trial: optuna.Trial, outcome: Outcome, state: str, reason: str, seconds: float) -> None:
-        stated = {"state": state, "reason": reason, "seconds": round(seconds, 2), "outcome": asdict(outcome)}
-        for name, value in stated.items():  # the outcome last: with it the trial is on record
-            trial.set_user_attr(name, value)
+        trial.set_user_attr("seconds", round(seconds, 2))
+        trial.set_user_attr("result", {"state": state, "reason": reason, "outcome": asdict(outcome)})
         self._close(trial.number, state, outcome)
 
     def _close(self, number: int, state: str, outcome: Outcome) -> None:
@@ -210,8 +209,8 @@ class Search:
     def _fail_stale(self) -> None:
         """Trials that a killed process left: marked, and put in the queue again."""
         for each in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if "outcome" in each.user_attrs:  # killed between the last measurement and the next question
-                self._close(each.number, each.user_attrs["state"], _outcome(each.user_attrs["outcome"]))
+            if result := each.user_attrs.get("result"):  # killed between its measurement and the next question
+                self._close(each.number, result["state"], outcome_of(result["outcome"]))
                 continue
             self.study.tell(each.number, state=TrialState.FAIL)
             if set(each.params) == {"variant", *SETTINGS}:
@@ -256,7 +255,8 @@ class Search:
         return {name: round(share, 4) for name, share in found.items()}
 
 
-def _outcome(stated: dict[str, Any]) -> Outcome:
+def outcome_of(stated: dict[str, Any]) -> Outcome:
+    """The outcome that ``asdict`` made these values of."""
     return Outcome(**{**stated, "points": tuple(Point(**each) for each in stated["points"])})
 
 

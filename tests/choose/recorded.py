@@ -1,0 +1,75 @@
+"""A space of twelve configurations made by hand, and what a server would answer: no server, no archives.
+
+``python -m tests.choose.recorded FOLDER [KILL]`` searches it in FOLDER and, at trial KILL, ends as kill -9 ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from choose.outcome import Outcome, Point
+from choose.request import Request
+from choose.space import Candidate, Configuration, Space, axes, default
+from choose.study import Search, prior
+from export import catalog
+from export.catalog import Serving
+
+SPEED = {"torchscript": 100.0, "onnx": 160.0, "int8": 210.0}
+PARITY = {"torchscript": 1.0, "onnx": 1.0, "int8": 0.995}
+
+
+def space(cores: int = 2) -> Space:
+    """digits in three variants on ``cores`` cores, batches of 1 and 8."""
+    rows = catalog.rows(["digits"], list(SPEED), "cpu")
+    found = {row.variant.name: Candidate(row, "ab" * 32, {"cosine": PARITY[row.variant.name], "accuracy": 0.99})
+             for row in rows}  # fmt: skip
+    first = default(found["torchscript"].row, Serving(), cores, 100)
+    return Space("digits", "image-classification", "cpu", cores, found, tuple(found), axes(cores, 100, batches=(1, 8)),
+                 first)  # fmt: skip
+
+
+def requests_per_s(each: Configuration, users: int) -> float:
+    """Two workers of one thread are best, batches help, and nothing grows beyond 16 users."""
+    used = min(each.workers * each.threads, 2) ** (0.9 if each.workers > 1 else 0.6)
+    batching = 1.2 if each.batch_size > 1 and users > each.workers else 1.0
+    return round(SPEED[each.variant] * used * batching * min(users, 16) ** 0.2, 1)
+
+
+def points(each: Configuration, slow: float = 1.0) -> tuple[Point, ...]:
+    """A closed loop of 1 to 32 users, each answer right."""
+    made = []
+    for users in (1, 2, 4, 8, 16, 32):
+        rate = requests_per_s(each, users)
+        ms = slow * users / rate * 1e3
+        made.append(Point("closed", users, rate, ms, 2 * ms, 0.0, 0, True))
+    return tuple(made)
+
+
+def outcome(each: Configuration, **changes: object) -> Outcome:
+    """What was measured of it; ``changes`` are made to its last point."""
+    made = points(each)
+    return Outcome((*made[:-1], replace(made[-1], **changes)), 200.0 * each.workers, None, 2.0)
+
+
+def main() -> int:
+    """Prints the key of each configuration as it is asked for."""
+    asked = Request(("digits",), trials=8)
+    kill = int(sys.argv[2]) if len(sys.argv) > 2 else -1
+
+    def evaluate(each: Configuration, watch: object) -> Outcome:
+        print(each.key, flush=True)
+        if len(search.records()) == kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return outcome(each)
+
+    search = Search(Path(sys.argv[1]), asked, space(), evaluate, list(prior(space(), asked, {})))
+    search.run(lambda: 1e9)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

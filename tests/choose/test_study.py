@@ -1,0 +1,131 @@
+"""The search on a recorded table: its order, its pruner, its budget, and that it survives being killed."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from choose.outcome import Outcome
+from choose.request import Request
+from choose.study import Search, prior
+from choose.table import Table, simulate
+from loadtest.errors import LoadTestError
+from serving.errors import ServingError
+from tests.choose.recorded import outcome, points, space
+from tests.conftest import ROOT
+
+ASKED = Request(("digits",), trials=8)
+
+
+def search(folder, asked=ASKED, evaluate=lambda each, watch: outcome(each), **changes):
+    made = replace(space(), **changes)
+    return Search(folder, asked, made, evaluate, list(prior(made, asked, {})))
+
+
+def keys(found):
+    return [record.configuration.key for record in found.records()]
+
+
+def recorded(*arguments, status=0):
+    done = subprocess.run([sys.executable, "-m", "tests.choose.recorded", *map(str, arguments)],
+                          cwd=ROOT, capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert done.returncode == status, done.stderr
+    return done.stdout.split()
+
+
+def test_a_search_that_is_killed_goes_on_and_asks_again_for_what_was_cut_off(tmp_path):
+    first = recorded(tmp_path, 2, status=-9)
+    whole = search(None)
+    whole.run(lambda: 1e9)
+    assert first == keys(whole)[:3]
+    then = recorded(tmp_path)
+    assert len(then) == 8 - 2 and first[2] in then  # what was cut off is measured after all
+    assert sorted(keys(search(tmp_path))) == sorted({*first, *then})
+
+
+def test_the_same_seed_proposes_in_the_same_order_and_another_differs():
+    orders = []
+    for seed in (1, 1, 2):
+        found = search(None, replace(ASKED, seed=seed, trials=12))
+        found.run(lambda: 1e9)
+        orders.append(keys(found))
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[0][0] == space().default.key and len(set(orders[0])) == 12
+
+
+def test_a_search_ends_when_every_configuration_was_measured(tmp_path):
+    found = search(None, replace(ASKED, trials=None), axes={**space().axes, "batch_size": (8,), "threads": (1, 2)})
+    found.run(lambda: 1e9)
+    assert len(keys(found)) == len(set(keys(found))) == 3 * 2 * 2
+    assert set(found.importance()) == {"variant", "workers", "threads"}
+    assert max(found.importance(), key=found.importance().get) == "variant"
+
+
+def test_the_budget_counts_the_time_of_earlier_runs(tmp_path):
+    def evaluate(each, watch):
+        time.sleep(0.05)
+        return outcome(each)
+
+    first = search(tmp_path, replace(ASKED, trials=2), evaluate)
+    first.run(lambda: 1e9)
+    assert 0.1 <= first.spent_s() < 30
+    again = search(tmp_path, replace(ASKED, trials=None), evaluate)
+    again.run(lambda: 0.1)
+    assert len(again.records()) == 2
+
+
+def test_even_without_time_the_default_is_measured():
+    found = search(None)
+    found.run(lambda: 0.0)
+    assert keys(found) == [space().default.key]
+
+
+def test_a_hopeless_trial_stops_early_and_is_not_judged_before_its_workers_are_busy():
+    seen = []
+
+    def evaluate(each, watch):
+        slow = each.workers == 2
+        for point in points(each):
+            seen.append((each.workers, point.load))
+            watch(replace(point, requests_per_s=point.requests_per_s / 10) if slow else point)
+        return Outcome(points(each), 200.0)
+
+    found = search(None, evaluate=evaluate)
+    found.run(lambda: 1e9)
+    pruned = [record for record in found.records() if record.state == "pruned"]
+    assert pruned and {record.configuration.workers for record in pruned} == {2}
+    assert {load for workers, load in seen if workers == 2} == {1, 2, 4}
+    assert all(not record.worth.meets and "less than half" in record.reason for record in pruned)
+    assert found.best().configuration.workers == 1
+
+
+def test_a_configuration_that_does_not_start_is_told_and_the_others_are_measured():
+    def evaluate(each, watch):
+        if each.variant == "onnx":
+            raise ServingError("A worker could not load: no room")
+        return outcome(each)
+
+    found = search(None, evaluate=evaluate)
+    found.run(lambda: 1e9)
+    failed = [record for record in found.records() if record.state == "failed"]
+    assert {record.configuration.variant for record in failed} == {"onnx"}
+    assert failed[0].reason == "A worker could not load: no room" and found.best().configuration.variant == "int8"
+
+
+def test_a_machine_on_which_nothing_starts_ends_the_search():
+    def evaluate(each, watch):
+        raise LoadTestError("no answer")
+
+    with pytest.raises(ServingError, match="first 3 configurations failed, the last one thus: no answer"):
+        search(None, evaluate=evaluate).run(lambda: 1e9)
+
+
+def test_on_a_recorded_table_a_quarter_of_the_trials_comes_near_the_best():
+    made = space()
+    table = Table(ASKED, made, {each: [outcome(each)] for each in made.all()})
+    result = simulate(table, seeds=3)
+    assert (result["configurations"], result["trials"]) == (24, 6)
+    assert result["search"]["share_near"] == 1 and result["search"]["worst_regret"] <= 0.05
+    assert result["random"]["median_regret"] > result["search"]["median_regret"]
