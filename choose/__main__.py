@@ -14,6 +14,8 @@ import signal
 import sys
 from pathlib import Path
 
+import gevent
+
 from choose import own_server, request
 from choose.chooser import Chooser
 from choose.errors import ChooseError
@@ -31,7 +33,10 @@ REFUSALS = (ChooseError, CatalogError, DeviceError, CheckpointError, LoadTestErr
 
 def main() -> int:
     """Chooses for each model in turn; returns the exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    hub = gevent.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # it is handed to this function, without a traceback
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         asked = request.read(os.environ)
         for name in asked.models:
@@ -66,6 +71,9 @@ def choose(asked: Request, name: str) -> int:
 
 
 def _interrupt(number: int, frame: object) -> None:
+    """Ends the search; a second Ctrl-C must not cut the clean stop short."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

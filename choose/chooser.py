@@ -6,6 +6,7 @@ Knows the order of things and how the budget is shared between them; each step i
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,25 +54,38 @@ class Chooser:
     def _within(self, where: Path, space: Space, bench: Bench, facts: dict[str, Any]) -> dict[str, Any]:
         speeds = bench_speeds.speeds(self.model, space.device, facts)
         search = Search(where, self.request, space, bench.run, list(prior(space, self.request, speeds)))
-        left_s = lambda: self.request.budget_s - search.spent_s()  # noqa: E731
-        progress = Progress(self.request.budget_s, left_s, lambda: lead(self.request, search.best()))
-        search.say = lambda text: progress.say(f"trial {len(search.records())}: {text}")
-        try:
-            if search.records():
-                progress.say(f"going on with {len(search.records())} trials of {where.name}")
-            search.run(lambda: search_budget_s(self.request, search.records()))
-            rows, peak = self._finals(where, space, bench, search, facts, progress)
-        finally:
-            progress.close()
+        self._search(search, where)
+        rows, peak = self._finals(where, space, bench, search.records(), facts)
         return decision.decide(self.request, space, facts["command"], facts, search.records(), rows, peak,
                                search.importance())  # fmt: skip
 
+    def _search(self, search: Search, where: Path) -> None:
+        budget_s = self.request.budget_s
+        progress = Progress(budget_s, lambda: budget_s - search.spent_s(), lambda: lead(self.request, search.best()))
+        search.say = lambda text: progress.say(f"trial {len(search.records())}: {text}")
+        try:
+            if done := len(search.records()):
+                progress.say(f"going on after {done} trial{'s' if done > 1 else ''} of {where.name}")
+            search.run(lambda: search_budget_s(self.request, search.records()))
+        finally:
+            progress.close()
+
     def _finals(
-        self, where: Path, space: Space, bench: Bench, search: Search, facts: dict[str, Any], progress: Progress
+        self, where: Path, space: Space, bench: Bench, records: list[Record], facts: dict[str, Any]
     ) -> tuple[list[dict[str, Any]], Peak | None]:
-        chosen = finals.finalists(self.request, space, search.records())
-        about = finals.seconds(self.request, search.records())
-        progress.say(f"the best {len(chosen)} again in turns, about {about:.0f} s")
+        chosen = finals.finalists(self.request, space, records)
+        about, began = finals.seconds(self.request, records, len(chosen)), time.monotonic()
+        progress = Progress(about, lambda: about - (time.monotonic() - began))
+        progress.say(f"finals: the best and the default are measured again in turns, which takes about {about:.0f} s")
+        try:
+            return self._measured(where, space, chosen, bench, facts, progress)
+        finally:
+            progress.close()
+
+    def _measured(
+        self, where: Path, space: Space, chosen: list[finals.Finalist], bench: Bench, facts: dict[str, Any],
+        progress: Progress,
+    ) -> tuple[list[dict[str, Any]], Peak | None]:  # fmt: skip
         shutil.rmtree(where / "finals", ignore_errors=True)  # of a run that was cut off: turns belong together
         (where / "finals").mkdir()
         run = Run(where / "finals", facts, {"slo_p99_ms": self.request.slo_p99_ms or 0.0})
@@ -94,4 +108,4 @@ def lead(request: Request, best: Record | None) -> str:
     if best is None or best.worth.point is None:
         return "nothing meets the objective yet"
     load = in_words(best.worth.point)
-    return f"best so far {best.worth.score:g} {unit(request)} ({best.configuration}, at {load})"
+    return f"best so far {best.worth.score:g} {unit(request)} at {load} ({best.configuration})"

@@ -37,7 +37,7 @@ def decide(
         "space": space.stated(), "left_out": list(space.left_out), "trials": [trial(each) for each in records],
         "finalists": list(finalists), "winner": won, "default": default,
         "alternatives": sorted(others.values(), key=in_order.index),
-        "exact": next((row for row in in_order if row["exact"]), None),
+        "exact": next((row for row in [*in_order, *finalists] if row["exact"]), None),
         "default_stays": stays, "why": why(request, finalists, won, default, len(records)),
         "open_loop": _open_loop(won, peak), "importance": dict(importance or {}), "pareto": pareto(space, records),
     }  # fmt: skip

@@ -28,7 +28,7 @@ from loadtest.target import Target
 from loadtest.trial import Measured, Rule, measure
 
 BEST = 3
-WINDOW_S, LONGEST_WINDOW_S = 1.0, 20.0
+LONGEST_WINDOW_S = 20.0
 MAX_WARM_UP, MAX_WINDOWS = 4, 6
 LIKELY_WINDOWS = 7  # of a visit: two or three to warm up, three that agree, and a doubt
 PROBES = 7  # of a peak, once its order of magnitude is known
@@ -75,13 +75,14 @@ def _loads(request: Request, record: Record) -> tuple[Point, ...]:
     return tuple(ordered) or record.outcome.points[:1]
 
 
-def seconds(request: Request, records: Sequence[Record]) -> float:
-    """About what the finals take: so much of the budget is kept for them."""
+def seconds(request: Request, records: Sequence[Record], count: int = BEST + 1) -> float:
+    """About what the finals of ``count`` finalists take: so much of the budget is kept for them."""
     starts = [each.outcome.start_s for each in records if each.outcome.start_s]
     start_s = float(np.median(starts)) if starts else START_S
-    visit = start_s + LIKELY_WINDOWS * WINDOW_S
-    peak = start_s + PROBES * (1 + FLOOR_WINDOWS) * WINDOW_S if request.slo_p99_ms and request.rate is None else 0.0
-    return request.rounds * (BEST + 1) * visit + peak
+    visit = start_s + LIKELY_WINDOWS * request.window_s
+    probed = bool(request.slo_p99_ms) and request.rate is None
+    peak = start_s + PROBES * (1 + FLOOR_WINDOWS) * request.window_s
+    return request.rounds * count * visit + (peak if probed else 0.0)
 
 
 @dataclass
@@ -126,12 +127,12 @@ class Finals:
     def _load(self, target: Target, load: Point) -> Measured:
         request = self.bench.request
         if load.mode == "open":
-            rule = open_rule(load.load, request.slo_p99_ms, WINDOW_S)
+            rule = open_rule(load.load, request.slo_p99_ms, request.window_s)
             schedule = arrivals.schedule("poisson", [Segment(rule.longest_s, load.load)], request.seed)
             return measure(OpenLoop(target, schedule), rule, schedule)
         # All rounds together must be enough to claim a p99.
         needed = 1.1 * stats.smallest_sample(99) / request.rounds / stats.STABLE_WINDOWS
-        window_s = min(LONGEST_WINDOW_S, max(WINDOW_S, needed / max(load.requests_per_s, 1e-3)))
+        window_s = min(LONGEST_WINDOW_S, max(request.window_s, needed / max(load.requests_per_s, 1e-3)))
         return measure(ClosedLoop(target, int(load.load)), Rule(window_s, MAX_WARM_UP, MAX_WINDOWS))
 
     def _note(self, finalist: Finalist, measured: Measured, joules: float | None) -> None:
@@ -152,14 +153,14 @@ class Finals:
         answered in the closed loop."""
         request = self.bench.request
         assert request.slo_p99_ms is not None
-        self.say(f"the highest rate of {finalist.configuration} within a p99 of {request.slo_p99_ms:g} ms")
         with self.bench.open_server(finalist.configuration) as server:
             target = self.bench.target(server, finalist.configuration)
 
             def probe(rate: float) -> tuple[bool, bool]:
-                window = max(WINDOW_S, min(stats.smallest_sample(99) / rate, LONGEST_PROBE_S) / FLOOR_WINDOWS)
+                window = max(request.window_s, min(stats.smallest_sample(99) / rate, LONGEST_PROBE_S) / FLOOR_WINDOWS)
                 rule = Rule(window, 1, FLOOR_WINDOWS, fixed=True)
                 schedule = arrivals.schedule("poisson", [Segment(rule.longest_s, rate)], request.seed)
+                self.say(f"within a p99 of {request.slo_p99_ms:g} ms? {rate:g} requests/s of {finalist.configuration}")
                 return meets(measure(OpenLoop(target, schedule), rule, schedule), request.slo_p99_ms, 0.0)
 
             start = max(0.5, round(0.75 * requests_per_s, 1))

@@ -25,7 +25,8 @@ RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results"))
 def of(request: Request, space: Space, machine: Mapping[str, Any]) -> Path:
     """The folder of this question on this machine."""
     facts = {
-        "asked": {**request.stated(), "budget_s": None, "hourly_cost": None, "seed": request.seed},
+        "asked": {**request.stated(), "budget_s": None, "hourly_cost": None, "seed": request.seed,
+                  "window_s": request.window_s},
         "space": space.stated(),
         "default": space.default.settings,
         "archives": {name: each.sha256 for name, each in space.candidates.items()},

@@ -27,7 +27,8 @@ from loadtest.windows import counted, cut
 from serving.model_settings import ModelSettings
 
 LADDER = (1, 2, 4, 8, 16, 32, 64)
-WINDOW_S, LONGEST_WINDOW_S = 0.5, 10.0
+SHARE_OF_WINDOW = 0.5  # a trial's windows beside those of the finals
+LONGEST_WINDOW_S = 10.0
 MAX_WARM_UP, MAX_WINDOWS = 4, 6
 ANSWERS = 2  # that a window should hold of each user, for its figures to mean something
 GROWTH = 1.05
@@ -92,14 +93,14 @@ class Bench:
         elif self.request.objective == "throughput":
             yield from self._ladder(target, watch)
         else:
-            yield self._watched(watch, closed_loop(target, 1))
+            yield self._watched(watch, closed_loop(target, 1, self._window_s))
 
     def _ladder(self, target: Target, watch: Watch) -> Iterator[Point]:
         """More and more users, until the p99 exceeds the objective or throughput has stopped growing."""
         best, stalls, p50_ms = 0.0, 0, 0.0
         for users in LADDER:
             # With twice the users a request takes up to twice as long.
-            window_s = min(LONGEST_WINDOW_S, max(WINDOW_S, ANSWERS * 2 * p50_ms / 1e3))
+            window_s = min(LONGEST_WINDOW_S, max(self._window_s, ANSWERS * 2 * p50_ms / 1e3))
             seen = self._watched(watch, closed_loop(target, users, window_s))
             yield seen
             stalls = 0 if seen.requests_per_s > GROWTH * best else stalls + 1
@@ -107,23 +108,27 @@ class Bench:
             if stalls >= STALLS or not seen.within(self.request.slo_p99_ms):
                 return
 
+    @property
+    def _window_s(self) -> float:
+        return SHARE_OF_WINDOW * self.request.window_s
+
     def _watched(self, watch: Watch, seen: Point) -> Point:
         watch(seen)
         return seen
 
     def open_loop(self, target: Target, rate: float) -> Point:
         """The point at ``rate`` requests per second, Poisson arrivals."""
-        rule = open_rule(rate, self.request.slo_p99_ms)
+        rule = open_rule(rate, self.request.slo_p99_ms, self._window_s)
         schedule = arrivals.schedule("poisson", [Segment(rule.longest_s, rate)], self.request.seed)
         return point("open", rate, measure(OpenLoop(target, schedule), rule, schedule))
 
 
-def closed_loop(target: Target, users: int, window_s: float = WINDOW_S) -> Point:
+def closed_loop(target: Target, users: int, window_s: float) -> Point:
     """The point of ``users`` users."""
     return point("closed", users, measure(ClosedLoop(target, users), Rule(window_s, MAX_WARM_UP, MAX_WINDOWS)))
 
 
-def open_rule(rate: float, slo_p99_ms: float | None, window_s: float = WINDOW_S) -> Rule:
+def open_rule(rate: float, slo_p99_ms: float | None, window_s: float) -> Rule:
     """Windows of an open loop hold 50 requests, or together enough for a p99 where an objective needs one."""
     least = stats.smallest_sample(99) / stats.STABLE_WINDOWS if slo_p99_ms else 50
     return Rule(max(window_s, least / rate), MAX_WARM_UP, MAX_WINDOWS)

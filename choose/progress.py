@@ -14,7 +14,7 @@ from typing import Any
 class Progress:
     """``left_s()`` says how much of ``budget_s`` is left, ``best()`` what leads, in words or ""."""
 
-    def __init__(self, budget_s: float, left_s: Callable[[], float], best: Callable[[], str]) -> None:
+    def __init__(self, budget_s: float, left_s: Callable[[], float], best: Callable[[], str] = lambda: "") -> None:
         self._budget_s, self._left_s, self._best = budget_s, left_s, best
         self._began, self._bar = time.monotonic(), None
         if sys.stderr.isatty():

@@ -20,7 +20,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 # Those that the command of a decision repeats, in this order.
 VARIABLES = (
     "MODEL", "MODELS", "OBJECTIVE", "SLO_P99_MS", "RATE", "MIN_ACCURACY", "MIN_COSINE", "BUDGET", "HOURLY_COST",
-    "VARIANTS", "WORKERS", "THREADS", "BATCHES", "TRIALS", "ROUNDS", "SEED", "DEVICE", "WEIGHTS",
+    "VARIANTS", "WORKERS", "THREADS", "BATCHES", "TRIALS", "ROUNDS", "DURATION",
+    "SEED", "DEVICE", "WEIGHTS",
 )  # fmt: skip
 
 
@@ -29,7 +30,8 @@ class Request:
     """What to choose, for each of ``models``. Empty ``workers``, ``threads`` and ``batches``: what the machine offers.
 
     ``slo_p99_ms`` and ``rate`` (requests per second) are None where they were not given; ``min_accuracy`` is a share;
-    ``budget_s`` is the time of a model's search and finals together; ``rounds`` is how often a finalist is measured.
+    ``budget_s`` is the time of a model's search and finals together. A finalist is measured ``rounds`` times, in
+    windows of ``window_s`` seconds.
     """
 
     models: tuple[str, ...]
@@ -46,6 +48,7 @@ class Request:
     batches: tuple[int, ...] = ()
     trials: int | None = None
     rounds: int = 2
+    window_s: float = 1.0
     seed: int = 1
 
     def stated(self) -> dict[str, Any]:
@@ -163,10 +166,12 @@ READERS: dict[str, Callable[[str], Any]] = {
     "BATCHES": _several("BATCHES", "1,8,32", 1024),
     "TRIALS": _whole("TRIALS", "20"),
     "ROUNDS": _whole("ROUNDS", "2"),
+    "DURATION": lambda text: _number("DURATION", "3 (seconds that a finalist is measured each time)")(text) / 3,
     "SEED": _whole("SEED", "1"),
 }
 FIELDS = {
     "OBJECTIVE": "objective", "SLO_P99_MS": "slo_p99_ms", "RATE": "rate", "MIN_ACCURACY": "min_accuracy",
     "MIN_COSINE": "min_cosine", "BUDGET": "budget_s", "HOURLY_COST": "hourly_cost", "WORKERS": "workers",
-    "THREADS": "threads", "BATCHES": "batches", "TRIALS": "trials", "ROUNDS": "rounds", "SEED": "seed",
+    "THREADS": "threads", "BATCHES": "batches", "TRIALS": "trials", "ROUNDS": "rounds",
+    "DURATION": "window_s", "SEED": "seed",
 }  # fmt: skip

@@ -1,0 +1,73 @@
+"""make choose against real servers: two configurations of a cheap archive, from the search to what is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from serving.config import Config
+from serving.state import RunDirectory
+from tests.conftest import ROOT, run, write_config
+from tests.loadtest.test_served import answers
+
+pytestmark = pytest.mark.served
+
+
+@pytest.fixture
+def place(store, tmp_path):
+    """The variables of a place of its own, with the tests' archives."""
+    return {
+        "CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run"),
+        "RESULTS": str(tmp_path / "results"), "MODELS_FILE": str(tmp_path / "models.toml"), "CHOOSE_STORE": str(store),
+        "MODELS": "", "VARIANTS": "", "DEVICE": "cpu",
+    }  # fmt: skip
+
+
+def test_two_configurations_are_searched_measured_again_and_decided_between(place, tmp_path):
+    # A second worker of null only takes memory: what wins is known, and it is the default.
+    asked = {"MODEL": "null", "OBJECTIVE": "memory", "WORKERS": "2", "THREADS": "1", "BATCHES": "1", "ROUNDS": "1",
+             "DURATION": "0.6", "BUDGET": "60s"}  # fmt: skip
+    done = run("choose", **place, **asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tmp_path / "results").glob("*/decision.json")
+    decision = json.loads(path.read_text())
+    assert [each["settings"]["workers"] for each in decision["trials"]] == [1, 2]
+    for each in decision["trials"]:
+        (point,) = each["points"]
+        assert each["meets"] and point["load"] == 1 and point["error_rate"] == point["answers_wrong"] == 0
+    used = {each["settings"]["workers"]: each["memory_mib"] for each in decision["finalists"]}
+    assert 50 < used[1] < used[2] - 10
+    assert decision["default_stays"] and decision["winner"] == decision["default"]
+    (other,) = [each for each in decision["finalists"] if not each["is_default"]]
+    assert other["ratio_to_default"]["ratio"] > 1
+    assert "trial 1: null, 2 workers of 1 thread" in done.stderr and "left" in done.stderr
+    assert (path.parent / "study.db").exists() and (path.parent / "decision.html").exists()
+    assert str(ROOT) not in path.read_text()
+    assert RunDirectory(tmp_path / "run").read() is None
+    assert not any(answers(port) for port in Config.load(tmp_path / "config.properties").ports())
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"MODEL": "nope"}, "known"),
+        ({"MODEL": "minilm", "MIN_ACCURACY": "99"}, "MIN_COSINE=0.999"),
+        ({"MODEL": "minilm", "BUDGET": "soon"}, "BUDGET=20m"),
+    ],
+)
+def test_a_user_error_is_one_sentence(place, variables, words):
+    refused = run("choose", **place, **variables)
+    assert refused.returncode == 2 and words in refused.stderr and "Traceback" not in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_make_choose_reads_its_variables_from_the_command_line_alone(place):
+    shown = subprocess.run(
+        ["make", "choose", f"PYTHON={sys.executable}", "MODEL=/data/bert"], cwd=ROOT,
+        env={**os.environ, **place, "BUDGET": "of another program"}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert shown.returncode != 0 and "make archive MODEL=/data/bert" in shown.stderr
