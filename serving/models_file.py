@@ -54,9 +54,11 @@ def edited(path: Path) -> Iterator[Any]:
     path = path.resolve()  # a link stays one
     read(path)
     document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
-    end = _bind(document.body, "")
+    cut, end = _cut(document.body)
     try:
         yield document
+        for table, before in cut:
+            table.trivia.indent = before + table.trivia.indent
         text = tomlkit.dumps(document) + end
         if tomlkit.parse(text).unwrap() != document.unwrap():
             raise TOMLKitError("what would be written says something else")
@@ -84,13 +86,14 @@ def child(parent: Any, key: str) -> Any:
     return parent[key]
 
 
-def _bind(body: list[Any], text: str) -> str:
-    """Gives the comments and blank lines before each table's header to that table; returns those at the end.
+def _cut(body: list[Any], text: str = "") -> tuple[list[tuple[Any, str]], str]:
+    """Takes out the comments and blank lines before each table's header, as [(table, text)], and those at the end.
 
     tomlkit keeps them in the table above, where what is added would come after them. ``text`` stands before ``body``.
     """
     from tomlkit.items import AoT, Comment, Null, Table, Whitespace
 
+    found: list[tuple[Any, str]] = []
     run: list[int] = []
     for index, (key, item) in enumerate(body):
         if isinstance(item, (Comment, Whitespace)):
@@ -98,16 +101,14 @@ def _bind(body: list[Any], text: str) -> str:
         elif isinstance(item, (AoT, Table)) and not key.is_dotted():
             text, run = text + _taken(body, run), []
             for table in item.body if isinstance(item, AoT) else [item]:
-                text = _bind_table(table, text)
+                if not table.is_super_table():  # one without a header leaves them to the first below it
+                    found.append((table, text))
+                    text = ""
+                below, text = _cut(table.value.body, text)
+                found += below
         elif not isinstance(item, Null):
             run = []
-    return text + _taken(body, run)
-
-
-def _bind_table(table: Any, text: str) -> str:
-    if not table.is_super_table():  # one that has no header of its own leaves them to the first below it
-        table.trivia.indent, text = text + table.trivia.indent, ""
-    return _bind(table.value.body, text)
+    return found, text + _taken(body, run)
 
 
 def _taken(body: list[Any], run: list[int]) -> str:
