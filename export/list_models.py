@@ -53,7 +53,7 @@ def chosen_lines(choices: Choices, device: str) -> list[str]:
             continue
         by = f", by {choice.by} ({choice.date})" if choice.by else ""
         reason = f": {choice.reason}" if choice.reason else ""
-        lines.append(f"{model} is built and served as {choice} ({choices.path.name}{by}){reason}")
+        lines.append(f"{model}: built and served as {choice} ({choices.path.name}{by}){reason}")
     return [*lines, *choices.made_elsewhere(choices.models)]
 
 
