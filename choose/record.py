@@ -82,16 +82,24 @@ def _drop_empty(table: Any, key: str) -> None:
 
 
 def reason(decision: Mapping[str, Any]) -> str:
-    """Why the winner, in figures beside the default's: "241 requests/s within a p99 of 50 ms; the default: 115"."""
+    """Why the winner, in figures beside the default's: "241 requests/s within a p99 of 50 ms; the default: 115 ..."."""
     winner, default, asked = decision["winner"], decision["default"], decision["objective"]
-    within = f" within a p99 of {asked['slo_p99_ms']:g} ms" if asked.get("slo_p99_ms") else ""
-    if asked["name"] == "latency":
-        at = f" at {asked['rate']:g} requests/s" if asked.get("rate") else ""
-        told = f"p50 {winner['p50_ms']:.3g} ms, p99 {winner['p99_ms']:.3g} ms{at}"
-        return f"{told}; the default: {default['p50_ms']:.3g} and {default['p99_ms']:.3g} ms"
-    if asked["name"] == "memory":
-        return f"{winner['memory_mib']:.0f} MiB{within}; the default: {default['memory_mib']:.0f} MiB"
-    return f"{winner['requests_per_s']:.0f} requests/s{within}; the default: {default['requests_per_s']:.0f}/s"
+    told = _figures(asked["name"], winner)
+    told += f" within a p99 of {asked['slo_p99_ms']:g} ms" if asked.get("slo_p99_ms") else ""
+    told += f" at {asked['rate']:g} requests/s" if asked.get("rate") and asked["name"] != "throughput" else ""
+    if default is None:
+        return told
+    beside = f": {_figures(asked['name'], default)}" if default["meets"] else " does not meet that"
+    return f"{told}; the default{beside}"
+
+
+def _figures(objective: str, finalist: Mapping[str, Any]) -> str:
+    """What the objective is about, of a finalist that meets it."""
+    if objective == "latency":
+        return f"p50 {finalist['p50_ms']:.3g} ms, p99 {finalist['p99_ms']:.3g} ms"
+    if objective == "memory":
+        return f"{finalist['memory_mib']:.0f} MiB"
+    return f"{finalist['requests_per_s']:.0f} requests/s"
 
 
 def _applied(path: Path, model: str, winner: Mapping[str, Any]) -> str:

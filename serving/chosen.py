@@ -90,7 +90,7 @@ class Choices:
     def notices(self, served: Sequence[Identity], held: Sequence[Identity]) -> list[str]:
         """Lines for who starts a server: what the choices leave out, and which were made on another kind of machine."""
         chosen = list(dict.fromkeys(each.model for each in served if each.variant in self.variants(each.model)))
-        out = {each.model: each.variant for each in held if each.variant not in self.variants(each.model)}
+        out = {each.model for each in held if each.variant not in self.variants(each.model)}
         alone = [
             f"{model}: {self.models[model]} alone ({self.path.name}); VARIANTS= serves others"
             for model in chosen
