@@ -28,7 +28,11 @@ else
 PY := .venv/bin/python
 READY := .venv/.ready
 # Engines are extras; export/catalog.py says which variant needs which. Asked with the standard library alone.
-EXTRAS := $(if $(VARIANTS),$(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras "$(VARIANTS)")))
+# Without VARIANTS, make archive builds what models.toml chooses; .venv's Python reads that file where there is one.
+ENGINES_OF = $(addprefix .venv/.,$(shell MODELS_FILE="$(MODELS_FILE)" $(1) -m export.extras $(2)))
+CHOSEN := $(if $(VARIANTS),,$(filter archive,$(MAKECMDGOALS)))
+EXTRAS := $(if $(VARIANTS),$(call ENGINES_OF,$(BOOTSTRAP),"$(VARIANTS)"))$(if $(CHOSEN),$(call \
+  ENGINES_OF,$(if $(wildcard $(READY)),$(PY),$(BOOTSTRAP)),--chosen "$(MODELS)"))
 AUDIT := .venv/.audit
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))

@@ -18,7 +18,7 @@ from export.catalog import Row
 from loadtest.cores import Split, on
 from loadtest.errors import LoadTestError
 from loadtest.record import Archive
-from loadtest.target import Target, Token, model_of
+from loadtest.target import Target, Token, model_of, named
 from serving import server
 from serving.client import Client
 from serving.config import Config
@@ -99,8 +99,12 @@ def fresh(names: Sequence[str], split: Split) -> Iterator[Server]:
 def chosen(names: Sequence[str]) -> dict[str, str]:
     """{name: sha256} of these archives. Raises ServingError when one is missing or not what was built."""
     if missing := [name for name in names if not (STORE / f"{name}.mar").exists()]:
-        models = " ".join(sorted({model_of(name).name for name in missing}))
-        raise ServingError(f'{STORE.name} lacks {", ".join(missing)}; run: make archive MODELS="{models}"')
+        rows = [each for each in map(named, missing) if each]
+        models = " ".join(sorted({model.name for model, _ in rows}))
+        variants = " ".join(sorted({variant for _, variant in rows if variant}))
+        # VARIANTS too: without, make archive builds what models.toml chooses.
+        cure = f'make archive MODELS="{models}"' + (f' VARIANTS="{variants}"' if variants else "")
+        raise ServingError(f"{STORE.name} lacks {', '.join(missing)}; run: {cure}")
     return checked(STORE, names)
 
 

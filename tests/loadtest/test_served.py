@@ -197,7 +197,7 @@ def test_a_missing_archive_is_named_before_anything_is_measured(null_server, tmp
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.endswith(' lacks bert-frozen; run: make archive MODELS="bert"\n'), done.stderr
+    assert done.stderr.endswith(' lacks bert-frozen; run: make archive MODELS="bert" VARIANTS="frozen"\n'), done.stderr
     assert not (tmp_path / "new").exists()
 
 
