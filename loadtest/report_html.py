@@ -5,22 +5,18 @@ Knows the page's parts and their wording; numbers come from the summary, series 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from string import Template
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
+from loadtest import html_page
 from loadtest.chart_data import chart_data
 from loadtest.gate import judge, point
 from loadtest.html_table import number_cell, table, text
 from loadtest.record import Run
 from loadtest.report_md import facts, label, parity, verdict
 
-PARTS = Path(__file__).with_name("html")
 RESULT_HEADER = (
     "Archive",
     "Load",
@@ -50,12 +46,11 @@ CHARTS = (
 def html(run: Run, summary: dict[str, Any]) -> str:
     """The page. Bytes depend on the run, the summary and plotly's version only."""
     models = [model for model in chart_data(run) if model["points"]]  # a search for the peak alone has none
-    return Template((PARTS / "report.html").read_text(encoding="utf-8")).substitute(
-        style=(PARTS / "report.css").read_text(encoding="utf-8"),
-        plotly=get_plotlyjs(),
-        script=(PARTS / "report.js").read_text(encoding="utf-8"),
-        # "</" would end the script element early, whatever string it stands in.
-        data=json.dumps(models).replace("</", "<\\/"),
+    return Template(html_page.part("report.html")).substitute(
+        style=html_page.part("report.css"),
+        plotly=html_page.plotly(),
+        script=html_page.part("common.js") + html_page.part("report.js"),
+        data=html_page.data(models),
         lead=_lead(summary),
         findings=_findings(summary),
         results=_results(summary["rows"]),

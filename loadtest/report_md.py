@@ -5,10 +5,11 @@ Knows columns and their wording; computes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from loadtest.gate import judge, point
+from loadtest.numbers import number
 
 COLUMNS = ("archive", "load", "p50", "p90", "p99", "req/s", "errors", "floor p50", "parity", "verdict")
 NUMERIC = range(2, 8)
@@ -36,13 +37,6 @@ def cells(row: dict[str, Any]) -> list[str]:
 def label(row: dict[str, Any]) -> str:
     """The archive, and in the same breath that its weights are random where they are."""
     return f"{row['archive']} (random weights)" if row["random_weights"] else row["archive"]
-
-
-def number(value: float | None) -> str:
-    """Three significant digits or so; a dash for what is not known."""
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
 
 
 def parity(found: dict[str, Any] | None) -> str:
@@ -79,21 +73,23 @@ def markdown(summary: dict[str, Any]) -> str:
         "\n\n".join(
             [
                 "# Load test",
-                _table(COLUMNS, [cells(row) for row in summary["rows"]]),
+                table(COLUMNS, [cells(row) for row in summary["rows"]], NUMERIC),
                 "\n".join(f"- `{finding.text[:4].strip()}` {finding.text[6:]}" for finding in judge(summary))
                 or "No findings.",
                 METHOD,
                 "## Environment",
-                _table(("", ""), facts(summary["environment"])),
+                table(("", ""), facts(summary["environment"])),
             ]
         )
         + "\n"
     )
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    align = ["---:" if i in NUMERIC and len(header) > 2 else "---" for i in range(len(header))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, align, *lines])
+def table(header: Sequence[str], lines: Sequence[Sequence[str]], numeric: Container[int] = ()) -> str:
+    """A Markdown table; the columns of ``numeric`` stand to the right."""
+    align = ["---:" if i in numeric else "---" for i in range(len(header))]
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, align, *escaped])
 
 
 def facts(environment: dict[str, Any]) -> list[tuple[str, str]]:
@@ -101,12 +97,12 @@ def facts(environment: dict[str, Any]) -> list[tuple[str, str]]:
     gpus = ", ".join(f"{gpu['name']} ({gpu['memory']}, driver {gpu['driver']})" for gpu in environment["gpus"])
     git = environment["git"]
     commit = f"{git['commit'][:12]}{' with changes' if git['dirty'] else ''}" if git else "unknown"
-    return [
+    found = [
         ("CPU", f"{environment['cpu']}, {environment['cores_available']} of {environment['cores']} cores usable"),
         ("Memory", f"{environment['memory_gib']:g} GiB"),
         ("GPU", gpus or "none"),
         ("OS", environment["os"]),
-        ("Client and server", environment["pinning"]),
+        ("Client and server", environment.get("pinning", "")),
         ("Load average before", f"{environment['load_average_before']:g}"),
         ("Python", environment["python"]),
         ("Packages", ", ".join(f"{name} {version}" for name, version in environment["packages"].items())),
@@ -114,3 +110,4 @@ def facts(environment: dict[str, Any]) -> list[tuple[str, str]]:
         ("Date", environment["date"]),
         ("Command", f"`{environment['command']}`"),
     ]
+    return [(name, text) for name, text in found if text]

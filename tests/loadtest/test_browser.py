@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-
 import pytest
 
 from loadtest import report
+from tests import chromium
 from tests.loadtest import synthetic
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed")
-
-ARGUMENTS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run", "--window-size=1280,1000",
-)  # fmt: skip
+pytestmark = chromium.NEEDED
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium.started(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +27,8 @@ def page(browser, tmp_path_factory):
 
 @pytest.fixture(params=["light", "dark"])
 def opened(request, browser, page):
-    features = [{"name": "prefers-color-scheme", "value": request.param}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    width(browser, 1280)
-    browser.get("about:blank")
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)  # of the page before, and of the new-tab page that Chromium opens with
-    browser.get(page)
+    chromium.show(browser, page, request.param)
     return browser
-
-
-def width(browser, pixels):
-    size = {"width": pixels, "height": 1000, "deviceScaleFactor": 1, "mobile": pixels < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def marks(browser, chart):
@@ -70,8 +43,7 @@ def test_every_chart_has_marks(opened, chart):
 
 def test_the_console_is_silent_and_nothing_is_asked_for(opened):
     assert opened.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = chromium.asked_for(opened)
     assert asked and all(url.startswith(("file:", "data:", "blob:")) for url in asked)
 
 
@@ -102,7 +74,7 @@ def test_another_load_point_draws_other_numbers(opened):
 
 @pytest.mark.parametrize("pixels", [1280, 390])
 def test_the_page_never_scrolls_sideways(opened, pixels):
-    width(opened, pixels)
+    chromium.width(opened, pixels)
     opened.refresh()
     assert opened.execute_script("return document.documentElement.scrollWidth") <= pixels
     rights = "return [...document.querySelectorAll('.chart svg.main-svg')].map(s => s.getBoundingClientRect().right)"
@@ -111,9 +83,7 @@ def test_the_page_never_scrolls_sideways(opened, pixels):
 
 def test_colours_follow_the_scheme(browser, page):
     def background(scheme):
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        )
+        chromium.scheme(browser, scheme)
         return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
 
     browser.get(page)
