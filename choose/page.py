@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +67,8 @@ def _environment(autoescape: bool) -> jinja2.Environment:
         loader=loader, autoescape=autoescape, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    made.filters["code"] = code
+    made.filters["code"] = lambda text: Markup(html_page.code(text))
     return made
-
-
-def code(text: str) -> Markup:
-    """HTML in which what stands between backticks is code."""
-    return Markup("".join(f"<code>{escape(part)}</code>" if i % 2 else escape(part)
-                          for i, part in enumerate(text.split("`"))))  # fmt: skip
 
 
 def _shared(decision: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +110,7 @@ def _html_table(columns: Sequence[Column], rows: Sequence[Row], caption: str) ->
 def _lines(text: str) -> str:
     """A cell's HTML: what follows the first line is smaller, below it."""
     first, _, rest = text.partition("\n")
-    return code(first) + (Markup("<small>") + code(rest) + Markup("</small>") if rest else "")
+    return html_page.code(first) + (f"<small>{html_page.code(rest)}</small>" if rest else "")
 
 
 def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:

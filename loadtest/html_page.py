@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,9 @@ def plotly() -> str:
 def data(value: Any) -> str:
     """JSON to stand in a script element: "</" would end that element early, whatever string it stands in."""
     return json.dumps(value).replace("</", "<\\/")
+
+
+def code(text: str) -> str:
+    """HTML in which what stands between backticks is code."""
+    parts = enumerate(text.split("`"))
+    return "".join(f"<code>{escape(part)}</code>" if i % 2 else escape(part) for i, part in parts)

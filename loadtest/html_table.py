@@ -17,13 +17,20 @@ def table(
     lines: Sequence[Sequence[tuple[str, Any]]],
     numeric: Container[int] = (),
     caption: str = "",
+    rows: Sequence[str] = (),
 ) -> str:
-    """A table that sorts on a click; a cell is (HTML, value to sort by). The first cell of a line names it."""
+    """A table that sorts on a click; a cell is (HTML, value to sort by). The first cell of a line names it.
+
+    ``rows`` are attributes of the lines, as HTML.
+    """
     head = "".join(
         f'<th scope="col"{_class(i in numeric)}><button type="button">{escape(name)}</button></th>'
         for i, name in enumerate(header)
     )
-    body = "".join(f"<tr>{''.join(_cell(cell, i, i in numeric) for i, cell in enumerate(line))}</tr>" for line in lines)
+    body = "".join(
+        f"<tr {attributes}>{''.join(_cell(cell, i, i in numeric) for i, cell in enumerate(line))}</tr>"
+        for line, attributes in zip(lines, rows or [""] * len(lines), strict=True)
+    )
     said = f"<caption>{escape(caption)}</caption>" if caption else ""
     return (
         f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(caption or header[0])}">'

@@ -3,6 +3,12 @@
 
 const SERIES = 6;
 
+// A page that was copied without the plotly.min.js beside it has its tables, and says what the charts lack.
+if (typeof Plotly === "undefined") {
+  document.querySelectorAll("[data-chart]").forEach(chart => { chart.textContent = "This chart needs plotly.min.js beside the page; its figures are in the table."; });
+  globalThis.Plotly = {react() {}};
+}
+
 const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const colour = index => style(`--series-${index % SERIES}`);
 const present = values => values.filter(value => value !== null && value > 0);

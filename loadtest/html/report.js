@@ -26,7 +26,7 @@ function curve(model) {
       customdata: points.map(point => point.users), error_y: errorBars(points, name, tint), cliponaxis: false,
       line: {color: tint, width: first ? 2 : 1.2, dash: first ? "solid" : "dot"},
       marker: {size: first ? 7 : 6, color: first ? tint : style("--card"), line: {color: tint, width: 1.4}},
-      hovertemplate: `${archive}<br>%{customdata} at a time<br>${name} %{y:.2f} ms at %{x:.1f}/s<extra></extra>`,
+      meta: archive, hovertemplate: `${archive}<br>%{customdata} at a time<br>${name} %{y:.2f} ms at %{x:.1f}/s<extra></extra>`,
     };
   }));
   const values = [...traces.flatMap(trace => trace.y), model.floor.p50];
@@ -39,7 +39,7 @@ function distribution(model, point) {
   const traces = model.archives.filter(name => point.distribution[name]).map(name => ({
     x: point.distribution[name][0].map(nines), y: point.distribution[name][1], customdata: point.distribution[name][0],
     type: "scatter", mode: "lines", line: {color: colour(model.archives.indexOf(name)), width: 2, shape: "linear"},
-    hovertemplate: `${name}<br>p%{customdata:.2f}: %{y:.2f} ms<extra></extra>`,
+    meta: name, hovertemplate: `${name}<br>p%{customdata:.2f}: %{y:.2f} ms<extra></extra>`,
   }));
   const ticks = [0, 50, 90, 99, 99.9, 99.99], values = [...traces.flatMap(trace => trace.y), model.floor.p50];
   return [traces, layout({
@@ -48,10 +48,15 @@ function distribution(model, point) {
   })];
 }
 
+// Those that take any time: a closed loop has no client queue, and a legend must not name what is not there.
+function shownStages(splits) {
+  return STAGES.map(([stage, label], index) => [stage, label, index]).filter(([stage]) => splits.some(split => split[stage] > 0));
+}
+
 function stages(model, point) {
   const named = model.archives.filter(name => point.stages[name]).map(name => [name, point.stages[name]]);
   const bars = model.floor.stages ? [...named, ["null floor", model.floor.stages]] : named;
-  const traces = STAGES.map(([stage, label], index) => ({
+  const traces = shownStages(bars.map(([, split]) => split)).map(([stage, label, index]) => ({
     y: bars.map(([name]) => name), x: bars.map(([, split]) => split[stage]), name: label, type: "bar", orientation: "h", width: 0.5,
     marker: {color: style(`--stage-${index}`)}, hovertemplate: `%{y}<br>${label} %{x:.3f} ms<extra></extra>`,
   }));
@@ -65,7 +70,7 @@ function windows(model, point) {
       return {
         x: trial.t, y: trial[key], yaxis, type: "scatter", mode: "lines+markers", line: {color: tint, width: 1.4, dash: DASHES[round % DASHES.length]},
         marker: {size: 6, color: trial.counted.map(counts => counts ? tint : style("--card")), line: {color: tint, width: 1.3}},
-        hovertemplate: `${name}, round ${trial.round}<br>%{y:.2f}${unit} at %{x:.1f} s<extra></extra>`,
+        meta: name, hovertemplate: `${name}, round ${trial.round}<br>%{y:.2f}${unit} at %{x:.1f} s<extra></extra>`,
       };
     })));
   return [traces, layout({
@@ -79,7 +84,7 @@ function memory(model) {
   const point = model.points.find(each => Object.keys(each.memory).length);  // whichever load was long enough to show it
   const traces = model.archives.filter(name => point.memory[name]).map(name => ({
     x: point.memory[name][0], y: point.memory[name][1], type: "scatter", mode: "lines", line: {color: colour(model.archives.indexOf(name)), width: 2},
-    hovertemplate: `${name}<br>%{y:.0f} MiB at %{x:.0f} s<extra></extra>`,
+    meta: name, hovertemplate: `${name}<br>%{y:.0f} MiB at %{x:.0f} s<extra></extra>`,
   }));
   return [traces, layout({xaxis: axis("seconds"), yaxis: axis("MiB", {rangemode: "tozero"})})];
 }
@@ -87,17 +92,40 @@ function memory(model) {
 const DRAW = {curve, distribution, stages, windows, memory};
 
 function draw(section, chosen) {
-  const model = models.find(each => each.model === section.dataset.model);
+  const model = models.find(each => each.model === section.dataset.model), drawn = new Set();
   for (const chart of section.querySelectorAll("[data-chart]")) {
     const [traces, look] = DRAW[chart.dataset.chart](model, model.points[chosen]);
     Plotly.react(chart, traces, look, {displayModeBar: false, responsive: true});
+    traces.filter(trace => trace.y.some(value => value !== null)).forEach(trace => drawn.add(trace.meta));
+    if (chart.dataset.chart === "stages") nameStages(section, traces);
   }
   section.querySelectorAll(".chips i[data-series]").forEach(chip => {
-    if (chip.dataset.series !== "floor") chip.style.background = colour(Number(chip.dataset.series));
+    if (chip.dataset.series === "floor") return;
+    chip.style.background = colour(Number(chip.dataset.series));
+    chip.parentElement.hidden = !drawn.has(model.archives[Number(chip.dataset.series)]);
   });
-  section.querySelectorAll(".chips.stages").forEach(list => {
-    list.innerHTML = STAGES.map(([, label], index) => `<li><i style="background:${style(`--stage-${index}`)}"></i>${label}</li>`).join("");
-  });
+  section.querySelectorAll("a[data-rows]").forEach(link => { link.href = `#${rowsOf(link)[0]?.id ?? "results"}`; });
+}
+
+function nameStages(section, traces) {
+  section.querySelector(".chips.stages").replaceChildren(...traces.map(trace => {
+    const chip = document.createElement("li"), mark = document.createElement("i");
+    mark.style.background = trace.marker.color;
+    chip.append(mark, trace.name);
+    return chip;
+  }));
+}
+
+// The rows of the results that a chart was drawn from: its model's, of the load point shown or of all.
+function rowsOf(link) {
+  const section = link.closest(".model"), point = section.querySelector('[aria-pressed="true"]').dataset.key;
+  return [...document.querySelectorAll("#results tbody tr")].filter(row =>
+    row.dataset.model === section.dataset.model && (link.dataset.rows === "model" || row.dataset.point === point));
+}
+
+function markRows(event) {
+  document.querySelectorAll("tr.marked").forEach(row => row.classList.remove("marked"));
+  rowsOf(event.currentTarget).forEach(row => row.classList.add("marked"));
 }
 
 function drawAll() {
@@ -114,5 +142,6 @@ function choose(event) {
 }
 
 document.querySelectorAll(".loads button").forEach(button => button.addEventListener("click", choose));
+document.querySelectorAll("a[data-rows]").forEach(link => link.addEventListener("click", markRows));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 drawAll();
