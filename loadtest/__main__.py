@@ -86,7 +86,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Interrupted; the server is stopped.", file=sys.stderr)
         return 130
-    print(terminal_table(summary))
+    print(*summary["found"], "", terminal_table(summary), sep="\n")
     for finding in findings:
         print(finding.text)
     print(f"\nReport: {_shown(run.folder / 'report.html')}")
