@@ -20,7 +20,7 @@ from loadtest import cores, profile, stats
 from loadtest.engine import Load
 from loadtest.errors import LoadTestError
 from loadtest.rows import Columns
-from loadtest.servers import Server, device, fresh, running
+from loadtest.servers import Server, device, fresh, given, running
 from loadtest.target import Target
 from loadtest.trial import Rule, measure
 from serving.choice import names
@@ -44,7 +44,7 @@ def one_archive() -> Iterator[tuple[Server, Target, str]]:
     """
     split, variants = cores.here(), names(os.environ, "VARIANTS") or ["eager"]
     row = catalog.rows(names(os.environ, "MODELS") or ["null"], variants, device(variants))[0]
-    host = os.environ.get("HOST")
+    host = given()
     with running(host) if host else fresh([row.name], split) as server, cores.on(() if host else split.client):
         said = f"client on any core, server at {host}" if host else split.statement
         yield server, server.target(row.name), f"{row.name}, {said}"

@@ -5,6 +5,7 @@ Knows names, ranges and how variables combine; not how anything is measured.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -112,11 +113,13 @@ def check(profile: Profile) -> Profile:
     """The profile, if every setting is possible. Raises LoadTestError."""
     problems = {
         "concurrency must be whole numbers from 1": any(n < 1 for n in profile.concurrency),
-        "rates must be greater than 0": any(rate <= 0 for rate in profile.rates),
+        "rates must be greater than 0": not all(0 < rate < math.inf for rate in profile.rates),
         f"arrivals may be {', '.join(KINDS)}": not set(profile.arrivals) <= set(KINDS),
         f"shapes may be {', '.join(SHAPES)}": not set(profile.shapes) <= set(SHAPES),
         "rounds must be from 1": profile.rounds < 1,
-        "window_s (or DURATION) must be greater than 0": profile.window_s <= 0,
+        "window_s (or DURATION) must be greater than 0": not 0 < profile.window_s < math.inf,
+        "slo_p99_ms must be 0 (none) or more": not 0 <= profile.slo_p99_ms < math.inf,
+        "seed must be from 0": profile.seed < 0,
         "max_windows must be from 3 and max_warm_up from 2": profile.max_windows < 3 or profile.max_warm_up < 2,
         "search_peak needs slo_p99_ms (SLO_P99_MS=100)": profile.search_peak and profile.slo_p99_ms <= 0,
         "shapes and soak_s need a rate (RATE=50)": not profile.rates and bool(profile.shapes or profile.soak_s),

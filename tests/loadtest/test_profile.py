@@ -36,6 +36,8 @@ def test_asking_for_one_kind_of_loop_leaves_the_other_out():
         ({"ARRIVALS": "uniform"}, "poisson"),
         ({"DURATION": "0"}, "DURATION"),
         ({"ROUNDS": "0"}, "rounds"),
+        ({"SEED": "-1"}, "seed must be from 0"),
+        ({"RATE": "inf"}, "rates"),
     ],
 )
 def test_what_cannot_be_run_is_one_sentence_with_the_cure(environment, cure):
