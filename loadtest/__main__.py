@@ -22,6 +22,7 @@ from export import catalog
 from export.catalog import CatalogError, Row
 from loadtest import cores, environment, gate, profile, report
 from loadtest.compare import COPY, read_baseline
+from loadtest.crew import Crew, processes
 from loadtest.errors import LoadTestError
 from loadtest.progress import Progress
 from loadtest.record import Run
@@ -50,9 +51,11 @@ def archives(baseline: str) -> list[Row]:
 
 def measure() -> Run:
     """Measures everything that was asked for. Raises LoadTestError, CatalogError or ServingError."""
-    baseline, host, split = os.environ.get("BASELINE", ""), given(), cores.here()
+    baseline, host = os.environ.get("BASELINE", ""), given()
     is_file = baseline.endswith(".json")
     chosen, settings = archives("" if is_file else baseline), profile.load(os.environ)
+    count = processes(settings.processes, settings.concurrency, settings.busiest)
+    split = cores.here(count)
     earlier = read_baseline(Path(baseline)) if is_file else None
     if not host:
         store_holds([row.name for row in chosen])  # before an hour is spent on the others
@@ -70,8 +73,8 @@ def measure() -> Run:
 
     progress = Progress(steps(settings, chosen))
     try:
-        with cores.on(split.client):
-            Runner(run, settings, open_server, progress).visit_all(chosen)
+        with cores.on(split.client), Crew(count, split, bool(settings.processes)) as crew:
+            Runner(run, settings, open_server, progress, crew).visit_all(chosen)
     finally:
         progress.close()
     return run

@@ -46,6 +46,7 @@ VARIABLES = (
     "DURATION",
     "ROUNDS",
     "SEED",
+    "PROCESSES",
     "HOST",
     "BASELINE",
     "DEVICE",
