@@ -44,6 +44,7 @@ VARIABLES = (
     "DURATION",
     "ROUNDS",
     "SEED",
+    "PROCESSES",
     "HOST",
     "BASELINE",
     "DEVICE",

@@ -6,6 +6,7 @@ Knows how to have one and what it says of its archives. Starting and stopping is
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -108,11 +109,17 @@ def chosen(names: Sequence[str]) -> dict[str, str]:
     return checked(STORE, names)
 
 
+def given() -> str:
+    """HOST, "" without it. Raises LoadTestError for what is no address."""
+    host = os.environ.get("HOST", "")
+    if host and not re.fullmatch(r"https?://[^\s/]+/?", host):
+        raise LoadTestError(f"HOST={host} is no address; write it as in HOST=http://127.0.0.1:8080")
+    return host
+
+
 @contextmanager
 def running(host: str) -> Iterator[Server]:
-    """The server at ``host`` (http or https). It is asked for its archives where it is the one of this checkout."""
-    if not host.startswith(("http://", "https://")):
-        raise LoadTestError(f"HOST={host} is no address; write it as in HOST=http://127.0.0.1:8080")
+    """The server at ``host``. It is asked for its archives where it is the one of this checkout."""
     config, run = Config.load(), RunDirectory.default()
     state = run.read()
     ours = state is not None and state.running() and host.rstrip("/") == config.inference

@@ -206,8 +206,9 @@ def test_it_runs_before_anything_is_installed(place, tmp_path):
     for name in ("Makefile", "pyproject.toml", "config.properties"):
         shutil.copy(ROOT / name, checkout)
     shutil.copytree(ROOT / "serving", checkout / "serving", ignore=shutil.ignore_patterns("__pycache__"))
-    bare = {"PATH": os.environ["PATH"], "CONFIG": str(place.config), "PYTHONNOUSERSITE": "1", "HOME": str(tmp_path)}
-    shown = subprocess.run(["make", "doctor"], cwd=checkout, env=bare, capture_output=True, text=True)
+    bare = {"PATH": os.environ["PATH"], "PYTHONNOUSERSITE": "1", "HOME": str(tmp_path)}
+    command = ["make", "doctor", f"CONFIG={place.config}"]
+    shown = subprocess.run(command, cwd=checkout, env=bare, capture_output=True, text=True)
     assert "Traceback" not in shown.stderr
     assert all(re.search(rf"^(ok|warn|STOP) +{name}", shown.stdout, re.MULTILINE) for name in CHECKS), shown.stdout
     assert not (checkout / ".venv").exists()
