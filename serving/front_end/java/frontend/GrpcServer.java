@@ -25,6 +25,7 @@ public final class GrpcServer extends ForwardingServerBuilder<GrpcServer> {
             }
         });
         builder.protocolNegotiator(new GrpcDoor()); // TLS, where it is configured, replaces it
+        builder.maxConcurrentCallsPerConnection(Settings.CALLS);
         builder.handshakeTimeout(Settings.SILENCE_S, TimeUnit.SECONDS);
         builder.maxConnectionIdle(Settings.REQUEST_S, TimeUnit.SECONDS);
         return new GrpcServer(builder);

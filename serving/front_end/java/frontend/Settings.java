@@ -14,6 +14,9 @@ final class Settings {
     /** Connections that one port may have open, of all that the process may have: there are five ports. */
     static final int CONNECTIONS = Math.min(Integer.getInteger("frontend.connections", 1_000), descriptors() / 10);
 
+    /** Calls that one gRPC connection may have under way. */
+    static final int CALLS = 100;
+
     static final int URLENCODED_BYTES = 1 << 16;
     static final int FORM_PARTS = 1_000;
     static final int HEADERS = 100;
