@@ -108,17 +108,21 @@ def _result(settings: Settings, campaign: Campaign, seconds: float) -> dict[str,
         "responses_5xx": tally.faults["5xx"],
         "wrong_answers": tally.faults["wrong answer"],
         "other_faults": sum(tally.faults[each] for each in ("no answer", "bad error body", "CPU time")),
-        "most_cpu_seconds_of_a_burst": round(tally.cpu_seconds, 2),
+        "most_cpu_seconds_of_a_burst": round(campaign.cost.burst_s, 2),
+        "most_cpu_seconds_of_a_request_sent_alone": {k: round(s, 2) for k, s in sorted(campaign.cost.by_kind.items())},
         "worker_deaths": campaign.deaths(),
     }
 
 
 def _summary(result: dict[str, Any]) -> str:
+    alone = result["most_cpu_seconds_of_a_request_sent_alone"]
+    costliest = ", ".join(f"{kind} {seconds} s" for kind, seconds in alone.items())
     return (
         f"{result['requests']} requests in {result['seconds']} s, {result['good_requests']} of them good: "
         f"{result['responses_5xx']} answers of 5xx, {result['wrong_answers']} wrong answers, "
         f"{result['other_faults']} other faults, {result['worker_deaths']} worker deaths; the costliest burst took "
-        f"{result['most_cpu_seconds_of_a_burst']} s of a worker's CPU time"
+        f"{result['most_cpu_seconds_of_a_burst']} s of one process's CPU time; the costliest request of each kind, of "
+        f"those sent alone: {costliest or 'none was'}"
     )
 
 
