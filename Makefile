@@ -3,15 +3,47 @@
 .PHONY: help setup archive models serve stop status logs token doctor audit bench choose loadtest soak fuzz faults test lint clean
 SHELL := /bin/sh
 
-export PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS SEED HOST BASELINE TOKEN TOKEN_FILE RESULTS
-export BATCHES LENGTHS BENCH_SECONDS OUT FUZZ_REQUESTS FAULT_SECONDS
-# These say what one build is of. A shell may export such names for reasons of its own: they count on make's command line.
-OWN_MODEL := MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT
-$(foreach name,$(OWN_MODEL),$(if $(filter environment%,$(origin $(name))),$(eval unexport $(name))))
-# Of make choose: names that a shell may hold for other programs, so they count on make's command line only as well.
-CHOOSE := OBJECTIVE MIN_ACCURACY MIN_COSINE BUDGET HOURLY_COST WORKERS THREADS TRIALS
-$(foreach name,$(CHOOSE),$(if $(filter environment%,$(origin $(name))),$(eval unexport $(name))))
-export MODELS VARIANTS DEVICE WEIGHTS FOREGROUND FOLLOW CONFIG RUN_DIR MODEL_STORE MODELS_FILE STORE_KEY OSV_URL
+# The variables of each verb. Shells set such names for reasons of their own (HOST, OUT, NAME), so they count on make's
+# command line. From the environment TSI_<NAME> counts; <NAME> itself is not passed on, and said to be so.
+PLACE := CONFIG RUN_DIR MODEL_STORE MODELS_FILE
+CHOICE := MODELS VARIANTS DEVICE WEIGHTS MODELS_FILE
+READ_BY_archive := $(CHOICE) MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT MODEL_STORE RESULTS_JSON
+READ_BY_models := DEVICE MODELS_FILE
+READ_BY_serve := $(PLACE) MODELS VARIANTS FOREGROUND
+READ_BY_stop := $(PLACE)
+READ_BY_status := $(PLACE)
+READ_BY_logs := $(PLACE) FOLLOW
+READ_BY_token := $(PLACE)
+READ_BY_doctor := $(PLACE)
+READ_BY_clean := $(PLACE)
+READ_BY_audit := OSV_URL
+READ_BY_bench := $(CHOICE) BATCHES LENGTHS BENCH_SECONDS BENCH_STORE OUT
+READ_BY_choose := $(PLACE) $(CHOICE) MODEL OBJECTIVE SLO_P99_MS RATE MIN_ACCURACY MIN_COSINE BUDGET HOURLY_COST WORKERS \
+  THREADS BATCHES TRIALS ROUNDS DURATION SEED RESULTS CHOOSE_STORE
+READ_BY_loadtest := $(PLACE) $(CHOICE) HOST TOKEN TOKEN_FILE PROFILE CONCURRENCY RATE ARRIVALS SLO_P99_MS DURATION ROUNDS \
+  SEED PROCESSES BASELINE RESULTS
+READ_BY_soak := $(PLACE) MODELS VARIANTS DURATION RATE SEED OUT
+READ_BY_fuzz := VARIANTS FUZZ_REQUESTS SEED OUT
+READ_BY_test := ROWS TRUST FIGURES FAULT_SECONDS SEED
+READ_BY_faults := ROWS FAULT_SECONDS SEED OUT
+VERBS := $(patsubst READ_BY_%,%,$(filter READ_BY_%,$(.VARIABLES)))
+NAMES := $(sort $(foreach verb,$(VERBS),$(READ_BY_$(verb))))
+# Not as common, and a key that is not read would serve what nobody signed: these count from the environment as well.
+EITHER := PYTHON STORE_KEY
+given = $(filter-out undefined,$(origin $1))
+by_shell = $(filter environment%,$(origin $1))
+ASKED := $(filter $(MAKECMDGOALS),$(VERBS))
+IGNORED := $(foreach name,$(sort $(foreach verb,$(ASKED),$(READ_BY_$(verb)))),$(if $(call by_shell,$(name)),\
+  $(if $(value $(name)),$(if $(call given,TSI_$(name)),,$(name)))))
+$(foreach name,$(NAMES),$(if $(call by_shell,$(name)),$(eval override $(name) :=)$(eval unexport $(name))))
+$(foreach name,$(NAMES) $(EITHER),$(if $(call given,TSI_$(name)),$(if $(filter command,$(origin $(name))),,\
+  $(eval override $(name) := $$(value TSI_$(name)))$(eval export $(name)))))
+UNKNOWN := $(filter-out $(NAMES:%=TSI_%) $(EITHER:%=TSI_%),$(filter TSI_%,$(.VARIABLES)))
+unexport $(filter TSI_%,$(.VARIABLES))
+note = $(if $(strip $2),$(shell echo '$1: $(strip $2)$3.' >&2))
+$(call note,Not read from the environment,$(IGNORED),; write make $(firstword $(ASKED)) $(addsuffix =...,$(IGNORED)) or set \
+  $(addprefix TSI_,$(IGNORED)))
+$(call note,There is no such variable,$(UNKNOWN))
 # <MODEL>_WEIGHTS: make passes on what its command line sets. These are the names, so that a wrong one can be refused.
 export WEIGHTS_GIVEN := $(foreach name,$(filter %_WEIGHTS,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
 
@@ -32,7 +64,11 @@ else
 PY := .venv/bin/python
 READY := .venv/.ready
 # Engines are extras; export/catalog.py says which variant needs which. Asked with the standard library alone.
-EXTRAS := $(if $(VARIANTS),$(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras "$(VARIANTS)")))
+# Without VARIANTS, make archive builds what models.toml chooses; .venv's Python reads that file where there is one.
+ENGINES_OF = $(addprefix .venv/.,$(shell MODELS_FILE="$(MODELS_FILE)" $(1) -m export.extras $(2)))
+CHOSEN := $(if $(VARIANTS),,$(filter archive,$(MAKECMDGOALS)))
+EXTRAS := $(if $(VARIANTS),$(call ENGINES_OF,$(BOOTSTRAP),"$(VARIANTS)"))$(if $(CHOSEN),$(call \
+  ENGINES_OF,$(if $(wildcard $(READY)),$(PY),$(BOOTSTRAP)),--chosen "$(MODELS)"))
 AUDIT := .venv/.audit
 OPTUNA := .venv/.choose
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
@@ -56,7 +92,7 @@ PINNED := $(PIP) --only-binary :all: -c hashes.txt
 setup: $(READY) ## Make .venv with the exact versions and bytes of hashes.txt (the other verbs do it themselves)
 
 .venv/.ready: pyproject.toml hashes.txt
-	@test -n "$(BOOTSTRAP)" || { echo "No Python 3.10, 3.11 or 3.12 found on PATH; install one, or name it: PYTHON=/path/to/python3 make" >&2; exit 1; }
+	@test -n "$(BOOTSTRAP)" || { echo "No Python 3.10, 3.11 or 3.12 found on PATH; install one, or name it: make ... PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "Setting up .venv with $(BOOTSTRAP): about 6 GB, most of it torch"
 	@$(BOOTSTRAP) -m venv --clear .venv || { echo "$(BOOTSTRAP) cannot make a virtual environment; on Debian and Ubuntu, install the package python3-venv." >&2; exit 1; }
 	@awk '/^pip==/, !/\\$$/' hashes.txt > .venv/pip.txt
@@ -117,12 +153,8 @@ fuzz: $(READY) ## Send hostile requests with good ones among them to a server of
 test: $(READY) $(ALL_EXTRAS) ## Run the whole test suite, real TorchServe included
 	@$(PY) -m pytest
 
-# The figures that docs/reliability.md shows, each of them again.
-FAULTS := $(or $(OUT),loadtest/results/faults.json)
 faults: $(READY) $(ALL_EXTRAS) ## The fault tests in full, in two hours or so; writes their figures (OUT=, FAULT_SECONDS=3600)
-	@rm -f "$(FAULTS)"
-	@TRUST=full FIGURES="$(FAULTS)" $(PY) -m pytest -q tests/trust/test_*_faults.py tests/trust/test_environments.py \
-	  tests/trust/test_fault_run.py
+	@$(PY) -m tests.trust.faults
 
 lint: $(READY) ## Check style and imports with ruff
 	@$(PY) -m ruff check .

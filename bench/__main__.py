@@ -25,7 +25,9 @@ from export.device import DeviceError
 from export.own_store import ROOT, NotBuiltError
 from export.quiet import quieten
 from export.weights import CheckpointError
+from loadtest import result_file
 from loadtest.environment import machine
+from loadtest.errors import LoadTestError
 from loadtest.stats import percentile
 
 
@@ -33,8 +35,10 @@ def main() -> int:
     """Returns the exit status."""
     try:
         plan = read_plan(os.environ)
+        named = ROOT / "bench" / "results" / f"bench-{plan.options.device}.json"
+        out = result_file.chosen(os.environ, named, report.BESIDE)
         refused = build(plan.options)
-    except (CatalogError, DeviceError, CheckpointError, ValueError) as error:
+    except (CatalogError, DeviceError, CheckpointError, LoadTestError) as error:
         print(error, file=sys.stderr)
         return 2
     except NotBuiltError as error:
@@ -43,14 +47,13 @@ def main() -> int:
         print(f"Nothing is measured: every variant is compared with {missing[0]}.", file=sys.stderr)
         return 1
     quieten()
-    out = Path(os.environ.get("OUT") or ROOT / "bench" / "results" / f"bench-{plan.options.device}.json")
     result: dict[str, Any] = {"environment": _environment(plan), "rows": [], "refused": _refused(plan, refused)}
     for rows in _measure([row for row in plan.options.rows if row.name not in refused], plan):
         result["rows"] += rows
-        report.save(result, out.with_suffix(".part.json"))
+        report.save(result, result_file.partial(out))
     print(report.table(result))
     report.write(result, out)
-    out.with_suffix(".part.json").unlink()
+    result_file.partial(out).unlink()
     print(f"\nWritten: {out}, with .md and .svg beside it")
     return 0
 

@@ -5,6 +5,7 @@ Knows the catalog and shapes; imports no torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -48,8 +49,18 @@ def read_plan(environment: Mapping[str, str]) -> Plan:
         replace(options, rows=rows),
         _numbers(environment, "BATCHES", BATCHES),
         _numbers(environment, "LENGTHS", LENGTHS),
-        float(environment.get("BENCH_SECONDS") or 3),
+        _seconds(environment.get("BENCH_SECONDS") or "3"),
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < math.inf:
+        raise CatalogError(f"BENCH_SECONDS is {text!r}; expected a number above 0, as in BENCH_SECONDS=3.")
+    return seconds
 
 
 def _numbers(environment: Mapping[str, str], name: str, default: tuple[int, ...]) -> tuple[int, ...]:

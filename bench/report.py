@@ -15,6 +15,7 @@ from export.parity import Parity
 from export.progress import table as text_table
 
 HEADER = ("model", "variant", "batch", "length", "p50 ms", "p99 ms", "items/s", "vs eager", "of roofline", "parity")
+BESIDE = (".md", ".svg", ".tmp")  # what is written next to the JSON file, under its name
 
 
 class Ticker:

@@ -14,13 +14,14 @@ from typing import Any
 
 from choose import bench_speeds, candidates, decision, finals, folder, own_server, ranking
 from choose.candidates import STORE
-from choose.measure import Bench, opener
+from choose.measure import LADDER, Bench, opener
 from choose.objective import in_words, unit
 from choose.progress import Progress
 from choose.request import Request, command
 from choose.space import Space
 from choose.study import Record, Search, prior
 from loadtest import cores, environment
+from loadtest.crew import Crew, processes
 from loadtest.record import Peak, Run
 from serving.environment import usable_cores
 
@@ -41,13 +42,14 @@ class Chooser:
         Raises ChooseError, CatalogError, DeviceError, CheckpointError, ServingError, LoadTestError or NotBuiltError.
         """
         own_server.make_way()  # before minutes of building
-        split = cores.here()
+        rates = [self.request.rate] if self.request.rate else []
+        count = processes(0, LADDER, rates)
+        split = cores.here(count)
         space = candidates.find(self.request, self.model, self.variables, len(split.server) or usable_cores())
         facts = {**environment.record(split), "command": command(self.variables, self.model)}
         where = folder.of(self.request, space, decision.machine(facts))
-        bench = Bench(self.request, opener(self.model, STORE, split))
-        with folder.held(where):
-            found = self._within(where, space, bench, facts)
+        with folder.held(where), Crew(count, split) as crew:
+            found = self._within(where, space, Bench(self.request, opener(self.model, STORE, split), crew), facts)
             decision.write(found, where)
         return found, where
 

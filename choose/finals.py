@@ -18,14 +18,12 @@ from choose.outcome import Point
 from choose.request import Request
 from choose.space import Configuration, Space
 from choose.study import Record
-from loadtest import arrivals, rows, stats
-from loadtest.arrivals import Segment
-from loadtest.engine import ClosedLoop, OpenLoop
+from loadtest import rows, stats
 from loadtest.peak import find_peak, meets
 from loadtest.record import Peak, Run, Trial, rows_file
 from loadtest.runner import FLOOR_WINDOWS, LONGEST_PROBE_S, interleaved
 from loadtest.target import Target
-from loadtest.trial import Measured, Rule, measure
+from loadtest.trial import Measured, Rule
 
 BEST = 3
 LONGEST_WINDOW_S = 20.0
@@ -127,13 +125,11 @@ class Finals:
     def _load(self, target: Target, load: Point) -> Measured:
         request = self.bench.request
         if load.mode == "open":
-            rule = open_rule(load.load, request.slo_p99_ms, request.window_s)
-            schedule = arrivals.schedule("poisson", [Segment(rule.longest_s, load.load)], request.seed)
-            return measure(OpenLoop(target, schedule), rule, schedule)
+            return self.bench.open(target, load.load, open_rule(load.load, request.slo_p99_ms, request.window_s))
         # All rounds together must be enough to claim a p99.
         needed = 1.1 * stats.smallest_sample(99) / request.rounds / stats.STABLE_WINDOWS
         window_s = min(LONGEST_WINDOW_S, max(request.window_s, needed / max(load.requests_per_s, 1e-3)))
-        return measure(ClosedLoop(target, int(load.load)), Rule(window_s, MAX_WARM_UP, MAX_WINDOWS))
+        return self.bench.closed(target, int(load.load), Rule(window_s, MAX_WARM_UP, MAX_WINDOWS))
 
     def _note(self, finalist: Finalist, measured: Measured, joules: float | None) -> None:
         answered = sum(not row.error for row in measured.rows)
@@ -144,7 +140,7 @@ class Finals:
         kind = "" if load.mode == "closed" else "poisson"
         trial = Trial(f"{name}.r{number}", finalist.configuration.archive, name, "measure", load.mode, kind, load.load,
                       number, seen.begin_us, seen.window_us, seen.warm_up_windows, seen.windows, seen.warm,
-                      round(seen.client_cpu, 4))  # fmt: skip
+                      round(seen.client_cpu, 4), processes=seen.processes)  # fmt: skip
         rows.write(rows_file(self.run.folder, trial.id), rows.merge([seen.rows]))
         self.run.trials.append(trial)
 
@@ -159,9 +155,8 @@ class Finals:
             def probe(rate: float) -> tuple[bool, bool]:
                 window = max(request.window_s, min(stats.smallest_sample(99) / rate, LONGEST_PROBE_S) / FLOOR_WINDOWS)
                 rule = Rule(window, 1, FLOOR_WINDOWS, fixed=True)
-                schedule = arrivals.schedule("poisson", [Segment(rule.longest_s, rate)], request.seed)
                 self.say(f"within a p99 of {request.slo_p99_ms:g} ms? {rate:g} requests/s of {finalist.configuration}")
-                return meets(measure(OpenLoop(target, schedule), rule, schedule), request.slo_p99_ms, 0.0)
+                return meets(self.bench.open(target, rate, rule), request.slo_p99_ms, 0.0)
 
             start = max(0.5, round(0.75 * requests_per_s, 1))
             found = find_peak(finalist.configuration.key, request.slo_p99_ms, probe, start)

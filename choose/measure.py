@@ -17,7 +17,7 @@ from choose.request import Request
 from choose.space import Configuration
 from loadtest import arrivals, cores, stats
 from loadtest.arrivals import Segment
-from loadtest.engine import ClosedLoop, OpenLoop
+from loadtest.crew import Crew
 from loadtest.golden import Golden
 from loadtest.rows import WRONG, Columns
 from loadtest.servers import Server, fresh
@@ -61,11 +61,12 @@ def point(mode: str, load: float, seen: Measured) -> Point:
 
 @dataclass
 class Bench:
-    """Measures configurations for ``request``; ``open_server`` yields a server of one. Answers are compared with those
-    that the same archive gave when it was asked alone, on its first server."""
+    """Measures configurations for ``request``; ``open_server`` yields a server of one, ``crew`` makes the loads.
+    Answers are compared with those that the same archive gave when it was asked alone, on its first server."""
 
     request: Request
     open_server: Open
+    crew: Crew = field(default_factory=Crew)
     golden: dict[str, Golden] = field(default_factory=dict)
 
     def run(self, configuration: Configuration, watch: Watch) -> Outcome:
@@ -89,11 +90,11 @@ class Bench:
 
     def _points(self, target: Target, watch: Watch) -> Iterator[Point]:
         if self.request.rate is not None:
-            yield self._watched(watch, self.open_loop(target, self.request.rate))
+            yield self._watched(watch, self._open_loop(target, self.request.rate))
         elif self.request.objective == "throughput":
             yield from self._ladder(target, watch)
         else:
-            yield self._watched(watch, closed_loop(target, 1, self._window_s))
+            yield self._watched(watch, self._closed_loop(target, 1, self._window_s))
 
     def _ladder(self, target: Target, watch: Watch) -> Iterator[Point]:
         """More and more users, until the p99 exceeds the objective or throughput has stopped growing."""
@@ -101,7 +102,7 @@ class Bench:
         for users in LADDER:
             # With twice the users a request takes up to twice as long.
             window_s = min(LONGEST_WINDOW_S, max(self._window_s, ANSWERS * 2 * p50_ms / 1e3))
-            seen = self._watched(watch, closed_loop(target, users, window_s))
+            seen = self._watched(watch, self._closed_loop(target, users, window_s))
             yield seen
             stalls = 0 if seen.requests_per_s > GROWTH * best else stalls + 1
             best, p50_ms = max(best, seen.requests_per_s), seen.p50_ms or 0.0
@@ -116,16 +117,20 @@ class Bench:
         watch(seen)
         return seen
 
-    def open_loop(self, target: Target, rate: float) -> Point:
-        """The point at ``rate`` requests per second, Poisson arrivals."""
-        rule = open_rule(rate, self.request.slo_p99_ms, self._window_s)
+    def _closed_loop(self, target: Target, users: int, window_s: float) -> Point:
+        return point("closed", users, self.closed(target, users, Rule(window_s, MAX_WARM_UP, MAX_WINDOWS)))
+
+    def _open_loop(self, target: Target, rate: float) -> Point:
+        return point("open", rate, self.open(target, rate, open_rule(rate, self.request.slo_p99_ms, self._window_s)))
+
+    def closed(self, target: Target, users: int, rule: Rule) -> Measured:
+        """A closed loop of ``users`` users."""
+        return measure(self.crew.closed(target, users), rule)
+
+    def open(self, target: Target, rate: float, rule: Rule) -> Measured:
+        """An open loop of ``rate`` requests per second, Poisson arrivals."""
         schedule = arrivals.schedule("poisson", [Segment(rule.longest_s, rate)], self.request.seed)
-        return point("open", rate, measure(OpenLoop(target, schedule), rule, schedule))
-
-
-def closed_loop(target: Target, users: int, window_s: float) -> Point:
-    """The point of ``users`` users."""
-    return point("closed", users, measure(ClosedLoop(target, users), Rule(window_s, MAX_WARM_UP, MAX_WINDOWS)))
+        return measure(self.crew.open(target, schedule), rule, schedule)
 
 
 def open_rule(rate: float, slo_p99_ms: float | None, window_s: float) -> Rule:

@@ -29,6 +29,7 @@ from export.own_models import record
 from export.parity import Parity
 from export.progress import Progress, table
 from export.weights import Choice
+from serving.chosen import Choices
 from serving.environment import temp_folder
 from serving.errors import ServingError
 from serving.store import STORE, intact_digest
@@ -50,7 +51,7 @@ class Result:
 def main() -> int:
     """Returns the exit status: 0 when every chosen archive is in the store and passed its checks."""
     try:
-        options = read_options(os.environ, adopting=True)
+        options = read_options(os.environ, adopting=True, choices=Choices.of(os.environ))
         for note in options.notes:
             print(note, file=sys.stderr)
         with _lock(STORE):

@@ -1,21 +1,42 @@
 """``python -m export.extras VARIANTS``: the extras of pyproject.toml that these variants need; of all without a name.
 
-For the Makefile, which asks before anything is installed: needs the standard library alone.
+``--chosen MODELS``: those of the variants that models.toml chooses for these models; for all without a name. For the
+Makefile, which asks before anything is installed: needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import sys
 
-from export.catalog import ENGINES, VARIANTS
+from export.catalog import ENGINES, VARIANTS, CatalogError, models
 from serving.choice import words
+from serving.chosen import Choices
+from serving.errors import ServingError
 
 
 def extras(names: list[str]) -> list[str]:
     """The extras for the variants of these names, in the order of the catalog's engines."""
-    steps = {step for row in VARIANTS if not names or row.name in names for step in row.steps}
+    return _of({step for row in VARIANTS if not names or row.name in names for step in row.steps})
+
+
+def chosen_extras(names: list[str]) -> list[str]:
+    """The extras for what models.toml chooses for the models of these names; of all engines where Python 3.10 cannot
+    read that file yet. Of a file that is wrong there are none: make archive says what is wrong with it."""
+    try:
+        choices = Choices.load()
+        chosen = [each for each in models() if not names or each.name in names] if choices.models else []
+    except ModuleNotFoundError:
+        return extras([])
+    except (CatalogError, ServingError):
+        return []
+    wanted = {(variant, each.kind) for each in chosen for variant in choices.variants(each.name)}
+    return _of({step for row in VARIANTS for kind in row.kinds if (row.name, kind) in wanted for step in row.steps})
+
+
+def _of(steps: set[str]) -> list[str]:
     return [engine.extra for engine in ENGINES if engine.step in steps]
 
 
 if __name__ == "__main__":
-    print(*extras(words(" ".join(sys.argv[1:]))))
+    given = sys.argv[1:]
+    print(*(chosen_extras(words(" ".join(given[1:]))) if given[:1] == ["--chosen"] else extras(words(" ".join(given)))))

@@ -11,7 +11,9 @@ from export.checkpoints import config_of
 from export.device import DeviceError, resolve_device
 from export.errors import CheckpointError
 from export.fits import reason_against
+from export.options import chosen_rows
 from export.progress import table
+from serving.chosen import Choices
 from serving.errors import ServingError
 
 
@@ -19,7 +21,7 @@ def main() -> int:
     """Prints the table and the reasons; returns the exit status."""
     try:
         device = resolve_device(os.environ.get("DEVICE") or "auto")
-        found = models()
+        found, choices = models(), Choices.load()
     except (CatalogError, DeviceError, ServingError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -34,8 +36,25 @@ def main() -> int:
         print(f"\nOn a {'cpu' if device == 'gpu' else 'gpu'} only: {', '.join(elsewhere)}")
     if reasons:
         print("\n" + "\n".join(reasons))
+    if choices.models:
+        print("\n" + "\n".join(chosen_lines(choices, device)))
     print("\nYour own: make archive MODEL=/path/to/checkpoint (docs/your-model.md)")
     return 0
+
+
+def chosen_lines(choices: Choices, device: str) -> list[str]:
+    """What models.toml chooses, a line per model, or why that cannot be built here; then what was chosen elsewhere."""
+    lines = []
+    for model, choice in choices.models.items():
+        try:
+            chosen_rows(model, choices, device)
+        except CatalogError as error:
+            lines.append(str(error))
+            continue
+        by = f", by {choice.by} ({choice.date})" if choice.by else ""
+        reason = f": {choice.reason}" if choice.reason else ""
+        lines.append(f"{model}: built and served as {choice} ({choices.path.name}{by}){reason}")
+    return [*lines, *choices.made_elsewhere(choices.models)]
 
 
 def variants_of(model: Model, device: str) -> tuple[list[str], list[str]]:

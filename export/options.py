@@ -18,6 +18,8 @@ from export.errors import CheckpointError
 from export.own_models import adopt
 from export.weights import Choice, variable
 from serving.choice import names
+from serving.chosen import Choices
+from serving.models_file import models_file
 
 SUFFIX = "_WEIGHTS"
 ON_COMMAND_LINE = "WEIGHTS_GIVEN"  # the Makefile writes it: names of such variables on its command line
@@ -43,9 +45,11 @@ def read_options(
     models: Sequence[str] = DEFAULT_MODELS,
     variants: Sequence[str] | None = DEFAULT_VARIANTS,
     adopting: bool = False,
+    choices: Choices | None = None,
 ) -> Options:
     """The options in ``environment``; ``models`` and ``variants`` where it names none, None being all that fit the
-    device. ``adopting``: MODEL= may name a new model.
+    device. ``adopting``: MODEL= may name a new model. ``choices``: what models.toml chooses goes over ``variants``, and
+    the models that it says this of are among those built where none are named.
 
     Raises CatalogError, DeviceError or CheckpointError.
     """
@@ -53,14 +57,47 @@ def read_options(
         raise CatalogError("MODEL= is for make archive, which records the model; then name it with MODELS=.")
     device = resolve_device(environment.get("DEVICE") or "auto")
     wanted = names(environment, "VARIANTS") or list(variant_names(device) if variants is None else variants)
+    choices = choices or Choices(models_file())
     own = adopt(environment)
     if own and environment.get("MODELS"):
         raise CatalogError("MODEL= names a new model and MODELS= models that are known; leave one of them out.")
-    chosen = rows([own[0]] if own else names(environment, "MODELS") or models, wanted, device)
+    asked = [own[0]] if own else names(environment, "MODELS") or list(dict.fromkeys([*models, *choices.models]))
+    chosen = _rows(asked, wanted, device, choices)
     built = list({row.model.name: row.model for row in chosen}.values())
     notes = [*_check_random(built, environment), *_check_paths(built, environment)]
-    choices = {model.name: Choice.of(model, environment) for model in built}
-    return Options(chosen, device, choices, notes, (own[0].name, own[1]) if own else None)
+    notes += choices.made_elsewhere(model.name for model in built)
+    weights = {model.name: Choice.of(model, environment) for model in built}
+    return Options(chosen, device, weights, notes, (own[0].name, own[1]) if own else None)
+
+
+def _rows(models: Sequence[str | Model], variants: Sequence[str], device: str, choices: Choices) -> list[Row]:
+    """The archives of the models in the order given, each in its chosen variants or else in ``variants``."""
+    if not choices.models:
+        return rows(models, variants, device)
+    found: list[Row] = []
+    for each in models:
+        chosen = _name(each) in choices.models
+        found += chosen_rows(each, choices, device) if chosen else rows([each], variants, device)
+    return found
+
+
+def _name(model: str | Model) -> str:
+    return model if isinstance(model, str) else model.name
+
+
+def chosen_rows(model: str | Model, choices: Choices, device: str) -> list[Row]:
+    """The archives of one model in the variants that models.toml chooses. Raises CatalogError."""
+    name = _name(model)
+    where, cure = f"{choices.path}: [{name}] variant", "correct the name of the table"
+    try:
+        known = catalog.model(model) if isinstance(model, str) else model
+        cure = f"correct it, or run: make choose MODEL={name}"
+        found = rows([known], choices.variants(name), device)
+    except CatalogError as error:
+        raise CatalogError(f"{where}: {str(error).rstrip('.')}; {cure}") from None
+    if known.kind == "none":
+        raise CatalogError(f"{where}: {name} has no variants; remove the key.")
+    return found
 
 
 def _check_random(built: list[Model], environment: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,6 @@ users.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import Any
 from export.catalog import MODELS, PHOTO, TEXT, CatalogError, Model, Source
 from export.errors import CheckpointError
 from export.tasks import TASKS
+from serving.model_settings import CHOICE, read_tables
 from serving.model_settings import KEYS as SERVING_KEYS
-from serving.model_settings import models_file, read_tables
+from serving.models_file import child, edited, models_file
 from serving.store import NAME
 
 # Keys of a row, with the variable of make that each comes from.
@@ -46,8 +46,8 @@ def _model(path: Path, name: str, row: Mapping[str, Any]) -> Model:
         raise CatalogError(f"{where} has a source and the name of a built-in model; give it another name.")
     if not NAME.fullmatch(name):
         raise CatalogError(f"{where} is no usable name; use letters, digits, '.', '_' and '-', not '.' or '-' first.")
-    if unknown := sorted(set(row) - {"source", "variants", *VARIABLES, *SERVING_KEYS}):
-        known = ", ".join(["source", *VARIABLES, *SERVING_KEYS])
+    if unknown := sorted(set(row) - {"source", "variants", *VARIABLES, *SERVING_KEYS, *CHOICE}):
+        known = ", ".join(["source", *VARIABLES, *SERVING_KEYS, *CHOICE])
         raise CatalogError(f"{where} has the key {unknown[0]!r}, which nothing reads; known keys: {known}.")
     for key, value in row.items():
         wanted = int if key == "max_length" else str
@@ -193,20 +193,10 @@ def _inspected(row: dict[str, Any]) -> dict[str, Any]:
 
 def record(name: str, row: Mapping[str, Any], path: Path | None = None) -> None:
     """Writes the row into models.toml, beside what stands there; comments and the tables of other models stay."""
-    import tomlkit
-
-    path = path or models_file()
-    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
-    if name not in document:
-        document[name] = tomlkit.table()
-    table = document[name]
-    for key in ("source", *VARIABLES):
-        if key in row:
-            table[key] = row[key]
-        elif key in table:
-            del table[key]
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_text(tomlkit.dumps(document), encoding="utf-8")
-    partial.replace(path)
-
-
+    with edited(path or models_file()) as document:
+        table = child(document, name)
+        for key in ("source", *VARIABLES):
+            if key in row:
+                table[key] = row[key]
+            elif key in table:
+                del table[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-# Of the processor's flags, those that a compiler told to use everything makes instructions of.
+# Prefixes of the processor's flags that name instructions which a compiler may emit with -march=native.
 INSTRUCTION_SETS = ("avx", "amx", "fma", "bmi", "f16c", "sse4", "vaes", "vpclmulqdq", "gfni", "sha_ni", "movbe", "adx")
 
 

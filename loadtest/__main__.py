@@ -22,12 +22,13 @@ from export import catalog
 from export.catalog import CatalogError, Row
 from loadtest import cores, environment, gate, profile, report
 from loadtest.compare import COPY, read_baseline
+from loadtest.crew import Crew, processes
 from loadtest.errors import LoadTestError
 from loadtest.progress import Progress
 from loadtest.record import Run
 from loadtest.report_md import terminal_table
 from loadtest.runner import Runner, steps
-from loadtest.servers import Server, device, fresh, running
+from loadtest.servers import Server, device, fresh, given, running
 from loadtest.servers import chosen as store_holds
 from loadtest.target import model_of, named
 from serving.choice import names
@@ -50,25 +51,30 @@ def archives(baseline: str) -> list[Row]:
 
 def measure() -> Run:
     """Measures everything that was asked for. Raises LoadTestError, CatalogError or ServingError."""
-    given, host, split = os.environ.get("BASELINE", ""), os.environ.get("HOST", ""), cores.here()
-    is_file = given.endswith(".json")
-    chosen, settings = archives("" if is_file else given), profile.load(os.environ)
-    earlier = read_baseline(Path(given)) if is_file else None
+    baseline, host = os.environ.get("BASELINE", ""), given()
+    is_file = baseline.endswith(".json")
+    chosen, settings = archives("" if is_file else baseline), profile.load(os.environ)
+    count = processes(settings.processes, settings.concurrency, settings.busiest)
+    split = cores.here(count)
+    earlier = read_baseline(Path(baseline)) if is_file else None
     if not host:
         store_holds([row.name for row in chosen])  # before an hour is spent on the others
     folder = RESULTS / datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise LoadTestError(f"RESULTS={RESULTS} is no folder to write to ({error.strerror}); name another.") from None
     if earlier:
         (folder / COPY).write_text(json.dumps(earlier), encoding="utf-8")
-    run = Run(folder, environment.record(split), asdict(settings), baseline=COPY if earlier else given)
+    run = Run(folder, environment.record(split), asdict(settings), baseline=COPY if earlier else baseline)
 
     def open_server(archive_names: Sequence[str]) -> AbstractContextManager[Server]:
         return running(host) if host else fresh(archive_names, split)
 
     progress = Progress(steps(settings, chosen))
     try:
-        with cores.on(split.client):
-            Runner(run, settings, open_server, progress).visit_all(chosen)
+        with cores.on(split.client), Crew(count, split, bool(settings.processes)) as crew:
+            Runner(run, settings, open_server, progress, crew).visit_all(chosen)
     finally:
         progress.close()
     return run
@@ -86,7 +92,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Interrupted; the server is stopped.", file=sys.stderr)
         return 130
-    print(terminal_table(summary))
+    print(*summary["found"], "", terminal_table(summary), sep="\n")
     for finding in findings:
         print(finding.text)
     print(f"\nReport: {_shown(run.folder / 'report.html')}")

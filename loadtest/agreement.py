@@ -24,9 +24,8 @@ import numpy as np
 
 from export.catalog import CatalogError
 from loadtest import arrivals
-from loadtest.engine import ClosedLoop, OpenLoop
 from loadtest.errors import LoadTestError
-from loadtest.probe import Quantiles, mean, numbers, one_archive, ours, quantiles, seconds_each
+from loadtest.probe import Quantiles, Subject, mean, numbers, one_archive, ours, quantiles, seconds_each
 from loadtest.target import Target
 from serving.errors import ServingError
 
@@ -100,20 +99,20 @@ def _in_turns(us: Callable[[], Quantiles], them: Callable[[], Quantiles]) -> tup
 
 
 def compare(
-    target: Target, users_of: Sequence[int], rates: Sequence[float], seconds: float, folder: Path
+    subject: Subject, users_of: Sequence[int], rates: Sequence[float], seconds: float, folder: Path
 ) -> list[Pair]:
     """The closed loop with so many users each, and the open loop at these rates."""
-    found = []
+    found, target, crew = [], subject.target, subject.crew
     for users in users_of:
         both = _in_turns(
-            lambda users=users: ours(ClosedLoop(target, users), seconds),
+            lambda users=users: ours(crew.closed(target, users), seconds),
             lambda users=users: wrk(target, users, seconds, folder),
         )
         found.append(Pair(f"closed, {users} at a time", "wrk", *both))
     for rate in rates:
         schedule = arrivals.constant(rate, 3 * seconds)
         both = _in_turns(
-            lambda schedule=schedule: ours(OpenLoop(target, schedule), seconds, schedule),
+            lambda schedule=schedule: ours(crew.open(target, schedule), seconds, schedule),
             lambda rate=rate: h2load(target, rate, seconds, folder),
         )
         found.append(Pair(f"open, {rate:g}/s constant", "h2load", *both))
@@ -140,13 +139,13 @@ def main() -> int:
     """Prints the table; 1 when a median disagrees, 2 when nothing could be compared."""
     try:
         users, rates = numbers("CONCURRENCY", "1,8", int), numbers("RATE", "25,100", float)
-        with one_archive() as (_, target, said), tempfile.TemporaryDirectory() as folder:
-            target.payloads = target.payloads[:1]
-            pairs = compare(target, users, rates, seconds_each(), Path(folder))
+        with one_archive(users, rates) as subject, tempfile.TemporaryDirectory() as folder:
+            subject.target.payloads = subject.target.payloads[:1]
+            pairs = compare(subject, users, rates, seconds_each(), Path(folder))
     except (LoadTestError, CatalogError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{said}\n\n{table(pairs)}")
+    print(f"{subject.said}\n\n{table(pairs)}")
     return 0 if all(pair.agrees for pair in pairs) else 1
 
 

@@ -45,15 +45,15 @@ def comparisons(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> list
 def _with_archive(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> list[dict[str, Any]]:
     """Windows against windows of this run, by bootstrap: both were measured in turns, so drift touches both."""
     found, seen = [], points(run)
-    base_rows = {_key(row): row for row in rows if row["archive"] == run.baseline}
+    base_rows = {same_point(row): row for row in rows if row["archive"] == run.baseline}
     trials = {
         (archive, _key_of(each[0])): each for (archive, _), each in seen.items() if each[0].trial.purpose != "floor"
     }
     for row in rows:
-        base = base_rows.get(_key(row))
+        base = base_rows.get(same_point(row))
         if base is None or row["archive"] == run.baseline or row["model"] != base["model"]:
             continue
-        before, after = (windows(trials[archive, _key(row)]) for archive in (run.baseline, row["archive"]))
+        before, after = (windows(trials[archive, same_point(row)]) for archive in (run.baseline, row["archive"]))
         for q in (50, 99):
             if base[f"p{q}_ms"] is not None and row[f"p{q}_ms"] is not None:
                 compared = stats.compare(before, after, lambda values, q=q: stats.percentile(values, q))
@@ -67,15 +67,14 @@ def _with_file(
 ) -> list[dict[str, Any]]:
     """Interval against interval: the earlier run's rows are not here, only its estimates."""
     found = []
-    by_key = {(row["model"], row["variant"], *_key(row)): row for row in base_rows if row.get("p50_ms")}
+    by_key = {(row["model"], row["variant"], *same_point(row)): row for row in base_rows if row.get("p50_ms")}
     for row in rows:
-        base = by_key.get((row["model"], row["variant"], *_key(row)))
+        base = by_key.get((row["model"], row["variant"], *same_point(row)))
         if base is None:
             continue
         for metric in ("p50_ms", "p99_ms"):
-            before, after = _estimate(base, metric), _estimate(row, metric)
-            if before and after:
-                found.append(_entry(row, "the file", metric, stats.compare_intervals(before, after), margin))
+            if compared := whole_interval(base, row, metric):
+                found.append(_entry(row, "the file", metric, compared, margin))
         found += _throughput(base, row, "the file", margin)
     if not found:
         raise LoadTestError(
@@ -86,11 +85,22 @@ def _with_file(
 
 def _throughput(base: dict[str, Any], row: dict[str, Any], name: str, margin: float) -> list[dict[str, Any]]:
     """Of a closed loop; an open loop's throughput is its schedule's."""
+    compared = throughput(base, row) if row["mode"] == "closed" else None
+    return [_entry(row, name, "requests_per_s", compared, margin)] if compared else []
+
+
+def throughput(base: dict[str, Any], row: dict[str, Any]) -> Comparison | None:
+    """row / base of requests per second, by bootstrap of their windows; None where a side has none or an empty one."""
     sides = [np.asarray(each.get("windows_requests_per_s") or []) for each in (base, row)]
-    if row["mode"] != "closed" or not all(side.size and side.all() for side in sides):
-        return []
-    compared = stats.compare(*([[value] for value in side] for side in sides), statistic=np.mean)
-    return [_entry(row, name, "requests_per_s", compared, margin)]
+    if not all(side.size and side.all() for side in sides):
+        return None
+    return stats.compare(*([[value] for value in side] for side in sides), statistic=np.mean)
+
+
+def whole_interval(base: dict[str, Any], row: dict[str, Any], metric: str) -> Comparison | None:
+    """row / base of a percentile, by its two intervals; None where a side has none."""
+    before, after = _estimate(base, metric), _estimate(row, metric)
+    return stats.compare_intervals(before, after) if before and after else None
 
 
 def _entry(row: dict[str, Any], baseline: str, metric: str, compared: Comparison, margin: float) -> dict[str, Any]:
@@ -109,7 +119,8 @@ def _entry(row: dict[str, Any], baseline: str, metric: str, compared: Comparison
     }
 
 
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+def same_point(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What rows of the same load point have in common."""
     return tuple(row.get(name) for name in POINT)
 
 

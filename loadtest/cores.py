@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ENOUGH = 4  # below, a core of its own for the client would take a third or more of the server's
+SHARE_OF_CORES = 5  # one core in so many may be a generator's where nobody asked for more
 
 
 @dataclass(frozen=True)
@@ -20,35 +21,57 @@ class Split:
 
     client: tuple[int, ...] = ()
     server: tuple[int, ...] = ()
+    apart: tuple[tuple[int, ...], ...] = ()  # the client's, by physical core: one for each of its processes
 
     @property
     def statement(self) -> str:
         """What was done, for the report."""
         if not self.client:
             return "client and server shared all cores (fewer than 4, or no affinity here)"
-        return f"client on CPU {_listed(self.client)}, server on CPU {_listed(self.server)}"
+        processes = f" (up to {len(self.apart)} processes)" if len(self.apart) > 1 else ""
+        return f"client on CPU {_listed(self.client)}{processes}, server on CPU {_listed(self.server)}"
 
 
 def _listed(cpus: tuple[int, ...]) -> str:
     return ", ".join(map(str, cpus))
 
 
-def split(available: set[int], siblings: dict[int, set[int]]) -> Split:
-    """The last physical core, with all its hardware threads, for the client; the others for the server."""
+def physical(available: set[int], siblings: dict[int, set[int]]) -> list[tuple[int, ...]]:
+    """The hardware threads of each physical core, the last core first."""
+    return sorted({tuple(sorted(siblings.get(cpu, {cpu}) & available)) for cpu in available}, key=max, reverse=True)
+
+
+def split(available: set[int], siblings: dict[int, set[int]], processes: int = 1) -> Split:
+    """The last physical cores for the client, one for each of its processes up to half of them, with all their hardware
+    threads; the others for the server."""
     if len(available) < ENOUGH:
         return Split()
-    last = max(available)
-    client = siblings.get(last, {last}) & available
+    found = physical(available, siblings)
+    apart = tuple(found[: max(1, min(processes, len(found) // 2))])
+    client = {cpu for core in apart for cpu in core}
     server = available - client
-    return Split(tuple(sorted(client)), tuple(sorted(server))) if len(server) >= ENOUGH - 2 else Split()
+    return Split(tuple(sorted(client)), tuple(sorted(server)), apart) if len(server) >= ENOUGH - 2 else Split()
 
 
-def here() -> Split:
-    """The split of the CPUs that this process may use."""
-    if not hasattr(os, "sched_getaffinity"):
-        return Split()
-    available = os.sched_getaffinity(0)
-    return split(available, {cpu: _siblings(cpu) for cpu in available})
+def here(processes: int = 1) -> Split:
+    """The split of the CPUs that this process may use, for a client of so many processes."""
+    available, siblings = _available()
+    return split(available, siblings, processes)
+
+
+def usable() -> int:
+    """How many CPUs this process may use."""
+    return len(_available()[0]) or os.cpu_count() or 1
+
+
+def room() -> int:
+    """How many generator processes get a core of their own without being asked for; 1 where they share."""
+    return max(1, len(physical(*_available())) // SHARE_OF_CORES)
+
+
+def _available() -> tuple[set[int], dict[int, set[int]]]:
+    available = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    return available, {cpu: _siblings(cpu) for cpu in available}
 
 
 def _siblings(cpu: int) -> set[int]:

@@ -5,6 +5,7 @@ Knows when requests leave. It does not know when to stop (trial.py does), nor ju
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 import gevent
@@ -14,6 +15,7 @@ from gevent.pool import Group
 from locust.env import Environment
 
 from loadtest.clock import Clock
+from loadtest.rows import Row
 from loadtest.target import Target
 from loadtest.users import ArchiveUser, Recorder, now_us, user_class
 
@@ -24,9 +26,14 @@ STOP_TIMEOUT_S = 10
 
 
 class Load(Protocol):
-    """Sends from ``start`` until ``stop``; ``recorder`` fills with rows meanwhile."""
+    """Sends from ``start`` until ``stop``, with so many ``processes``; ``apart``: no two of them share a core."""
 
-    recorder: Recorder
+    processes: int
+    apart: bool
+
+    @property
+    def rows(self) -> list[Row]:
+        """What has been answered so far, in order of completion."""
 
     def start(self) -> int:
         """Begins, and returns the instant (microseconds since 1970) that the first request is due."""
@@ -34,8 +41,27 @@ class Load(Protocol):
     def stop(self) -> None:
         """Sends no more and returns when what is under way has been answered, or has taken too long."""
 
+    def processor_s(self) -> tuple[float, ...]:
+        """Seconds of processor time so far, of each process that sends."""
 
-class ClosedLoop:
+
+class _Here:
+    """A load that this process sends; ``recorder`` fills with rows meanwhile."""
+
+    recorder: Recorder
+    processes, apart = 1, True
+
+    @property
+    def rows(self) -> list[Row]:
+        """What has been answered so far, in order of completion."""
+        return self.recorder.rows
+
+    def processor_s(self) -> tuple[float, ...]:
+        """Seconds of processor time of this process so far."""
+        return (time.process_time(),)
+
+
+class ClosedLoop(_Here):
     """``concurrency`` Locust users, each with one request under way at any time."""
 
     def __init__(self, target: Target, concurrency: int) -> None:
@@ -53,7 +79,7 @@ class ClosedLoop:
         self._runner.quit()
 
 
-class OpenLoop:
+class OpenLoop(_Here):
     """One greenlet per arrival of a schedule, whether or not earlier requests have been answered.
 
     A server that stalls is thereby seen by everyone who would have come meanwhile: latency counts from the intended
@@ -76,9 +102,9 @@ class OpenLoop:
         self._under_way, self._clock = Group(), Clock()
         self.recorder = Recorder(self._environment)
 
-    def start(self) -> int:
-        """Starts the schedule a moment from now, so that its first arrivals are not late."""
-        begin = now_us() + LEAD_US
+    def start(self, begin: int | None = None) -> int:
+        """Starts the schedule at ``begin``, by default a moment from now, so that its first arrivals are not late."""
+        begin = begin or now_us() + LEAD_US
         self._scheduler = gevent.spawn(self._schedule, begin)
         return begin
 

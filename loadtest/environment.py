@@ -8,9 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import shutil
-import subprocess
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +17,7 @@ import psutil
 
 from loadtest.cores import Split
 from serving.environment import usable_cores
+from serving.machine import cpu_model, gpus, output
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
@@ -46,6 +44,7 @@ VARIABLES = (
     "DURATION",
     "ROUNDS",
     "SEED",
+    "PROCESSES",
     "HOST",
     "BASELINE",
     "DEVICE",
@@ -94,16 +93,6 @@ def _inside(path: Path) -> str:
         return path.name
 
 
-def cpu_model() -> str:
-    """As Linux names it, else as Python does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def _system() -> str:
     if platform.system() != "Linux":
         return platform.platform()
@@ -112,16 +101,6 @@ def _system() -> str:
     except OSError:
         name = ""
     return f"{name} (Linux {platform.release()})".strip()
-
-
-def gpus() -> list[dict[str, str]]:
-    """Name, memory and driver of each GPU; empty without nvidia-smi."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    text = _output(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"])
-    keys = ("name", "memory", "driver")
-    lines = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
-    return [dict(zip(keys, cells, strict=True)) for cells in lines if len(cells) == len(keys)]
 
 
 def packages() -> dict[str, str]:
@@ -137,13 +116,6 @@ def packages() -> dict[str, str]:
 
 def git() -> dict[str, Any]:
     """The checkout's commit and whether files differ from it; empty outside a checkout."""
-    commit = _output(["git", "-C", str(ROOT), "rev-parse", "HEAD"]).strip()
-    dirty = bool(_output(["git", "-C", str(ROOT), "status", "--porcelain"]).strip())
+    commit = output(["git", "-C", str(ROOT), "rev-parse", "HEAD"]).strip()
+    dirty = bool(output(["git", "-C", str(ROOT), "status", "--porcelain"]).strip())
     return {"commit": commit, "dirty": dirty} if commit else {}
-
-
-def _output(command: Sequence[str]) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""

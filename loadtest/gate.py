@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loadtest.summary import mostly_failed
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -95,7 +97,9 @@ def _doubts(rows: Sequence[dict[str, Any]]) -> list[Finding]:
     found = []
     for row in rows:
         reasons = []
-        if row["purpose"] == "measure" and not row["stable"]:
+        if mostly_failed(row):
+            reasons.append("most of its requests failed, so its latencies are those of the few that did not")
+        elif row["purpose"] == "measure" and not row["stable"]:
             reasons.append(f"unstable, its {'rounds' if row['windows_agree'] else 'windows'} differ by more than 10 %")
         if row["saturated"]:
             reasons.append(

@@ -19,7 +19,10 @@ class Golden:
     """Answers by payload name. ``matches`` judges a later answer to the same payload."""
 
     def __init__(self, task: str, answers: dict[str, Any]) -> None:
-        self._same, self._answers = TASKS[task].same, answers
+        self._task, self._same, self._answers = task, TASKS[task].same, answers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Golden, (self._task, self._answers)  # as generator processes are given it
 
     @classmethod
     def record(cls, task: str, payloads: Iterable[Payload], ask: Callable[[Payload], bytes]) -> Golden:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from locust import events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
+from locust.stats import RequestStats, StatsEntry
 
 from loadtest import rows
 from loadtest.errors import LoadTestError
@@ -46,6 +47,7 @@ class ServedUser(ArchiveUser):
     """Asks one archive, each new user the next one."""
 
     turn: Iterator[Target] = iter(())
+    apart: frozenset[str] = frozenset()  # archives that Locust's aggregate leaves out
 
     def __init__(self, environment: Environment) -> None:
         self.target = next(self.turn)
@@ -60,6 +62,7 @@ class ServedUser(ArchiveUser):
 @events.init.add_listener
 def on_init(environment: Environment, **_: Any) -> None:
     """Every process that sends records; the master gathers."""
+    keep_apart(environment.stats)
     gathered: list[Row] = []
     if isinstance(environment.runner, MasterRunner):
         environment.events.worker_report.add_listener(
@@ -71,6 +74,29 @@ def on_init(environment: Environment, **_: Any) -> None:
         environment.events.report_to_master.add_listener(lambda client_id, data: _hand_over(gathered, data))
     else:
         environment.events.quit.add_listener(lambda exit_code: _write(environment, gathered))
+
+
+def keep_apart(stats: RequestStats) -> None:
+    """Leaves what ServedUser.apart names out of "Aggregated", and with it out of the charts and the exit's figures.
+
+    ``null`` answers in under a millisecond: with it, the aggregate would be neither the server's floor nor the models'.
+    Locust's listeners hold this very object, so it cannot be replaced by one of another class.
+    """
+    aside = StatsEntry(stats, "apart", "")
+
+    def apart(log: Callable[..., None]) -> Callable[..., None]:
+        def logged(method: str, name: str, *rest: Any) -> None:
+            if name not in ServedUser.apart:
+                return log(method, name, *rest)
+            total, stats.total = stats.total, aside
+            try:
+                log(method, name, *rest)
+            finally:
+                stats.total = total
+
+        return logged
+
+    stats.log_request, stats.log_error = apart(stats.log_request), apart(stats.log_error)
 
 
 def _hand_over(gathered: list[Row], data: dict[str, Any]) -> None:
@@ -91,11 +117,18 @@ def on_test_start(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, MasterRunner):
         return
     try:
-        ServedUser.turn = itertools.cycle(_targets(environment))
+        targets = _targets(environment)
+        ServedUser.turn, ServedUser.apart = itertools.cycle(targets), floors(targets)
     except LoadTestError as error:
         logger.error("%s", error)
         environment.process_exit_code = 2
         environment.runner.quit()
+
+
+def floors(targets: list[Target]) -> frozenset[str]:
+    """The archives of no model, where others are asked beside them."""
+    empty = {target.archive for target in targets if target.model and target.model.task == "null"}
+    return frozenset(empty) if len(empty) < len(targets) else frozenset()
 
 
 def _targets(environment: Environment) -> list[Target]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import Any
@@ -17,10 +17,11 @@ import numpy as np
 
 from export import catalog
 from loadtest import cores, profile, stats
+from loadtest.crew import Crew, processes
 from loadtest.engine import Load
 from loadtest.errors import LoadTestError
 from loadtest.rows import Columns
-from loadtest.servers import Server, device, fresh, running
+from loadtest.servers import Server, device, fresh, given, running
 from loadtest.target import Target
 from loadtest.trial import Rule, measure
 from serving.choice import names
@@ -36,18 +37,31 @@ class Quantiles:
     client_cpu: float = 0.0
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A server with the archive, the archive, what loads it, and what is measured where, in words."""
+
+    server: Server
+    target: Target
+    crew: Crew
+    said: str
+
+
 @contextmanager
-def one_archive() -> Iterator[tuple[Server, Target, str]]:
-    """A server with the archive, the archive, and what is measured where, in words.
+def one_archive(users: Sequence[int], rates: Sequence[float] = ()) -> Iterator[Subject]:
+    """The archive, for loads of so many users and of these rates; $PROCESSES as in ``make loadtest``.
 
     The client keeps to its own cores meanwhile. Raises CatalogError, LoadTestError, ServingError.
     """
-    split, variants = cores.here(), names(os.environ, "VARIANTS") or ["eager"]
+    asked = profile.asked_processes(os.environ)
+    count = processes(asked, users, rates)
+    split, variants = cores.here(count), names(os.environ, "VARIANTS") or ["eager"]
     row = catalog.rows(names(os.environ, "MODELS") or ["null"], variants, device(variants))[0]
-    host = os.environ.get("HOST")
+    host = given()
     with running(host) if host else fresh([row.name], split) as server, cores.on(() if host else split.client):
         said = f"client on any core, server at {host}" if host else split.statement
-        yield server, server.target(row.name), f"{row.name}, {said}"
+        with Crew(count, None if host else split, bool(asked)) as crew:
+            yield Subject(server, server.target(row.name), crew, f"{row.name}, {said}")
 
 
 def seconds_each() -> float:

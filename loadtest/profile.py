@@ -5,6 +5,7 @@ Knows names, ranges and how variables combine; not how anything is measured.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -45,6 +46,12 @@ class Profile:
     shape_s: float = 30.0
     shape_factor: float = 4.0
     soak_s: float = 0.0
+    processes: int = 0  # of the load generator; 0: as many as the load needs and the machine has cores for
+
+    @property
+    def busiest(self) -> tuple[float, ...]:
+        """The highest requests per second of each of its rates."""
+        return tuple(rate * self.shape_factor if self.shapes else rate for rate in self.rates)
 
     def open_window_s(self, rate: float) -> float:
         """A window of an open loop holds at least 50 requests (perf_analyzer's default), or its median is noise."""
@@ -85,6 +92,15 @@ def _overridden(profile: Profile, environment: Mapping[str, str]) -> Profile:
     return replace(profile, **changes)
 
 
+def asked_processes(environment: Mapping[str, str]) -> int:
+    """$PROCESSES, 0 without it. Raises LoadTestError."""
+    if not (text := environment.get("PROCESSES")):
+        return 0
+    if (count := _read("PROCESSES", text)) < 1:
+        raise LoadTestError(f"PROCESSES={text} is no number of processes; write it as in PROCESSES=2.")
+    return count
+
+
 def _read(key: str, text: str) -> Any:
     try:
         return READERS[key][1](text)
@@ -105,6 +121,7 @@ READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "DURATION": ("duration", float, "DURATION=10 (seconds measured at each load point)"),
     "ROUNDS": ("rounds", int, "ROUNDS=2"),
     "SEED": ("seed", int, "SEED=1"),
+    "PROCESSES": ("processes", int, "PROCESSES=2"),
 }
 
 
@@ -112,11 +129,14 @@ def check(profile: Profile) -> Profile:
     """The profile, if every setting is possible. Raises LoadTestError."""
     problems = {
         "concurrency must be whole numbers from 1": any(n < 1 for n in profile.concurrency),
-        "rates must be greater than 0": any(rate <= 0 for rate in profile.rates),
+        "rates must be greater than 0": not all(0 < rate < math.inf for rate in profile.rates),
         f"arrivals may be {', '.join(KINDS)}": not set(profile.arrivals) <= set(KINDS),
         f"shapes may be {', '.join(SHAPES)}": not set(profile.shapes) <= set(SHAPES),
         "rounds must be from 1": profile.rounds < 1,
-        "window_s (or DURATION) must be greater than 0": profile.window_s <= 0,
+        "window_s (or DURATION) must be greater than 0": not 0 < profile.window_s < math.inf,
+        "slo_p99_ms must be 0 (none) or more": not 0 <= profile.slo_p99_ms < math.inf,
+        "seed must be from 0": profile.seed < 0,
+        "processes (or PROCESSES) must be from 1, or 0 for as many as are needed": profile.processes < 0,
         "max_windows must be from 3 and max_warm_up from 2": profile.max_windows < 3 or profile.max_warm_up < 2,
         "search_peak needs slo_p99_ms (SLO_P99_MS=100)": profile.search_peak and profile.slo_p99_ms <= 0,
         "shapes and soak_s need a rate (RATE=50)": not profile.rates and bool(profile.shapes or profile.soak_s),

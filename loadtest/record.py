@@ -38,8 +38,9 @@ class Trial:
     warm_up_windows: int
     windows: int
     warm: bool  # whether the warm-up ended because two windows agreed
-    client_cpu: float  # of one core, while measuring
+    client_cpu: float  # of one core, by its busiest process, while measuring; of all where processes share cores
     rss: tuple[tuple[int, int], ...] = ()  # (instant, bytes of all processes of the server)
+    processes: int = 1  # that sent the load
 
     @property
     def point(self) -> str:

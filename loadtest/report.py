@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import record
+from loadtest.chart_data import chart_data
 from loadtest.compare import comparisons
 from loadtest.errors import LoadTestError
+from loadtest.headline import sentences
 from loadtest.record import Run
 from loadtest.report_html import html
 from loadtest.report_md import markdown
@@ -26,16 +28,17 @@ def write(folder: Path) -> dict[str, Any]:
     summary = complete(run)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(markdown(summary), encoding="utf-8")
-    (folder / "report.html").write_text(html(run, summary), encoding="utf-8")
+    (folder / "report.html").write_text(html(chart_data(run), summary), encoding="utf-8")
     return summary
 
 
 def complete(run: Run) -> dict[str, Any]:
-    """The summary with its comparisons. Raises LoadTestError."""
+    """The summary with its comparisons and what was found. Raises LoadTestError."""
     summary = summarise(run)
     if not summary["rows"] and not summary["peaks"]:
         raise LoadTestError(f"{run.folder.name} holds no measured load point; measure again.")
-    return {**summary, "comparisons": comparisons(run, summary["rows"], run.profile["margin"])}
+    compared = comparisons(run, summary["rows"], run.profile["margin"])
+    return {**summary, "comparisons": compared, "found": sentences(summary["rows"])}
 
 
 def main(arguments: list[str]) -> int:

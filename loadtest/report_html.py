@@ -5,35 +5,27 @@ Knows the page's parts and their wording; numbers come from the summary, series 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from string import Template
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
-from loadtest.chart_data import chart_data
+from loadtest import html_page
 from loadtest.gate import judge, point
 from loadtest.html_table import number_cell, table, text
-from loadtest.record import Run
-from loadtest.report_md import facts, label, parity, verdict
+from loadtest.report_md import dashes, facts, label, parity, verdict
+from loadtest.summary import mostly_failed
 
-PARTS = Path(__file__).with_name("html")
+# The columns that matter come first: a phone shows no more without scrolling.
 RESULT_HEADER = (
-    "Archive",
-    "Load",
-    "p50",
-    "p90",
-    "p99",
-    "p99.9",
-    "Service p50",
-    "Requests/s",
-    "Batch",
+    "Archive", "Load", "p50", "p99", "Requests/s", "Parity", "Verdict", "p90", "p99.9", "Service p50", "Batch",
     "Floor p50",
-    "Parity",
-    "Verdict",
+)  # fmt: skip
+RESULT_NUMERIC = {2, 3, 4, 7, 8, 9, 10, 11}
+PERCENTILES = (50, 90, 99, 99.9)
+RESULTS = (
+    "Latency in milliseconds from the intended start; a percentile's 95 % interval is shown where the pointer rests on "
+    "it. A heading sorts."
 )
 CHARTS = (
     (
@@ -43,20 +35,24 @@ CHARTS = (
     ),
     ("distribution", "Latency distribution", "Log scale; each further nine takes as much room as the one before."),
     ("stages", "Where the time goes", "Mean per stage; the null archive on the same server is the floor."),
-    ("windows", "Windows over time", "Hollow marks are warm-up or windows that do not count; a line per round."),
+    (
+        "windows",
+        "Windows over time",
+        "Hollow marks are warm-up or windows that do not count. A line per round: solid, then dotted, then dashed.",
+    ),
 )
 
 
-def html(run: Run, summary: dict[str, Any]) -> str:
-    """The page. Bytes depend on the run, the summary and plotly's version only."""
-    models = [model for model in chart_data(run) if model["points"]]  # a search for the peak alone has none
-    return Template((PARTS / "report.html").read_text(encoding="utf-8")).substitute(
-        style=(PARTS / "report.css").read_text(encoding="utf-8"),
-        plotly=get_plotlyjs(),
-        script=(PARTS / "report.js").read_text(encoding="utf-8"),
-        # "</" would end the script element early, whatever string it stands in.
-        data=json.dumps(models).replace("</", "<\\/"),
+def html(charts: Sequence[dict[str, Any]], summary: dict[str, Any]) -> str:
+    """The page, of chart_data's series and the summary. Bytes depend on these and plotly's version only."""
+    models = [model for model in charts if model["points"]]  # a search for the peak alone has none
+    return Template(html_page.part("report.html")).substitute(
+        style=html_page.part("report.css"),
+        plotly=html_page.plotly(),
+        script=html_page.part("common.js") + html_page.part("report.js"),
+        data=html_page.data(models),
         lead=_lead(summary),
+        found="".join(f"<p>{html_page.code(sentence)}</p>" for sentence in summary["found"]),
         findings=_findings(summary),
         results=_results(summary["rows"]),
         models="".join(_model(model) for model in models),
@@ -100,35 +96,57 @@ def _finding(kind: str, text: str) -> str:
 
 
 def _results(rows: Sequence[dict[str, Any]]) -> str:
-    return table(RESULT_HEADER, [_result(row, order) for order, row in enumerate(rows)], range(2, 10))
+    lines = [_result(row, order) for order, row in enumerate(rows)]
+    note = dashes(rows, PERCENTILES)
+    return table(RESULT_HEADER, lines, RESULT_NUMERIC, RESULTS, [_anchor(row) for row in rows]) + (
+        f'<p class="quiet">{escape(note)}</p>' if note else ""
+    )
+
+
+def _anchor(row: dict[str, Any]) -> str:
+    """What charts find the row by: its model and load point."""
+    point, model = escape(point_key(row)), escape(row["model"])
+    return f'id="{escape(row["archive"])}.{point}" data-model="{model}" data-point="{point}"'
+
+
+def point_key(row: dict[str, Any]) -> str:
+    """The load point as Trial.point names it."""
+    closed = row["mode"] == "closed"
+    kind = f"closed-{row['concurrency']:g}" if closed else f"{row['arrivals']}-{row['rate']:g}"
+    return kind if row["purpose"] == "measure" else f"{row['purpose']}-{kind}"
 
 
 def _result(row: dict[str, Any], order: int) -> list[tuple[str, Any]]:
-    quantiles = [
+    p50, p90, p99, p999, service = (
         number_cell(row[f"{name}_ms"], row[f"{name}_ci_ms"]) for name in ("p50", "p90", "p99", "p999", "service_p50")
-    ]
+    )
     kind = "good" if row["stable"] and not row["saturated"] else "doubt"
     return [
-        text(label(row)),
+        (_named(row), row["archive"]),
         (escape(point(row)), order),
-        *quantiles,
+        p50,
+        p99,
         number_cell(row["requests_per_s"]),
+        text(parity(row["parity"])),
+        (f'<span class="pill {"bad" if mostly_failed(row) else kind}">{escape(verdict(row))}</span>', verdict(row)),
+        p90,
+        p999,
+        service,
         number_cell(row["batch_mean"]),
         number_cell(row["null_floor_p50_ms"]),
-        text(parity(row["parity"])),
-        (f'<span class="pill {kind}">{escape(verdict(row))}</span>', verdict(row)),
     ]
+
+
+def _named(row: dict[str, Any]) -> str:
+    stamp = label(row).removeprefix(row["archive"]).strip()
+    return escape(row["archive"]) + (f"<small>{escape(stamp)}</small>" if stamp else "")
 
 
 def _model(model: dict[str, Any]) -> str:
     name = escape(model["model"])
     chips = "".join(f'<li><i data-series="{i}"></i>{escape(each)}</li>' for i, each in enumerate(model["archives"]))
     floor = '<li><i data-series="floor"></i>null floor</li>' if model["floor"]["p50"] else ""
-    loads = "".join(
-        f'<button type="button" data-point="{i}" aria-pressed="{"true" if i == 0 else "false"}">'
-        f"{escape(each['label'])}</button>"
-        for i, each in enumerate(model["points"])
-    )
+    loads = "".join(_load(i, each) for i, each in enumerate(model["points"]))
     charts = "".join(_chart(model, *chart) for chart in CHARTS)
     if any(each["memory"] for each in model["points"]):
         charts += _chart(model, "memory", "Memory of the server", "Resident memory of all its processes together, MiB.")
@@ -140,12 +158,22 @@ def _model(model: dict[str, Any]) -> str:
     )
 
 
+def _load(order: int, point: dict[str, Any]) -> str:
+    pressed = "false" if order else "true"
+    return (
+        f'<button type="button" data-point="{order}" data-key="{escape(point["key"])}" aria-pressed="{pressed}">'
+        f"{escape(point['label'])}</button>"
+    )
+
+
 def _chart(model: dict[str, Any], kind: str, title: str, note: str) -> str:
     if kind == "curve" and not any(model["curve"].values()):
         return ""
     legend = '<ul class="chips stages"></ul>' if kind == "stages" else ""
+    first = escape(f"{model['archives'][0]}.{model['points'][0]['key']}")
+    rows = f'<a href="#{first}" data-rows="{"model" if kind in ("curve", "memory") else "point"}">Its rows</a>'
     return (
-        f"<figure><figcaption><h3>{title}</h3><p>{note}</p>{legend}</figcaption>"
+        f"<figure><figcaption><h3>{title}</h3><p>{note} {rows}</p>{legend}</figcaption>"
         f'<div class="chart" data-chart="{kind}" role="img" aria-label="{title}, {escape(model["model"])}"></div>'
         "</figure>"
     )
@@ -243,8 +271,7 @@ def _method(summary: dict[str, Any]) -> str:
         "where none did, all windows after the warm-up count and the result is called unstable. "
         "Latency runs from the intended start, service time from the actual send, both to the last byte, "
         "as the client sees it. "
-        "A percentile is a value of the sample (nearest rank); where the sample cannot bound it at 95 %, "
-        "there is a dash. "
+        "A percentile is a value of the sample (nearest rank). "
         f"{escape(summary['environment']['pinning'].capitalize())}.</p>"
     )
 

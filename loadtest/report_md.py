@@ -5,17 +5,21 @@ Knows columns and their wording; computes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
+from loadtest import stats
 from loadtest.gate import judge, point
+from loadtest.numbers import DASH, number
+from loadtest.summary import mostly_failed
 
-COLUMNS = ("archive", "load", "p50", "p90", "p99", "req/s", "errors", "floor p50", "parity", "verdict")
+COLUMNS = ("archive", "load", "p50 ms", "p90 ms", "p99 ms", "req/s", "errors", "floor p50 ms", "parity", "verdict")
 NUMERIC = range(2, 8)
+PERCENTILES = (50, 90, 99)
 METHOD = (
-    "Latency in ms from the intended start to the last byte, with the 95 % interval of the percentile in brackets in "
-    "summary.json; a percentile that the sample cannot bound is a dash. Floor: the `null` archive's p50 on the same "
-    "server, one at a time. Parity: largest absolute difference from eager fp32, measured when the archive was built."
+    "Latency from the intended start to the last byte; its percentiles' 95 % intervals are in summary.json. Floor: the "
+    "`null` archive's p50 on the same server, one at a time. Parity: largest absolute difference from eager fp32, "
+    "measured when the archive was built."
 )
 
 
@@ -24,7 +28,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     return [
         label(row),
         point(row),
-        *(number(row[f"p{q}_ms"]) for q in (50, 90, 99)),
+        *(number(row[f"p{q}_ms"]) for q in PERCENTILES),
         number(row["requests_per_s"]),
         str(row["errors"]),
         number(row["null_floor_p50_ms"]),
@@ -38,13 +42,6 @@ def label(row: dict[str, Any]) -> str:
     return f"{row['archive']} (random weights)" if row["random_weights"] else row["archive"]
 
 
-def number(value: float | None) -> str:
-    """Three significant digits or so; a dash for what is not known."""
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
-
-
 def parity(found: dict[str, Any] | None) -> str:
     """Parity's headline: the largest absolute difference, else that it is not known."""
     if not found:
@@ -55,8 +52,18 @@ def parity(found: dict[str, Any] | None) -> str:
 
 def verdict(row: dict[str, Any]) -> str:
     """Stable or not, saturated or not."""
-    words = ["stable" if row["stable"] else "unstable"] if row["purpose"] == "measure" else [row["purpose"]]
+    steady = "mostly failed" if mostly_failed(row) else "stable" if row["stable"] else "unstable"
+    words = [steady] if row["purpose"] == "measure" else [row["purpose"]] + ["mostly failed"] * mostly_failed(row)
     return ", ".join([*words, *(["client saturated"] if row["saturated"] else [])])
+
+
+def dashes(rows: Sequence[dict[str, Any]], percentiles: Sequence[float] = PERCENTILES) -> str:
+    """Why there are dashes among the percentiles; "" where there are none."""
+    missing = [q for q in percentiles if any(row[f"{stats.key(q)}_ms"] is None for row in rows)]
+    if not missing:
+        return ""
+    needs = ", ".join(f"p{q:g} takes {stats.smallest_sample(q):,}" for q in missing)
+    return f"{DASH}: too few answers to bound the percentile at 95 % ({needs}); a longer DURATION gives more."
 
 
 def terminal_table(summary: dict[str, Any]) -> str:
@@ -70,7 +77,8 @@ def terminal_table(summary: dict[str, Any]) -> str:
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
+    note = dashes(summary["rows"])
+    return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:], *([note] if note else [])])
 
 
 def markdown(summary: dict[str, Any]) -> str:
@@ -79,21 +87,25 @@ def markdown(summary: dict[str, Any]) -> str:
         "\n\n".join(
             [
                 "# Load test",
-                _table(COLUMNS, [cells(row) for row in summary["rows"]]),
+                *summary["found"],
+                table(COLUMNS, [cells(row) for row in summary["rows"]], NUMERIC),
+                *([note] if (note := dashes(summary["rows"])) else []),
                 "\n".join(f"- `{finding.text[:4].strip()}` {finding.text[6:]}" for finding in judge(summary))
                 or "No findings.",
                 METHOD,
                 "## Environment",
-                _table(("", ""), facts(summary["environment"])),
+                table(("", ""), facts(summary["environment"])),
             ]
         )
         + "\n"
     )
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    align = ["---:" if i in NUMERIC and len(header) > 2 else "---" for i in range(len(header))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, align, *lines])
+def table(header: Sequence[str], lines: Sequence[Sequence[str]], numeric: Container[int] = ()) -> str:
+    """A Markdown table; the columns of ``numeric`` stand to the right."""
+    align = ["---:" if i in numeric else "---" for i in range(len(header))]
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, align, *escaped])
 
 
 def facts(environment: dict[str, Any]) -> list[tuple[str, str]]:
@@ -101,12 +113,12 @@ def facts(environment: dict[str, Any]) -> list[tuple[str, str]]:
     gpus = ", ".join(f"{gpu['name']} ({gpu['memory']}, driver {gpu['driver']})" for gpu in environment["gpus"])
     git = environment["git"]
     commit = f"{git['commit'][:12]}{' with changes' if git['dirty'] else ''}" if git else "unknown"
-    return [
+    found = [
         ("CPU", f"{environment['cpu']}, {environment['cores_available']} of {environment['cores']} cores usable"),
         ("Memory", f"{environment['memory_gib']:g} GiB"),
         ("GPU", gpus or "none"),
         ("OS", environment["os"]),
-        ("Client and server", environment["pinning"]),
+        ("Client and server", environment.get("pinning", "")),
         ("Load average before", f"{environment['load_average_before']:g}"),
         ("Python", environment["python"]),
         ("Packages", ", ".join(f"{name} {version}" for name, version in environment["packages"].items())),
@@ -114,3 +126,4 @@ def facts(environment: dict[str, Any]) -> list[tuple[str, str]]:
         ("Date", environment["date"]),
         ("Command", f"`{environment['command']}`"),
     ]
+    return [(name, text) for name, text in found if text]

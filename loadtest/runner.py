@@ -15,7 +15,7 @@ import numpy as np
 from export.catalog import Row
 from loadtest import arrivals, rows, stats
 from loadtest.arrivals import Segment
-from loadtest.engine import ClosedLoop, OpenLoop
+from loadtest.crew import Crew
 from loadtest.golden import Golden
 from loadtest.peak import find_peak, meets
 from loadtest.profile import Profile
@@ -54,6 +54,7 @@ class Runner:
     profile: Profile
     open_server: Open
     progress: Progress
+    crew: Crew = field(default_factory=Crew)
     golden: dict[str, Golden] = field(default_factory=dict)
 
     def visit_all(self, archives: Sequence[Row]) -> None:
@@ -89,7 +90,8 @@ class Visit:
         self._floor()
         for users in profile.concurrency:
             self._say(f"closed loop, {users} at a time")
-            self._keep(target, "measure", "closed", "", users, measure(ClosedLoop(target, users), self._rule()))
+            load = self.runner.crew.closed(target, users)
+            self._keep(target, "measure", "closed", "", users, measure(load, self._rule()))
         for rate in profile.rates:
             for kind in profile.arrivals:
                 self._open(target, "measure", kind, rate, self._rule(rate))
@@ -113,7 +115,7 @@ class Visit:
             self._say("the null floor")
             target = self.runner.judged(self.server.target(NULL), NULL)
             rule = Rule(0.5, self.runner.profile.max_warm_up, FLOOR_WINDOWS)
-            self._keep(target, "floor", "closed", "", 1, measure(ClosedLoop(target, 1), rule))
+            self._keep(target, "floor", "closed", "", 1, measure(self.runner.crew.closed(target, 1), rule))
 
     def _rule(self, rate: float | None = None) -> Rule:
         profile = self.runner.profile
@@ -141,7 +143,7 @@ class Visit:
         self, target: Target, purpose: str, kind: str, rate: float, rule: Rule, schedule: np.ndarray
     ) -> Measured:
         rss = self.server.rss if purpose == "soak" and self.server.state else None
-        measured = measure(OpenLoop(target, schedule), rule, schedule, rss)
+        measured = measure(self.runner.crew.open(target, schedule), rule, schedule, rss)
         self._keep(target, purpose, "open", kind, rate, measured)
         return measured
 
@@ -174,6 +176,7 @@ class Visit:
             seen.warm,
             round(seen.client_cpu, 4),
             seen.rss,
+            seen.processes,
         )
         trial = Trial(**{**named.__dict__, "id": f"{self.row.name}.{purpose}.{named.point}.r{self.number}"})
         rows.write(rows_file(self.runner.run.folder, trial.id), rows.merge([seen.rows]))

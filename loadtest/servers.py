@@ -6,6 +6,7 @@ Knows how to have one and what it says of its archives. Starting and stopping is
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,7 @@ from export.catalog import Row
 from loadtest.cores import Split, on
 from loadtest.errors import LoadTestError
 from loadtest.record import Archive
-from loadtest.target import Target, Token, model_of
+from loadtest.target import Target, Token, model_of, named
 from serving import server
 from serving.client import Client
 from serving.config import Config
@@ -115,16 +116,26 @@ def fresh(
 def chosen(names: Sequence[str], store: Path = STORE) -> dict[str, str]:
     """{name: sha256} of these archives. Raises ServingError when one is missing or not what was built."""
     if missing := [name for name in names if not (store / f"{name}.mar").exists()]:
-        models = " ".join(sorted({model_of(name).name for name in missing}))
-        raise ServingError(f'{store.name} lacks {", ".join(missing)}; run: make archive MODELS="{models}"')
+        rows = [each for each in map(named, missing) if each]
+        models = " ".join(sorted({model.name for model, _ in rows}))
+        variants = " ".join(sorted({variant for _, variant in rows if variant}))
+        # VARIANTS too: without, make archive builds what models.toml chooses.
+        cure = f'make archive MODELS="{models}"' + (f' VARIANTS="{variants}"' if variants else "")
+        raise ServingError(f"{store.name} lacks {', '.join(missing)}; run: {cure}")
     return checked(store, names)
+
+
+def given() -> str:
+    """HOST, "" without it. Raises LoadTestError for what is no address."""
+    host = os.environ.get("HOST", "")
+    if host and not re.fullmatch(r"https?://[^\s/]+/?", host):
+        raise LoadTestError(f"HOST={host} is no address; write it as in HOST=http://127.0.0.1:8080")
+    return host
 
 
 @contextmanager
 def running(host: str) -> Iterator[Server]:
-    """The server at ``host`` (http or https). It is asked for its archives where it is the one of this checkout."""
-    if not host.startswith(("http://", "https://")):
-        raise LoadTestError(f"HOST={host} is no address; write it as in HOST=http://127.0.0.1:8080")
+    """The server at ``host``. It is asked for its archives where it is the one of this checkout."""
     config, run = Config.load(), RunDirectory.default()
     state = run.read()
     ours = state is not None and state.running() and host.rstrip("/") == config.inference

@@ -13,6 +13,7 @@ import locust  # noqa: F401 - first of all: Locust patches what the modules belo
 
 # isort: split
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ import gevent
 
 from export import catalog
 from export.catalog import CatalogError, Row
-from loadtest import cores, environment
+from loadtest import cores, environment, result_file
 from loadtest.arrivals import Segment, schedule
 from loadtest.bad_payloads import bad_payloads
 from loadtest.engine import OpenLoop
@@ -60,10 +61,10 @@ class Settings:
         """From the environment. Raises LoadTestError or CatalogError."""
         models = names(os.environ, "MODELS") or [name for name in catalog.DEFAULT_MODELS if name != "null"]
         variants = names(os.environ, "VARIANTS") or ["torchscript"]
-        out = os.environ.get("OUT") or Path(__file__).with_name("results") / "soak.json"
+        out = result_file.chosen(os.environ, Path(__file__).with_name("results") / "soak.json")
         return cls(
             _number("DURATION", 1800), _number("RATE", 10), int(_number("SEED", 1)),
-            tuple(catalog.rows(models, variants, "cpu")), Path(out),
+            tuple(catalog.rows(models, variants, "cpu")), out,
         )  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def _number(name: str, default: float) -> float:
         value = float(text)
     except ValueError:
         value = 0
-    if value <= 0:
+    if not 0 < value < math.inf:
         raise LoadTestError(f"{name}={text} is not a number greater than 0; write it as in {name}={default}.")
     return value
 

@@ -33,6 +33,11 @@ def rank(n: int, q: float) -> int:
     return max(1, math.ceil(round(q / 100 * n, 9)))
 
 
+def key(q: float) -> str:
+    """What the ``q``-th percentile is called in summaries: p50, p999."""
+    return f"p{str(q).replace('.', '')}"
+
+
 def percentile(values: Any, q: float) -> float:
     """The smallest value that at least ``q`` % of ``values`` do not exceed: always one of the values.
 
@@ -155,7 +160,8 @@ def compare(
 
 def _resample(windows: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     chosen = rng.integers(0, len(windows), len(windows))
-    return np.concatenate([rng.choice(windows[i], windows[i].size) for i in chosen])
+    drawn = (windows[i] for i in chosen)
+    return np.concatenate([rng.choice(window, window.size) if window.size > 1 else window for window in drawn])
 
 
 def compare_intervals(baseline: Estimate, candidate: Estimate, confidence: float = CONFIDENCE) -> Comparison:

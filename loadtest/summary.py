@@ -22,6 +22,7 @@ SCHEMA = 1
 PERCENTILES = (50, 90, 95, 99, 99.9)
 STAGES = ("client_queue", "network_and_queue", "preprocess", "inference", "postprocess")
 FLOOR = "floor"
+MOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def latencies(columns: Columns) -> dict[str, Any]:
     for prefix, values in (("", columns.latency[columns.ok]), ("service_", columns.service[columns.ok])):
         for q in PERCENTILES:
             estimate = stats.estimate(values, q)
-            name = f"{prefix}p{str(q).replace('.', '')}"
+            name = f"{prefix}{stats.key(q)}"
             found[f"{name}_ms"] = _ms(estimate.value) if estimate else None
             found[f"{name}_ci_ms"] = [_ms(estimate.low), _ms(estimate.high)] if estimate else None
     ok = columns.latency[columns.ok]
@@ -166,6 +167,11 @@ def _errors(seen: Sequence[Seen]) -> dict[str, Any]:
     }
 
 
+def mostly_failed(row: dict[str, Any]) -> bool:
+    """Whether most requests of a row failed: then the figures are those of the few that did not."""
+    return row["error_rate"] > MOST
+
+
 def _verdicts(seen: Sequence[Seen], columns: Columns, shared_cores: int) -> dict[str, Any]:
     late, cpu = late_share(columns), max(each.trial.client_cpu for each in seen)
     medians = [
@@ -174,7 +180,7 @@ def _verdicts(seen: Sequence[Seen], columns: Columns, shared_cores: int) -> dict
     ]
     within, between = all(each.stable for each in seen), stats.agree(medians)
     return {
-        "stable": within and between,
+        "stable": within and between and not mostly_failed(_errors(seen)),
         "windows_agree": within,
         "rounds_agree": between,
         "warm": all(each.trial.warm for each in seen),

@@ -55,10 +55,17 @@ class Token:
 
 def _token_in(path: Path) -> str:
     try:
-        text = path.read_text().strip()
-    except OSError as error:
-        raise LoadTestError(f"TOKEN_FILE {path} cannot be read ({error.strerror}); name a readable file.") from None
-    return json.loads(text)["inference"]["key"] if text.startswith("{") else text
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise LoadTestError(f"TOKEN_FILE {path} cannot be read ({why}); name a readable file.") from None
+    try:
+        token = json.loads(text)["inference"]["key"] if text.startswith("{") else text
+    except (ValueError, KeyError, TypeError):
+        token = ""
+    if not token or any(not "!" <= sign <= "~" for sign in token):
+        raise LoadTestError(f"TOKEN_FILE {path} holds no token; name a file with one, or TorchServe's key_file.json.")
+    return token
 
 
 def authorities() -> str | None:

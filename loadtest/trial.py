@@ -36,7 +36,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Measured:
-    """The grid that a load ran on, its rows in order of completion, and what the client spent."""
+    """The grid that a load ran on, its rows, and what the client spent: of a core by its busiest process, or of all
+    cores together where its processes share them."""
 
     rows: list[Row]
     begin_us: int
@@ -46,6 +47,7 @@ class Measured:
     warm: bool
     client_cpu: float
     rss: tuple[tuple[int, int], ...]
+    processes: int
 
 
 def measure(
@@ -65,14 +67,16 @@ def measure(
     grid = _Grid(load, rule, begin, None if intended is None else intended + begin)
     try:
         warm = grid.run(rule.max_warm_up, WARM_WINDOWS, rule.fixed)
-        warm_up_windows, cpu, wall = grid.count, time.process_time(), time.perf_counter()
+        warm_up_windows, before, wall = grid.count, load.processor_s(), time.perf_counter()
         grid.run(rule.max_windows, STABLE_WINDOWS, rule.fixed)
-        share = (time.process_time() - cpu) / (time.perf_counter() - wall)
+        used = [now - then for now, then in zip(load.processor_s(), before, strict=True)]
+        share = (max(used) if load.apart else sum(used)) / (time.perf_counter() - wall)
     finally:
         load.stop()
         if sampler:
             sampler.kill()
-    return Measured(load.recorder.rows, begin, grid.window_us, warm_up_windows, grid.count, warm, share, tuple(samples))
+    seen = load.rows, begin, grid.window_us, warm_up_windows, grid.count, warm, share, tuple(samples)
+    return Measured(*seen, load.processes)
 
 
 class _Grid:
@@ -95,7 +99,7 @@ class _Grid:
         start = self._begin + self.count * self.window_us
         gevent.sleep(max(0.0, (start + self.window_us - now_us()) / 1e6))
         self.count += 1
-        rows = self._load.recorder.rows
+        rows = self._load.rows
         fresh, self._seen = rows[self._seen :], len(rows)
         while self._seen and rows[self._seen - 1].ended_us >= start + self.window_us:
             self._seen -= 1  # ended since: it is the next window's

@@ -13,7 +13,6 @@ import os
 import sys
 
 from export.catalog import CatalogError
-from loadtest.engine import ClosedLoop
 from loadtest.errors import LoadTestError
 from loadtest.probe import Quantiles, mean, numbers, one_archive, ours, seconds_each
 from serving.errors import ServingError
@@ -31,18 +30,19 @@ def main() -> int:
         memory = {}
         if os.environ.get("HOST"):
             raise LoadTestError("HOST names a server of others, whose workers are theirs; unset it.")
-        with one_archive() as (server, target, said):
+        with one_archive(users) as subject:
+            server, target = subject.server, subject.target
             for count in [*counts, *reversed(counts)]:
                 # A server of our own, so there is a client of its management.
                 server.client.scale(target.archive, count)  # type: ignore[union-attr]
                 memory[count] = server.rss()
                 for each in users:
                     print(f"{count} workers, {each} users", file=sys.stderr, flush=True)
-                    seen[count, each].append(ours(ClosedLoop(target, each), seconds_each()))
+                    seen[count, each].append(ours(subject.crew.closed(target, each), seconds_each()))
     except (LoadTestError, CatalogError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(said, HEADER, sep="\n")
+    print(subject.said, HEADER, sep="\n")
     for (count, each), both in seen.items():
         found = mean(*both)
         cells = f"{found.p50:.2f}", f"{found.p99:.2f}", f"{found.requests_per_s:.0f}", f"{found.client_cpu:.0%}"

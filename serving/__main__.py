@@ -11,6 +11,7 @@ import time
 from contextlib import nullcontext
 
 from serving.choice import names
+from serving.chosen import Choices
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
@@ -31,7 +32,7 @@ def serve() -> int:
     _end_on_signal()
     run.create()
     with starting(run.lock, lambda text: print(text, flush=True)):
-        plan = Plan.of(STORE, archives(STORE, names(os.environ, "MODELS"), names(os.environ, "VARIANTS")))
+        plan = _plan()
         state = run.read()
         if state and state.ready and state.running():
             return _already_running(state, plan)
@@ -48,6 +49,12 @@ def serve() -> int:
                 return 130
             raise
     return _stay(run, state) if foreground else 0
+
+
+def _plan() -> Plan:
+    """What MODELS, VARIANTS and models.toml choose of the store. Raises ServingError."""
+    models, variants, choices = names(os.environ, "MODELS"), names(os.environ, "VARIANTS"), Choices.of(os.environ)
+    return Plan.of(STORE, archives(STORE, models, variants, choices), choices=choices)
 
 
 def _start(run: RunDirectory, config: Config, plan: Plan) -> State:

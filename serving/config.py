@@ -19,8 +19,9 @@ ADDRESSES = {"inference_address": 8080, "management_address": 8081, "metrics_add
 # longer, and at level 1 does not. The figures: docs/measurement.md, Levers.
 ENOUGH_CORES, LEVEL = 4, "TieredStopAtLevel"
 # Ours, handed to the front end as Java system properties (serving/front_end/java/frontend/Settings.java).
-FAIR_QUEUE = "fair_queue"
+FAIR_QUEUE, CONNECTIONS = "fair_queue", "max_connections"
 LARGEST_REQUEST = "max_request_size", 6_553_500  # the property, and TorchServe's own default
+FEWEST_CONNECTIONS = 16  # below that one address's share would hardly let a browser in
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
 
@@ -87,12 +88,12 @@ class Config:
         # Backslashes escape in Java's property files.
         extra = {"model_store": str(store), "allowed_urls": pattern.replace("\\", "\\\\")}
         vmargs = self.properties.get("vmargs", "")
-        added = [*self._memory(vmargs), *self._fairness()]
+        added = [*self._memory(vmargs), *self._fairness(), *self._connections()]
         if cores < ENOUGH_CORES and LEVEL not in vmargs:
             added.append(f"-XX:{LEVEL}=1")
         if added:
             extra["vmargs"] = " ".join([vmargs, *added]).strip()
-        properties = {key: value for key, value in self.properties.items() if key != FAIR_QUEUE}
+        properties = {key: value for key, value in self.properties.items() if key not in (FAIR_QUEUE, CONNECTIONS)}
         return "".join(f"{key}={value}\n" for key, value in {**properties, **extra}.items())
 
     def _memory(self, vmargs: str) -> list[str]:
@@ -124,3 +125,10 @@ class Config:
         if value not in ("true", "false"):
             raise ServingError(f"{FAIR_QUEUE}={value} is neither true nor false")
         return [f"-Dfrontend.fair={value}"] if FAIR_QUEUE in self.properties else []
+
+    def _connections(self) -> list[str]:
+        if CONNECTIONS not in self.properties:
+            return []
+        if (most := self._number(CONNECTIONS, 0)) < FEWEST_CONNECTIONS:
+            raise ServingError(f"{CONNECTIONS}={most} is too few; write {FEWEST_CONNECTIONS} or more")
+        return [f"-Dfrontend.connections={most}"]

@@ -7,17 +7,15 @@ page for users.
 from __future__ import annotations
 
 import difflib
-import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serving.config import ROOT
 from serving.errors import ServingError
 from serving.identity import Identity
+from serving.models_file import models_file, read
 
 Settings = dict[str, "int | float"]
 
@@ -47,6 +45,7 @@ KEYS = {
     "startup_timeout_s": Key(1, 86_400),
     "queue": Key(1, 1_000_000),
 }
+CHOICE = ("variant", "chosen")  # serving/chosen.py reads them
 # What people write who know TorchServe's own names, or leave out the unit; compared without case, "_" and "-".
 ALIASES = {
     "minworkers": "workers", "maxworkers": "workers", "batchdelay": "batch_delay_ms", "maxbatchdelay": "batch_delay_ms",
@@ -71,9 +70,9 @@ class ModelSettings:
         Raises ServingError for a file that is no TOML, a misspelt key or a value out of range.
         """
         path = path or models_file()
-        read = cls(path)
+        loaded = cls(path)
         for model, table in read_tables(path).items():
-            read.models[model] = _settings(path, model, table)
+            loaded.models[model] = _settings(path, model, table)
             below = table.get("variants")
             for variant, changed in below.items() if isinstance(below, Mapping) else ():
                 if not isinstance(changed, Mapping):
@@ -81,8 +80,8 @@ class ModelSettings:
                         f"{path}: [{model}.variants] {variant} = {changed!r}: a table is expected; write "
                         f"[{model}.variants.{variant}] and the settings below it."
                     )
-                read.variants[model, variant] = _settings(path, f"{model}.variants.{variant}", changed)
-        return read
+                loaded.variants[model, variant] = _settings(path, f"{model}.variants.{variant}", changed)
+        return loaded
 
     def of(self, archive: Identity) -> Settings:
         """The settings of an archive: those of its model, and over them those of its variant.
@@ -103,35 +102,13 @@ class ModelSettings:
         return sorted(set(named) - models)
 
 
-def models_file() -> Path:
-    """$MODELS_FILE, else the checkout's models.toml; it need not exist."""
-    return Path(os.environ.get("MODELS_FILE") or ROOT / "models.toml")
-
-
 def read_tables(path: Path) -> dict[str, Mapping[str, Any]]:
     """The file's tables by model, unchecked; none where there is no file. Raises ServingError."""
-    found = _read(path)
+    found = read(path)
     for key, value in found.items():
         if not isinstance(value, Mapping):
             _refuse_outside(path, key)
     return {key: value for key, value in found.items() if isinstance(value, Mapping)}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ServingError(f"{path} cannot be read ({error.strerror}); make it readable, or remove it.") from None
-    if sys.version_info >= (3, 11):  # here, since make doctor runs before tomli is installed
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        return tomllib.loads(content.decode())
-    except ValueError as error:  # no UTF-8, or no TOML
-        raise ServingError(f"{path} is no valid TOML: {error}; correct that line.") from None
 
 
 def _settings(path: Path, table: str, values: Mapping[str, Any]) -> Settings:
@@ -153,6 +130,6 @@ def _meant(key: str) -> str | None:
 
 
 def _refuse_outside(path: Path, key: str) -> None:
-    if meant := key if key in KEYS else _meant(key):
+    if meant := key if key in (*KEYS, *CHOICE) else _meant(key):
         raise ServingError(f"{path}: {key} stands outside a model's table; write it below a line such as [minilm]"
                            + (f", as {meant}." if meant != key else "."))  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.chosen import Choices
 from serving.identity import identity
 from serving.model_settings import ModelSettings, Settings
 from serving.store import digest_file
@@ -30,22 +31,32 @@ class Plan:
         return [name for name in self.archives if name not in self.foreign]
 
     @classmethod
-    def of(cls, store: Path, archives: Mapping[str, str], table: ModelSettings | None = None) -> Plan:
-        """The plan for archives that were checked, with ``table``, else with what models.toml says.
+    def of(
+        cls,
+        store: Path,
+        archives: Mapping[str, str],
+        table: ModelSettings | None = None,
+        choices: Choices | None = None,
+    ) -> Plan:
+        """The plan for archives that were checked, with ``table``, else with the settings of models.toml. ``choices``
+        are those by which the archives were chosen.
 
         Raises ServingError for a mistake in models.toml.
         """
         table = table or ModelSettings.load()
+        choices = choices or Choices(table.path)
         found = [identity(store / f"{name}.mar") for name in archives]
         foreign = [each.name for each in found if not each.ours]
         settings = {each.name: table.of(each) for each in found if table.of(each)}
         unchecked = [name for name in foreign if not digest_file(store / f"{name}.mar").exists()]
         notices = [f"{name}.mar was not built by this project: served unchecked" for name in unchecked]
         notices += [f"{name}: {described(each)} ({table.path.name})" for name, each in settings.items()]
-        held = {identity(path).model for path in store.glob("*.mar")}
+        held = [identity(path) for path in sorted(store.glob("*.mar"))]
+        notices += choices.notices(found, held)
+        models = {each.model for each in held}
         notices += [
             f"{table.path.name}: [{model}] has settings of serving, and {store.name} holds no archive of that model"
-            for model in table.unused(held)
+            for model in sorted({*table.unused(models), *choices.unused(models)})
         ]
         return cls(store, dict(archives), foreign, settings, notices, unchecked)
 

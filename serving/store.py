@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from serving.chosen import Choices
 from serving.errors import ServingError
 from serving.identity import Identity, identity, require_manifest
 from serving.signatures import require_signature
@@ -64,19 +65,24 @@ def intact_digest(archive: Path) -> str | None:
     return digest if digest in {line.split()[0] for line in listing.read_text().splitlines() if line.strip()} else None
 
 
-def archives(store: Path, models: Sequence[str] = (), variants: Sequence[str] = ()) -> dict[str, str]:
+def archives(
+    store: Path, models: Sequence[str] = (), variants: Sequence[str] = (), choices: Choices | None = None
+) -> dict[str, str]:
     """{name: sha256} of the archives to serve: all of the store, or those of the models and variants named.
 
-    Raises ServingError when the store lacks a model or variant that is named, and as ``checked`` does.
+    Raises ServingError as ``chosen`` and ``checked`` do.
     """
-    return checked(store, [each.name for each in chosen(store, models, variants)])
+    return checked(store, [each.name for each in chosen(store, models, variants, choices)])
 
 
-def chosen(store: Path, models: Sequence[str] = (), variants: Sequence[str] = ()) -> list[Identity]:
-    """The archives of the models and variants named, in the order of their names; their bytes are not checked.
+def chosen(
+    store: Path, models: Sequence[str] = (), variants: Sequence[str] = (), choices: Choices | None = None
+) -> list[Identity]:
+    """The archives of the models and variants named, in the order of their names, without those that ``choices`` leave
+    out; their bytes are not checked.
 
     An archive without variants is chosen whatever variants are named. Raises ServingError when the store is empty,
-    lacks a name, or holds an archive that cannot be read.
+    lacks a name or a choice, or holds an archive that cannot be read.
     """
     held = [identity(path) for path in sorted(store.glob("*.mar"))]
     if not held:
@@ -103,7 +109,7 @@ def chosen(store: Path, models: Sequence[str] = (), variants: Sequence[str] = ()
                 f"{store} holds {model} as {have}, not as {' or '.join(variants)}; "
                 f"run: make archive MODELS={model} VARIANTS={variants[0]}"
             )
-    return found
+    return choices.served(store, found) if choices else found
 
 
 def checked(store: Path, names: Sequence[str]) -> dict[str, str]:

@@ -99,11 +99,31 @@ def test_the_readme_names_every_verb():
     assert [target for target in targets() if not re.search(rf"make (-s )?{target}\b", readme)] == []
 
 
-def test_the_readmes_tree_is_the_tree():
-    readme = (ROOT / "README.md").read_text()
-    named = set(re.findall(r"^(?:    )?([\w.]+/?) +#", readme, re.MULTILINE))
+def test_the_described_tree_is_the_tree():
+    design = (ROOT / "docs" / "design.md").read_text()
+    named = set(re.findall(r"^(?:    )?([\w.]+/?) +#", design, re.MULTILINE))
     top = {f"{room}/" for room in OURS} | {"model_store/", "config.properties", "Makefile"}
     assert top <= named
     for folder in ("handlers", "export", "serving"):
         missing = {path.name for path in (ROOT / folder).glob("*.py")} - named - {"__init__.py", "__main__.py"}
         assert not missing, f"{folder}: {missing}"
+
+
+PAGES = [path for pattern in ("*.md", "docs/*.md", "docs/results/*.md") for path in ROOT.glob(pattern)]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_link_of_a_page_is_dead(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target

@@ -1,5 +1,4 @@
-// Draws the charts, switches load points, sorts tables. Knows how series look; which numbers they hold comes from the data.
-"use strict";
+// Draws the load test's charts and switches load points. Knows how series look; which numbers they hold comes from the data.
 
 const models = JSON.parse(document.getElementById("data").textContent);
 const STAGES = [
@@ -7,38 +6,7 @@ const STAGES = [
   ["inference", "inference"], ["postprocess", "postprocess"],
 ];
 const DASHES = ["solid", "dot", "dash", "dashdot"];
-const SERIES = 6;
-
-const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const colour = index => style(`--series-${index % SERIES}`);
 const nines = q => -Math.log10(1 - q / 100);
-const present = values => values.filter(value => value !== null && value > 0);
-
-function axis(title, more = {}) {
-  return {
-    title: {text: title, standoff: 8, font: {size: 12, color: style("--soft")}}, gridcolor: style("--line"), zeroline: false,
-    linecolor: style("--line"), tickfont: {size: 11, color: style("--soft")}, automargin: true, fixedrange: true, ...more,
-  };
-}
-
-// Ticks at 1, 2 and 5 of each decade: plotly's own are either too few or carry digits without their decade.
-function logAxis(title, values, more = {}) {
-  const known = present(values), low = Math.min(...known) / 1.25, high = Math.max(...known) * 1.25;
-  const ticks = [];
-  for (let decade = Math.floor(Math.log10(low)); decade <= Math.ceil(Math.log10(high)); decade++)
-    for (const digit of high / low > 300 ? [1] : [1, 2, 5]) ticks.push(digit * 10 ** decade);
-  const text = ticks.map(tick => String(Number(tick.toPrecision(1))));
-  return axis(title, {type: "log", tickvals: ticks, ticktext: text, range: [Math.log10(low), Math.log10(high)], ...more});
-}
-
-function layout(more) {
-  return {
-    margin: {l: 8, r: 10, t: 14, b: 8}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
-    font: {family: getComputedStyle(document.body).fontFamily, color: style("--ink"), size: 12}, hovermode: "closest",
-    hoverlabel: {bgcolor: style("--card"), bordercolor: style("--line"), font: {color: style("--ink"), size: 12}}, ...more,
-  };
-}
-
 function floorLine(floor) {
   if (!floor) return [];
   return [{type: "line", xref: "paper", x0: 0, x1: 1, y0: floor, y1: floor, line: {color: style("--floor"), width: 1.5, dash: "dash"}}];
@@ -58,7 +26,7 @@ function curve(model) {
       customdata: points.map(point => point.users), error_y: errorBars(points, name, tint), cliponaxis: false,
       line: {color: tint, width: first ? 2 : 1.2, dash: first ? "solid" : "dot"},
       marker: {size: first ? 7 : 6, color: first ? tint : style("--card"), line: {color: tint, width: 1.4}},
-      hovertemplate: `${archive}<br>%{customdata} at a time<br>${name} %{y:.2f} ms at %{x:.1f}/s<extra></extra>`,
+      meta: archive, hovertemplate: `${archive}<br>%{customdata} at a time<br>${name} %{y:.2f} ms at %{x:.1f}/s<extra></extra>`,
     };
   }));
   const values = [...traces.flatMap(trace => trace.y), model.floor.p50];
@@ -71,7 +39,7 @@ function distribution(model, point) {
   const traces = model.archives.filter(name => point.distribution[name]).map(name => ({
     x: point.distribution[name][0].map(nines), y: point.distribution[name][1], customdata: point.distribution[name][0],
     type: "scatter", mode: "lines", line: {color: colour(model.archives.indexOf(name)), width: 2, shape: "linear"},
-    hovertemplate: `${name}<br>p%{customdata:.2f}: %{y:.2f} ms<extra></extra>`,
+    meta: name, hovertemplate: `${name}<br>p%{customdata:.2f}: %{y:.2f} ms<extra></extra>`,
   }));
   const ticks = [0, 50, 90, 99, 99.9, 99.99], values = [...traces.flatMap(trace => trace.y), model.floor.p50];
   return [traces, layout({
@@ -80,10 +48,15 @@ function distribution(model, point) {
   })];
 }
 
+// Those that take any time: a closed loop has no client queue, and a legend must not name what is not there.
+function shownStages(splits) {
+  return STAGES.map(([stage, label], index) => [stage, label, index]).filter(([stage]) => splits.some(split => split[stage] > 0));
+}
+
 function stages(model, point) {
   const named = model.archives.filter(name => point.stages[name]).map(name => [name, point.stages[name]]);
   const bars = model.floor.stages ? [...named, ["null floor", model.floor.stages]] : named;
-  const traces = STAGES.map(([stage, label], index) => ({
+  const traces = shownStages(bars.map(([, split]) => split)).map(([stage, label, index]) => ({
     y: bars.map(([name]) => name), x: bars.map(([, split]) => split[stage]), name: label, type: "bar", orientation: "h", width: 0.5,
     marker: {color: style(`--stage-${index}`)}, hovertemplate: `%{y}<br>${label} %{x:.3f} ms<extra></extra>`,
   }));
@@ -97,7 +70,7 @@ function windows(model, point) {
       return {
         x: trial.t, y: trial[key], yaxis, type: "scatter", mode: "lines+markers", line: {color: tint, width: 1.4, dash: DASHES[round % DASHES.length]},
         marker: {size: 6, color: trial.counted.map(counts => counts ? tint : style("--card")), line: {color: tint, width: 1.3}},
-        hovertemplate: `${name}, round ${trial.round}<br>%{y:.2f}${unit} at %{x:.1f} s<extra></extra>`,
+        meta: name, hovertemplate: `${name}, round ${trial.round}<br>%{y:.2f}${unit} at %{x:.1f} s<extra></extra>`,
       };
     })));
   return [traces, layout({
@@ -111,7 +84,7 @@ function memory(model) {
   const point = model.points.find(each => Object.keys(each.memory).length);  // whichever load was long enough to show it
   const traces = model.archives.filter(name => point.memory[name]).map(name => ({
     x: point.memory[name][0], y: point.memory[name][1], type: "scatter", mode: "lines", line: {color: colour(model.archives.indexOf(name)), width: 2},
-    hovertemplate: `${name}<br>%{y:.0f} MiB at %{x:.0f} s<extra></extra>`,
+    meta: name, hovertemplate: `${name}<br>%{y:.0f} MiB at %{x:.0f} s<extra></extra>`,
   }));
   return [traces, layout({xaxis: axis("seconds"), yaxis: axis("MiB", {rangemode: "tozero"})})];
 }
@@ -119,17 +92,40 @@ function memory(model) {
 const DRAW = {curve, distribution, stages, windows, memory};
 
 function draw(section, chosen) {
-  const model = models.find(each => each.model === section.dataset.model);
+  const model = models.find(each => each.model === section.dataset.model), drawn = new Set();
   for (const chart of section.querySelectorAll("[data-chart]")) {
     const [traces, look] = DRAW[chart.dataset.chart](model, model.points[chosen]);
     Plotly.react(chart, traces, look, {displayModeBar: false, responsive: true});
+    traces.filter(trace => trace.y.some(value => value !== null)).forEach(trace => drawn.add(trace.meta));
+    if (chart.dataset.chart === "stages") nameStages(section, traces);
   }
   section.querySelectorAll(".chips i[data-series]").forEach(chip => {
-    if (chip.dataset.series !== "floor") chip.style.background = colour(Number(chip.dataset.series));
+    if (chip.dataset.series === "floor") return;
+    chip.style.background = colour(Number(chip.dataset.series));
+    chip.parentElement.hidden = !drawn.has(model.archives[Number(chip.dataset.series)]);
   });
-  section.querySelectorAll(".chips.stages").forEach(list => {
-    list.innerHTML = STAGES.map(([, label], index) => `<li><i style="background:${style(`--stage-${index}`)}"></i>${label}</li>`).join("");
-  });
+  section.querySelectorAll("a[data-rows]").forEach(link => { link.href = `#${rowsOf(link)[0]?.id ?? "results"}`; });
+}
+
+function nameStages(section, traces) {
+  section.querySelector(".chips.stages").replaceChildren(...traces.map(trace => {
+    const chip = document.createElement("li"), mark = document.createElement("i");
+    mark.style.background = trace.marker.color;
+    chip.append(mark, trace.name);
+    return chip;
+  }));
+}
+
+// The rows of the results that a chart was drawn from: its model's, of the load point shown or of all.
+function rowsOf(link) {
+  const section = link.closest(".model"), point = section.querySelector('[aria-pressed="true"]').dataset.key;
+  return [...document.querySelectorAll("#results tbody tr")].filter(row =>
+    row.dataset.model === section.dataset.model && (link.dataset.rows === "model" || row.dataset.point === point));
+}
+
+function markRows(event) {
+  document.querySelectorAll("tr.marked").forEach(row => row.classList.remove("marked"));
+  rowsOf(event.currentTarget).forEach(row => row.classList.add("marked"));
 }
 
 function drawAll() {
@@ -145,23 +141,7 @@ function choose(event) {
   draw(section, Number(event.currentTarget.dataset.point));
 }
 
-function compare(a, b) {
-  if (a === "" || b === "") return (a === "") - (b === "");
-  const difference = Number(a) - Number(b);
-  return Number.isNaN(difference) ? a.localeCompare(b) : difference;
-}
-
-function sort(event) {
-  const header = event.currentTarget.closest("th"), table = header.closest("table"), column = header.cellIndex;
-  const descending = header.getAttribute("aria-sort") === "ascending";
-  table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
-  header.setAttribute("aria-sort", descending ? "descending" : "ascending");
-  const value = row => row.cells[column].dataset.value;
-  const rows = [...table.tBodies[0].rows].sort((a, b) => (descending ? -1 : 1) * compare(value(a), value(b)));
-  table.tBodies[0].append(...rows);
-}
-
 document.querySelectorAll(".loads button").forEach(button => button.addEventListener("click", choose));
-document.querySelectorAll("table.sortable th button").forEach(button => button.addEventListener("click", sort));
+document.querySelectorAll("a[data-rows]").forEach(link => link.addEventListener("click", markRows));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 drawAll();

@@ -6,6 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.chosen import Choices
 from serving.doctor.finding import Place
 from serving.environment import usable_cores
 from serving.errors import ServingError
@@ -33,13 +34,23 @@ class Need:
 
 
 def needs(place: Place) -> list[Need]:
-    """Of every readable archive. What cannot be read, here models.toml or an archive, is another check's business; so
-    is PyYAML, which is not there before ``make setup``."""
+    """Of every readable archive that ``make serve`` would serve. What cannot be read, here models.toml or an archive,
+    is another check's business; so is PyYAML, which is not there before ``make setup``."""
     try:
         settings = ModelSettings.load(place.models)
     except (ServingError, ImportError):
         settings = ModelSettings(place.models)
-    return [need for path in sorted(place.store.glob("*.mar")) if (need := _need(path, settings))]
+    return [need for path in served(place) if (need := _need(path, settings))]
+
+
+def served(place: Place) -> list[Path]:
+    """The store's archives without those that models.toml leaves out; all of them where it cannot be read."""
+    paths = sorted(place.store.glob("*.mar"))
+    try:
+        left = Choices.load(place.models).served(place.store, [identity(path) for path in paths])
+    except (ServingError, ImportError):
+        return paths
+    return [path for path in paths if path.stem in {each.name for each in left}]
 
 
 def _need(path: Path, table: ModelSettings) -> Need | None:

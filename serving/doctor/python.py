@@ -21,7 +21,7 @@ def interpreter(place: Place) -> Finding:
         return Finding(
             STOP,
             f"{found} ({sys.executable}); {wanted} is needed",
-            "install Python 3.12, or name another interpreter: PYTHON=/path/to/python3 make ...",
+            "install Python 3.12, or name another interpreter: make ... PYTHON=/path/to/python3",
         )
     if not place.set_up and not importlib.util.find_spec("ensurepip"):
         without = f"{found} cannot make a virtual environment"

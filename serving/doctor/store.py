@@ -6,18 +6,22 @@ import os
 import stat
 from pathlib import Path
 
+from serving.chosen import Choices
+from serving.doctor.archives import served
 from serving.doctor.finding import OK, STOP, WARN, Finding, Place, size
 from serving.identity import identity
 from serving.model_settings import ModelSettings
 from serving.plan import Plan
-from serving.store import archives
+from serving.store import checked
 
 
 def digests(place: Place) -> Finding:
-    """Every archive's SHA-256 against the file that its build wrote; ``make serve`` does the same."""
+    """The SHA-256 of every archive that would be served, against the file that its build wrote; ``make serve`` does the
+    same."""
     if not list(place.store.glob("*.mar")):
         return Finding(STOP if place.set_up else WARN, f"{place.store} holds no archive yet", "run: make archive")
-    plan = Plan.of(place.store, archives(place.store), ModelSettings(place.models))  # raises with the archive's name
+    digests = checked(place.store, [path.stem for path in served(place)])  # raises with the archive's name
+    plan = Plan.of(place.store, digests, ModelSettings(place.models))
     total = sum((place.store / f"{name}.mar").stat().st_size for name in plan.archives)
     if plan.unchecked:
         text = f"not built by this project, and served unchecked: {', '.join(plan.unchecked)}"
@@ -26,15 +30,22 @@ def digests(place: Place) -> Finding:
 
 
 def settings(place: Place) -> Finding:
-    """models.toml: readable, its keys and numbers right, and an archive for each model that it has settings of."""
-    table = ModelSettings.load(place.models)  # raises with the file, the table and the key
+    """models.toml: readable, its keys and numbers right, the archives there that it chooses or has settings of, and
+    chosen on this kind of machine."""
+    table, choices = ModelSettings.load(place.models), Choices.load(place.models)  # raise with file, table and key
     if not place.models.exists():
         return Finding(OK, f"no {place.models.name}: archives are served as they were built")
     held = [identity(path) for path in place.store.glob("*.mar")]
-    if unused := table.unused({each.model for each in held}):
+    choices.served(place.store, held)  # raises where a chosen archive is missing
+    models = {each.model for each in held}
+    if unused := sorted({*table.unused(models), *choices.unused(models)}):
         return Finding(WARN, f"{place.models}: settings of models without an archive: {', '.join(unused)}",
                        "correct the names, or run: make archive")  # fmt: skip
-    return Finding(OK, f"{place.models.name}: settings of {sum(bool(table.of(each)) for each in held)} archives")
+    if elsewhere := choices.made_elsewhere(choices.models):
+        return Finding(WARN, "; ".join(elsewhere), "run that, or leave it so")
+    chosen = "".join(f"; {model} is served as {choice}" for model, choice in choices.models.items())
+    changed = sum(bool(table.of(each)) for each in held)
+    return Finding(OK, f"{place.models.name}: settings of {changed} archives{chosen}")
 
 
 def writers(place: Place) -> Finding:

@@ -5,11 +5,12 @@ folder. All of this fits TorchServe 0.12.0; where a class looks otherwise, nothi
 
 *Classes of our own* (``java/``, compiled into ``front_end.jar``). ServerInitializer puts TorchServe's request handlers
 behind two of ours: Framing takes HTTP/1.1 to the letter and nothing else, and Gate looks at a request's token, length
-and form before its body is read, bounds the bytes that all requests hold together, and closes connections in good
-order. Answering answers whatever goes wrong while a request is read with 400.
+and form before its body is read, bounds the bytes that all requests hold together and the connections that are open,
+and closes connections in good order. Answering answers whatever goes wrong while a request is read with 400.
 
 *Names exchanged* (CORRECTIONS). ApiUtils makes an HttpJob, which knows its sender: a full queue is shared between
-addresses, and a request whose client hung up leaves it. InferenceImpl and ModelServer answer gRPC with true statuses.
+addresses, and a request whose client hung up leaves it. InferenceImpl makes a GrpcJob, and ModelServer builds its
+gRPC servers with GrpcServer and GrpcGuard: calls are bounded with HTTP's requests, and answered with true statuses.
 Model waits ``maxBatchDelay`` for each further request of a batch, in whole milliseconds, and takes 0 as unset: a lone
 request waits at least one for company that does not come. With the unit exchanged it waits microseconds, and 1 means
 what the catalog means by it: take what is queued and go. Batches still fill while the worker is busy.
@@ -25,6 +26,8 @@ from pathlib import Path
 OURS = Path(__file__).with_name("front_end.jar")
 # What our ServerInitializer was written against: the CRC-32 of the class that it stands in for.
 REPLACED, KNOWN = "org/pytorch/serve/ServerInitializer.class", 0x350118DC
+GRPC_BUILDER = "io/grpc/netty/shaded/io/grpc/netty/NettyServerBuilder"
+BUILDER_TAKES = ("Ljava/net/SocketAddress;", "JLjava/util/concurrent/TimeUnit;", "I")  # its methods that are called
 # class -> the names exchanged in it, each of which it holds once
 CORRECTIONS = {
     "org/pytorch/serve/util/ApiUtils.class": {
@@ -35,7 +38,11 @@ CORRECTIONS = {
         ),
     },
     "org/pytorch/serve/grpcimpl/InferenceImpl.class": {"org/pytorch/serve/job/GRPCJob": "frontend/GrpcJob"},
-    "org/pytorch/serve/ModelServer.class": {"org/pytorch/serve/grpcimpl/GRPCInterceptor": "frontend/GrpcGuard"},
+    "org/pytorch/serve/ModelServer.class": {
+        "org/pytorch/serve/grpcimpl/GRPCInterceptor": "frontend/GrpcGuard",
+        GRPC_BUILDER: "frontend/GrpcServer",
+        **{f"({taken})L{GRPC_BUILDER};": f"({taken})Lfrontend/GrpcServer;" for taken in BUILDER_TAKES},
+    },
     # Its other waits are for ever, or for the delays of sequence batching, which no archive of ours asks for.
     "org/pytorch/serve/wlm/Model.class": {"MILLISECONDS": "MICROSECONDS"},
 }

@@ -1,6 +1,7 @@
 """What make passes to a build: separators, synonyms, and weights that would not be used."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -9,10 +10,12 @@ from typing import ClassVar
 
 import pytest
 
-from export.catalog import MODELS, CatalogError
+from bench.plan import read_plan
+from export.catalog import MODELS, CatalogError, variant_names
 from export.device import DeviceError, resolve_device
 from export.options import read_options, variable
 from export.weights import CheckpointError
+from serving.chosen import Choices
 from tests.conftest import ROOT, run
 
 CPU = {"DEVICE": "cpu"}
@@ -62,6 +65,82 @@ def test_random_weights_beside_a_model_that_keeps_its_own_are_noted():
     assert found.notes == ["WEIGHTS=random concerns bert; the weights of digits stay real."]
     assert found.choices["bert"].random and not found.choices["digits"].random
     assert read_options({**CPU, "MODELS": "bert resnet50", "WEIGHTS": "random"}).notes == []
+
+
+@pytest.fixture
+def choices(tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELS_FILE", str(tmp_path / "models.toml"))
+
+    def load(text):
+        (tmp_path / "models.toml").write_text(text)
+        return Choices.of(os.environ)
+
+    return load
+
+
+CHOSEN = "[minilm]\nvariant = 'int8'\n[photos]\nvariant = ['onnx', 'eager']\n[resnet50]\nvariant = 'onnx'\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", "minilm-int8 digits-eager digits-torchscript photos-onnx photos-eager null resnet50-onnx"),
+        ("digits minilm", "digits-eager digits-torchscript minilm-int8"),
+        ("null", "null"),
+    ],
+)
+def test_a_choice_goes_over_the_default_variants_of_its_model(choices, given, expected):
+    found = read_options({**CPU, "MODELS": given}, choices=choices(CHOSEN))
+    assert [row.name for row in found.rows] == expected.split() and found.notes == []
+
+
+def test_variants_on_the_command_line_go_over_every_choice(choices, monkeypatch):
+    monkeypatch.setenv("VARIANTS", "eager")
+    found = read_options({**CPU, "MODELS": "minilm resnet50", "VARIANTS": "eager"}, choices=choices(CHOSEN))
+    assert [row.name for row in found.rows] == ["minilm-eager", "resnet50-eager"]
+
+
+def test_other_tools_keep_their_own_defaults(choices):
+    choices(CHOSEN)
+    fuzz, bench = (read({**CPU, "MODELS": "minilm"}) for read in (read_options, lambda given: read_plan(given).options))
+    assert [row.name for row in fuzz.rows] == ["minilm-eager", "minilm-torchscript"]
+    assert [row.variant.name for row in bench.rows] == variant_names("cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[minilm]\nvariant = 'int9'", r"\[minilm\] variant: There is no variant 'int9'; known: .*: make choose"),
+        ("[minilm]\nvariant = 'fp16'", r"\[minilm\] variant: The variant 'fp16' runs on a gpu, and DEVICE is cpu"),
+        ("[minilm]\nvariant = ['int8', 'null']", r"\[minilm\] variant: The variant 'null' fits none of: minilm"),
+        ("[null]\nvariant = 'eager'", r"\[null\] variant: null has no variants; remove the key"),
+        ("[minilmm]\nvariant = 'eager'", r"\[minilmm\] variant: There is no model 'minilmm'; .* correct the name"),
+    ],
+)
+def test_a_choice_that_cannot_be_built_is_named_with_its_file(choices, tmp_path, text, says):
+    with pytest.raises(CatalogError, match=rf"^{re.escape(str(tmp_path))}/models\.toml: {says}"):
+        read_options(CPU, choices=choices(text))
+
+
+def test_a_choice_made_elsewhere_is_noted(choices):
+    text = "[minilm]\nvariant = 'int8'\n[minilm.chosen]\nmachine = 'Abacus, 13 cores, no GPU'\n"
+    (note,) = read_options({**CPU, "MODELS": "minilm"}, choices=choices(text)).notes
+    assert note.startswith("minilm was chosen on another kind of machine (Abacus, 13 cores, no GPU; this is ")
+    assert read_options({**CPU, "MODELS": "digits"}, choices=choices(text)).notes == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("MODELS=minilm,null", ""), ("", "onnx"), ("VARIANTS=int8", "int8")],
+)
+def test_make_archive_brings_the_engines_of_a_choice(tmp_path, given, expected):
+    """As make sees it before anything is installed."""
+    (tmp_path / "models.toml").write_text(CHOSEN)
+    command = ["make", "-pn", "archive", f"MODELS_FILE={tmp_path / 'models.toml'}", *filter(None, [given])]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MODEL", "VARIANT"))}
+    printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True).stdout
+    (line,) = [line for line in printed.splitlines() if line.startswith("EXTRAS := ")]
+    assert line.split()[2:] == [f".venv/.{name}" for name in expected.split()]
 
 
 def test_a_variable_set_to_nothing_is_unset():

@@ -60,11 +60,14 @@ def test_a_checkpoint_becomes_a_row_and_from_then_on_a_name(reviews, tmp_path):
     by_name = run("export", **place(tmp_path, MODELS="reviews-bert", VARIANTS="torchscript"))
     assert by_name.returncode == 0 and "up to date" in by_name.stdout
     (weights / "note.txt").write_text("the folder's bytes are its identity")
-    again = run("export", **place(tmp_path, MODELS="reviews-bert", VARIANTS="torchscript"))
+    (tmp_path / "models.toml").write_text(f'{written}variant = "torchscript"\n')
+    again = run("export", **place(tmp_path, MODELS="reviews-bert", VARIANTS=""))
     assert again.returncode == 0 and "built" in again.stdout, again.stderr
+    assert [path.stem for path in (tmp_path / "store").glob("*.mar")] == ["reviews-bert-torchscript"]
     listed = run("export.list_models", **place(tmp_path))
     (line,) = [line for line in listed.stdout.splitlines() if line.startswith("reviews-bert ")]
     assert "text-classification" in line and "bert 2 x 48" in line and "eager torchscript" in line
+    assert "\nreviews-bert: built and served as torchscript (models.toml)\n" in listed.stdout
 
 
 def test_an_image_file_is_built_with_its_architecture_and_labels(tmp_path):
@@ -121,6 +124,7 @@ def test_a_wrong_choice_is_one_sentence_and_touches_nothing(reviews, tmp_path, g
         ("[minilm]\nsource='/x'\ntask='embedding'", "the name of a built-in model"),
         ("[mine]\nsource='/x'\ntask='poetry'", "task is 'poetry'; expected one of"),
         ("[mine]\nsource='/x'\ntask='embedding'\npoling='cls'", "the key 'poling', which nothing reads"),
+        ("[mine]\nsource='/x'\ntask='embedding'\nvariant='eager'\nchose='x'", "the key 'chose', which nothing reads"),
         ("[mine]\nsource=5\ntask='embedding'", "source is 5; expected a string"),
         ("[mine]\nsource='/x'\ntask='embedding'\nmax_length='9'", "max_length is '9'; expected a number"),
     ],

@@ -2,7 +2,8 @@
 
 ``python -m tests.loadtest.stalling open|closed``. Separate from the tests, since Locust patches whoever imports it.
 ``serve`` (and a port, and a file with a key and its certificate for TLS) is only the server, one that never stalls;
-``crowd`` loads one that answers all together, like a batch, with users who dawdle.
+``crowd`` loads one that answers all together, like a batch, with users who dawdle. ``two-open`` and ``two-closed`` load
+a healthy one from two processes and print what each of them saw as well.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import gevent
 from gevent.monkey import get_original
 from gevent.server import StreamServer
 
-from loadtest import arrivals, stats
+from loadtest import arrivals, rows, stats
+from loadtest.crew import Crew, Several
 from loadtest.engine import ClosedLoop, OpenLoop
 from loadtest.golden import Golden
 from loadtest.rows import Columns
 from loadtest.target import Target, Token
+from loadtest.trial import Rule, measure
 
 RATE, SECONDS, STALL_AT_S, STALL_S, ANSWER_S = 100, 3.0, 1.0, 1.0, 0.002
 
@@ -89,6 +92,36 @@ def crowd() -> None:
     report(load, len(load.recorder.rows))
 
 
+def two(kind: str) -> None:
+    """Two generator processes; the server, in this one, counts what it answered."""
+    fake, parts, keep, scheduled = Fake(healthy=True), [[], []], Several._keep, kind == "two-open"
+
+    def noted(load, taken):
+        for part, new in zip(parts, taken, strict=True):
+            part += new
+        keep(load, taken)
+
+    Several._keep = noted
+    server = StreamServer(("127.0.0.1", 0), fake)
+    server.start()
+    target = Target(f"http://127.0.0.1:{server.server_port}", "null", Token(lambda: "token"), check_every=1)
+    target.golden = Golden("null", {payload.name: {"predictions": []} for payload in target.payloads})
+    schedule = arrivals.poisson(300, 3.0, seed=1)
+    with Crew(2, asked=True) as crew:
+        load = crew.open(target, schedule) if scheduled else crew.closed(target, 3)
+        seen = measure(load, Rule(1.0, 2, 1, fixed=True), schedule if scheduled else None)
+    server.stop()
+    latency = Columns.of(seen.rows).latency
+    print(json.dumps({
+        "answered": fake.answered, "processes": seen.processes, "cpu": seen.client_cpu,
+        "errors": sorted({row.error for row in seen.rows}), "checked": sum(row.checked for row in seen.rows),
+        "rows": [rows.to_list(row) for row in rows.merge([seen.rows])],
+        "parts": [[rows.to_list(row) for row in part] for part in parts],
+        "due": (seen.begin_us + schedule).tolist() if scheduled else [],
+        "latency_us": {q: stats.percentile(latency, q) for q in (50, 99)},
+    }))  # fmt: skip
+
+
 def main(kind: str) -> None:
     """Loads the fake server for three seconds; in the open loop over one connection, as from one slow upstream."""
     fake = Fake()
@@ -121,4 +154,6 @@ def report(load: ClosedLoop | OpenLoop, answered: int) -> None:
 
 
 if __name__ == "__main__":
-    {"serve": lambda: serve(*sys.argv[2:]), "crowd": crowd}.get(sys.argv[1], lambda: main(sys.argv[1]))()
+    kinds = {"serve": lambda: serve(*sys.argv[2:]), "crowd": crowd}
+    kinds |= {kind: lambda: two(sys.argv[1]) for kind in ("two-open", "two-closed")}
+    kinds.get(sys.argv[1], lambda: main(sys.argv[1]))()

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+from pathlib import Path
 
 import pytest
 
-from loadtest import report
+from loadtest import publish, report
+from tests import chromium
 from tests.loadtest import synthetic
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed")
-
-ARGUMENTS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run", "--window-size=1280,1000",
-)  # fmt: skip
+RESULTS = Path(__file__).resolve().parents[2] / "docs/results"
+pytestmark = chromium.NEEDED
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium.started(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +30,8 @@ def page(browser, tmp_path_factory):
 
 @pytest.fixture(params=["light", "dark"])
 def opened(request, browser, page):
-    features = [{"name": "prefers-color-scheme", "value": request.param}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    width(browser, 1280)
-    browser.get("about:blank")
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)  # of the page before, and of the new-tab page that Chromium opens with
-    browser.get(page)
+    chromium.show(browser, page, request.param)
     return browser
-
-
-def width(browser, pixels):
-    size = {"width": pixels, "height": 1000, "deviceScaleFactor": 1, "mobile": pixels < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def marks(browser, chart):
@@ -70,8 +46,7 @@ def test_every_chart_has_marks(opened, chart):
 
 def test_the_console_is_silent_and_nothing_is_asked_for(opened):
     assert opened.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = chromium.asked_for(opened)
     assert asked and all(url.startswith(("file:", "data:", "blob:")) for url in asked)
 
 
@@ -102,18 +77,75 @@ def test_another_load_point_draws_other_numbers(opened):
 
 @pytest.mark.parametrize("pixels", [1280, 390])
 def test_the_page_never_scrolls_sideways(opened, pixels):
-    width(opened, pixels)
+    chromium.width(opened, pixels)
     opened.refresh()
     assert opened.execute_script("return document.documentElement.scrollWidth") <= pixels
     rights = "return [...document.querySelectorAll('.chart svg.main-svg')].map(s => s.getBoundingClientRect().right)"
     assert max(opened.execute_script(rights)) <= pixels
 
 
+def test_a_phone_shows_load_median_and_tail_without_scrolling(browser, page):
+    chromium.show(browser, page)
+    chromium.width(browser, 390)
+    browser.refresh()
+    cells = browser.find_elements("css selector", "#results tbody tr:first-child > *")[:4]
+    assert [cell.text for cell in cells[:2]] == ["toy-eager", "1 at a time"]
+    assert all(cell.rect["x"] >= 0 and cell.rect["x"] + cell.rect["width"] <= 390 for cell in cells)
+
+
+def test_each_chart_leads_to_its_rows(browser, page):
+    def marked():
+        return [row.get_attribute("id") for row in browser.find_elements("css selector", "tr.marked")]
+
+    chromium.show(browser, page)
+    figures = browser.find_elements("css selector", "section.model figure")
+    links = [figure.find_element("css selector", "a[data-rows]") for figure in figures]
+    browser.find_elements("css selector", ".loads button")[1].click()
+    links[1].click()
+    assert marked() == ["toy-eager.closed-4", "toy-torchscript.closed-4"]
+    assert browser.execute_script("return location.hash") == "#toy-eager.closed-4"
+    links[0].click()
+    assert len(figures) == 4 and len(marked()) == 6  # the curve is of all loads
+
+
+def test_a_legend_names_what_is_drawn_and_nothing_else(browser, tmp_path):
+    run = synthetic.make(tmp_path)
+    last = [each for each in run.trials if each.archive == "toy-torchscript" and each.purpose == "measure"]
+    for each in last:
+        run.trials.remove(each)
+    run.write()
+    report.write(tmp_path)
+    chromium.show(browser, (tmp_path / "report.html").as_uri())
+    chips = [chip.text for chip in browser.find_elements("css selector", ".chips li") if chip.is_displayed()]
+    assert chips == ["toy-eager", "null floor", "network, front end, queue", "preprocess", "inference", "postprocess"]
+
+
+def test_pages_that_share_plotly_draw_as_before(browser, tmp_path):
+    synthetic.make(tmp_path)
+    report.write(tmp_path)
+    page = tmp_path / "report.html"
+    publish.share(page)
+    once = page.read_bytes()
+    publish.share(page)
+    assert page.read_bytes() == once and len(once) < 200_000 < (tmp_path / "plotly.min.js").stat().st_size
+    chromium.show(browser, page.as_uri())
+    assert marks(browser, "curve") >= 2 and browser.get_log("browser") == []
+    (tmp_path / "plotly.min.js").rename(tmp_path / "elsewhere")
+    chromium.show(browser, page.as_uri())
+    assert "needs plotly.min.js beside the page" in browser.find_element("css selector", "[data-chart]").text
+    assert "Uncaught" not in str(browser.get_log("browser"))
+
+
+@pytest.mark.parametrize("name", ["loadtest-cpu", "loadtest-h100", "loadtest-h100-graph"])
+def test_the_published_pages_draw(browser, name):
+    chromium.show(browser, (RESULTS / f"{name}.html").as_uri())
+    assert marks(browser, "curve") >= 2 and marks(browser, "windows") >= 2 and browser.get_log("browser") == []
+    assert (RESULTS / f"{name}.html").stat().st_size < 200_000
+
+
 def test_colours_follow_the_scheme(browser, page):
     def background(scheme):
-        browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        )
+        chromium.scheme(browser, scheme)
         return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
 
     browser.get(page)

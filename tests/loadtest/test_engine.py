@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from loadtest import stats
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -52,3 +54,30 @@ def test_an_answer_that_waits_for_the_client_is_not_the_servers_time():
     found = stalled("crowd")
     assert found["errors"] == [""] and found["requests"] > 50
     assert 90 < found["service_ms"]["50"] < 140
+
+
+@pytest.mark.parametrize("kind", ["two-open", "two-closed"])
+def test_two_processes_see_what_the_server_answered_each_request_once(kind):
+    found = stalled(kind)
+    first, second = found["parts"]
+    sent = [row[2] for row in found["rows"]]
+    assert found["processes"] == 2 and min(len(first), len(second)) > 100
+    assert sorted(found["rows"]) == sorted([*first, *second]) and sent == sorted(sent)
+    assert len(found["rows"]) == found["answered"] == found["checked"] and found["errors"] == [""]
+    latencies = [row[3] - row[1] for row in [*first, *second]]
+    assert found["latency_us"] == {str(q): stats.percentile(latencies, q) for q in (50, 99)}
+    if found["due"]:  # one schedule, kept by both together: what is intended is no later than when it was sent
+        assert sorted(row[1] for row in found["rows"]) == found["due"]
+
+
+NEEDED = """
+import json
+from loadtest.crew import needed
+print(json.dumps([needed(users, rates) for users, rates in
+                  (([1, 16], [25]), ([31], []), ([32], [2000]), ([64], []), ([], [2001]), ([], [9000]))]))
+"""
+
+
+def test_a_load_has_as_many_processes_as_it_needs():
+    shown = subprocess.run([sys.executable, "-c", NEEDED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(shown.stdout) == [1, 1, 2, 4, 2, 5]

@@ -36,6 +36,9 @@ def test_asking_for_one_kind_of_loop_leaves_the_other_out():
         ({"ARRIVALS": "uniform"}, "poisson"),
         ({"DURATION": "0"}, "DURATION"),
         ({"ROUNDS": "0"}, "rounds"),
+        ({"SEED": "-1"}, "seed must be from 0"),
+        ({"RATE": "inf"}, "rates"),
+        ({"PROCESSES": "-1"}, "PROCESSES"),
     ],
 )
 def test_what_cannot_be_run_is_one_sentence_with_the_cure(environment, cure):
@@ -49,6 +52,15 @@ def test_client_and_server_get_cores_of_their_own_where_there_are_four():
     assert split(set(range(8)), pairs).server == (0, 1, 2, 3, 4, 5)
     assert split({0, 1}, {0: {0}, 1: {1}}).client == ()
     assert "shared" in split({0, 1}, {}).statement
+
+
+def test_each_process_of_the_client_gets_a_physical_core_up_to_half_of_them():
+    pairs = {cpu: {cpu % 8, cpu % 8 + 8} for cpu in range(16)}
+    found = split(set(range(16)), pairs, 3)
+    assert found.apart == ((7, 15), (6, 14), (5, 13)) and found.client == (5, 6, 7, 13, 14, 15)
+    assert "up to 3 processes" in found.statement and len(found.server) == 10
+    assert len(split(set(range(16)), pairs, 99).apart) == 4
+    assert split({0, 1, 2}, {}, 2).apart == ()
 
 
 @pytest.mark.parametrize("capacity", [0.1, 3.0, 77.0, 900.0])

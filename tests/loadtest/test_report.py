@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from loadtest import gate, record, report
+from loadtest import gate, publish, record, report, republish
 from loadtest.errors import LoadTestError
-from loadtest.report_md import terminal_table
+from loadtest.headline import sentences
+from loadtest.report_md import markdown, terminal_table, verdict
 from tests.loadtest import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +60,57 @@ def test_a_percentile_that_the_sample_cannot_bound_is_not_printed(tmp_path):
     assert many["p999_ms"] is None and many["p999_ci_ms"] is None
 
 
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """(folder, summary) of a run in which TorchScript takes half as long as eager."""
+    folder = tmp_path_factory.mktemp("half")
+    synthetic.make(folder, slower=0.5)
+    return folder, report.write(folder)
+
+
+def test_a_dash_is_explained_where_it_stands(half):
+    folder, summary = half[0], deepcopy(half[1])
+    page = (folder / "report.html").read_text()
+    assert "–" not in terminal_table(summary) and "too few answers" not in terminal_table(summary)
+    assert "too few answers to bound the percentile at 95 % (p99.9 takes 3,688)" in page[: page.index("Verdicts")]
+    summary["rows"][0]["p99_ms"] = None
+    shown = terminal_table(summary).splitlines()
+    assert "–" in shown[2] and shown[-1].startswith("–: too few answers") and "p99 takes 368" in shown[-1]
+    assert "| –" in markdown(summary) and "p99 takes 368" in markdown(summary).split("\n- ")[0]
+
+
+def test_the_terminal_states_its_units():
+    header = terminal_table({"rows": []}).splitlines()[0]
+    assert header.split("  ") == ["archive", "load", "p50 ms", "p90 ms", "p99 ms", "req/s", "errors", "floor p50 ms",
+                                  "parity", "verdict"]  # fmt: skip
+
+
+def test_the_report_opens_with_what_was_found(half):
+    folder, summary = half
+    first = summary["found"][0]
+    assert first.startswith("`toy-torchscript` (parity 1.0e-06) is the fastest `toy` archive at every load: 1 at a ti")
+    assert re.search(r"4 at a time, 80\d requests/s, (1.99|2|2.01) times eager's \((1.99|2) to (2|2.01)\)", first)
+    assert re.search(r"200/s poisson, p50 (4.9\d|5) ms, 0.(49\d|50?\d?) times eager's \(0.4\d* to 0.5", first)
+    assert re.fullmatch(r"None of [\d,]+ requests failed.", summary["found"][1])
+    text, page = (folder / "report.md").read_text(), (folder / "report.html").read_text()
+    assert text.index(first) < text.index("| archive |") and page.index("is the fastest") < page.index("<table")
+
+
+def test_what_is_found_names_errors_and_results_to_doubt(half):
+    summary = deepcopy(half[1])
+    for each in summary["rows"][:4]:
+        each.update(errors=3, error_rate=0.01, stable=False, saturated=True)
+    found = " ".join(sentences(summary["rows"]))
+    assert "12 of " in found and "`toy-eager` at 1 at a time: 3 of " in found and "; and 1 more)." in found
+    assert "Unstable, so not to be relied on: `toy-eager` at 1 at a time" in found and "client was saturated" in found
+    eager = [each for each in summary["rows"] if each["variant"] == "eager"]
+    twins = [{**each, "archive": "toy-twin", "variant": "twin"} for each in eager]
+    assert "no clear difference from `toy-twin`" in sentences(eager + twins)[0]
+    for each in summary["rows"]:
+        each.update(error_rate=0.9, errors=9)
+    assert not any("fastest" in said for said in sentences(summary["rows"]))
+
+
 def test_windows_that_drift_are_reported_and_flagged(tmp_path):
     run = synthetic.make(tmp_path)
     for each in [each for each in run.trials if each.archive == "toy-eager" and each.mode == "closed"]:
@@ -76,6 +131,22 @@ def test_rounds_that_differ_are_unstable_even_when_each_is_steady(tmp_path):
     synthetic.rows.write(record.rows_file(tmp_path, second.id), synthetic.requests("toy-eager", 4, 14))
     found = row(report.write(tmp_path), "toy-eager", concurrency=4)
     assert found["windows_agree"] and not found["rounds_agree"] and not found["stable"]
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.8, True), (0.2, False)])
+def test_a_run_in_which_most_requests_failed_is_not_stable(tmp_path, share, most):
+    run = synthetic.make(tmp_path, slower=10)
+    for each in [each for each in run.trials if each.archive == "toy-eager" and each.load == 4]:
+        made = [replace(one, status=503, error="503 queue") if (order * 7) % 10 < share * 10 else one
+                for order, one in enumerate(run.rows_of(each))]  # fmt: skip
+        synthetic.rows.write(record.rows_file(tmp_path, each.id), made)
+    summary = report.write(tmp_path)
+    found = row(summary, "toy-eager", concurrency=4)
+    assert found["windows_agree"] and found["rounds_agree"] and found["error_rate"] == pytest.approx(share, abs=0.02)
+    assert found["stable"] is not most and ("mostly failed" in verdict(found)) is most
+    assert any("most of its requests failed" in finding.text for finding in gate.judge(summary)) is most
+    assert any("`toy-eager` (parity 1.0e-06) is the fastest `toy` archive at every" in said
+               for said in summary["found"]) is not most  # fmt: skip
 
 
 def test_late_sends_and_a_busy_client_mark_a_result(tmp_path):
@@ -177,7 +248,6 @@ def test_a_search_for_the_peak_alone_is_a_report_too(tmp_path):
 
 def test_random_weights_are_stamped_beside_every_speed(tmp_path):
     from loadtest.report_html import _results
-    from loadtest.report_md import markdown
 
     synthetic.make(tmp_path)
     summary = report.write(tmp_path)
@@ -187,3 +257,26 @@ def test_random_weights_are_stamped_beside_every_speed(tmp_path):
         each["random_weights"] = True
     for show in (terminal_table, markdown, lambda summary: _results(summary["rows"])):
         assert show(summary).count("(random weights)") >= len(summary["rows"])
+
+
+def test_published_results_are_written_again_from_their_own_files(tmp_path):
+    synthetic.make(tmp_path)
+    report.write(tmp_path)
+    for old, new in (("summary.json", "seen.json"), ("report.html", "seen.html")):
+        (tmp_path / old).rename(tmp_path / new)
+    page = (tmp_path / "seen.html").read_text()
+    assert republish.main([str(tmp_path / "seen.json")]) == 0
+    assert (tmp_path / "seen.md").read_bytes() == (tmp_path / "report.md").read_bytes()
+    assert republish.series((tmp_path / "seen.html").read_text()) == republish.series(page)
+    assert publish.REFERENCE in (tmp_path / "seen.html").read_text() and (tmp_path / "plotly.min.js").is_file()
+
+
+def test_what_cannot_be_published_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "other.html").write_text("<p>another page</p>")
+    assert publish.main([str(tmp_path / "other.html")]) == 2 and "holds no plotly.js" in capsys.readouterr().err
+    assert republish.main([str(tmp_path / "other.json")]) == 2 and "no published results" in capsys.readouterr().err
+    synthetic.make(tmp_path)
+    report.write(tmp_path)
+    (tmp_path / "plotly.min.js").write_text("another")
+    assert publish.main([str(tmp_path / "report.html")]) == 2 and "another plotly.js" in capsys.readouterr().err
+    assert publish.main([]) == republish.main([]) == 2 and "Usage" in capsys.readouterr().err

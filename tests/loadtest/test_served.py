@@ -115,7 +115,7 @@ def test_a_running_server_is_measured_by_its_address_and_a_token_and_compared_wi
     client = Client(Config.load(Path(variables["CONFIG"])), RunDirectory(Path(variables["RUN_DIR"])).key_file)
     settings = {
         "HOST": host, "TOKEN": client.token(), "MODELS": "null", "CONCURRENCY": "2", "DURATION": "1.2", "ROUNDS": "1",
-        "CONFIG": variables["CONFIG"], "RUN_DIR": str(tmp_path / "other"),
+        "CONFIG": variables["CONFIG"], "RUN_DIR": str(tmp_path / "other"), "PROCESSES": "2",
     }  # fmt: skip
 
     def measure(name, **more):
@@ -127,6 +127,8 @@ def test_a_running_server_is_measured_by_its_address_and_a_token_and_compared_wi
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(path.read_text())
     (row,) = summary["rows"]
+    (trial,) = json.loads(path.with_name("run.json").read_text())["trials"]
+    assert trial["processes"] == 2 and "PROCESSES=2" in summary["environment"]["command"]
     assert row["concurrency"] == 2 and row["errors"] == 0 and row["answers_checked"] > 0
     # The gate lets through what is faster than a baseline and fails what is slower, whatever this machine's noise.
     for factor, status in ((10, 0), (0.1, 1)):
@@ -179,6 +181,7 @@ def test_the_runner_starts_measures_stops_and_its_exit_status_is_the_objectives(
         ({"RATE": "x"}, "RATE=50"),
         ({"BASELINE": "none.json"}, "summary.json"),
         ({"HOST": "127.0.0.1"}, "HOST=http"),
+        ({"PROCESSES": "9999"}, "more than the"),
     ],
 )
 def test_a_user_error_is_one_sentence(variables, cure, tmp_path):
@@ -197,7 +200,7 @@ def test_a_missing_archive_is_named_before_anything_is_measured(null_server, tmp
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.endswith(' lacks bert-frozen; run: make archive MODELS="bert"\n'), done.stderr
+    assert done.stderr.endswith(' lacks bert-frozen; run: make archive MODELS="bert" VARIANTS="frozen"\n'), done.stderr
     assert not (tmp_path / "new").exists()
 
 

@@ -44,14 +44,14 @@ def ours(store, name, model, variant, task="embedding", **config):
     publish(store / "new", store / f"{name}.mar")
 
 
-def renamed(store, source, name, model):
-    """Publishes a copy of a real archive under another name, which says that it is of ``model``."""
+def renamed(store, source, name, model, **section):
+    """Publishes a copy of a real archive under another name, which says that it is of ``model``, and ``section``."""
     with zipfile.ZipFile(store / f"{source}.mar") as old, zipfile.ZipFile(store / "new", "w") as new:
         for entry in old.namelist():
             data = old.read(entry)
             if entry == "model-config.yaml":
                 config = yaml.safe_load(data)
-                config["archive"]["model"] = model
+                config["archive"] |= {"model": model, **section}
                 data = yaml.safe_dump(config).encode()
             new.writestr(entry, data)
     publish(store / "new", store / f"{name}.mar")

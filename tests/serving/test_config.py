@@ -71,10 +71,18 @@ def test_whether_queues_are_shared_is_the_front_ends_to_know_and_not_torchserves
     assert f"-Dfrontend.fair={value}\n" in text and "fair_queue" not in text
 
 
-@pytest.mark.parametrize("line", ["fair_queue=maybe", "max_request_size=much\nvmargs=-Xmx1g"])
+def test_the_number_of_connections_is_the_front_ends_to_know_and_not_torchserves(tmp_path):
+    (tmp_path / "config.properties").write_text("max_connections=500\n")
+    text = Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
+    assert "-Dfrontend.connections=500\n" in text and "max_connections" not in text
+
+
+@pytest.mark.parametrize(
+    "line", ["fair_queue=maybe", "max_request_size=much\nvmargs=-Xmx1g", "max_connections=much", "max_connections=15"]
+)
 def test_a_setting_of_the_front_end_that_is_none_is_refused(tmp_path, line):
     (tmp_path / "config.properties").write_text(f"{line}\n")
-    with pytest.raises(ServingError, match=r"maybe is neither true nor false|much is no number"):
+    with pytest.raises(ServingError, match=r"maybe is neither true nor|much is no number|15 is too few; write 16"):
         Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
 
 

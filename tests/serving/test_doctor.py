@@ -15,6 +15,7 @@ from serving.doctor.finding import OK, STOP, WARN, Finding
 from tests.conftest import ROOT, run
 from tests.serving.places import (
     GONE,
+    add_archive,
     card,
     changed,
     driver,
@@ -70,6 +71,10 @@ BROKEN = [
     ("store", lambda p, m, t: foreign(p), WARN, "not built by this project, and served unchecked: other"),
     ("settings", lambda p, m, t: touched(p, p.models, "[a]\nworkers = 0"), STOP, r"\[a\] workers = 0: a whole number"),
     ("settings", lambda p, m, t: touched(p, p.models, "[b]\nworkers = 2"), WARN, "models without an archive: b"),
+    ("settings", lambda p, m, t: touched(p, p.models, "[a]\nvariant = 'int8'"), STOP, "a as eager; run: make archive"),
+    ("settings", lambda p, m, t: touched(p, p.models, "[b]\nvariant = 'int8'"), WARN, "models without an archive: b"),
+    ("settings", lambda p, m, t: touched(p, p.models, "[a]\nvariant = 'eager'\nchosen.machine = 'Abacus'"), WARN,
+     "a was chosen on another kind of machine"),
     ("memory", lambda p, m, t: touched(p, p.models, "[a]\nworkers = 99"), STOP, "the store's 99 workers"),
     ("writers", lambda p, m, t: opened(p, p.store / "a-eager.mar", 0o664), WARN, "writable by others"),
     ("writers", lambda p, m, t: opened(p, p.store, 0o777), WARN, "writable by others"),
@@ -98,7 +103,7 @@ def test_a_sound_machine_has_no_findings(place):
 def test_what_is_broken_is_found(place, monkeypatch, tmp_path, check, change, level, says):
     found = examine(change(place, monkeypatch, tmp_path), [check])[check]
     assert found.level == level and re.search(says, found.text), found
-    assert found.cure or re.search("run make|set CONFIG|write one|correct it", found.text), found
+    assert found.cure or re.search("run:? make|set CONFIG|write one|correct it", found.text), found
 
 
 def test_every_check_is_broken_by_some_test():
@@ -158,6 +163,16 @@ def test_threads_of_models_toml_are_counted(place):
     assert "for 1 workers with 3 threads together" in found.text
 
 
+def test_archives_that_a_choice_leaves_out_do_not_count(place):
+    add_archive(place, "a-int8")
+    touched(place, place.models, "[a]\nvariant = 'int8'")
+    (place.store / "a-eager.mar.sha256").unlink()
+    found = examine(place, ["store", "settings", "cores"])
+    assert {each.level for each in found.values()} == {OK}, found
+    assert found["store"].text.startswith("1 archives") and "for 1 workers with" in found["cores"].text
+    assert found["settings"].text.endswith("; a is served as int8")
+
+
 def test_few_open_files_are_found(place):
     limited = subprocess.run(
         [sys.executable, "-c", textwrap.dedent("""
@@ -191,8 +206,9 @@ def test_it_runs_before_anything_is_installed(place, tmp_path):
     for name in ("Makefile", "pyproject.toml", "config.properties"):
         shutil.copy(ROOT / name, checkout)
     shutil.copytree(ROOT / "serving", checkout / "serving", ignore=shutil.ignore_patterns("__pycache__"))
-    bare = {"PATH": os.environ["PATH"], "CONFIG": str(place.config), "PYTHONNOUSERSITE": "1", "HOME": str(tmp_path)}
-    shown = subprocess.run(["make", "doctor"], cwd=checkout, env=bare, capture_output=True, text=True)
+    bare = {"PATH": os.environ["PATH"], "PYTHONNOUSERSITE": "1", "HOME": str(tmp_path)}
+    command = ["make", "doctor", f"CONFIG={place.config}"]
+    shown = subprocess.run(command, cwd=checkout, env=bare, capture_output=True, text=True)
     assert "Traceback" not in shown.stderr
     assert all(re.search(rf"^(ok|warn|STOP) +{name}", shown.stdout, re.MULTILINE) for name in CHECKS), shown.stdout
     assert not (checkout / ".venv").exists()

@@ -32,6 +32,15 @@ batch_delay_ms = 300
 [other-net]
 workers = 1
 batch_size = 2
+
+[chosen-net]
+variant = "int8"
+
+[chosen-net.variants.int8]
+queue = 9
+
+[chosen-net.chosen]
+machine = "Abacus, 13 cores, no GPU"
 """
 OTHER, OURS, UNCHANGED = "other-net", "reviews-bert-eager", "no-settings-eager"
 
@@ -56,6 +65,8 @@ def place(tmp_path_factory):
     assert built.returncode == 0, built.stderr
     renamed(store, "null", OURS, "reviews-bert")
     renamed(store, "null", UNCHANGED, "no-settings")
+    for variant in ("eager", "int8"):
+        renamed(store, "null", f"chosen-net-{variant}", "chosen-net", variant=variant, task="embedding")
     foreign(store, OTHER, folder)
     models.write_text(SETTINGS)
     config = write_config(folder / "config.properties")
@@ -87,6 +98,14 @@ def test_make_serve_says_which_settings_it_applied(place):
     said = "null: workers 2, threads 1, response timeout 33 s, startup timeout 44 s, queue 7 (models.toml)"
     assert said in place.printed
     assert f"{OURS}: batch size 4, batch delay 300 ms (models.toml)" in place.printed
+
+
+def test_of_a_model_with_a_choice_only_the_chosen_archive_is_served(place):
+    assert place.client.predict("chosen-net-int8", b"x", "text/plain").json() == {"predictions": []}
+    assert place.client.registration("chosen-net-int8")["jobQueueStatus"]["remainingCapacity"] == 9
+    assert place.client.predict("chosen-net-eager", b"x", "text/plain").status_code == 404
+    assert "chosen-net: int8 alone (models.toml); VARIANTS= serves others" in place.printed
+    assert "chosen-net was chosen on another kind of machine (Abacus, 13 cores, no GPU; this is" in place.printed
 
 
 def test_a_lone_request_waits_the_delay_and_a_full_batch_does_not(place):

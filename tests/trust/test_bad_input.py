@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
+import sys
 import zlib
+from subprocess import PIPE
 
 import pytest
 from PIL import Image
 
 from tests.trust.fuzz.campaign import Campaign
 from tests.trust.fuzz.case import Case, Reply
+from tests.trust.fuzz.cost import Cost
 from tests.trust.fuzz.good import Golden
 from tests.trust.fuzz.images import WRONG_EXIF, png
 from tests.trust.fuzz.sender import Sender
@@ -94,6 +98,38 @@ def test_a_blank_strip_of_49_million_pixels_in_65_kb_is_refused_and_the_worker_l
     reply = sender.send(to(IMAGE, png(1, 49_000_000, zlib.compress(bytes(64 << 20), 9)), "image/png"))
     assert reply.status == 400 and b"blank" in reply.body, reply
     assert pids == [worker["pid"] for worker in served.client.workers(IMAGE)]
+
+
+BURNER = """
+import sys, time
+for line in sys.stdin:
+    end = time.process_time() + float(line)
+    while time.process_time() < end: pass
+    print(flush=True)
+"""
+
+
+def test_a_request_that_costs_too_much_is_found_in_a_burst_that_does():
+    """A process that burns as many CPU seconds as a request's body says."""
+    with subprocess.Popen([sys.executable, "-c", BURNER], stdin=PIPE, stdout=PIPE, text=True) as burner:
+
+        def send(case):
+            burner.stdin.write(case.body.decode() + "\n")
+            burner.stdin.flush()
+            burner.stdout.readline()
+
+        def judged(*seconds):
+            burst, before = [Case("text", body=str(each).encode()) for each in seconds], cost.clock()
+            [send(case) for case in burst]
+            return cost.judge(burst, cost.since(before), send)
+
+        send(Case("text", body=b"0"))  # it has started
+        cost = Cost([burner.pid], bound_s=0.2)
+        assert judged(0, 0.01) == [] and cost.by_kind == {}
+        assert judged(*[0.05] * 6) == []  # dear together, and none of them alone
+        (problem,) = judged(0, 0.3, 0)
+        assert "body=b'0.3') took 0.3 s" in problem and 0.25 < cost.by_kind["text"] < 0.5
+        burner.stdin.close()
 
 
 class TestTheJudge:

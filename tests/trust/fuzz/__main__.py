@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from export.device import DeviceError
 from export.options import read_options
 from export.own_store import STORES, NotBuiltError, bring_up_to_date
 from export.weights import CheckpointError
+from loadtest import result_file
 from loadtest.environment import machine
+from loadtest.errors import LoadTestError
 from serving.choice import names
 from serving.client import Client
 from serving.config import Config
@@ -26,16 +29,36 @@ from serving.state import RunDirectory
 from tests.conftest import run, write_config
 from tests.trust.fuzz.campaign import Campaign
 
-REQUESTS = int(os.environ.get("FUZZ_REQUESTS") or 20_000)
-SEED = int(os.environ.get("SEED") or 2026)
 VARIANTS = names(os.environ, "VARIANTS") or ["torchscript"]
 MODELS = ("minilm", "digits")
 STORE = STORES / "fuzz"
-OUT = Path(os.environ.get("OUT") or "docs/results/fuzz-cpu.json")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for."""
+
+    requests: int
+    seed: int
+    out: Path
+
+    @classmethod
+    def load(cls) -> Settings:
+        """From the environment. Raises LoadTestError."""
+        out = result_file.chosen(os.environ, Path("docs/results/fuzz-cpu.json"))
+        return cls(_whole("FUZZ_REQUESTS", 20_000, 1), _whole("SEED", 2026, 0), out)
+
+
+def _whole(name: str, default: int, least: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal() or int(text) < least:
+        raise LoadTestError(f"{name}={text} is not a whole number from {least}; write it as in {name}={default}.")
+    return int(text)
 
 
 def main() -> int:
     """Exit status: 0 when no promise broke, 1 when one did, 2 when it could not run."""
+    settings = Settings.load()
     chosen = {"MODELS": " ".join(MODELS), "VARIANTS": " ".join(VARIANTS), "DEVICE": "cpu"}
     if any(bring_up_to_date(STORE, read_options({**os.environ, **chosen})).values()):
         return 2
@@ -48,32 +71,33 @@ def main() -> int:
             print(started.stderr.strip(), file=sys.stderr)
             return 2
         try:
-            return _fuzz(Config.load(config), RunDirectory(Path(folder) / "run"))
+            return _fuzz(settings, Config.load(config), RunDirectory(Path(folder) / "run"))
         finally:
             run("serving", "stop", **server)
 
 
-def _fuzz(config: Config, directory: RunDirectory) -> int:
+def _fuzz(settings: Settings, config: Config, directory: RunDirectory) -> int:
     client = Client(config, directory.key_file)
     readers, viewers = ([row.name for row in rows([model], VARIANTS, "cpu")] for model in MODELS)
     campaign = Campaign(config.inference, client, readers, viewers)
     began, broken = time.monotonic(), ""
-    with tqdm(total=REQUESTS, unit=" requests", mininterval=5, dynamic_ncols=True) as bar:
+    with tqdm(total=settings.requests, unit=" requests", mininterval=5, dynamic_ncols=True) as bar:
         try:
-            campaign.run(REQUESTS, SEED, lambda sent: bar.update(min(sent, REQUESTS) - bar.n))
+            campaign.run(settings.requests, settings.seed, lambda sent: bar.update(min(sent, bar.total) - bar.n))
         except AssertionError as error:
             broken = str(error)
-    result = _result(campaign, time.monotonic() - began)
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=1) + "\n")
+    result = _result(settings, campaign, time.monotonic() - began)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    settings.out.write_text(json.dumps(result, indent=1) + "\n")
     print(f"\n{broken}\n" if broken else "", end="", file=sys.stderr)
     print(_summary(result))
     return 1 if broken or result["worker_deaths"] else 0
 
 
-def _result(campaign: Campaign, seconds: float) -> dict[str, Any]:
+def _result(settings: Settings, campaign: Campaign, seconds: float) -> dict[str, Any]:
     tally = campaign.tally
-    command = f"make fuzz FUZZ_REQUESTS={REQUESTS} SEED={SEED} VARIANTS='{' '.join(VARIANTS)}'"
+    asked = f"FUZZ_REQUESTS={settings.requests} SEED={settings.seed}"
+    command = f"make fuzz {asked} VARIANTS='{' '.join(VARIANTS)}'"
     return {
         "environment": {**machine(), "command": command},
         "archives": sorted(campaign.pids),
@@ -84,24 +108,28 @@ def _result(campaign: Campaign, seconds: float) -> dict[str, Any]:
         "responses_5xx": tally.faults["5xx"],
         "wrong_answers": tally.faults["wrong answer"],
         "other_faults": sum(tally.faults[each] for each in ("no answer", "bad error body", "CPU time")),
-        "most_cpu_seconds_of_a_burst": round(tally.cpu_seconds, 2),
+        "most_cpu_seconds_of_a_burst": round(campaign.cost.burst_s, 2),
+        "most_cpu_seconds_of_a_request_sent_alone": {k: round(s, 2) for k, s in sorted(campaign.cost.by_kind.items())},
         "worker_deaths": campaign.deaths(),
     }
 
 
 def _summary(result: dict[str, Any]) -> str:
+    alone = result["most_cpu_seconds_of_a_request_sent_alone"]
+    costliest = ", ".join(f"{kind} {seconds} s" for kind, seconds in alone.items())
     return (
         f"{result['requests']} requests in {result['seconds']} s, {result['good_requests']} of them good: "
         f"{result['responses_5xx']} answers of 5xx, {result['wrong_answers']} wrong answers, "
         f"{result['other_faults']} other faults, {result['worker_deaths']} worker deaths; the costliest burst took "
-        f"{result['most_cpu_seconds_of_a_burst']} s of a worker's CPU time"
+        f"{result['most_cpu_seconds_of_a_burst']} s of one process's CPU time; the costliest request of each kind, of "
+        f"those sent alone: {costliest or 'none was'}"
     )
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (CatalogError, DeviceError, CheckpointError) as error:
+    except (CatalogError, DeviceError, CheckpointError, LoadTestError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except NotBuiltError as error:

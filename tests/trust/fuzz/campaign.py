@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psutil
@@ -19,13 +18,12 @@ from hypothesis import strategies as st
 from serving.client import Client
 from tests.trust.fuzz import forms, good, images, structures, texts, wire
 from tests.trust.fuzz.case import Case, Reply
+from tests.trust.fuzz.cost import Cost
 from tests.trust.fuzz.good import Golden, same
 from tests.trust.fuzz.sender import Sender
 from tests.trust.fuzz.verdict import fault
 
 BURST = 16  # requests at once: two full batches
-# Of a worker for one burst. The costliest image that is taken needs 0.7 s, on a machine three times slower 2 s.
-BURST_CPU_SECONDS = 6.0
 
 
 @dataclass
@@ -35,7 +33,6 @@ class Tally:
     by_kind: dict[str, Counter[str]] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
-    cpu_seconds: float = 0.0  # of the costliest burst, in one worker
 
     @property
     def total(self) -> int:
@@ -57,6 +54,8 @@ class Campaign:
         self.golden = Golden(lambda text: client.predict(readers[0], text, "text/plain").content)
         self.pids = self.workers()
         self.tally = Tally()
+        workers = sorted({pid for pids in self.pids.values() for pid in pids})
+        self.cost = Cost([*workers, psutil.Process(workers[0]).ppid()])  # the front end too
         images.files(), images.bombs(), structures.made_before()  # made now, not while Hypothesis draws
 
     def workers(self) -> dict[str, list[int]]:
@@ -94,33 +93,24 @@ class Campaign:
         return st.one_of(*kinds, *[good.cases(self._texts, self._images)] * 4)
 
     def _burst(self, burst: list[Case]) -> None:
-        before = self._cpu_seconds()
+        before = self.cost.clock()
         replies = self.sender.send_all(burst)
         found = [self._judge(case, reply) for case, reply in zip(burst, replies, strict=True)]
-        found.append(self._spent(before))
+        found += self._costs(burst, before)
         found.append(self._again(burst, replies))
         found += [f"worker {pid} is gone" for pids in self.pids.values() for pid in pids if not psutil.pid_exists(pid)]
         problems = [problem for problem in found if problem]
         assert not problems, "\n".join(problems)
 
-    def _cpu_seconds(self) -> dict[int, float]:
-        """Each worker's CPU time so far, by its pid."""
-        found = {}
-        for pid in (pid for pids in self.pids.values() for pid in pids):
-            with suppress(psutil.Error):  # it is gone: the burst says so
-                times = psutil.Process(pid).cpu_times()
-                found[pid] = times.user + times.system
-        return found
+    def _costs(self, burst: list[Case], before: dict[int, float]) -> list[str]:
+        problems = self.cost.judge(burst, self.cost.since(before), self._send_again)
+        self.tally.faults.update({"CPU time": len(problems)} if problems else {})
+        return problems
 
-    def _spent(self, before: dict[int, float]) -> str | None:
-        """What is wrong with the CPU time that the workers took since ``before``."""
-        spent = {pid: seconds - before[pid] for pid, seconds in self._cpu_seconds().items() if pid in before}
-        most = max(spent.values(), default=0.0)
-        self.tally.cpu_seconds = max(self.tally.cpu_seconds, most)
-        if most <= BURST_CPU_SECONDS:
-            return None
-        self.tally.faults["CPU time"] += 1
-        return f"a worker took {most:.1f} s of CPU time for {BURST} requests; at most {BURST_CPU_SECONDS} s are allowed"
+    def _send_again(self, case: Case) -> Reply:
+        reply = self.sender.send(case)
+        self.tally.add("again, alone", reply.status)
+        return reply
 
     def _judge(self, case: Case, reply: Reply) -> str | None:
         self.tally.add(case.kind, reply.status)
@@ -134,8 +124,7 @@ class Campaign:
         """Asks the first hostile request that got an answer once more, alone: company must not have changed it."""
         for case, reply in zip(burst, replies, strict=True):
             if reply.status == 200 and not case.golden and not case.raw:
-                alone = self.sender.send(case)
-                self.tally.add("again, alone", alone.status)
+                alone = self._send_again(case)
                 if alone.status == 200 and _agree(reply.body, alone.body):
                     return None
                 self.tally.faults["wrong answer"] += 1

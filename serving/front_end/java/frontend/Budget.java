@@ -2,18 +2,23 @@ package frontend;
 
 import java.util.HashMap;
 import java.util.Map;
+import org.pytorch.serve.util.ConfigManager;
 
-/** The bytes of request bodies that all connections hold together, and each address's part of them. */
+/** The bytes of request bodies, over HTTP and gRPC, that all connections hold together, and each address's part of them. */
 final class Budget {
+    static final String FULL = "The requests under way hold as many bytes as the server has room for; retry after "
+            + Settings.RETRY_AFTER_S + " s.";
+
     private static final Map<String, Long> BY_PEER = new HashMap<>();
     private static long held;
 
     private Budget() {}
 
-    /** Takes so many bytes; false where they would be too many. One address takes at most three quarters. */
+    /** Takes so many bytes; false where they would be too many. One address takes at most three quarters, or a largest message twice. */
     static synchronized boolean take(String peer, long bytes) {
         long own = BY_PEER.getOrDefault(peer, 0L) + bytes;
-        long most = Settings.FAIR ? Settings.REQUEST_BYTES / 4 * 3 : Settings.REQUEST_BYTES;
+        long share = Math.max(Settings.REQUEST_BYTES / 4 * 3, 2L * ConfigManager.getInstance().getMaxRequestSize());
+        long most = Settings.FAIR ? share : Settings.REQUEST_BYTES;
         if (held + bytes > Settings.REQUEST_BYTES || own > most) {
             return false;
         }

@@ -14,8 +14,6 @@ import io.netty.handler.codec.http.HttpStatusClass;
 import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.LastHttpContent;
 import io.netty.util.ReferenceCountUtil;
-import java.net.InetSocketAddress;
-import java.net.SocketAddress;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.concurrent.TimeUnit;
@@ -27,8 +25,9 @@ import org.pytorch.serve.util.NettyUtils;
  * Lets one request of a connection through at a time, if its sender may send it and its body fits; ends the connection
  * as HTTP wants it. Runs in the connection's event loop, as all handlers do.
  */
-public final class Gate extends ChannelDuplexHandler {
+public final class Gate extends ChannelDuplexHandler implements Connections.Open {
     private final ConnectorType connector;
+    private final Connections connections;
     private final Deque<Object> waiting = new ArrayDeque<>();
     private boolean busy; // a request is whole, and its answer is not
     private boolean deaf; // the connection ends: what comes is dropped
@@ -40,17 +39,32 @@ public final class Gate extends ChannelDuplexHandler {
     private Form form;
     private HttpJob job;
     private HttpJob coming;
+    private ChannelHandlerContext self;
+    private volatile long idleSince;
 
-    public Gate(ConnectorType connector) {
+    public Gate(ConnectorType connector, Connections connections) {
         this.connector = connector;
+        this.connections = connections;
     }
 
     static Gate of(ChannelHandlerContext context) {
         return context.pipeline().get(Gate.class);
     }
 
-    String peer() {
+    @Override
+    public String peer() {
         return peer;
+    }
+
+    @Override
+    public long idleSince() {
+        return idleSince;
+    }
+
+    /** Closes at once: nothing is under way. */
+    @Override
+    public void end() {
+        self.close();
     }
 
     /** The job made of the request under way: nobody waits for it once the connection is gone. */
@@ -61,11 +75,14 @@ public final class Gate extends ChannelDuplexHandler {
 
     @Override
     public void channelActive(ChannelHandlerContext context) {
-        SocketAddress address = context.channel().remoteAddress();
-        if (address instanceof InetSocketAddress) {
-            peer = ((InetSocketAddress) address).getAddress().getHostAddress();
+        self = context;
+        peer = Peer.of(context.channel().remoteAddress());
+        idleSince = System.nanoTime();
+        if (connections.enter(this)) {
+            context.fireChannelActive();
+        } else {
+            end();
         }
-        context.fireChannelActive();
     }
 
     @Override
@@ -94,6 +111,7 @@ public final class Gate extends ChannelDuplexHandler {
     private void take(ChannelHandlerContext context, Object message) {
         Refusal refusal = message instanceof Refusal ? (Refusal) message : null;
         if (message instanceof HttpRequest) {
+            idleSince = 0;
             NettyUtils.requestReceived(context.channel(), (HttpRequest) message);
             refusal = read((HttpRequest) message);
         }
@@ -151,8 +169,7 @@ public final class Gate extends ChannelDuplexHandler {
             return Refusal.tooLarge("The body has more than " + most + " bytes (max_request_size).");
         }
         if (!Budget.take(peer, bytes)) {
-            return Refusal.busy("The requests under way hold as many bytes as the server has room for; retry after "
-                    + Settings.RETRY_AFTER_S + " s.");
+            return Refusal.busy(Budget.FULL);
         }
         taken += bytes;
         return null;
@@ -191,6 +208,7 @@ public final class Gate extends ChannelDuplexHandler {
         context.write(message, written);
         settle();
         busy = false;
+        idleSince = System.nanoTime();
         if (!waiting.isEmpty()) {
             context.executor().execute(() -> drain(context));
         }
@@ -238,6 +256,7 @@ public final class Gate extends ChannelDuplexHandler {
 
     @Override
     public void channelInactive(ChannelHandlerContext context) {
+        connections.leave(this);
         if (job != null) {
             Queue.drop(job);
         }

@@ -1,6 +1,8 @@
 package frontend;
 
 import io.grpc.ForwardingServerCall.SimpleForwardingServerCall;
+import io.grpc.ForwardingServerCallListener.SimpleForwardingServerCallListener;
+import io.grpc.Grpc;
 import io.grpc.Metadata;
 import io.grpc.ServerCall;
 import io.grpc.ServerCallHandler;
@@ -8,7 +10,7 @@ import io.grpc.Status;
 import org.pytorch.serve.grpcimpl.GRPCInterceptor;
 import org.pytorch.serve.util.ConnectorType;
 
-/** TorchServe's interceptor, which checks the token, with true statuses for what it calls INTERNAL. */
+/** TorchServe's interceptor, which checks the token, before a {@link GrpcCall} that counts what the call sends. */
 public final class GrpcGuard extends GRPCInterceptor {
     public GrpcGuard(ConnectorType connector) {
         super(connector);
@@ -17,14 +19,62 @@ public final class GrpcGuard extends GRPCInterceptor {
     @Override
     public <A, B> ServerCall.Listener<A> interceptCall(ServerCall<A, B> call, Metadata headers,
             ServerCallHandler<A, B> next) {
-        return super.interceptCall(new SimpleForwardingServerCall<A, B>(call) {
-            @Override
-            public void close(Status status, Metadata trailers) {
-                super.close(mended(status), trailers);
-            }
-        }, headers, next);
+        GrpcCall ours = GrpcCall.current();
+        ServerCall<A, B> once = new ClosedOnce<>(call);
+        ours.begin(once, Peer.of(call.getAttributes().get(Grpc.TRANSPORT_ATTR_REMOTE_ADDR)));
+        return super.interceptCall(once, headers, (allowed, given) -> {
+            ours.opens(given);
+            return counted(ours, next.startCall(allowed, given));
+        });
     }
 
+    private static <A> ServerCall.Listener<A> counted(GrpcCall ours, ServerCall.Listener<A> listener) {
+        return new SimpleForwardingServerCallListener<A>(listener) {
+            @Override
+            public void onMessage(A message) {
+                ours.hand(() -> super.onMessage(message));
+            }
+
+            @Override
+            public void onHalfClose() {
+                ours.hand(super::onHalfClose);
+                ours.isWhole();
+            }
+        };
+    }
+
+    /** Two threads may close a call, gRPC's while a message arrives and TorchServe's: the first does. */
+    private static final class ClosedOnce<A, B> extends SimpleForwardingServerCall<A, B> {
+        private boolean closed;
+
+        ClosedOnce(ServerCall<A, B> call) {
+            super(call);
+        }
+
+        @Override
+        public synchronized void sendHeaders(Metadata headers) {
+            if (!closed) {
+                super.sendHeaders(headers);
+            }
+        }
+
+        @Override
+        public synchronized void sendMessage(B message) {
+            if (!closed) {
+                super.sendMessage(message);
+            }
+        }
+
+        @Override
+        public synchronized void close(Status status, Metadata trailers) {
+            if (!closed) {
+                closed = true;
+                super.close(mended(status), trailers);
+            }
+        }
+    }
+
+    /** The true status for what TorchServe calls INTERNAL. */
     private static Status mended(Status status) {
         String text = String.valueOf(status.getDescription());
         if (status.getCode() != Status.Code.INTERNAL) {

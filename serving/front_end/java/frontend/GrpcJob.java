@@ -12,10 +12,21 @@ import org.pytorch.serve.util.messages.RequestInput;
 import org.pytorch.serve.util.messages.WorkerCommands;
 
 /** A gRPC request as it waits for a worker, which answers a handler's refusal with a status. In place of GRPCJob. */
-public final class GrpcJob extends GRPCJob {
+public final class GrpcJob extends GRPCJob implements Sent {
+    private final String peer;
+
     public GrpcJob(StreamObserver<PredictionResponse> observer, String model, String version, WorkerCommands command,
             RequestInput input) {
         super(observer, model, version, command, input);
+        GrpcCall call = GrpcCall.current();
+        peer = call.peer();
+        Queue.admit(this);
+        call.holds(this);
+    }
+
+    @Override
+    public String peer() {
+        return peer;
     }
 
     @Override

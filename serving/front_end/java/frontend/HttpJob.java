@@ -9,7 +9,7 @@ import org.pytorch.serve.util.messages.RequestInput;
 import org.pytorch.serve.util.messages.WorkerCommands;
 
 /** A request as it waits for a worker; one that knows its sender. ApiUtils makes it in place of a RestJob. */
-public final class HttpJob extends RestJob {
+public final class HttpJob extends RestJob implements Sent {
     private final ChannelHandlerContext context;
     private final String peer;
 
@@ -27,7 +27,8 @@ public final class HttpJob extends RestJob {
         gate.holds(this);
     }
 
-    String peer() {
+    @Override
+    public String peer() {
         return peer;
     }
 

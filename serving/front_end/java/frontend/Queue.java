@@ -65,7 +65,7 @@ final class Queue {
      * Makes room for the job, where it has a right to some. Until {@link #settled} it counts as a waiting one, since
      * TorchServe puts it into the queue a moment later. Throws ServiceUnavailableException where it has no right.
      */
-    static void admit(HttpJob job) {
+    static void admit(Job job) {
         Queue queue = of(job);
         if (queue == null) {
             return;
@@ -75,14 +75,14 @@ final class Queue {
         }
         synchronized (COMING) {
             if (queue.waiting.size() + COMING.size() >= queue.capacity / 2) {
-                queue.admit(job.peer());
+                queue.admit(peer(job));
             }
             COMING.put(job, queue.waiting);
         }
     }
 
     /** The job is in its queue now, or never will be. */
-    static void settled(HttpJob job) {
+    static void settled(Job job) {
         synchronized (COMING) {
             COMING.remove(job);
         }
@@ -144,11 +144,11 @@ final class Queue {
     }
 
     private static String peer(Job job) {
-        return job instanceof HttpJob ? ((HttpJob) job).peer() : "gRPC";
+        return job instanceof Sent ? ((Sent) job).peer() : "";
     }
 
     /** Takes a job out whose client hung up, before a worker is troubled with it. */
-    static void drop(HttpJob job) {
+    static void drop(Job job) {
         Queue queue = of(job);
         if (queue != null) {
             queue.waiting.remove(job);

@@ -1,5 +1,8 @@
 package frontend;
 
+import com.sun.management.UnixOperatingSystemMXBean;
+import java.lang.management.ManagementFactory;
+
 /** What serving/config.py hands over as system properties, and the bounds that nobody needs to set. */
 final class Settings {
     /** Bytes of request bodies that all connections may hold together. */
@@ -7,6 +10,12 @@ final class Settings {
 
     /** Whether one address's share of a full queue, and of these bytes, is bounded. */
     static final boolean FAIR = !"false".equals(System.getProperty("frontend.fair"));
+
+    /** Connections that one port may have open, of all that the process may have: there are five ports. */
+    static final int CONNECTIONS = Math.min(Integer.getInteger("frontend.connections", 1_000), descriptors() / 10);
+
+    /** Calls that one gRPC connection may have under way. */
+    static final int CALLS = 100;
 
     static final int URLENCODED_BYTES = 1 << 16;
     static final int FORM_PARTS = 1_000;
@@ -22,4 +31,11 @@ final class Settings {
     static final String RETRY_AFTER_S = "1";
 
     private Settings() {}
+
+    private static int descriptors() {
+        Object system = ManagementFactory.getOperatingSystemMXBean();
+        long most = system instanceof UnixOperatingSystemMXBean
+                ? ((UnixOperatingSystemMXBean) system).getMaxFileDescriptorCount() : Integer.MAX_VALUE;
+        return (int) Math.min(most, Integer.MAX_VALUE);
+    }
 }

@@ -1,6 +1,7 @@
 package org.pytorch.serve;
 
 import frontend.Answering;
+import frontend.Connections;
 import frontend.Framing;
 import frontend.Gate;
 import io.netty.channel.Channel;
@@ -30,6 +31,7 @@ import org.pytorch.serve.workflow.api.http.WorkflowMgmtRequestHandler;
 public final class ServerInitializer extends ChannelInitializer<Channel> {
     private final SslContext ssl;
     private final ConnectorType connector;
+    private final Connections connections = new Connections();
 
     public ServerInitializer(SslContext ssl, ConnectorType connector) {
         this.ssl = ssl;
@@ -46,7 +48,7 @@ public final class ServerInitializer extends ChannelInitializer<Channel> {
         }
         pipeline.addLast("framing", new Framing());
         pipeline.addLast("http", new HttpServerCodec());
-        pipeline.addLast("gate", new Gate(connector));
+        pipeline.addLast("gate", new Gate(connector, connections));
         pipeline.addLast("aggregator", new HttpObjectAggregator(ConfigManager.getInstance().getMaxRequestSize()));
         pipeline.addLast("handler", new Answering(handlers()));
     }

@@ -1,0 +1,110 @@
+"""Writes a decision of ``make choose`` into models.toml, where make archive and make serve find it.
+
+Knows decision.json and the keys of the file. serving/chosen.py and serving/model_settings.py read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from serving.chosen import Choice, Choices
+from serving.identity import Identity
+from serving.machine import in_words
+from serving.model_settings import ModelSettings
+from serving.models_file import child, edited, models_file
+from serving.plan import described
+
+SETTINGS = ("workers", "threads", "batch_size", "queue")  # that a decision is about
+
+
+def record(decision: Mapping[str, Any]) -> None:
+    """Writes the winner of decision.json, or removes an earlier choice where the default stays; prints a line on it.
+
+    Raises ServingError where models.toml cannot be read, OSError where it cannot be written.
+    """
+    path, model = models_file(), decision["model"]
+    earlier = Choices.load(path).models.get(model)
+    if decision["default_stays"]:
+        print(f"{path}: {_keep_default(path, model, earlier)}")
+        return
+    winner = decision["winner"]
+    with edited(path) as document:
+        if earlier and earlier.by and earlier.variants != (winner["variant"],):
+            _remove(document[model], earlier.variants)
+        _write(child(document, model), winner, decision)
+    print(f"{path}: {model} is {winner['variant']}, {_applied(path, model, winner)}")
+
+
+def _write(table: Any, winner: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
+    table["variant"] = winner["variant"]
+    settings = child(child(table, "variants"), winner["variant"])
+    for key in SETTINGS:
+        if key in winner["settings"]:
+            settings[key] = winner["settings"][key]
+    chosen = child(table, "chosen")
+    chosen["by"], chosen["date"] = decision["command"], decision["date"][:10]
+    chosen["machine"], chosen["reason"] = in_words(decision["machine"]), reason(decision)
+
+
+def _keep_default(path: Path, model: str, earlier: Choice | None) -> str:
+    """Removes what make choose wrote before; returns what was done."""
+    if not earlier:
+        return f"the default of {model} stays; nothing was written."
+    if not earlier.by:
+        return f"the default of {model} is as good; variant = {earlier}, which was written by hand, stays."
+    with edited(path) as document:
+        _remove(document[model], earlier.variants)
+    return f"the default of {model} stays; the earlier choice, {earlier} by {earlier.by} ({earlier.date}), is removed."
+
+
+def _remove(table: Any, variants: tuple[str, ...]) -> None:
+    """Takes an earlier choice out of a model's table. Of several variants, as only people write them, the settings
+    stay."""
+    below = table.get("variants", {})
+    for variant in variants if len(variants) == 1 else ():
+        _drop(below.get(variant, {}), SETTINGS)
+        _drop_empty(below, variant)
+    _drop_empty(table, "variants")
+    _drop(table, ("variant", "chosen"))
+
+
+def _drop(table: Any, keys: tuple[str, ...]) -> None:
+    for key in keys:
+        if key in table:
+            del table[key]
+
+
+def _drop_empty(table: Any, key: str) -> None:
+    if key in table and not table[key]:
+        del table[key]
+
+
+def reason(decision: Mapping[str, Any]) -> str:
+    """Why the winner, in figures beside the default's: "241 requests/s within a p99 of 50 ms; the default: 115 ..."."""
+    winner, default, asked = decision["winner"], decision["default"], decision["objective"]
+    told = _figures(asked["name"], winner)
+    told += f" within a p99 of {asked['slo_p99_ms']:g} ms" if asked.get("slo_p99_ms") else ""
+    told += f" at {asked['rate']:g} requests/s" if asked.get("rate") and asked["name"] != "throughput" else ""
+    if default is None:
+        return told
+    beside = f": {_figures(asked['name'], default)}" if default["meets"] else " does not meet that"
+    return f"{told}; the default{beside}"
+
+
+def _figures(objective: str, finalist: Mapping[str, Any]) -> str:
+    """What the objective is about, of a finalist that meets it."""
+    if objective == "latency":
+        return f"p50 {finalist['p50_ms']:.3g} ms, p99 {finalist['p99_ms']:.3g} ms"
+    if objective == "memory":
+        return f"{finalist['memory_mib']:.0f} MiB"
+    return f"{finalist['requests_per_s']:.0f} requests/s"
+
+
+def _applied(path: Path, model: str, winner: Mapping[str, Any]) -> str:
+    """The settings that the chosen archive is served with, and those among them that stood in the file before."""
+    found = ModelSettings.load(path).of(Identity(winner["archive"], model, winner["variant"], ours=True))
+    added = {key: value for key, value in found.items() if key not in winner["settings"]}
+    also = f"; {described(added)} of that file, which was not measured, applies as well" if added else ""
+    return described({key: found[key] for key in found if key not in added}) + also

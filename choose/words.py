@@ -1,0 +1,189 @@
+"""The answer in sentences, one a line: what to deploy, how fast it is, whether it is still right, what it costs.
+
+A pure function of decision.json (docs/choose.md). Knows the wording; figures are written by loadtest.numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from loadtest.numbers import amount, at_least, percent
+
+Finalist = dict[str, Any]
+MEASURES = {"throughput": "requests_per_s", "latency": "p50_ms", "memory": "memory_mib"}
+UNITS = {"requests_per_s": "/s", "p50_ms": " ms", "p99_ms": " ms", "memory_mib": " MiB"}
+RANDOM = "The weights are random: the speeds hold, but parity and accuracy say nothing about a trained model."
+UNSTABLE = "Its windows or rounds differ by more than 10 %: choose again while nothing else runs on this machine."
+
+
+def sentences(decision: dict[str, Any]) -> str:
+    """The whole answer; the first line is the decision."""
+    parts: tuple[Callable[[dict[str, Any]], str], ...] = (_answer, _why, _exact, _open_loop, _cost, _energy, _doubts)
+    return "\n".join(said for part in parts if (said := part(decision)))
+
+
+def measure(objective: dict[str, Any]) -> str:
+    """The key of what is optimised; at a given rate, latency is its p99."""
+    if objective["name"] == "latency" and objective["rate"]:
+        return "p99_ms"
+    return MEASURES[objective["name"]]
+
+
+def configuration(finalist: Finalist) -> str:
+    """``minilm-int8`` with 2 workers of 1 thread and batches of 16."""
+    return f"`{finalist['archive']}` with {settings(finalist['settings'])}"
+
+
+def settings(found: dict[str, Any]) -> str:
+    """Workers, threads and batches in words, then whatever else was searched."""
+    workers, threads = found["workers"], found["threads"]
+    of = f"{threads} thread{'s' * (threads != 1)}" if threads else "a thread for each core"
+    text = f"{workers} worker{'s' * (workers != 1)} of {of} and batches of {found['batch_size']}"
+    known = ("workers", "threads", "batch_size", "queue")
+    return ", ".join([text, *(f"{name} {value}" for name, value in found.items() if name not in known)])
+
+
+def right(finalist: Finalist) -> str:
+    """Whether its answers are still those of eager fp32, and how accurate they are."""
+    parity = finalist["parity"] or {}
+    parts = [_nearness(finalist, parity)]
+    for key, what in (("neighbours", "nearest neighbours"), ("top1", "best class")):
+        share = parity.get(key)
+        if share is not None and not finalist["exact"]:
+            parts.append(f"{what} equal" + (f" in {percent(share)} of cases" if share < 1 else ""))
+    if finalist["accuracy"] is not None:
+        reference = parity.get("reference_accuracy")
+        beside = f" (eager fp32: {percent(reference)})" if reference is not None else ""
+        parts.append(f"accuracy {percent(finalist['accuracy'])}{beside}")
+    return ", ".join(parts)
+
+
+def _nearness(finalist: Finalist, parity: dict[str, Any]) -> str:
+    if finalist["exact"]:
+        difference = parity.get("max_abs")
+        return "exact fp32" + (f" (largest difference {difference:.1e})" if difference else "")
+    if parity.get("cosine") is None:
+        return "parity with eager fp32 is not known"
+    return f"cosine to eager fp32 at least {at_least(parity['cosine'])}"
+
+
+def achieved(finalist: Finalist, objective: dict[str, Any]) -> str:
+    """What it does, the objective's quantity first."""
+    rate, p99 = f"{amount(finalist['requests_per_s'])} requests/s", amount(finalist["p99_ms"])
+    if objective["name"] == "throughput":
+        limit = objective["slo_p99_ms"]
+        within = limit and finalist["p99_ms"] is not None and finalist["p99_ms"] <= limit
+        return f"{rate} within a p99 of {limit:g} ms" if within else f"{rate} {_load(finalist)} (p99 {p99} ms)"
+    if objective["name"] == "latency":
+        return f"p50 {amount(finalist['p50_ms'])} ms and p99 {p99} ms {_load(finalist)}"
+    return f"{amount(finalist['memory_mib'])} MiB of memory, at {rate} {_load(finalist)} (p99 {p99} ms)"
+
+
+def _load(finalist: Finalist) -> str:
+    load = finalist["load"]
+    if finalist["mode"] == "open":
+        return f"at {load:g} requests/s offered"
+    return f"with {load:g} user{'s' * (load != 1)} at a time"
+
+
+def met(decision: dict[str, Any]) -> bool:
+    """Whether anything met what was asked."""
+    return bool(decision["winner"] and decision["winner"]["meets"])
+
+
+def _answer(decision: dict[str, Any]) -> str:
+    winner, objective = decision["winner"], decision["objective"]
+    if not met(decision):
+        return _nothing(decision)
+    does, answers = achieved(winner, objective), right(winner)
+    if decision["default_stays"]:
+        return f"The default stays: {configuration(winner)}, {does}; {answers}."
+    return f"Deploy {configuration(winner)}: {does}{_ratio(decision, winner)}; {answers}."
+
+
+def _ratio(decision: dict[str, Any], finalist: Finalist) -> str:
+    """", 2.1 times the default's 115/s (2.04 to 2.18)"; nothing where there is no ratio."""
+    key, ratio = measure(decision["objective"]), finalist["ratio_to_default"]
+    value = (decision["default"] or {}).get(key)
+    if not ratio or value is None:
+        return ""
+    interval = f"95 % interval {amount(ratio['low'])} to {amount(ratio['high'])}"
+    return f", {amount(ratio['ratio'])} times the default's {amount(value)}{UNITS[key]} ({interval})"
+
+
+def _nothing(decision: dict[str, Any]) -> str:
+    tried = f"No configuration of `{decision['model']}` that was tried {wanted(decision['objective'])}."
+    nearest = decision["winner"] or decision["default"]
+    if nearest is None:
+        return tried
+    does = achieved(nearest, decision["objective"])
+    return f"{tried} Nearest: {configuration(nearest)}, {does}; {right(nearest)}."
+
+
+def wanted(objective: dict[str, Any]) -> str:
+    """The conditions in words: "keeps p99 within 50 ms and has an accuracy of at least 98.5 %"."""
+    parts = []
+    if objective["slo_p99_ms"]:
+        parts.append(f"keeps p99 within {objective['slo_p99_ms']:g} ms")
+    if objective["rate"]:
+        parts.append(f"answers {objective['rate']:g} requests/s")
+    if objective["min_accuracy"]:
+        parts.append(f"has an accuracy of at least {percent(objective['min_accuracy'])}")
+    if objective["min_cosine"]:
+        parts.append(f"has a cosine to eager fp32 of at least {objective['min_cosine']:g}")
+    return " and ".join(parts) or "answers without errors"
+
+
+def _why(decision: dict[str, Any]) -> str:
+    """Why the default stays, or what stays where nothing met the objective; a new winner's reasons are its figures."""
+    if met(decision) and not decision["default_stays"]:
+        return ""
+    why = decision["why"].strip().rstrip(".")
+    return f"{why[0].upper()}{why[1:]}." if why else ""
+
+
+def _exact(decision: dict[str, Any]) -> str:
+    winner, exact = decision["winner"], decision["exact"]
+    if not winner or winner["exact"]:
+        return ""
+    if not exact:
+        return "No finalist is exact fp32."
+    key = measure(decision["objective"])
+    misses = "" if exact["meets"] or not met(decision) else ", which misses what was asked"
+    return f"If you need exact fp32: {configuration(exact)}, {amount(exact[key])}{UNITS[key]}{misses}."
+
+
+def _open_loop(decision: dict[str, Any]) -> str:
+    found = decision["open_loop"]
+    if not found:
+        return ""
+    return (
+        f"With requests that come at random (Poisson), `{found['archive']}` keeps p99 within "
+        f"{found['slo_p99_ms']:g} ms up to {amount(found['requests_per_s'])} requests/s."
+    )
+
+
+def _cost(decision: dict[str, Any]) -> str:
+    winner, default, price = decision["winner"], decision["default"], decision["objective"]["hourly_cost"]
+    if not price or not winner or winner["cost_per_million"] is None:
+        return ""
+    other = default and not winner["is_default"] and default["cost_per_million"]
+    beside = f"; with the default, {amount(other)}" if other else ""
+    return f"At {price:g} an hour, a million requests cost {amount(winner['cost_per_million'])}{beside}."
+
+
+def _energy(decision: dict[str, Any]) -> str:
+    winner, default = decision["winner"], decision["default"]
+    if not winner or winner["joules_per_1000"] is None:
+        return ""
+    other = default and not winner["is_default"] and default["joules_per_1000"]
+    beside = f"; with the default, {amount(other)} J" if other else ""
+    return f"1,000 requests take {amount(winner['joules_per_1000'])} J{beside}."
+
+
+def _doubts(decision: dict[str, Any]) -> str:
+    winner = decision["winner"]
+    if not winner:
+        return ""
+    return " ".join([RANDOM] * bool(winner["random_weights"]) + [UNSTABLE] * (not winner["stable"]))

@@ -1,0 +1,61 @@
+package frontend;
+
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+
+/**
+ * The open connections of one port, and each address's number of them. Where there is no room for another, the one that
+ * has been idle for longest is ended, of the address that has most; where none is idle, the new one gets no place.
+ */
+public final class Connections {
+    /** A connection, as it is counted; idle ones may be ended from any thread. */
+    interface Open {
+        String peer();
+
+        /** Since when no request is under way, by System.nanoTime(), or 0 where one is. */
+        long idleSince();
+
+        void end();
+    }
+
+    private final Set<Open> open = new HashSet<>();
+    private final Map<String, Integer> byPeer = new HashMap<>();
+
+    /** Whether the connection has a place. One address has at most three quarters of them. */
+    synchronized boolean enter(Open made) {
+        int most = Settings.FAIR ? Settings.CONNECTIONS / 4 * 3 : Settings.CONNECTIONS;
+        boolean greedy = byPeer.getOrDefault(made.peer(), 0) >= most;
+        if ((greedy || open.size() >= Settings.CONNECTIONS) && !endIdle(greedy ? made.peer() : null)) {
+            return false;
+        }
+        open.add(made);
+        byPeer.merge(made.peer(), 1, Integer::sum);
+        return true;
+    }
+
+    synchronized void leave(Open gone) {
+        if (open.remove(gone)) {
+            byPeer.computeIfPresent(gone.peer(), (peer, count) -> count > 1 ? count - 1 : null);
+        }
+    }
+
+    /** Ends an idle connection, of that address where one is given. False where there is none. */
+    private boolean endIdle(String peer) {
+        Map<Open, Long> idle = new HashMap<>(); // read once: they change meanwhile
+        for (Open each : open) {
+            long since = each.idleSince();
+            if (since != 0 && (peer == null || peer.equals(each.peer()))) {
+                idle.put(each, since);
+            }
+        }
+        Optional<Open> found = idle.keySet().stream()
+                .min(Comparator.<Open>comparingInt(each -> -byPeer.get(each.peer())).thenComparingLong(idle::get));
+        found.ifPresent(this::leave);
+        found.ifPresent(Open::end);
+        return found.isPresent();
+    }
+}

@@ -1,0 +1,155 @@
+package frontend;
+
+import io.grpc.Context;
+import io.grpc.Metadata;
+import io.grpc.ServerCall;
+import io.grpc.ServerStreamTracer;
+import io.grpc.Status;
+import org.pytorch.serve.http.ServiceUnavailableException;
+import org.pytorch.serve.util.ConfigManager;
+
+/**
+ * One gRPC call: its sender, the bytes that it holds, and the job made of it. Until a job is made, a message counts
+ * twice, since it is there as received and as parsed; then once, until the call ends. gRPC reports the bytes in a
+ * thread of its own, and as they arrive, since a call does not announce how many it will send.
+ */
+final class GrpcCall extends ServerStreamTracer {
+    private static final Context.Key<GrpcCall> CURRENT = Context.key("frontend.GrpcCall");
+    private static final Metadata.Key<String> ENCODING =
+            Metadata.Key.of("grpc-encoding", Metadata.ASCII_STRING_MARSHALLER);
+
+    private static final Status TOO_LARGE = Status.RESOURCE_EXHAUSTED.withDescription(
+            "The message has more than " + largest() + " bytes (max_request_size).");
+
+    private ServerCall<?, ?> call;
+    private String peer = "";
+    private boolean over;
+    private boolean packed;
+    private long arriving; // of one message, as the rest is of all
+    private long unpacked;
+    private long received;
+    private long parsed;
+    private GrpcJob job;
+    private GrpcJob coming;
+
+    static GrpcCall current() {
+        return CURRENT.get();
+    }
+
+    @Override
+    public Context filterContext(Context context) {
+        return context.withValue(CURRENT, this);
+    }
+
+    synchronized void begin(ServerCall<?, ?> begun, String from) {
+        call = begun;
+        peer = from;
+    }
+
+    synchronized String peer() {
+        return peer;
+    }
+
+    /** The token is right: messages may come. */
+    synchronized void opens(Metadata headers) {
+        String encoding = headers.get(ENCODING);
+        packed = encoding != null && !encoding.equals("identity");
+    }
+
+    /** A message begins. What a compressed one holds is known too late: it counts as the largest. */
+    @Override
+    public synchronized void inboundMessage(int number) {
+        arriving = 0;
+        unpacked = 0;
+        if (packed) {
+            parsed += take(largest());
+        }
+    }
+
+    @Override
+    public synchronized void inboundWireSize(long bytes) {
+        arriving += bytes;
+        if (arriving > largest()) {
+            refuse(TOO_LARGE);
+        }
+        received += take(bytes);
+        if (!packed) {
+            parsed += take(bytes);
+        }
+    }
+
+    @Override
+    public synchronized void inboundUncompressedSize(long bytes) {
+        unpacked += bytes;
+        if (packed && unpacked > largest()) {
+            refuse(TOO_LARGE);
+            throw TOO_LARGE.asRuntimeException(); // else gRPC would unpack the rest
+        }
+    }
+
+    private static int largest() {
+        return ConfigManager.getInstance().getMaxRequestSize();
+    }
+
+    private long take(long bytes) {
+        if (over) {
+            return 0;
+        }
+        if (Budget.take(peer, bytes)) {
+            return bytes;
+        }
+        refuse(Status.UNAVAILABLE.withDescription(Budget.FULL));
+        return 0;
+    }
+
+    private synchronized void refuse(Status why) {
+        if (!over) {
+            over = true;
+            call.close(why, new Metadata());
+        }
+    }
+
+    /** The job made of the call: nobody waits for it once the call is cancelled. */
+    synchronized void holds(GrpcJob made) {
+        job = made;
+        coming = made;
+    }
+
+    /** Hands a message, or its end, to TorchServe, which makes a job of it in the course of that. */
+    void hand(Runnable step) {
+        if (isOver()) {
+            return;
+        }
+        try {
+            step.run();
+        } catch (ServiceUnavailableException noPlace) {
+            refuse(Status.UNAVAILABLE.withDescription(noPlace.getMessage()));
+        } finally {
+            if (coming != null) {
+                Queue.settled(coming);
+                coming = null;
+            }
+        }
+    }
+
+    private synchronized boolean isOver() {
+        return over;
+    }
+
+    /** What was received is parsed, and gone. */
+    synchronized void isWhole() {
+        Budget.give(peer, received);
+        received = 0;
+    }
+
+    @Override
+    public synchronized void streamClosed(Status status) {
+        over = true;
+        if (job != null && !status.isOk()) {
+            Queue.drop(job);
+        }
+        Budget.give(peer, received + parsed);
+        received = 0;
+        parsed = 0;
+    }
+}

@@ -1,0 +1,56 @@
+package frontend;
+
+import io.grpc.ForwardingServerBuilder;
+import io.grpc.ServerBuilder;
+import io.grpc.ServerStreamTracer;
+import io.grpc.Metadata;
+import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
+import java.net.SocketAddress;
+import java.util.concurrent.TimeUnit;
+
+/** ModelServer builds its gRPC servers with this in place of a NettyServerBuilder: their bytes and connections count. */
+public final class GrpcServer extends ForwardingServerBuilder<GrpcServer> {
+    private final NettyServerBuilder builder;
+
+    private GrpcServer(NettyServerBuilder builder) {
+        this.builder = builder;
+    }
+
+    public static GrpcServer forAddress(SocketAddress address) {
+        NettyServerBuilder builder = NettyServerBuilder.forAddress(address);
+        builder.addStreamTracerFactory(new ServerStreamTracer.Factory() {
+            @Override
+            public ServerStreamTracer newServerStreamTracer(String method, Metadata headers) {
+                return new GrpcCall();
+            }
+        });
+        builder.protocolNegotiator(new GrpcDoor()); // TLS, where it is configured, replaces it
+        builder.maxConcurrentCallsPerConnection(Settings.CALLS);
+        builder.handshakeTimeout(Settings.SILENCE_S, TimeUnit.SECONDS);
+        builder.maxConnectionIdle(Settings.REQUEST_S, TimeUnit.SECONDS);
+        return new GrpcServer(builder);
+    }
+
+    @Override
+    protected ServerBuilder<?> delegate() {
+        return builder;
+    }
+
+    // What ModelServer calls, with the types that it calls it by.
+
+    @Override
+    public GrpcServer maxConnectionAge(long age, TimeUnit unit) {
+        return super.maxConnectionAge(age, unit);
+    }
+
+    @Override
+    public GrpcServer maxConnectionAgeGrace(long grace, TimeUnit unit) {
+        return super.maxConnectionAgeGrace(grace, unit);
+    }
+
+    /** GrpcCall knows the bound too, and says so: gRPC would reset the stream of a message too large without a word. */
+    @Override
+    public GrpcServer maxInboundMessageSize(int bytes) {
+        return super.maxInboundMessageSize(Integer.MAX_VALUE);
+    }
+}

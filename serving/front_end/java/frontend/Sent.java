@@ -1,0 +1,6 @@
+package frontend;
+
+/** A job that knows the address of its sender. */
+interface Sent {
+    String peer();
+}

@@ -1,0 +1,64 @@
+"""A real Chromium without a window, for tests of the pages that this project writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+NEEDED = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed")
+
+ARGUMENTS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run", "--window-size=1280,1000",
+)  # fmt: skip
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[webdriver.Chrome]:
+    """A browser whose profile is in ``folder``; it notes its console and what it asks the network for."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (*ARGUMENTS, f"--user-data-dir={folder}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def show(browser: webdriver.Chrome, page: str, colours: str = "light") -> None:
+    """Opens the page afresh, 1,280 pixels wide, with empty logs."""
+    scheme(browser, colours)
+    width(browser, 1280)
+    browser.get("about:blank")
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)  # of the page before, and of the new-tab page that Chromium opens with
+    browser.get(page)
+
+
+def scheme(browser: webdriver.Chrome, colours: str) -> None:
+    """As on a machine that is set to "light" or "dark"."""
+    features = [{"name": "prefers-color-scheme", "value": colours}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def width(browser: webdriver.Chrome, pixels: int) -> None:
+    """As on a screen of that width; below 500 it is a phone."""
+    size = {"width": pixels, "height": 1000, "deviceScaleFactor": 1, "mobile": pixels < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def asked_for(browser: webdriver.Chrome) -> list[str]:
+    """The addresses that were asked for since the page was shown."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]

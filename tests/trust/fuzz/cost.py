@@ -1,0 +1,58 @@
+"""What requests cost the server's processes in CPU time: bursts as a whole, and one by one where that says more.
+
+Knows processes and a way to send, not what a request holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import psutil
+
+from tests.trust.fuzz.case import Case, Reply
+
+# Of one process for one request. The costliest image that is taken needs 0.7 s, on a machine three times slower 2 s.
+REQUEST_CPU_SECONDS = 2.0
+ALONE_EVERY = 50  # bursts of which one is sent again one by one, though it cost little: what each kind costs
+
+
+class Cost:
+    """The CPU time that these processes spend. A burst below the bound holds no request above it, since it adds up."""
+
+    def __init__(self, pids: Sequence[int], bound_s: float = REQUEST_CPU_SECONDS) -> None:
+        self._processes = [psutil.Process(pid) for pid in pids]
+        self._bound_s = bound_s
+        self._bursts = 0
+        self.burst_s = 0.0  # of the costliest burst
+        self.by_kind: dict[str, float] = {}  # of the costliest request of each kind, of those that were sent alone
+
+    def clock(self) -> dict[int, float]:
+        """Each process's CPU time so far in seconds, by its pid."""
+        found = {}
+        for process in self._processes:
+            with suppress(psutil.Error):  # it is gone: the burst says so
+                times = process.cpu_times()
+                found[process.pid] = times.user + times.system
+        return found
+
+    def since(self, before: dict[int, float]) -> float:
+        """The most that one process has spent since that clock, in seconds."""
+        return max((now - before[pid] for pid, now in self.clock().items() if pid in before), default=0.0)
+
+    def judge(self, burst: list[Case], spent_s: float, send: Callable[[Case], Reply]) -> list[str]:
+        """What is wrong with the cost of a burst that took so long: its requests above the bound, each sent alone."""
+        self._bursts += 1
+        self.burst_s = max(self.burst_s, spent_s)
+        if spent_s <= self._bound_s and self._bursts % ALONE_EVERY:
+            return []
+        return [problem for case in burst if (problem := self._alone(case, send))]
+
+    def _alone(self, case: Case, send: Callable[[Case], Reply]) -> str | None:
+        before = self.clock()
+        send(case)
+        spent_s = self.since(before)
+        self.by_kind[case.kind] = max(self.by_kind.get(case.kind, 0.0), spent_s)
+        if spent_s <= self._bound_s:
+            return None
+        return f"CPU time: {case!r} took {spent_s:.1f} s; at most {self._bound_s} s are allowed"
