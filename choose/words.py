@@ -1,6 +1,6 @@
 """The answer in sentences, one a line: what to deploy, how fast it is, whether it is still right, what it costs.
 
-A pure function of decision.json (docs/choose.md). Knows the wording; figures are written by loadtest.numbers.
+A pure function of decision.json (docs/choosing.md). Knows the wording; figures are written by loadtest.numbers.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"handlers", "export", "serving", "loadtest", "tests"}
+OURS = {"handlers", "export", "serving", "loadtest", "choose", "tests"}
 
 
 def imported(path: Path) -> set[str]:
@@ -42,10 +42,11 @@ def test_the_catalog_and_the_tasks_import_no_torch():
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("handlers", {"export", "serving", "loadtest", "tests"}),
-        ("serving", {"export", "handlers", "loadtest", "tests", "torch", "transformers"}),
-        ("export", {"loadtest", "tests"}),
-        ("loadtest", {"handlers", "tests", "torch"}),
+        ("handlers", {"export", "serving", "loadtest", "choose", "tests"}),
+        ("serving", {"export", "handlers", "loadtest", "choose", "tests", "torch", "transformers"}),
+        ("export", {"loadtest", "choose", "tests"}),
+        ("loadtest", {"handlers", "choose", "tests", "torch"}),
+        ("choose", {"handlers", "tests", "torch"}),
     ],
 )
 def test_import_directions(folder, forbidden):

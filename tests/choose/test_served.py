@@ -18,11 +18,11 @@ pytestmark = pytest.mark.served
 
 
 @pytest.fixture
-def place(store, tmp_path):
-    """The variables of a place of its own, with the tests' archives."""
+def place(tmp_path):
+    """The variables of a place of its own, into whose store make choose builds what it needs."""
     return {
         "CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run"),
-        "RESULTS": str(tmp_path / "results"), "MODELS_FILE": str(tmp_path / "models.toml"), "CHOOSE_STORE": str(store),
+        "RESULTS": str(tmp_path / "results"), "MODELS_FILE": str(tmp_path / "models.toml"), "CHOOSE_STORE": str(tmp_path / "store"),
         "MODELS": "", "VARIANTS": "", "DEVICE": "cpu",
     }  # fmt: skip
 
