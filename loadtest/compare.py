@@ -45,15 +45,15 @@ def comparisons(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> list
 def _with_archive(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> list[dict[str, Any]]:
     """Windows against windows of this run, by bootstrap: both were measured in turns, so drift touches both."""
     found, seen = [], points(run)
-    base_rows = {_key(row): row for row in rows if row["archive"] == run.baseline}
+    base_rows = {same_point(row): row for row in rows if row["archive"] == run.baseline}
     trials = {
         (archive, _key_of(each[0])): each for (archive, _), each in seen.items() if each[0].trial.purpose != "floor"
     }
     for row in rows:
-        base = base_rows.get(_key(row))
+        base = base_rows.get(same_point(row))
         if base is None or row["archive"] == run.baseline or row["model"] != base["model"]:
             continue
-        before, after = (_windows(trials[archive, _key(row)]) for archive in (run.baseline, row["archive"]))
+        before, after = (_windows(trials[archive, same_point(row)]) for archive in (run.baseline, row["archive"]))
         for q in (50, 99):
             if base[f"p{q}_ms"] is not None and row[f"p{q}_ms"] is not None:
                 compared = stats.compare(before, after, lambda values, q=q: stats.percentile(values, q))
@@ -67,9 +67,9 @@ def _with_file(
 ) -> list[dict[str, Any]]:
     """Interval against interval: the earlier run's rows are not here, only its estimates."""
     found = []
-    by_key = {(row["model"], row["variant"], *_key(row)): row for row in base_rows if row.get("p50_ms")}
+    by_key = {(row["model"], row["variant"], *same_point(row)): row for row in base_rows if row.get("p50_ms")}
     for row in rows:
-        base = by_key.get((row["model"], row["variant"], *_key(row)))
+        base = by_key.get((row["model"], row["variant"], *same_point(row)))
         if base is None:
             continue
         for metric in ("p50_ms", "p99_ms"):
@@ -119,7 +119,8 @@ def _entry(row: dict[str, Any], baseline: str, metric: str, compared: Comparison
     }
 
 
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+def same_point(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What rows of the same load point have in common."""
     return tuple(row.get(name) for name in POINT)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from loadtest.compare import POINT, throughput, whole_interval
+from loadtest.compare import same_point, throughput, whole_interval
 from loadtest.gate import point
 from loadtest.numbers import DASH, amount
 from loadtest.report_md import parity
@@ -31,9 +31,9 @@ def sentences(rows: Sequence[Row]) -> list[str]:
 def fastest(rows: Sequence[Row]) -> list[str]:
     """Of one model: a sentence per archive that is the fastest somewhere, with the loads at which it is."""
     won: dict[str, list[str]] = {}
-    points = list(dict.fromkeys(map(_load, rows)))
+    points = list(dict.fromkeys(map(same_point, rows)))
     for each in points:
-        here = [row for row in rows if _load(row) == each and not mostly_failed(row) and _speed(row) is not None]
+        here = [row for row in rows if same_point(row) == each and not mostly_failed(row) and _speed(row) is not None]
         if here:
             best = max(here, key=_speed)
             won.setdefault(name(best), []).append(_clause(best, here))
@@ -48,10 +48,6 @@ def fastest(rows: Sequence[Row]) -> list[str]:
 def _leads(model: str, won: int, points: int) -> str:
     where = "at every load" if won == points else f"at {won} of {points} loads"
     return f"is the fastest `{model}` archive {where}"
-
-
-def _load(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in POINT)
 
 
 def name(row: Row) -> str:
