@@ -72,15 +72,19 @@ def _nearness(finalist: Finalist, parity: dict[str, Any]) -> str:
 
 def achieved(finalist: Finalist, objective: dict[str, Any]) -> str:
     """What it does, the objective's quantity first."""
-    rate, p99 = f"{amount(finalist['requests_per_s'])} requests/s", amount(finalist["p99_ms"])
+    rate, load = f"{amount(finalist['requests_per_s'])} requests/s", _load(finalist)
     if objective["name"] == "throughput":
-        limit = objective["slo_p99_ms"]
-        within = limit and finalist["p99_ms"] is not None and finalist["p99_ms"] <= limit
-        return f"{rate} within a p99 of {limit:g} ms" if within else f"{rate} {_load(finalist)} (p99 {p99} ms)"
+        within = objective["slo_p99_ms"] if finalist["meets"] else None
+        return f"{rate} within a p99 of {within:g} ms" if within else f"{rate} {load} ({_p99(finalist)})"
     if objective["name"] == "latency":
-        return f"p50 {amount(finalist['p50_ms'])} ms and p99 {p99} ms {_load(finalist)}"
+        return f"p50 {amount(finalist['p50_ms'])} ms and {_p99(finalist)} {load}"
     kind = "GPU memory" if finalist["gpu_memory_mib"] else "memory"
-    return f"{amount(figure(objective, finalist))} MiB of {kind}, at {rate} {_load(finalist)} (p99 {p99} ms)"
+    return f"{amount(figure(objective, finalist))} MiB of {kind}, at {rate} {load} ({_p99(finalist)})"
+
+
+def _p99(finalist: Finalist) -> str:
+    p99 = finalist["p99_ms"]
+    return f"p99 {amount(p99)} ms" if p99 is not None else "a p99 that too few requests bound"
 
 
 def _load(finalist: Finalist) -> str:

@@ -101,6 +101,13 @@ def test_accuracy_stands_beside_that_of_eager():
     assert "accuracy 99.2 % (eager fp32: 99.4 %)." in first(decision(winner=winner))
 
 
+def test_a_p99_that_the_finals_could_not_bound_is_not_made_up():
+    winner = {**INT8, "p99_ms": None}
+    assert "241 requests/s within a p99 of 50 ms, 2.09" in first(decision(winner=winner))
+    said = first(decision(winner=winner, objective=asked(name="latency")))
+    assert "p50 31.9 ms and a p99 that too few requests bound with 8 users" in said and "–" not in said
+
+
 def test_parity_that_is_not_known_is_not_passed_over():
     assert "parity with eager fp32 is not known" in first(decision(winner={**INT8, "parity": None}))
 
