@@ -11,15 +11,23 @@ from loadtest.numbers import amount
 def chart_data(decision: dict[str, Any]) -> dict[str, Any]:
     """Plain values for decision.js: latencies in ms, memory in MiB."""
     drawn = [row for row in decision["trials"] if row["requests_per_s"] and row["p99_ms"]]
-    front = sorted((row for row in drawn if row["number"] in decision["pareto"]), key=lambda row: row["requests_per_s"])
     variants = list(dict.fromkeys(row["variant"] for row in drawn))
     return {
         "slo": decision["objective"]["slo_p99_ms"],
         "variants": variants,
         "points": [_point(decision, row) for row in drawn],
-        "front": [[row["requests_per_s"], row["p99_ms"]] for row in front],
+        "line": line([row for row in drawn if row["number"] in decision["pareto"]]),
         "importance": sorted(decision["importance"].items(), key=lambda pair: pair[1]),
     }
+
+
+def line(front: list[dict[str, Any]]) -> list[list[float]]:
+    """Those that none beats in both of the plot's quantities, as [requests/s, p99 in ms], the slowest first."""
+    kept: list[list[float]] = []
+    for row in sorted(front, key=lambda row: (-row["requests_per_s"], row["p99_ms"])):
+        if not kept or row["p99_ms"] < kept[0][1]:
+            kept.insert(0, [row["requests_per_s"], row["p99_ms"]])
+    return kept
 
 
 def _point(decision: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from choose import charts, tables, words
 from choose.tables import Column, Row
 from loadtest import html_page, html_table, report_md
-from loadtest.numbers import DASH, amount
+from loadtest.numbers import DASH
 
 TEMPLATES = Path(__file__).with_name("templates")
 FINALISTS = (
@@ -90,13 +90,13 @@ def _shared(decision: dict[str, Any]) -> dict[str, Any]:
 def lead(decision: dict[str, Any]) -> str:
     """Of what, on what, from how many trials: one line."""
     trials, machine = decision["trials"], decision["machine"]
-    count = Counter(row["state"] for row in trials)
-    states = [f"{count[state]} {tables.STATES[state]}" for state in ("pruned", "failed")]
+    count, seconds = Counter(row["state"] for row in trials), sum(row["seconds"] or 0 for row in trials)
+    states = ", ".join(f"{count[state]} {said}" for state, said in tables.STATES.items() if count[state])
     gpus = "".join(f", {name}" for name in machine["gpus"])
-    minutes = amount(sum(row["seconds"] or 0 for row in trials) / 60)
+    took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
     return (
         f"{decision['date'][:10]}: {decision['model']} ({decision['task']}) on {machine['cpu']}, "
-        f"{machine['cores']} cores{gpus}; {len(trials)} trials ({', '.join(states)}) in {minutes} minutes."
+        f"{machine['cores']} cores{gpus}; {len(trials)} trials ({states or 'none'}) in {took}."
     )
 
 

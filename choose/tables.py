@@ -105,10 +105,11 @@ def load(row: Row) -> str:
 
 
 def verdict(row: Row, decision: dict[str, Any]) -> str:
-    """The finalist's part: chosen, the default, whether it met what was asked, whether it was steady."""
+    """The finalist's part: chosen, the default, whether it met what was asked and was steady; why not."""
     words = ["chosen"] * (same(row, decision["winner"]) and row["meets"]) + ["default"] * row["is_default"]
     words += ["exact fp32"] * row["exact"] + ["misses what was asked"] * (not row["meets"])
-    return ", ".join(words + ["unstable"] * (not row["stable"])) or "met"
+    said = ", ".join(words + ["unstable"] * (not row["stable"])) or "met"
+    return f"{said}\n{row['reason']}" if row.get("reason") else said
 
 
 def same(row: Row, other: Row | None) -> bool:

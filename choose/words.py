@@ -11,10 +11,9 @@ from typing import Any
 from loadtest.numbers import amount, at_least, percent
 
 Finalist = dict[str, Any]
-MEASURES = {"throughput": "requests_per_s", "latency": "p50_ms", "memory": "memory_mib"}
-UNITS = {"requests_per_s": "/s", "p50_ms": " ms", "p99_ms": " ms", "memory_mib": " MiB"}
+UNITS = {"throughput": "/s", "latency": " ms", "memory": " MiB"}
 RANDOM = "The weights are random: the speeds hold, but parity and accuracy say nothing about a trained model."
-UNSTABLE = "Its windows or rounds differ by more than 10 %: choose again while nothing else runs on this machine."
+UNSTABLE = "The figures differ by more than 10 % between windows or rounds: choose again while nothing else runs here."
 
 
 def sentences(decision: dict[str, Any]) -> str:
@@ -23,11 +22,13 @@ def sentences(decision: dict[str, Any]) -> str:
     return "\n".join(said for part in parts if (said := part(decision)))
 
 
-def measure(objective: dict[str, Any]) -> str:
-    """The key of what is optimised; at a given rate, latency is its p99."""
-    if objective["name"] == "latency" and objective["rate"]:
-        return "p99_ms"
-    return MEASURES[objective["name"]]
+def figure(objective: dict[str, Any], finalist: Finalist) -> float | None:
+    """What is optimised: requests/s; ms of the median, with a rate of the p99; MiB, of a GPU where one is used."""
+    if objective["name"] == "throughput":
+        return finalist["requests_per_s"]
+    if objective["name"] == "memory":
+        return finalist["gpu_memory_mib"] or finalist["memory_mib"]
+    return finalist["p99_ms" if objective["rate"] else "p50_ms"]
 
 
 def configuration(finalist: Finalist) -> str:
@@ -39,7 +40,8 @@ def settings(found: dict[str, Any]) -> str:
     """Workers, threads and batches in words, then whatever else was searched."""
     workers, threads = found["workers"], found["threads"]
     of = f"{threads} thread{'s' * (threads != 1)}" if threads else "a thread for each core"
-    text = f"{workers} worker{'s' * (workers != 1)} of {of} and batches of {found['batch_size']}"
+    batches = f" and batches of {found['batch_size']}" if found["batch_size"] > 1 else ", without batches"
+    text = f"{workers} worker{'s' * (workers != 1)} of {of}{batches}"
     known = ("workers", "threads", "batch_size", "queue")
     return ", ".join([text, *(f"{name} {value}" for name, value in found.items() if name not in known)])
 
@@ -70,14 +72,19 @@ def _nearness(finalist: Finalist, parity: dict[str, Any]) -> str:
 
 def achieved(finalist: Finalist, objective: dict[str, Any]) -> str:
     """What it does, the objective's quantity first."""
-    rate, p99 = f"{amount(finalist['requests_per_s'])} requests/s", amount(finalist["p99_ms"])
+    rate, load = f"{amount(finalist['requests_per_s'])} requests/s", _load(finalist)
     if objective["name"] == "throughput":
-        limit = objective["slo_p99_ms"]
-        within = limit and finalist["p99_ms"] is not None and finalist["p99_ms"] <= limit
-        return f"{rate} within a p99 of {limit:g} ms" if within else f"{rate} {_load(finalist)} (p99 {p99} ms)"
+        within = objective["slo_p99_ms"] if finalist["meets"] else None
+        return f"{rate} within a p99 of {within:g} ms" if within else f"{rate} {load} ({_p99(finalist)})"
     if objective["name"] == "latency":
-        return f"p50 {amount(finalist['p50_ms'])} ms and p99 {p99} ms {_load(finalist)}"
-    return f"{amount(finalist['memory_mib'])} MiB of memory, at {rate} {_load(finalist)} (p99 {p99} ms)"
+        return f"p50 {amount(finalist['p50_ms'])} ms and {_p99(finalist)} {load}"
+    kind = "GPU memory" if finalist["gpu_memory_mib"] else "memory"
+    return f"{amount(figure(objective, finalist))} MiB of {kind}, at {rate} {load} ({_p99(finalist)})"
+
+
+def _p99(finalist: Finalist) -> str:
+    p99 = finalist["p99_ms"]
+    return f"p99 {amount(p99)} ms" if p99 is not None else "a p99 that too few requests bound"
 
 
 def _load(finalist: Finalist) -> str:
@@ -103,13 +110,13 @@ def _answer(decision: dict[str, Any]) -> str:
 
 
 def _ratio(decision: dict[str, Any], finalist: Finalist) -> str:
-    """", 2.1 times the default's 115/s (2.04 to 2.18)"; nothing where there is no ratio."""
-    key, ratio = measure(decision["objective"]), finalist["ratio_to_default"]
-    value = (decision["default"] or {}).get(key)
-    if not ratio or value is None:
+    """", 2.1 times the default's 115/s (2.04 to 2.18)"; nothing where the default is no match, which _why then says."""
+    objective, default, ratio = decision["objective"], decision["default"], finalist["ratio_to_default"]
+    if not ratio or not default or not default["meets"]:
         return ""
     interval = f"95 % interval {amount(ratio['low'])} to {amount(ratio['high'])}"
-    return f", {amount(ratio['ratio'])} times the default's {amount(value)}{UNITS[key]} ({interval})"
+    value = f"{amount(figure(objective, default))}{UNITS[objective['name']]}"
+    return f", {amount(ratio['ratio'])} times the default's {value} ({interval})"
 
 
 def _nothing(decision: dict[str, Any]) -> str:
@@ -136,10 +143,11 @@ def wanted(objective: dict[str, Any]) -> str:
 
 
 def _why(decision: dict[str, Any]) -> str:
-    """Why the default stays, or what stays where nothing met the objective; a new winner's reasons are its figures."""
-    if met(decision) and not decision["default_stays"]:
+    """Why the default stays, or what is wrong with it; otherwise the figures are reason enough."""
+    default = decision["default"]
+    if not met(decision) or not (decision["default_stays"] or not default or not default["meets"]):
         return ""
-    why = decision["why"].strip().rstrip(".")
+    why = decision["why"].removeprefix("The default stays: ").strip().rstrip(".")
     return f"{why[0].upper()}{why[1:]}." if why else ""
 
 
@@ -148,10 +156,11 @@ def _exact(decision: dict[str, Any]) -> str:
     if not winner or winner["exact"]:
         return ""
     if not exact:
-        return "No finalist is exact fp32."
-    key = measure(decision["objective"])
+        return "No finalist is exact fp32." if (winner["parity"] or {}).get("cosine") is not None else ""
+    objective = decision["objective"]
     misses = "" if exact["meets"] or not met(decision) else ", which misses what was asked"
-    return f"If you need exact fp32: {configuration(exact)}, {amount(exact[key])}{UNITS[key]}{misses}."
+    said = f"{amount(figure(objective, exact))}{UNITS[objective['name']]}"
+    return f"If you need exact fp32: {configuration(exact)}, {said}{misses}."
 
 
 def _open_loop(decision: dict[str, Any]) -> str:

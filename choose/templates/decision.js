@@ -27,7 +27,7 @@ function marks(variant, index) {
 
 function pareto() {
   const front = {
-    x: decision.front.map(point => point[0]), y: decision.front.map(point => point[1]), type: "scatter", mode: "lines",
+    x: decision.line.map(point => point[0]), y: decision.line.map(point => point[1]), type: "scatter", mode: "lines",
     line: {color: style("--floor"), width: 1.5}, hoverinfo: "skip",
   };
   const values = [...decision.points.map(point => point.p99), decision.slo];

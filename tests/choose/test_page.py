@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from choose import page, words
+from choose import charts, page, words
+from loadtest import publish
 from tests import chromium
 from tests.choose import synthetic
 
@@ -44,6 +45,23 @@ def test_every_trial_and_what_was_left_out_is_there(folder):
         assert re.search(rf"\| {number} \| 31.2 \|$", text, re.MULTILINE), number
     assert "ended with <exit code> 137" in text and "`compile` was left out: no C++ compiler" in text
     assert "make choose MODEL=toy" in text and "0123456789ab" in text
+
+
+def test_a_point_of_the_plot_says_how_right_it_is():
+    (chosen,) = [each for each in charts.chart_data(synthetic.decision())["points"] if each["role"] == "chosen"]
+    assert chosen["hover"][0] == "toy-int8, 2 × 1, batch 16" and "241 requests/s" in chosen["hover"][1]
+    assert chosen["hover"][3] == "parity: |Δ| 3.2e-02, cos 0.992687"
+
+
+def test_a_decision_can_share_its_plotly_with_other_pages(tmp_path):
+    written = page.write(synthetic.decision(), tmp_path)
+    publish.share(written)
+    assert written.stat().st_size < 100_000 and publish.REFERENCE in written.read_text()
+
+
+def test_the_line_joins_what_none_beats_in_throughput_and_p99():
+    found = charts.chart_data(synthetic.decision())["line"]
+    assert found == [[131.0, 10.1], [201.3, 28.8], [241.2, 46.2]]  # not 118.6/s at 11.9 ms
 
 
 def test_costs_and_energy_have_columns_only_where_they_are_known():

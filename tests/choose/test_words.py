@@ -51,17 +51,31 @@ def test_a_given_rate_is_named_and_compared_by_its_p99():
 
 
 def test_a_default_that_stays_says_why_and_offers_no_deployment():
-    why = "`toy-int8` reached 1.02 times its throughput (0.97 to 1.07), which is no difference"
-    said = sentences(decision(winner=DEFAULT, default_stays=True, why=why)).splitlines()
+    why = "no other beats it by more than its interval; the best has 1.02 times its throughput (0.97 to 1.07)."
+    made = decision(winner=DEFAULT, default_stays=True, why=f"The default stays: {why}")
+    said = sentences(made).splitlines()
     assert said[0].startswith("The default stays: `toy-torchscript` with 1 worker of a thread for each core")
-    assert said[1] == f"{why}." and not any(line.startswith("Deploy") for line in said)
+    assert said[1] == why.replace("no", "No", 1) and not any(line.startswith("Deploy") for line in said)
     assert not any("with the default" in line or "exact fp32:" in line for line in said)
+
+
+def test_a_default_that_misses_what_was_asked_is_no_measure_of_the_winner():
+    why = "The default does not meet a p99 of 50 ms (p99 88 ms); this is the best that does."
+    said = sentences(decision(default={**DEFAULT, "meets": False}, why=why)).splitlines()
+    assert "times the default" not in said[0] and said[1] == why
+
+
+def test_memory_is_the_gpus_where_the_model_is_on_one():
+    winner = {**INT8, "gpu_memory_mib": 620.0}
+    said = first(decision(winner=winner, objective=asked(name="memory")))
+    assert ": 620 MiB of GPU memory, at 241 requests/s" in said
 
 
 @pytest.mark.parametrize("winner", [None, {**INT8, "meets": False, "p99_ms": 73.0}])
 def test_nothing_that_meets_the_objective_is_no_deployment(winner):
     said = first(decision(winner=winner, why="the default stays"))
     assert said.startswith("No configuration of `toy` that was tried keeps p99 within 50 ms. Nearest: `toy-")
+    assert "the default stays" not in sentences(decision(winner=winner, why="the default stays"))
     assert "Deploy" not in said and ("p99 73 ms" in said) == (winner is not None)
 
 
@@ -85,6 +99,13 @@ def test_a_bound_is_never_rounded_up():
 def test_accuracy_stands_beside_that_of_eager():
     winner = {**INT8, "accuracy": 0.9921, "parity": {**INT8["parity"], "accuracy": 0.9921, "reference_accuracy": 0.994}}
     assert "accuracy 99.2 % (eager fp32: 99.4 %)." in first(decision(winner=winner))
+
+
+def test_a_p99_that_the_finals_could_not_bound_is_not_made_up():
+    winner = {**INT8, "p99_ms": None}
+    assert "241 requests/s within a p99 of 50 ms, 2.09" in first(decision(winner=winner))
+    said = first(decision(winner=winner, objective=asked(name="latency")))
+    assert "p50 31.9 ms and a p99 that too few requests bound with 8 users" in said and "–" not in said
 
 
 def test_parity_that_is_not_known_is_not_passed_over():

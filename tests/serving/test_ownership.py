@@ -137,7 +137,7 @@ def test_a_run_folder_that_is_the_users_is_left_as_it_is(precious, tmp_path, ver
     for name in ("models", "logs"):
         (precious / name).mkdir()
         (precious / name / "mine").write_text("x")
-    (precious / "server.json").write_text('{"port": 80}')
+    (precious / "server.json").write_text(json.dumps({"temp": f"/gone/{NAME}", "config": ""}))  # as if a start's
     before = {path: path.lstat().st_mode for path in precious.rglob("*")}
     ours(tmp_path, "a-eager", "a", "eager")
     done = run("serving", verb, RUN_DIR=str(precious), MODEL_STORE=str(tmp_path))
