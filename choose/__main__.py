@@ -64,7 +64,7 @@ def choose(asked: Request, name: str) -> int:
     decision, folder = Chooser(asked, name, os.environ).choose()
     page_path = page.write(decision, folder)
     print(words.sentences(decision))
-    if decision["winner"]["meets"]:
+    if decision["winner"]["meets"] and model(name).kind != "none":  # null has no variant to choose
         record.record(decision)
     print(f"\nReport: {_shown(page_path)}; as JSON: {_shown(folder / 'decision.json')}")
     return 0 if decision["winner"]["meets"] else 1

@@ -63,7 +63,8 @@ class Chooser:
 
     def _search(self, search: Search, where: Path) -> None:
         budget_s = self.request.budget_s
-        progress = Progress(budget_s, lambda: budget_s - search.spent_s(), lambda: lead(self.request, search.best()))
+        best = lambda: lead(self.request, search.best()) if search.records() else ""  # noqa: E731
+        progress = Progress(budget_s, lambda: budget_s - search.spent_s(), best)
         search.say = lambda text: progress.say(f"trial {len(search.records())}: {text}")
         try:
             if done := len(search.records()):

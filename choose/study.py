@@ -141,6 +141,8 @@ class Search:
     def _ask(self) -> optuna.Trial | None:
         """The next trial, its configuration among its attributes; None when every configuration was measured."""
         measured = {each.configuration for each in self.records()}
+        if len(measured) % 2 and not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self._enqueue_beside_the_best(measured)
         for attempt in range(2 * SKIPS):
             if attempt == SKIPS and not self._enqueue_any(measured):
                 return None
@@ -164,6 +166,20 @@ class Search:
         if left:
             self.study.enqueue_trial(self._parameters(random.Random(self.request.seed + len(left)).choice(left)))
         return bool(left)
+
+    def _enqueue_beside_the_best(self, measured: set[Configuration]) -> None:
+        """Every other trial, once the prior is measured: the sampler alone seldom tries what lies next to the best."""
+        best = self.best()
+        beside = [each for each in self.space.all()
+                  if best and each not in measured and self._beside(each, best.configuration)]  # fmt: skip
+        if beside:
+            self.study.enqueue_trial(self._parameters(random.Random(self.request.seed + len(measured)).choice(beside)))
+
+    def _beside(self, a: Configuration, b: Configuration) -> bool:
+        """Whether one setting alone differs, by one level."""
+        levels = [self._parameters(each) for each in (a, b)]
+        steps = [abs(levels[0][name] - levels[1][name]) for name in SETTINGS]
+        return a.variant == b.variant and sum(steps) == 1
 
     def _measure(self, trial: optuna.Trial, configuration: Configuration) -> None:
         began, points = time.monotonic(), []

@@ -22,8 +22,8 @@ def place(tmp_path):
     """The variables of a place of its own, into whose store make choose builds what it needs."""
     return {
         "CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run"),
-        "RESULTS": str(tmp_path / "results"), "MODELS_FILE": str(tmp_path / "models.toml"), "CHOOSE_STORE": str(tmp_path / "store"),
-        "MODELS": "", "VARIANTS": "", "DEVICE": "cpu",
+        "RESULTS": str(tmp_path / "results"), "MODELS_FILE": str(tmp_path / "models.toml"),
+        "CHOOSE_STORE": str(tmp_path / "store"), "MODELS": "", "VARIANTS": "", "DEVICE": "cpu",
     }  # fmt: skip
 
 

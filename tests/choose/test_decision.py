@@ -1,0 +1,129 @@
+"""From the finalists' rows to decision.json, on rows made by hand."""
+
+import json
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from choose import decision, ranking
+from choose.outcome import Outcome, Point
+from choose.request import Request
+from choose.study import Search, prior
+from loadtest.record import Peak, Run
+from tests.choose import synthetic
+from tests.choose.recorded import outcome, space
+from tests.loadtest.synthetic import ENVIRONMENT, requests, trial
+
+ASKED = Request(("digits",), hourly_cost=0.4, trials=8)
+MACHINE = {**ENVIRONMENT, "date": "2026-01-02T03:04:05+00:00"}
+
+
+USERS = Point("closed", 4, 400.0, 10.0, 20.0, 0.0, 0, True)
+
+
+@dataclass
+class Finalist:
+    """As choose.finals.Finalist, which would bring Locust, measured at four users."""
+
+    configuration: object
+    memory_mib: list = field(default_factory=lambda: [200.0, 202.0])
+    gpu_memory_mib: list = field(default_factory=list)
+    joules: list = field(default_factory=lambda: [3.0, 5.0])
+    load: Point = USERS
+
+
+def variant(name):
+    return space().configuration(name, workers=2, threads=1, batch_size=8, queue=100)
+
+
+def rows(tmp_path, latencies, request=ASKED, error="", **changes):
+    """The figures of a run in which each configuration answered four users in so many milliseconds."""
+    run = Run(tmp_path, ENVIRONMENT, {"slo_p99_ms": 0.0})
+    for number in (1, 2):
+        for each, ms in latencies.items():
+            trial(run, each.archive, requests(each.archive, 4, ms, error=error if each != space().default else "",
+                                              seed=number), number=number, beside=each.key)  # fmt: skip
+    made = replace(space(), **changes)
+    return ranking.figures(request, made, run, [Finalist(each) for each in latencies]), made
+
+
+def decided(found, made, request=ASKED, peak=None):
+    search = Search(None, request, made, lambda each, watch: outcome(each), list(prior(made, request, {})))
+    search.run(lambda: 1e9)
+    return decision.decide(request, made, "make choose MODEL=digits", MACHINE, search.records(), found, peak,
+                           search.importance())  # fmt: skip
+
+
+def test_what_is_faster_beyond_its_interval_wins_and_the_file_has_its_schema(tmp_path):
+    found, made = rows(tmp_path, {variant("int8"): 20, variant("onnx"): 24, space().default: 40})
+    peak = Peak("digits-int8", 50.0, 700.0, "server", ())
+    made_of = decided(found, made, peak=peak)
+    assert made_of["winner"]["variant"] == "int8" and not made_of["default_stays"]
+    ratio = made_of["winner"]["ratio_to_default"]
+    assert 1.8 < ratio["low"] <= ratio["ratio"] <= ratio["high"] < 2.2 and "times the default's" in made_of["why"]
+    assert [each["variant"] for each in made_of["alternatives"]] == ["onnx", "torchscript"]
+    assert made_of["exact"]["variant"] == "onnx" and made_of["default"]["is_default"]
+    assert made_of["winner"]["cost_per_million"] == pytest.approx(0.4 / 3600 / made_of["winner"]["score"] * 1e6, 0.01)
+    assert made_of["winner"]["joules_per_1000"] == 4.0 and made_of["winner"]["memory_mib"] == 201.0
+    low, high = made_of["winner"]["requests_per_s_ci"]
+    assert low <= made_of["winner"]["requests_per_s"] <= high
+    assert made_of["open_loop"]["requests_per_s"] == 700.0
+    path = decision.write(made_of, tmp_path)
+    assert json.loads(path.read_text()) == made_of
+    # The page and the words are written for this shape.
+    expected = synthetic.decision()
+    assert set(made_of) == set(expected)
+    for name in ("trials", "finalists"):
+        assert set(expected[name][0]) <= set(made_of[name][0])
+    assert set(expected["trials"][0]["points"][0]) == set(made_of["trials"][0]["points"][0])
+
+
+def test_the_default_stays_where_nothing_beats_it_by_more_than_the_interval(tmp_path):
+    found, made = rows(tmp_path, {variant("int8"): 39.96, space().default: 40})
+    made_of = decided(found, made)
+    assert made_of["default_stays"] and made_of["winner"] == made_of["default"]
+    assert "no other beats it by more than its interval" in made_of["why"]
+
+
+def test_a_finalist_with_an_error_or_a_variant_that_may_not_win_does_not(tmp_path):
+    found, made = rows(tmp_path / "error", {variant("int8"): 20, space().default: 40}, error="500")
+    assert decided(found, made)["default_stays"] and found[0]["reason"] == "100.00% of the requests failed"
+    barred = {**space().candidates, "int8": replace(space().candidates["int8"], reason="its cosine is 0.995")}
+    found, made = rows(tmp_path / "barred", {variant("int8"): 20, space().default: 40}, candidates=barred)
+    assert not found[0]["meets"] and decided(found, made)["default_stays"]
+
+
+def test_without_any_that_meets_the_objective_the_default_is_named_and_said_to_miss(tmp_path):
+    strict = replace(ASKED, slo_p99_ms=1.0)
+    found, made = rows(tmp_path, {variant("int8"): 20, space().default: 40}, strict)
+    made_of = decided(found, made, strict)
+    assert not made_of["winner"]["meets"] and made_of["winner"]["is_default"]
+    assert made_of["why"].startswith("None of 8 configurations meets a p99 of 1 ms; the default has p99")
+    assert made_of["pareto"] == [] and made_of["alternatives"] == []
+
+
+def test_a_default_that_misses_the_objective_is_beaten_by_whatever_meets_it(tmp_path):
+    asked = replace(ASKED, slo_p99_ms=36.0)
+    found, made = rows(tmp_path, {variant("int8"): 32, space().default: 40}, asked)
+    made_of = decided(found, made, asked)
+    assert made_of["winner"]["variant"] == "int8" and "The default does not meet" in made_of["why"]
+
+
+def test_latency_and_memory_are_better_when_they_are_less(tmp_path):
+    for objective, key in (("latency", "p50_ms"), ("memory", "memory_mib")):
+        asked = replace(ASKED, objective=objective)
+        found, made = rows(tmp_path / objective, {variant("int8"): 20, space().default: 40}, asked)
+        made_of = decided(found, made, asked)
+        assert found[0]["score"] == pytest.approx(found[0][key])
+        assert made_of["default_stays"] == (objective == "memory")  # both took 200 MiB
+
+
+def test_no_trial_of_the_pareto_front_is_beaten_in_everything():
+    search = Search(None, replace(ASKED, trials=24), space(), lambda each, watch: outcome(each))
+    search.run(lambda: 1e9)
+    records = search.records()
+    front = decision.pareto(space(), records)
+    best = max(records, key=lambda each: each.worth.value)
+    assert best.number in front and 0 < len(front) < len(records)
+    worse = replace(records[0], number=99, outcome=Outcome(records[0].outcome.points, 9e9))
+    assert 99 not in decision.pareto(space(), [*records, worse])
