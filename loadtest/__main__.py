@@ -20,7 +20,7 @@ from pathlib import Path
 
 from export import catalog
 from export.catalog import CatalogError, Row
-from loadtest import cores, environment, gate, profile, report
+from loadtest import cores, environment, gate, profile, report, trace
 from loadtest.compare import COPY, read_baseline
 from loadtest.crew import Crew, processes
 from loadtest.errors import LoadTestError
@@ -54,7 +54,9 @@ def measure() -> Run:
     baseline, host = os.environ.get("BASELINE", ""), given()
     is_file = baseline.endswith(".json")
     chosen, settings = archives("" if is_file else baseline), profile.load(os.environ)
-    count = processes(settings.processes, settings.concurrency, settings.busiest)
+    recorded = trace.read(Path(settings.trace).expanduser()).first(settings.trace_s) if settings.trace else None
+    busiest = [recorded.at(rate).busiest for rate in settings.rates or (0.0,)] if recorded else settings.busiest
+    count = processes(settings.processes, settings.concurrency, busiest)
     split = cores.here(count)
     earlier = read_baseline(Path(baseline)) if is_file else None
     if not host:
@@ -66,7 +68,8 @@ def measure() -> Run:
         raise LoadTestError(f"RESULTS={RESULTS} is no folder to write to ({error.strerror}); name another.") from None
     if earlier:
         (folder / COPY).write_text(json.dumps(earlier), encoding="utf-8")
-    run = Run(folder, environment.record(split), asdict(settings), baseline=COPY if earlier else baseline)
+    asked = {**asdict(settings), "trace": recorded.name if recorded else ""}
+    run = Run(folder, environment.record(split), asked, baseline=COPY if earlier else baseline)
 
     def open_server(archive_names: Sequence[str]) -> AbstractContextManager[Server]:
         return running(host) if host else fresh(archive_names, split)
@@ -74,7 +77,7 @@ def measure() -> Run:
     progress = Progress(steps(settings, chosen))
     try:
         with cores.on(split.client), Crew(count, split, bool(settings.processes)) as crew:
-            Runner(run, settings, open_server, progress, crew).visit_all(chosen)
+            Runner(run, settings, open_server, progress, crew, trace=recorded).visit_all(chosen)
     finally:
         progress.close()
     return run
