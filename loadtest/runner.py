@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -17,11 +18,13 @@ from export.catalog import Row
 from loadtest import arrivals, payloads, rows, stats
 from loadtest.arrivals import Segment
 from loadtest.crew import Crew
+from loadtest.errors import EndedEarlyError
 from loadtest.golden import Golden
 from loadtest.peak import find_peak, meets
 from loadtest.profile import Profile
 from loadtest.progress import Progress
 from loadtest.record import Run, Trial, rows_file
+from loadtest.rows import OVERLOAD
 from loadtest.servers import NULL, Server
 from loadtest.target import Target
 from loadtest.trace import Trace
@@ -62,13 +65,18 @@ class Runner:
     golden: dict[str, Golden] = field(default_factory=dict)
 
     def visit_all(self, archives: Sequence[Row]) -> None:
-        """Every visit, one after the other; what was measured is on disk after each."""
+        """Every visit, one after the other; what was measured is on disk after each.
+
+        Raises EndedEarlyError when most requests of a load failed, and not for there being too many.
+        """
         for number, row in interleaved(archives, self.profile.rounds):
             self.progress.step(f"{row.name}: starting the server (round {number} of {self.profile.rounds})")
             with self.open_server([row.name] if row.name == NULL else [row.name, NULL]) as server:
                 self.run.archives[row.name] = server.describe(row)
-                Visit(self, server, row, number).measure_all()
-            self.run.write()
+                try:
+                    Visit(self, server, row, number).measure_all()
+                finally:
+                    self.run.write()
 
     def judged(self, target: Target, model: str) -> Target:
         """The target with golden answers: those that the model's first archive gave when it was asked alone."""
@@ -208,6 +216,22 @@ class Visit:
         trial = Trial(**{**named.__dict__, "id": f"{self.row.name}.{purpose}.{named.point}.r{self.number}"})
         rows.write(rows_file(self.runner.run.folder, trial.id), rows.merge([seen.rows]))
         self.runner.run.trials.append(trial)
+        if purpose in ("measure", "floor") and (failed := _failed(seen.rows)):
+            raise EndedEarlyError(f"Ended early at {target.archive}, {_load(mode, load)}: {failed}; see: make logs")
 
     def _say(self, text: str) -> None:
         self.runner.progress.step(f"{self.row.name}: {text}")
+
+
+def _failed(seen: Sequence[rows.Row]) -> str:
+    """How most of the requests failed; "" where they did not, or where the server had too many of them."""
+    kinds = Counter(row.error for row in seen if row.error and row.error not in OVERLOAD)
+    if kinds.total() * 2 <= len(seen):
+        return ""
+    reasons = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
+    return f"{kinds.total()} of {len(seen)} requests failed ({reasons})"
+
+
+def _load(mode: str, load: float) -> str:
+    """A load in words."""
+    return f"{load:g} at a time" if mode == "closed" else f"{load:g} per second"
