@@ -20,10 +20,10 @@ from pathlib import Path
 
 from export import catalog
 from export.catalog import CatalogError, Row
-from loadtest import cores, environment, gate, profile, report
+from loadtest import cores, environment, gate, profile, report, trace
 from loadtest.compare import COPY, read_baseline
 from loadtest.crew import Crew, processes
-from loadtest.errors import LoadTestError
+from loadtest.errors import EndedEarlyError, LoadTestError
 from loadtest.progress import Progress
 from loadtest.record import Run
 from loadtest.report_md import terminal_table
@@ -49,12 +49,17 @@ def archives(baseline: str) -> list[Row]:
     return found
 
 
-def measure() -> Run:
-    """Measures everything that was asked for. Raises LoadTestError, CatalogError or ServingError."""
+def measure() -> tuple[Run, bool]:
+    """Measures what was asked for, and whether all of it: where the run ended early, the reason is printed.
+
+    Raises LoadTestError, CatalogError or ServingError.
+    """
     baseline, host = os.environ.get("BASELINE", ""), given()
     is_file = baseline.endswith(".json")
     chosen, settings = archives("" if is_file else baseline), profile.load(os.environ)
-    count = processes(settings.processes, settings.concurrency, settings.busiest)
+    recorded = trace.read(Path(settings.trace).expanduser()).first(settings.trace_s) if settings.trace else None
+    busiest = [recorded.at(rate).busiest for rate in settings.rates or (0.0,)] if recorded else settings.busiest
+    count = processes(settings.processes, settings.concurrency, busiest)
     split = cores.here(count)
     earlier = read_baseline(Path(baseline)) if is_file else None
     if not host:
@@ -66,24 +71,28 @@ def measure() -> Run:
         raise LoadTestError(f"RESULTS={RESULTS} is no folder to write to ({error.strerror}); name another.") from None
     if earlier:
         (folder / COPY).write_text(json.dumps(earlier), encoding="utf-8")
-    run = Run(folder, environment.record(split), asdict(settings), baseline=COPY if earlier else baseline)
+    asked = {**asdict(settings), "trace": recorded.name if recorded else ""}
+    run = Run(folder, environment.record(split), asked, baseline=COPY if earlier else baseline)
 
     def open_server(archive_names: Sequence[str]) -> AbstractContextManager[Server]:
         return running(host) if host else fresh(archive_names, split)
 
-    progress = Progress(steps(settings, chosen))
+    progress, complete = Progress(steps(settings, chosen)), True
     try:
         with cores.on(split.client), Crew(count, split, bool(settings.processes)) as crew:
-            Runner(run, settings, open_server, progress, crew).visit_all(chosen)
+            Runner(run, settings, open_server, progress, crew, trace=recorded).visit_all(chosen)
+    except EndedEarlyError as error:
+        print(error, file=sys.stderr)
+        complete = False
     finally:
         progress.close()
-    return run
+    return run, complete
 
 
 def main() -> int:
     """Measures, writes the report, prints the table and the verdicts; returns the exit status."""
     try:
-        run = measure()
+        run, complete = measure()
         summary = report.write(run.folder)
         findings = gate.judge(summary)
     except (LoadTestError, CatalogError, ServingError) as error:
@@ -96,7 +105,7 @@ def main() -> int:
     for finding in findings:
         print(finding.text)
     print(f"\nReport: {_shown(run.folder / 'report.html')}")
-    return 1 if any(finding.failed for finding in findings) else 0
+    return 1 if not complete or any(finding.failed for finding in findings) else 0
 
 
 def _shown(path: Path) -> str:

@@ -120,15 +120,22 @@ class OpenLoop(_Here):
             if due > now_us():
                 self._clock.sleep_until(due)
             if len(self._under_way) >= self._outstanding:
+                self._target.next()  # its turn, so that the next request has its own payload
                 self.recorder.drop(self._target.archive, due)
             else:
                 self._under_way.spawn(self._send, due)
 
     def _send(self, due: int) -> None:
-        with self._free:
-            # A user is one kept-alive connection; the last one used is the likeliest to be open still.
-            user = self._idle.pop() if self._idle else self._user_class(self._environment)
-            try:
-                user.ask(due)
-            finally:
-                self._idle.append(user)
+        try:
+            with self._free:
+                self._ask(due)
+        except gevent.GreenletExit:  # the load has ended, and this was not answered in the time that was left
+            self.recorder.give_up(self._target.archive, due)
+
+    def _ask(self, due: int) -> None:
+        # A user is one kept-alive connection; the last one used is the likeliest to be open still.
+        user = self._idle.pop() if self._idle else self._user_class(self._environment)
+        try:
+            user.ask(due)
+        finally:
+            self._idle.append(user)

@@ -39,6 +39,7 @@ VARIABLES = (
     "PROFILE",
     "CONCURRENCY",
     "RATE",
+    "TRACE",
     "ARRIVALS",
     "SLO_P99_MS",
     "DURATION",
@@ -81,8 +82,7 @@ def record(split: Split) -> dict[str, Any]:
 def command(environment: Any) -> str:
     """The make line that asks for this run; a HOST or a file is named without what leads to it."""
     settings = {key: environment[key] for key in VARIABLES if environment.get(key)}
-    if "/" in settings.get("BASELINE", ""):
-        settings["BASELINE"] = _inside(Path(settings["BASELINE"]))
+    settings |= {key: _inside(Path(settings[key])) for key in ("BASELINE", "TRACE") if "/" in settings.get(key, "")}
     return " ".join(["make loadtest", *(f"{key}={shlex.quote(value)}" for key, value in settings.items())])
 
 

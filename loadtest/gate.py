@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loadtest.goodput import WANTED
 from loadtest.summary import mostly_failed
 
 
@@ -27,6 +28,7 @@ def judge(summary: dict[str, Any]) -> list[Finding]:
     found = [
         *_errors(rows, limit),
         *_objectives(rows),
+        *_goodputs(rows),
         *_peaks(summary["peaks"]),
         *_regressions(summary["comparisons"]),
         *_doubts(rows),
@@ -67,6 +69,19 @@ def _objectives(rows: Sequence[dict[str, Any]]) -> list[Finding]:
                 )
             )
     return found
+
+
+def _goodputs(rows: Sequence[dict[str, Any]]) -> list[Finding]:
+    return [
+        Finding(
+            not good["met"],
+            f"{'ok  ' if good['met'] else 'FAIL'}  {row['archive']}, {point(row)}: {good['in_time']} of "
+            f"{good['requests']} requests answered within {good['within_ms']:g} ms ({good['share']:.2%}, goodput "
+            f"{good['requests_per_s']:g}/s); the objective is {WANTED:.0%}",
+        )
+        for row in rows
+        if (good := row.get("goodput"))
+    ]
 
 
 def _peaks(peaks: Sequence[dict[str, Any]]) -> list[Finding]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from export.catalog import Model
 from export.tasks import TASKS
@@ -19,6 +21,10 @@ DATA = Path(__file__).with_name("data")
 LONG_SIDES = (256, 512, 640)
 SHARES_OF_HEIGHT = (1.0, 0.7)
 JPEG_QUALITIES = (85, 95)
+TOKENS_PER_WORD = 1.227  # of the sentences, by BERT's uncased vocabulary
+MOST_TOKENS = 16_384  # a text of more would pass the 100,000 characters that a request may have
+STEP = 1.2  # sizes are rounded to its powers, so that a trace has some dozens of different texts and not thousands
+BEGINNING = 16  # words
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,30 @@ def payloads(model: Model) -> tuple[Payload, ...]:
 def sentences() -> list[str]:
     """The shipped sentences, in their order."""
     return (DATA / "sentences.txt").read_text(encoding="utf-8").splitlines()
+
+
+def sized(model: Model, tokens: np.ndarray) -> tuple[tuple[Payload, ...], list[int] | None]:
+    """(payloads, which of them each request has): a text of about that many tokens each, within a tenth.
+
+    A model of images gets its own in rotation, whatever the sizes: their order is None.
+    """
+    if model.kind == "image":
+        return payloads(model), None
+    steps = np.round(np.log(np.clip(tokens, 1, MOST_TOKENS)) / np.log(STEP)).astype(int)
+    sizes, order = np.unique(np.round(STEP**steps).astype(int), return_inverse=True)
+    return tuple(_text(model.task, int(size)) for size in sizes), order.ravel().tolist()
+
+
+def _text(task: str, tokens: int) -> Payload:
+    """The sentences one after the other, cut at the size; a mask stands in the beginning, which no limit cuts off."""
+    words = [word for sentence in sentences() for word in sentence.split()]
+    count = max(1, round(tokens / TOKENS_PER_WORD))
+    text = [words[index % len(words)] for index in range(count)]
+    made = TASKS[task].traffic(" ".join(text))
+    if made.content_type == "text/plain":
+        begin = TASKS[task].traffic(" ".join(text[:BEGINNING])).body.decode()
+        made = replace(made, body=" ".join([begin, *text[BEGINNING:]]).encode())
+    return Payload(f"tokens-{tokens}", made.body, made.content_type)
 
 
 @lru_cache

@@ -46,6 +46,8 @@ class Profile:
     shape_s: float = 30.0
     shape_factor: float = 4.0
     soak_s: float = 0.0
+    trace: str = ""  # a file of recorded arrivals, replayed at ``rates`` per second or as recorded
+    trace_s: float = 0.0  # how much of it; 0: all
     processes: int = 0  # of the load generator; 0: as many as the load needs and the machine has cores for
 
     @property
@@ -87,6 +89,10 @@ def _overridden(profile: Profile, environment: Mapping[str, str]) -> Profile:
     if "SLO_P99_MS" in given and "RATE" not in given:
         # An objective without a rate asks which rate meets it, and nothing else unless that is asked for too.
         changes = {"concurrency": (), **changes, "rates": (), "search_peak": True}
+    if "TRACE" in given:
+        closed = changes["concurrency"] if "CONCURRENCY" in given else ()
+        changes |= {"concurrency": closed, "rates": changes.get("rates", ()), "search_peak": False}
+        changes["trace_s"] = changes.pop("duration", 0.0)
     if (seconds := changes.pop("duration", None)) is not None:
         changes |= {"window_s": seconds / 3, "shape_s": seconds, "soak_s": seconds if profile.soak_s else 0.0}
     return replace(profile, **changes)
@@ -121,6 +127,7 @@ READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "DURATION": ("duration", float, "DURATION=10 (seconds measured at each load point)"),
     "ROUNDS": ("rounds", int, "ROUNDS=2"),
     "SEED": ("seed", int, "SEED=1"),
+    "TRACE": ("trace", str, "TRACE=requests.csv"),
     "PROCESSES": ("processes", int, "PROCESSES=2"),
 }
 
@@ -140,8 +147,9 @@ def check(profile: Profile) -> Profile:
         "max_windows must be from 3 and max_warm_up from 2": profile.max_windows < 3 or profile.max_warm_up < 2,
         "search_peak needs slo_p99_ms (SLO_P99_MS=100)": profile.search_peak and profile.slo_p99_ms <= 0,
         "shapes and soak_s need a rate (RATE=50)": not profile.rates and bool(profile.shapes or profile.soak_s),
+        "trace_s (or DURATION) must be greater than 0": not 0 <= profile.trace_s < math.inf,
         "nothing is to be measured: set concurrency or rates": not (
-            profile.concurrency or profile.rates or profile.search_peak
+            profile.concurrency or profile.rates or profile.search_peak or profile.trace
         ),
     }
     if found := [text for text, wrong in problems.items() if wrong]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-DROPPED, WRONG = "dropped", "wrong answer"  # kinds of error that the client itself finds
+DROPPED, WRONG, TIMEOUT = "dropped", "wrong answer", "timeout"  # kinds of error that the client itself finds
+OVERLOAD = (DROPPED, TIMEOUT, "503 queue")  # what a server that is sound does under too much load
 UNKNOWN = -1  # a time or count that the server did not state, as in an error's answer
 
 

@@ -5,28 +5,35 @@ Knows the order of things: server, golden answers, null floor, load points, shap
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 
 from export.catalog import Row
-from loadtest import arrivals, rows, stats
+from loadtest import arrivals, payloads, rows, stats
 from loadtest.arrivals import Segment
 from loadtest.crew import Crew
+from loadtest.errors import EndedEarlyError
 from loadtest.golden import Golden
 from loadtest.peak import find_peak, meets
 from loadtest.profile import Profile
 from loadtest.progress import Progress
 from loadtest.record import Run, Trial, rows_file
+from loadtest.rows import OVERLOAD
 from loadtest.servers import NULL, Server
 from loadtest.target import Target
+from loadtest.trace import Trace
 from loadtest.trial import Measured, Rule, measure
 
 FLOOR_WINDOWS = 3
 LONGEST_PROBE_S = 20
+TRACE_WINDOWS = 60
 
 Each = TypeVar("Each")
 Open = Callable[[Sequence[str]], AbstractContextManager[Server]]
@@ -41,6 +48,8 @@ def interleaved(archives: Sequence[Each], rounds: int) -> list[tuple[int, Each]]
 def steps(profile: Profile, archives: Sequence[Row]) -> int:
     """How many progress steps the run has; a search for the peak counts as one."""
     points = len(profile.concurrency) + len(profile.rates) * len(profile.arrivals)
+    if profile.trace:
+        points = len(profile.concurrency) + max(1, len(profile.rates))
     once = len(profile.rates) * (len(profile.shapes) + (profile.soak_s > 0)) + profile.search_peak
     floors = sum(row.name != NULL for row in archives)
     return profile.rounds * (len(archives) * (1 + points) + floors) + len(archives) * once
@@ -55,16 +64,22 @@ class Runner:
     open_server: Open
     progress: Progress
     crew: Crew = field(default_factory=Crew)
+    trace: Trace | None = None
     golden: dict[str, Golden] = field(default_factory=dict)
 
     def visit_all(self, archives: Sequence[Row]) -> None:
-        """Every visit, one after the other; what was measured is on disk after each."""
+        """Every visit, one after the other; what was measured is on disk after each.
+
+        Raises EndedEarlyError when most requests of a load failed, and not for there being too many.
+        """
         for number, row in interleaved(archives, self.profile.rounds):
             self.progress.step(f"{row.name}: starting the server (round {number} of {self.profile.rounds})")
             with self.open_server([row.name] if row.name == NULL else [row.name, NULL]) as server:
                 self.run.archives[row.name] = server.describe(row)
-                Visit(self, server, row, number).measure_all()
-            self.run.write()
+                try:
+                    Visit(self, server, row, number).measure_all()
+                finally:
+                    self.run.write()
 
     def judged(self, target: Target, model: str) -> Target:
         """The target with golden answers: those that the model's first archive gave when it was asked alone."""
@@ -92,7 +107,10 @@ class Visit:
             self._say(f"closed loop, {users} at a time")
             load = self.runner.crew.closed(target, users)
             self._keep(target, "measure", "closed", "", users, measure(load, self._rule()))
-        for rate in profile.rates:
+        if self.runner.trace:
+            for rate in profile.rates or (0.0,):
+                self._trace(target, self.runner.trace.at(rate))
+        for rate in () if self.runner.trace else profile.rates:
             for kind in profile.arrivals:
                 self._open(target, "measure", kind, rate, self._rule(rate))
         if self.number == 1:
@@ -139,6 +157,26 @@ class Visit:
         schedule = arrivals.schedule(profile.arrivals[0], [Segment(rule.window_s, rate), *segments], profile.seed)
         self._scheduled(target, "shape", f"{shape}-{profile.arrivals[0]}", rate, rule, schedule)
 
+    def _trace(self, target: Target, trace: Trace) -> None:
+        """Every request of the trace counts: what warms up is sent before it, and windows go on to the last answer."""
+        self._say(f"{trace.name}: {trace.arrivals_us.size} requests in {trace.seconds:.0f} s")
+        measure(self.runner.crew.closed(target, 1), self._rule())
+        if trace.sizes is not None:
+            target = self._of_sizes(target, trace.sizes)
+        window_s = max(1.0, trace.seconds / TRACE_WINDOWS)
+        rule = Rule(window_s, 0, math.ceil(trace.seconds / window_s), fixed=True)
+        seen = measure(self.runner.crew.open(target, trace.arrivals_us), rule, trace.arrivals_us)
+        last = max((row.ended_us for row in seen.rows), default=seen.begin_us)
+        windows = max(seen.windows, (last - seen.begin_us) // seen.window_us + 1)
+        self._keep(target, "trace", "open", "trace", round(trace.rate, 2), replace(seen, windows=windows))
+
+    def _of_sizes(self, target: Target, sizes: np.ndarray) -> Target:
+        made, order = payloads.sized(target.model, sizes)  # type: ignore[arg-type]
+        if order is None:
+            return target
+        asked = replace(target, payloads=made, order=order, golden=None, _turn=itertools.count())
+        return self.runner.judged(asked, f"{self.row.model.name}, by size")
+
     def _scheduled(
         self, target: Target, purpose: str, kind: str, rate: float, rule: Rule, schedule: np.ndarray
     ) -> Measured:
@@ -181,6 +219,22 @@ class Visit:
         trial = Trial(**{**named.__dict__, "id": f"{self.row.name}.{purpose}.{named.point}.r{self.number}"})
         rows.write(rows_file(self.runner.run.folder, trial.id), rows.merge([seen.rows]))
         self.runner.run.trials.append(trial)
+        if purpose in ("measure", "floor") and (failed := _failed(seen.rows)):
+            raise EndedEarlyError(f"Ended early at {target.archive}, {_load(mode, load)}: {failed}; see: make logs")
 
     def _say(self, text: str) -> None:
         self.runner.progress.step(f"{self.row.name}: {text}")
+
+
+def _failed(seen: Sequence[rows.Row]) -> str:
+    """How most of the requests failed; "" where they did not, or where the server had too many of them."""
+    kinds = Counter(row.error for row in seen if row.error and row.error not in OVERLOAD)
+    if kinds.total() * 2 <= len(seen):
+        return ""
+    reasons = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
+    return f"{kinds.total()} of {len(seen)} requests failed ({reasons})"
+
+
+def _load(mode: str, load: float) -> str:
+    """A load in words."""
+    return f"{load:g} at a time" if mode == "closed" else f"{load:g} per second"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from loadtest import stats
+from loadtest.goodput import goodput
 from loadtest.record import Run, Trial
 from loadtest.rows import DROPPED, WRONG, Columns, Row
 from loadtest.saturation import late_share, saturated
@@ -44,7 +45,7 @@ def see(run: Run, trial: Trial) -> Seen:
     intended = columns.intended if trial.mode == "open" else None
     windows = cut(columns, trial.begin_us, trial.window_us, trial.windows, intended)
     kept, stable = counted(windows, trial.warm_up_windows)
-    if trial.purpose in ("shape", "soak"):  # their load or length is the point: every window after the first counts
+    if trial.purpose in ("shape", "soak", "trace"):  # their load or length is the point: every window counts
         kept = windows[trial.warm_up_windows :]
     mask = np.any([window.mask for window in kept], axis=0) if kept else np.zeros(len(rows), dtype=bool)
     return Seen(
@@ -110,6 +111,8 @@ def row_of(run: Run, seen: Sequence[Seen], floor: Sequence[Seen]) -> dict[str, A
         "random_weights": archive.random_weights,
         **_memory(seen),
     }
+    if slo and trial.purpose == "trace":
+        return row | {"goodput": goodput([run.rows_of(each.trial) for each in seen], slo)}
     return row | ({"slo": _slo(row, slo)} if slo and trial.mode == "open" and trial.purpose == "measure" else {})
 
 

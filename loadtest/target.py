@@ -120,6 +120,7 @@ class Target:
     golden: Golden | None = None
     check_every: int = CHECK_EVERY
     payloads: Sequence[Payload] = ()
+    order: Sequence[int] | None = None  # which payload has each turn; None: one after the other
     model: Model | None = None  # None: the one that the archive's name says
     _turn: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -135,7 +136,8 @@ class Target:
     def next(self) -> tuple[Payload, bool]:
         """The payload whose turn it is, and whether its answer is to be checked."""
         turn = next(self._turn)
-        return self.payloads[turn % len(self.payloads)], self.golden is not None and turn % self.check_every == 0
+        which = self.order[turn % len(self.order)] if self.order else turn % len(self.payloads)
+        return self.payloads[which], self.golden is not None and turn % self.check_every == 0
 
     def headers(self, payload: Payload) -> dict[str, str]:
         """Of a request with that payload."""

@@ -17,7 +17,7 @@ from locust.env import Environment
 from locust.exception import CatchResponseError
 
 from loadtest.payloads import Payload
-from loadtest.rows import DROPPED, UNKNOWN, WRONG, Row
+from loadtest.rows import DROPPED, TIMEOUT, UNKNOWN, WRONG, Row
 from loadtest.sockets import note_times
 from loadtest.target import Target
 
@@ -117,7 +117,14 @@ class Recorder:
 
     def drop(self, archive: str, intended_us: int) -> None:
         """Records a request that was due and could not be sent, as too many were outstanding."""
-        self.rows.append(Row(archive, intended_us, now_us(), now_us(), 0, DROPPED, 0, *[UNKNOWN] * 4, 0))
+        self._unanswered(archive, intended_us, DROPPED)
+
+    def give_up(self, archive: str, intended_us: int) -> None:
+        """Records a request that is no longer waited for."""
+        self._unanswered(archive, intended_us, TIMEOUT)
+
+    def _unanswered(self, archive: str, intended_us: int, kind: str) -> None:
+        self.rows.append(Row(archive, intended_us, now_us(), now_us(), 0, kind, 0, *[UNKNOWN] * 4, 0))
 
     def _on_request(
         self,
@@ -165,7 +172,7 @@ def error_kind(response: Any, exception: Exception) -> str:
         return WRONG
     if status == 0:
         return (
-            "timeout"
+            TIMEOUT
             if "timed out" in str(exception).lower() or "timeout" in type(exception).__name__.lower()
             else "connection"
         )

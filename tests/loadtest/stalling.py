@@ -34,10 +34,12 @@ RATE, SECONDS, STALL_AT_S, STALL_S, ANSWER_S = 100, 3.0, 1.0, 1.0, 0.002
 class Fake:
     """Answers after 2 ms; whoever comes within the stalled second waits for its end. Every 7th answer is wrong.
 
-    A ``healthy`` one neither stalls nor errs; with a ``tick``, in seconds, it answers when the next one comes.
+    A ``healthy`` one neither stalls nor errs; with a ``tick``, in seconds, it answers when the next one comes; after
+    ``sound_for`` answers it fails.
     """
 
-    def __init__(self, healthy: bool = False, tick: float = 0.0) -> None:
+    def __init__(self, healthy: bool = False, tick: float = 0.0, sound_for: float = float("inf")) -> None:
+        self.sound_for = sound_for
         self.began, self.answered, self.healthy, self.tick = time.monotonic(), 0, healthy, tick
 
     def __call__(self, connection, address):
@@ -49,6 +51,9 @@ class Fake:
             gevent.sleep(STALL_AT_S + STALL_S - now if stalled else answer_s)
             self.answered += 1
             right = self.healthy or self.answered % 7
+            if self.answered > self.sound_for:
+                connection.sendall(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n")
+                continue
             # In one packet: in two, the second would wait for a delayed ACK.
             connection.sendall(answer(b'{"predictions": []}' if right else b'{"predictions": [1]}'))
 
@@ -69,10 +74,10 @@ def answer(body: bytes) -> bytes:
     return f"HTTP/1.1 200 OK\r\n{headers}x-postprocess-ms: 0.050\r\nx-batch-size: 1\r\n\r\n".encode() + body
 
 
-def serve(port: str, certificate: str = "", tick: str = "0") -> None:
+def serve(port: str, certificate: str = "", tick: str = "0", sound_for: str = "inf") -> None:
     """Serves until it is ended; prints its address first."""
     tls = {"certfile": certificate} if certificate else {}
-    server = StreamServer(("127.0.0.1", int(port)), Fake(True, float(tick)), **tls)
+    server = StreamServer(("127.0.0.1", int(port)), Fake(True, float(tick), float(sound_for)), **tls)
     server.start()
     print(f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()

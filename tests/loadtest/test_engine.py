@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtest import stats
+from tests.conftest import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,3 +82,17 @@ print(json.dumps([needed(users, rates) for users, rates in
 def test_a_load_has_as_many_processes_as_it_needs():
     shown = subprocess.run([sys.executable, "-c", NEEDED], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(shown.stdout) == [1, 1, 2, 4, 2, 5]
+
+
+def test_a_run_whose_server_breaks_ends_with_that_load_and_reports_it(tmp_path):
+    command = [sys.executable, "-m", "tests.loadtest.stalling", "serve", "0", "", "0", "60"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            asked = {"MODELS": "null", "CONCURRENCY": "2,4,8", "DURATION": "0.3", "ROUNDS": "1"}
+            done = run("loadtest", HOST=server.stdout.readline().strip(), TOKEN="x", RESULTS=str(tmp_path), **asked)
+        finally:
+            server.terminate()
+    assert done.returncode == 1 and "Ended early at null, 2 at a time: " in done.stderr
+    assert "requests failed (500: " in done.stderr and "4 at a time" not in done.stdout + done.stderr, done.stderr
+    (folder,) = tmp_path.glob("2*")
+    assert (folder / "report.html").exists()

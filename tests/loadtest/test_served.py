@@ -15,10 +15,12 @@ import pytest
 import requests
 
 from loadtest import rows
+from loadtest.trace import read
 from serving.client import Client
 from serving.config import Config
 from serving.state import RunDirectory
 from tests.conftest import ROOT, STORE, free_ports, run, write_config
+from tests.loadtest.test_trace import AZURE
 from tests.trust.place import eventually
 
 pytestmark = pytest.mark.served
@@ -141,6 +143,30 @@ def test_a_running_server_is_measured_by_its_address_and_a_token_and_compared_wi
         assert verdicts["p50_ms"] == verdicts["requests_per_s"] == ("worse" if status else "better")
 
 
+def test_a_recorded_hour_is_replayed_faster_and_its_goodput_is_the_objectives(null_server, tmp_path):
+    variables, host = null_server
+    client = Client(Config.load(Path(variables["CONFIG"])), RunDirectory(Path(variables["RUN_DIR"])).key_file)
+    (tmp_path / "trace.csv").write_text(AZURE)
+    settings = {
+        "HOST": host, "TOKEN": client.token(), "MODELS": "null", "RATE": "8", "ROUNDS": "1",
+        "TRACE": str(tmp_path / "trace.csv"), "CONFIG": variables["CONFIG"], "RUN_DIR": str(tmp_path / "other"),
+    }  # fmt: skip
+    for limit, status in (("10000", 0), ("0.001", 1)):
+        done = run("loadtest", RESULTS=str(tmp_path / limit), SLO_P99_MS=limit, timeout=120, **settings)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert f"{'0' if status else '12'} of 12 requests answered within {limit} ms" in done.stdout
+        (folder,) = (tmp_path / limit).glob("2*")
+        summary = json.loads((folder / "summary.json").read_text())
+        assert str(tmp_path) not in (folder / "summary.json").read_text() + (folder / "report.html").read_text()
+        (row,) = summary["rows"]
+        assert (row["purpose"], row["rate"], row["requests"]) == ("trace", 8.0, 12) and row["answers_checked"] > 0
+        assert row["goodput"]["share"] == 1 - status and "trace" in (folder / "report.md").read_text()
+        (path,) = (folder / "rows").glob("*trace*")
+        due = [each.intended_us for each in rows.read(path)]
+        recorded = read(tmp_path / "trace.csv").at(8).arrivals_us
+        assert [each - due[0] for each in due] == recorded.tolist()
+
+
 def slower(row, factor):
     """The row of a server that takes ``factor`` times as long."""
     changed = {name: row[name] * factor for name in ("p50_ms", "p99_ms") if row[name]}
@@ -182,6 +208,7 @@ def test_the_runner_starts_measures_stops_and_its_exit_status_is_the_objectives(
         ({"BASELINE": "none.json"}, "summary.json"),
         ({"HOST": "127.0.0.1"}, "HOST=http"),
         ({"PROCESSES": "9999"}, "more than the"),
+        ({"TRACE": "README.md"}, "TRACE README.md has the columns"),
     ],
 )
 def test_a_user_error_is_one_sentence(variables, cure, tmp_path):
