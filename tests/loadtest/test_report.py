@@ -15,6 +15,7 @@ import pytest
 from loadtest import gate, publish, record, report, republish
 from loadtest.errors import LoadTestError
 from loadtest.headline import sentences
+from loadtest.html_results import results
 from loadtest.report_md import markdown, terminal_table, verdict
 from tests.loadtest import synthetic
 
@@ -247,15 +248,13 @@ def test_a_search_for_the_peak_alone_is_a_report_too(tmp_path):
 
 
 def test_random_weights_are_stamped_beside_every_speed(tmp_path):
-    from loadtest.report_html import _results
-
     synthetic.make(tmp_path)
     summary = report.write(tmp_path)
-    for show in (terminal_table, markdown, lambda summary: _results(summary["rows"])):
+    for show in (terminal_table, markdown, lambda summary: results(summary["rows"])):
         assert "random weights" not in show(summary)
     for each in summary["rows"]:
         each["random_weights"] = True
-    for show in (terminal_table, markdown, lambda summary: _results(summary["rows"])):
+    for show in (terminal_table, markdown, lambda summary: results(summary["rows"])):
         assert show(summary).count("(random weights)") >= len(summary["rows"])
 
 

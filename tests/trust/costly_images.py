@@ -82,6 +82,9 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "JPEG CMYK": lambda: _file(photo(LIMIT).convert("CMYK"), "JPEG", quality=75),
     "JPEG progressive": lambda: _file(photo(LIMIT), "JPEG", quality=85, progressive=True),
     "JPEG progressive 4:4:4": lambda: _file(photo(LIMIT / 1.25), "JPEG", quality=85, progressive=True, subsampling=0),
+    "JPEG progressive 4:4:4, on its side": lambda: _file(
+        photo(LIMIT / 1.25), "JPEG", quality=85, progressive=True, subsampling=0, exif=TURNED
+    ),
     "JPEG of 12 scans": lambda: _with_scans(_file(photo(LIMIT), "JPEG", quality=60, progressive=True), 12),
     "JPEG of 100 scans": lambda: _with_scans(_file(photo(LIMIT * 0.119), "JPEG", quality=60, progressive=True), 100),
     "PNG, grey": lambda: rows(LIMIT, 1, 8, 0),
@@ -93,6 +96,9 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "PNG, 16-bit, transparent": lambda: rows(LIMIT / 5.34, 4, 16, 6),
     "WebP": lambda: _file(photo(LIMIT / 2), "WEBP", quality=80, method=0),
     "WebP, lossless": lambda: _file(photo(LIMIT / 2), "WEBP", lossless=True, method=0, quality=0),
+    "WebP, lossless, on its side": lambda: _file(
+        photo(LIMIT / 2), "WEBP", lossless=True, method=0, quality=0, exif=TURNED
+    ),
     "WebP, transparent": lambda: _file(_half_transparent(photo(LIMIT / 3)), "WEBP", quality=60, method=0),
     "GIF": lambda: _file(photo(LIMIT).quantize(8), "GIF"),
     "GIF, transparent": lambda: _file(photo(LIMIT / 3).quantize(32), "GIF", transparency=3),
