@@ -12,12 +12,12 @@ import locust  # noqa: F401 - first of all: Locust patches what the modules belo
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import gevent
 
 from choose import own_server, request
-from choose.chooser import Chooser
 from choose.errors import ChooseError
 from choose.request import Request
 from export.catalog import CatalogError, model
@@ -41,6 +41,7 @@ def main() -> int:
         asked = request.read(os.environ)
         for name in asked.models:
             model(name)  # before minutes are spent on the others
+        _require_optuna()
         own_server.claim()
         return max([choose(asked, name) for name in asked.models])
     except ServerRunsError:
@@ -60,6 +61,7 @@ def main() -> int:
 def choose(asked: Request, name: str) -> int:
     """Chooses for one model, writes the pages, records the choice where there is one, and prints it."""
     from choose import page, record, words
+    from choose.chooser import Chooser
 
     decision, folder = Chooser(asked, name, os.environ).choose()
     page_path = page.write(decision, folder)
@@ -68,6 +70,12 @@ def choose(asked: Request, name: str) -> int:
         record.record(decision)
     print(f"\nReport: {_shown(page_path)}; as JSON: {_shown(folder / 'decision.json')}")
     return 0 if decision["winner"]["meets"] else 1
+
+
+def _require_optuna() -> None:
+    """An interpreter that PYTHON= names may be without it; make's own has it."""
+    if find_spec("optuna") is None:
+        raise ChooseError("make choose needs optuna, which this Python lacks; run: pip install 'optuna>=5,<6'")
 
 
 def _interrupt(number: int, frame: object) -> None:

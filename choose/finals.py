@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from choose import energy
-from choose.measure import Bench, open_rule, point
+from choose.measure import Bench, point
 from choose.objective import in_words
 from choose.outcome import Point
 from choose.request import Request
@@ -27,6 +27,7 @@ from loadtest.trial import Measured, Rule
 
 BEST = 3
 LONGEST_WINDOW_S = 20.0
+MARGIN = 1.2  # of requests, for a load that is slower than in the search
 MAX_WARM_UP, MAX_WINDOWS = 4, 6
 LIKELY_WINDOWS = 7  # of a visit: two or three to warm up, three that agree, and a doubt
 PROBES = 7  # of a peak, once its order of magnitude is known
@@ -124,12 +125,13 @@ class Finals:
 
     def _load(self, target: Target, load: Point) -> Measured:
         request = self.bench.request
-        if load.mode == "open":
-            return self.bench.open(target, load.load, open_rule(load.load, request.slo_p99_ms, request.window_s))
         # All rounds together must be enough to claim a p99.
-        needed = 1.1 * stats.smallest_sample(99) / request.rounds / stats.STABLE_WINDOWS
+        needed = MARGIN * stats.smallest_sample(99) / request.rounds / stats.STABLE_WINDOWS
         window_s = min(LONGEST_WINDOW_S, max(request.window_s, needed / max(load.requests_per_s, 1e-3)))
-        return self.bench.closed(target, int(load.load), Rule(window_s, MAX_WARM_UP, MAX_WINDOWS))
+        rule = Rule(window_s, MAX_WARM_UP, MAX_WINDOWS)
+        if load.mode == "open":
+            return self.bench.open(target, load.load, rule)
+        return self.bench.closed(target, int(load.load), rule)
 
     def _note(self, finalist: Finalist, measured: Measured, joules: float | None) -> None:
         answered = sum(not row.error for row in measured.rows)

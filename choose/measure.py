@@ -121,7 +121,13 @@ class Bench:
         return point("closed", users, self.closed(target, users, Rule(window_s, MAX_WARM_UP, MAX_WINDOWS)))
 
     def _open_loop(self, target: Target, rate: float) -> Point:
-        return point("open", rate, self.open(target, rate, open_rule(rate, self.request.slo_p99_ms, self._window_s)))
+        return point("open", rate, self.open(target, rate, self._open_rule(rate)))
+
+    def _open_rule(self, rate: float) -> Rule:
+        """Windows hold 50 requests, or together enough for a p99 where one is judged."""
+        judged = self.request.slo_p99_ms or self.request.objective == "latency"
+        least = stats.smallest_sample(99) / stats.STABLE_WINDOWS if judged else 50
+        return Rule(max(self._window_s, least / rate), MAX_WARM_UP, MAX_WINDOWS)
 
     def closed(self, target: Target, users: int, rule: Rule) -> Measured:
         """A closed loop of ``users`` users."""
@@ -133,19 +139,13 @@ class Bench:
         return measure(self.crew.open(target, schedule), rule, schedule)
 
 
-def open_rule(rate: float, slo_p99_ms: float | None, window_s: float) -> Rule:
-    """Windows of an open loop hold 50 requests, or together enough for a p99 where an objective needs one."""
-    least = stats.smallest_sample(99) / stats.STABLE_WINDOWS if slo_p99_ms else 50
-    return Rule(max(window_s, least / rate), MAX_WARM_UP, MAX_WINDOWS)
-
-
 def opener(model: str, store: Path, split: cores.Split) -> Open:
     """Opens servers of one archive of ``store`` each, with the configuration's settings; models.toml is not read."""
 
     @contextmanager
     def open_server(configuration: Configuration) -> Iterator[Server]:
         table = ModelSettings(Path("make choose"), {model: dict(configuration.settings)})
-        with fresh([configuration.archive], split, store, table) as server, cores.on(split.client):
+        with fresh([configuration.archive], split, store, table, at_once=True) as server, cores.on(split.client):
             yield server
 
     return open_server

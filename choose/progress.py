@@ -25,7 +25,8 @@ class Progress:
     def say(self, text: str) -> None:
         """What begins now."""
         left = max(0.0, self._left_s())
-        words = "; ".join(part for part in (text, self._best(), f"{_time(left)} left") if part)
+        # The time first: a terminal cuts off the end.
+        words = "; ".join(part for part in (f"{_time(left)} left", text, self._best()) if part)
         if self._bar is not None:
             self._bar.n = round(self._budget_s - left)
             self._bar.set_description_str(words)

@@ -87,10 +87,10 @@ class Server:
 
 @contextmanager
 def fresh(
-    names: Sequence[str], split: Split, store: Path = STORE, table: ModelSettings | None = None
+    names: Sequence[str], split: Split, store: Path = STORE, table: ModelSettings | None = None, at_once: bool = False
 ) -> Iterator[Server]:
-    """A TorchServe with exactly these archives, ready and warm; stopped at the end. ``table`` has their settings where
-    those of models.toml are not meant. Raises ServingError."""
+    """A TorchServe with exactly these archives, ready and warm; stopped at the end, ``at_once`` or in good order.
+    ``table`` has their settings where those of models.toml are not meant. Raises ServingError."""
     run, config = RunDirectory.default(), Config.load()
     run.create()
     client = Client(config, run.key_file)
@@ -104,7 +104,7 @@ def fresh(
             plan = Plan.of(store, chosen(names, store), table)
             for notice in plan.notices if table is None else ():
                 print(notice, file=sys.stderr, flush=True)
-            stack.callback(server.stop, run)
+            stack.callback(server.stop, run, at_once=at_once)
             with on(split.server):
                 state = server.start(config, run, plan)
             server.wait_until_ready(state, run, client)

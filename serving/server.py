@@ -167,8 +167,11 @@ def _ready(client: Client, name: str) -> bool:
     return bool(workers) and all(worker["status"] == "READY" for worker in workers)
 
 
-def stop(run: RunDirectory, report: Callable[[str], Any] = lambda text: print(text, file=sys.stderr)) -> bool:
-    """Ends the server and every worker, on record or not; returns whether one was running.
+def stop(
+    run: RunDirectory, report: Callable[[str], Any] = lambda text: print(text, file=sys.stderr), at_once: bool = False
+) -> bool:
+    """Ends the server and every worker, on record or not; returns whether one was running. ``at_once``: without the
+    four seconds that Java takes to shut down, for a server that nobody asks any more.
 
     Reports what it leaves alone. Raises ServingError if something survives.
     """
@@ -177,7 +180,7 @@ def stop(run: RunDirectory, report: Callable[[str], Any] = lambda text: print(te
     state, alive, temps = run.read(), run.processes(), run.temps()
     if state is None and run.record.exists():
         report(f"{run.record} is not as make serve writes it; nothing that it names was touched.")
-    if state and state.ready:
+    if state and state.ready and not at_once:
         # Java's shutdown hook ends the workers; where Java is gone, each is told by itself.
         _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)
     else:  # it answers nobody yet, and goes on starting workers while it shuts down

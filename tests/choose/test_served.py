@@ -30,7 +30,7 @@ def place(tmp_path):
 def test_two_configurations_are_searched_measured_again_and_decided_between(place, tmp_path):
     # A second worker of null only takes memory: what wins is known, and it is the default.
     asked = {"MODEL": "null", "OBJECTIVE": "memory", "WORKERS": "2", "THREADS": "1", "BATCHES": "1", "ROUNDS": "1",
-             "DURATION": "0.6", "BUDGET": "60s"}  # fmt: skip
+             "DURATION": "0.3", "BUDGET": "60s"}  # fmt: skip
     done = run("choose", **place, **asked)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = (tmp_path / "results").glob("*/decision.json")
