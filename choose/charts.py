@@ -47,7 +47,7 @@ def _point(decision: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 
 def hover(decision: dict[str, Any], row: dict[str, Any]) -> list[str]:
     """The lines of a point's hover: what it is, how fast, how right."""
-    known = tables.known_archives(decision).get(row["archive"], {})
+    known = decision["archives"].get(row["archive"], {})
     return [
         f"{row['archive']}, {tables.short(row['settings'], tables.fixed(decision))}",
         f"{amount(row['requests_per_s'])} requests/s, p99 {amount(row['p99_ms'])} ms, {tables.load(row)}",

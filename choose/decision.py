@@ -34,7 +34,8 @@ def decide(
     return {
         "schema": SCHEMA, "command": command, "date": environment["date"], "model": space.model, "task": space.task,
         "objective": request.stated(), "environment": dict(environment), "machine": machine(environment),
-        "space": space.stated(), "left_out": list(space.left_out), "trials": [trial(each) for each in records],
+        "space": space.stated(), "archives": {each.row.name: each.rightness for each in space.candidates.values()},
+        "left_out": list(space.left_out), "trials": [trial(each) for each in records],
         "finalists": list(finalists), "winner": won, "default": default,
         "alternatives": sorted(others.values(), key=in_order.index),
         "exact": next((row for row in [*in_order, *finalists] if row["exact"]), None),

@@ -67,6 +67,12 @@ class Candidate:
         """Whether the variant computes in fp32, to within rounding."""
         return self.row.variant.tolerance == EXACT
 
+    @property
+    def rightness(self) -> dict[str, Any]:
+        """What decision.json says of how right its answers are."""
+        return {"parity": self.parity, "accuracy": self.parity.get("accuracy"), "exact": self.exact,
+                "random_weights": self.random_weights}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Space:

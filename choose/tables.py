@@ -55,7 +55,7 @@ def finalists(decision: dict[str, Any]) -> list[Column]:
 
 def trials(decision: dict[str, Any]) -> list[Column]:
     """Of the table of all trials."""
-    archives, front = known_archives(decision), set(decision["pareto"])
+    archives, front = decision["archives"], set(decision["pareto"])
     return [
         _configuration(decision),
         _plain("Requests/s", "requests_per_s"),
@@ -70,11 +70,6 @@ def trials(decision: dict[str, Any]) -> list[Column]:
         _plain("Trial", "number", str),
         _plain("Took, s", "seconds", amount),
     ]  # fmt: skip
-
-
-def known_archives(decision: dict[str, Any]) -> dict[str, Row]:
-    """What is known of each archive beside its speed (parity, accuracy, weights), by name."""
-    return {**{row["archive"]: row for row in decision["finalists"]}, **decision.get("archives", {})}
 
 
 def fixed(decision: dict[str, Any]) -> set[str]:

@@ -83,6 +83,8 @@ def decision(**changes: Any) -> dict[str, Any]:
         "environment": machine, "machine": {"cpu": "A CPU", "cores": 2, "gpus": []},
         "space": {"variant": list(PARITY), "workers": [1, 2], "threads": [1, 2], "batch_size": [1, 4, 8, 16, 32],
                   "queue": [100]},
+        "archives": {f"toy-{variant}": {"parity": parity, "accuracy": None, "exact": variant != "int8",
+                                        "random_weights": False} for variant, parity in PARITY.items()},
         "left_out": [{"variant": "fp16", "reason": "runs on a GPU"},
                      {"variant": "compile", "reason": "no C++ compiler on this machine"}],
         "trials": [trial(number, each) for number, each in enumerate(TRIALS)],
