@@ -54,7 +54,7 @@ def embedded():
     return SentenceTransformer(folder, device="cpu").encode(HARD)
 
 
-@pytest.mark.parametrize("variant", CPU_VARIANTS)
+@pytest.mark.parametrize("variant", MODEL_VARIANTS["minilm"])
 def test_minilm_equals_sentence_transformers(store, embedded, variant):
     """One by one and, in the same process, as one batch; compile meets enough shapes one by one."""
     texts = [text.encode() for text in HARD]

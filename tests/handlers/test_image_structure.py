@@ -116,12 +116,24 @@ def test_a_wrong_checksum_is_refused(files, at):
         decode(bytes(data), LIMIT)
 
 
+def quickest(action):
+    """CPU seconds of the fastest of three: Python's collector may run within one, over all that the suite has made."""
+    took = []
+    for _ in range(3):
+        began = time.thread_time()
+        action()
+        took.append(time.thread_time() - began)
+    return min(took)
+
+
+def refused(data, says):
+    with pytest.raises(RequestError, match=says):
+        decode(data, LIMIT)
+
+
 def test_what_no_program_writes_is_refused_at_once():
     for name, (data, says) in hostile().items():
-        began = time.thread_time()
-        with pytest.raises(RequestError, match=says):
-            decode(data, LIMIT)
-        assert time.thread_time() - began < QUICKLY, name
+        assert quickest(lambda data=data, says=says: refused(data, says)) < QUICKLY, name
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -136,9 +148,8 @@ def test_metadata_that_is_slow_to_read_is_read_in_no_time(files):
         segment(0xE1, values),
         b"\xff" * 16_000,
     ):
-        began = time.thread_time()
-        decode(repeated(plain, piece), LIMIT)
-        assert time.thread_time() - began < QUICKLY
+        file = repeated(plain, piece)
+        assert quickest(lambda file=file: decode(file, LIMIT)) < QUICKLY
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
