@@ -77,7 +77,7 @@ class Bench:
         began, before = time.monotonic(), energy.gpu_memory_mib()
         with self.open_server(configuration) as server:
             target, start_s = self.target(server, configuration), time.monotonic() - began
-            points = tuple(self._points(target, watch))
+            points = tuple(sorted(self._points(target, watch), key=lambda each: each.load))
             return Outcome(points, server.pss() / 2**20, energy.gpu_memory_since(before), round(start_s, 2))
 
     def target(self, server: Server, configuration: Configuration) -> Target:
@@ -97,17 +97,29 @@ class Bench:
             yield self._watched(watch, self._closed_loop(target, 1, self._window_s))
 
     def _ladder(self, target: Target, watch: Watch) -> Iterator[Point]:
-        """More and more users, until the p99 exceeds the objective or throughput has stopped growing."""
+        """More and more users, until the p99 exceeds the objective or throughput has stopped growing.
+
+        Where it exceeds the objective, the load half-way back is measured as well: the steps are wide, and what a
+        configuration is worth should not depend on which side of one it fell.
+        """
         best, stalls, p50_ms = 0.0, 0, 0.0
         for users in LADDER:
-            # With twice the users a request takes up to twice as long.
-            window_s = min(LONGEST_WINDOW_S, max(self._window_s, ANSWERS * 2 * p50_ms / 1e3))
-            seen = self._watched(watch, self._closed_loop(target, users, window_s))
+            seen = self._watched(watch, self._users(target, users, p50_ms))
             yield seen
+            if not seen.within(self.request.slo_p99_ms):
+                if users > 2 and seen.right:
+                    yield self._watched(watch, self._users(target, users * 3 // 4, p50_ms))
+                return
             stalls = 0 if seen.requests_per_s > GROWTH * best else stalls + 1
             best, p50_ms = max(best, seen.requests_per_s), seen.p50_ms or 0.0
-            if stalls >= STALLS or not seen.within(self.request.slo_p99_ms):
+            if stalls >= STALLS:
                 return
+
+    def _users(self, target: Target, users: int, p50_ms: float) -> Point:
+        """A point of the ladder; ``p50_ms`` is the median with half as many users."""
+        # With twice the users a request takes up to twice as long.
+        window_s = min(LONGEST_WINDOW_S, max(self._window_s, ANSWERS * 2 * p50_ms / 1e3))
+        return self._closed_loop(target, users, window_s)
 
     @property
     def _window_s(self) -> float:
