@@ -36,18 +36,13 @@ START_S = 15.0  # of a server, until one has been started
 
 @dataclass
 class Finalist:
-    """A configuration in the finals; ``loads``: those at which it met the objective in the search, the best first."""
+    """A configuration in the finals; ``load`` is the one that it is measured at: at first the best of the search."""
 
     configuration: Configuration
-    loads: tuple[Point, ...]
+    load: Point
     memory_mib: list[float] = field(default_factory=list)
     gpu_memory_mib: list[float] = field(default_factory=list)
     joules: list[float | None] = field(default_factory=list)
-
-    @property
-    def load(self) -> Point:
-        """The one it is measured at."""
-        return self.loads[0]
 
 
 def finalists(request: Request, space: Space, records: Sequence[Record]) -> list[Finalist]:
@@ -61,17 +56,16 @@ def finalists(request: Request, space: Space, records: Sequence[Record]) -> list
         best[-1] = exact
     default = [each for each in records if each.configuration == space.default and each.outcome.points]
     found = [*best, *(each for each in default if each not in best)]
-    return [Finalist(each.configuration, _loads(request, each)) for each in found]
+    return [Finalist(each.configuration, _load(request, each)) for each in found]
 
 
 def _may_win(space: Space, record: Record) -> bool:
     return record.configuration.variant in space.searched
 
 
-def _loads(request: Request, record: Record) -> tuple[Point, ...]:
+def _load(request: Request, record: Record) -> Point:
     met = [each for each in record.outcome.points if each.within(request.slo_p99_ms)]
-    ordered = sorted(met, key=lambda each: -each.requests_per_s)
-    return tuple(ordered) or record.outcome.points[:1]
+    return max(met, key=lambda each: each.requests_per_s, default=record.outcome.points[0])
 
 
 def seconds(request: Request, records: Sequence[Record], count: int = BEST + 1) -> float:
@@ -113,15 +107,16 @@ class Finals:
                 finalist.gpu_memory_mib.append(used)
 
     def _at_its_load(self, target: Target, finalist: Finalist, number: int) -> Measured:
-        """At the load of the search; in the first round, at the next lower one where it now misses the objective."""
+        """At the load of the search; in the first round, with fewer users where it now misses the objective."""
         while True:
             measured, mode = self._load(target, finalist.load), finalist.load.mode
             seen = point(mode, finalist.load.load, measured)
             missed = seen.right and not seen.within(self.bench.request.slo_p99_ms)
-            if number > 1 or not missed or len(finalist.loads) == 1:
+            less = finalist.load.lighter()
+            if number > 1 or not missed or less is None:
                 self._keep(finalist, number, measured)
                 return measured
-            finalist.loads = finalist.loads[1:]
+            finalist.load = less
 
     def _load(self, target: Target, load: Point) -> Measured:
         request = self.bench.request

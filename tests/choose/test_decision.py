@@ -127,3 +127,11 @@ def test_no_trial_of_the_pareto_front_is_beaten_in_everything():
     assert best.number in front and 0 < len(front) < len(records)
     worse = replace(records[0], number=99, outcome=Outcome(records[0].outcome.points, 9e9))
     assert 99 not in decision.pareto(space(), [*records, worse])
+
+
+def test_a_finalist_that_misses_is_tried_with_three_quarters_of_its_users():
+    loads = [USERS]
+    while less := loads[-1].lighter():
+        loads.append(less)
+    assert [each.load for each in loads] == [4, 3, 2, 1]
+    assert replace(USERS, mode="open").lighter() is None
