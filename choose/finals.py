@@ -26,8 +26,8 @@ from loadtest.target import Target
 from loadtest.trial import Measured, Rule
 
 BEST = 3
-# Of the objective: a finalist is loaded so that its p99 stays below this share in the first round. At the very edge, the
-# noise of the next round would decide who meets the objective at all.
+# Of the objective: a finalist is loaded so that its p99 stays below this share in the first round. At the very edge,
+# the noise of the next round would decide who meets the objective at all.
 HEADROOM = 0.85
 LONGEST_WINDOW_S = 20.0
 MARGIN = 1.2  # of requests, for a load that is slower than in the search
