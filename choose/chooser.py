@@ -63,7 +63,10 @@ class Chooser:
 
     def _search(self, search: Search, where: Path) -> None:
         budget_s = self.request.budget_s
-        best = lambda: lead(self.request, search.best()) if search.records() else ""  # noqa: E731
+
+        def best() -> str:
+            return lead(self.request, search.best()) if search.records() else ""
+
         progress = Progress(budget_s, lambda: budget_s - search.spent_s(), best)
         search.say = lambda text: progress.say(f"trial {len(search.records())}: {text}")
         try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from choose import energy
 from choose.measure import Bench, point
-from choose.objective import in_words
+from choose.objective import in_words, safe_load, safe_slo_ms
 from choose.outcome import Point
 from choose.request import Request
 from choose.space import Configuration, Space
@@ -26,9 +26,6 @@ from loadtest.target import Target
 from loadtest.trial import Measured, Rule
 
 BEST = 3
-# Of the objective: a finalist is loaded so that its p99 stays below this share in the first round. At the very edge,
-# the noise of the next round would decide who meets the objective at all.
-HEADROOM = 0.85
 LONGEST_WINDOW_S = 20.0
 MARGIN = 1.2  # of requests, for a load that is slower than in the search
 MAX_WARM_UP, MAX_WINDOWS = 4, 6
@@ -59,21 +56,11 @@ def finalists(request: Request, space: Space, records: Sequence[Record]) -> list
         best[-1] = exact
     default = [each for each in records if each.configuration == space.default and each.outcome.points]
     found = [*best, *(each for each in default if each not in best)]
-    return [Finalist(each.configuration, _load(request, each)) for each in found]
+    return [Finalist(each.configuration, safe_load(request, each.outcome.points)) for each in found]
 
 
 def _may_win(space: Space, record: Record) -> bool:
     return record.configuration.variant in space.searched
-
-
-def _load(request: Request, record: Record) -> Point:
-    points = record.outcome.points
-    roomy, met = ([each for each in points if each.within(bound)] for bound in (_roomy(request), request.slo_p99_ms))
-    return max(roomy or met, key=lambda each: each.requests_per_s, default=points[0])
-
-
-def _roomy(request: Request) -> float | None:
-    return None if request.slo_p99_ms is None else HEADROOM * request.slo_p99_ms
 
 
 def seconds(request: Request, records: Sequence[Record], count: int = BEST + 1) -> float:
@@ -119,7 +106,7 @@ class Finals:
         while True:
             measured, mode = self._load(target, finalist.load), finalist.load.mode
             seen = point(mode, finalist.load.load, measured)
-            missed = seen.right and not seen.within(_roomy(self.bench.request))
+            missed = seen.right and not seen.within(safe_slo_ms(self.bench.request))
             less = finalist.load.lighter()
             if number > 1 or not missed or less is None:
                 self._keep(finalist, number, measured)

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from choose.outcome import Outcome, Point
 from choose.request import Request
 
+# Of the objective: a finalist is loaded so that its p99 stays below this share in the first round. At the very edge,
+# the noise of the next round would decide who meets the objective at all.
+HEADROOM = 0.85
+
 
 @dataclass(frozen=True)
 class Worth:
@@ -66,6 +70,18 @@ def _missed(request: Request, points: tuple[Point, ...]) -> Worth:
                      f"answered {nearest.requests_per_s:g} of {nearest.load:g} requests/s")  # fmt: skip
     over = (nearest.p99_ms or 0.0) / (request.slo_p99_ms or 1.0)
     return Worth(False, None, -1e6 * over, nearest, f"p99 {nearest.p99_ms:g} ms at {in_words(nearest)}")
+
+
+def safe_slo_ms(request: Request) -> float | None:
+    """The objective without its last 15 %; None where none is set."""
+    return None if request.slo_p99_ms is None else HEADROOM * request.slo_p99_ms
+
+
+def safe_load(request: Request, points: tuple[Point, ...]) -> Point:
+    """The point of the most throughput that leaves room to the objective, else that meets it, else the first."""
+    met = [each for each in points if each.within(request.slo_p99_ms)]
+    roomy = [each for each in met if each.within(safe_slo_ms(request))]
+    return max(roomy or met, key=lambda each: each.requests_per_s, default=points[0])
 
 
 def in_words(point: Point) -> str:

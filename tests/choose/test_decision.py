@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from choose import decision, ranking
+from choose.objective import safe_load
 from choose.outcome import Outcome, Point
 from choose.request import Request
 from choose.study import Search, prior
@@ -127,6 +128,13 @@ def test_no_trial_of_the_pareto_front_is_beaten_in_everything():
     assert best.number in front and 0 < len(front) < len(records)
     worse = replace(records[0], number=99, outcome=Outcome(records[0].outcome.points, 9e9))
     assert 99 not in decision.pareto(space(), [*records, worse])
+
+
+@pytest.mark.parametrize(("slo", "users"), [(50.0, 4), (45.0, 4), (43.0, 2), (21.0, 1), (19.0, 1), (None, 8)])
+def test_a_finalist_is_loaded_with_room_to_the_objective(slo, users):
+    p99s = {1: 20.0, 2: 30.0, 4: 38.0, 8: 90.0}
+    points = tuple(replace(USERS, load=load, p99_ms=p99, requests_per_s=100.0 * load) for load, p99 in p99s.items())
+    assert safe_load(replace(ASKED, slo_p99_ms=slo), points).load == users
 
 
 def test_a_finalist_that_misses_is_tried_with_three_quarters_of_its_users():
