@@ -188,7 +188,8 @@ def test_a_grpc_port_takes_no_more_connections_than_that(server, token):
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(connection(grpc_base)) for _ in range(300)]
         eventually(lambda: len(ended(socks)) >= 300 - ONE_ADDRESS)
-        assert len(ended(socks)) < 300
+        time.sleep(0.5)
+        assert len(ended(socks)) < 300 - ONE_ADDRESS + 20  # some more, where an earlier test's still linger
         other = stack.enter_context(connection(grpc_base, "127.0.0.2"))
         other.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         assert other.recv(9)
@@ -196,6 +197,20 @@ def test_a_grpc_port_takes_no_more_connections_than_that(server, token):
 
 
 def ended(socks):
-    """Those that the server has closed: nothing else is sent to them."""
-    readable = set(select.select(socks, [], [], 0)[0])
-    return [sock for sock in socks if sock in readable]
+    """Those that the server has closed. What it sent before is read and dropped: a gRPC port greets with SETTINGS."""
+    return [sock for sock in select.select(socks, [], [], 0)[0] if closed(sock)]
+
+
+def closed(sock):
+    patience = sock.gettimeout()
+    sock.setblocking(False)
+    try:
+        while sock.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:  # reset
+        pass
+    finally:
+        sock.settimeout(patience)
+    return True
