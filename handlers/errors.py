@@ -5,6 +5,7 @@ Anything else raised while a request is served is ours: it is answered with a 50
 
 from __future__ import annotations
 
+import traceback
 from http import HTTPStatus
 
 
@@ -46,3 +47,8 @@ class Busy(RequestError):
 
 class ArchiveError(Exception):
     """The archive cannot be served here (wrong device, versions or files); the worker refuses to start."""
+
+
+def places(error: Exception) -> str:
+    """Where an error arose, for the log; not its message, which may quote what a user sent."""
+    return "".join(traceback.format_tb(error.__traceback__))

@@ -10,7 +10,6 @@ import logging
 import math
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -20,10 +19,10 @@ from typing import Any, ClassVar
 import numpy as np
 import orjson
 
-from handlers import worker_metrics, worker_protocol
+from handlers import worker
 from handlers.admission import refusals
 from handlers.description import describe
-from handlers.errors import RequestError
+from handlers.errors import RequestError, places
 from handlers.forward import Passes
 from handlers.options import Option, read_options
 from handlers.requests import Form, Payload, Shape, read_payload
@@ -88,8 +87,12 @@ class Service(Passes):
         """The items as one batch."""
         raise NotImplementedError
 
-    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> Any:
-        """The JSON value for item ``index`` of the batch. Raises RequestError."""
+    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[dict[str, Any]]) -> Any:
+        """What ``answer`` needs of the outputs, for all rows at once; ``options`` are those of each request."""
+        return outputs
+
+    def answer(self, batch: Batch, index: int, outputs: Any, options: dict[str, Any]) -> Any:
+        """The JSON value for item ``index`` of the batch, from what ``digest`` returned. Raises RequestError."""
         raise NotImplementedError
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
@@ -117,8 +120,7 @@ class Service(Passes):
         config = context.model_yaml_config or {}
         self.settings = Settings.read(config.get("archive"), f"{self.directory}/model-config.yaml")
         self.budget.timeout_s = float(config.get("responseTimeout") or math.inf)
-        worker_protocol.install(sys.modules["__main__"])
-        worker_metrics.thin_out(getattr(context, "metrics", None))
+        worker.install(sys.modules["__main__"])
         self.prepare()
         self.runtime: Runtime = load_runtime(self.directory, self.settings, self.gpu_id)
         for sample in self.samples():
@@ -193,11 +195,12 @@ class Service(Passes):
         collated = time.perf_counter()
         outputs = self.forward(batch.inputs)
         inferred = time.perf_counter()
+        digested = self.digest(batch, outputs, [job.options for job in jobs])
         first = 0
         for job in jobs:
             items = range(first, first + len(job.items))
             first = items.stop
-            self._answer(job, batch, items, outputs)
+            self._answer(job, batch, items, digested)
         stages = {
             "x-preprocess-ms": collated - started,
             "x-inference-ms": inferred - collated,
@@ -218,7 +221,7 @@ class Service(Passes):
             job.error = error
         return [job for job in jobs if job.error is None]
 
-    def _answer(self, job: Job, batch: Batch, items: range, outputs: Outputs) -> None:
+    def _answer(self, job: Job, batch: Batch, items: range, outputs: Any) -> None:
         try:
             self.budget.check_answering()
             answers = [self.answer(batch, index, outputs, job.options) for index in items]
@@ -249,12 +252,6 @@ class Service(Passes):
                 context.set_response_header(row, "Retry-After", str(job.error.retry_after_s))
         else:
             status, message = HTTPStatus.INTERNAL_SERVER_ERROR, "The model failed on this request; see the log."
-            _log_fault(job.error)
+            logger.error("A request failed with %s:\n%s", type(job.error).__name__, places(job.error))
         context.set_response_status(int(status), status.phrase, row)
         return orjson.dumps({"code": int(status), "type": type(job.error).__name__, "message": message})
-
-
-def _log_fault(error: Exception) -> None:
-    """Logs where a fault of ours arose, once, and not its message, which may quote a user's text."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("A request failed with %s:\n%s", type(error).__name__, frames)

@@ -1,0 +1,95 @@
+"""What an archive changes in TorchServe's worker, and what becomes of a batch there."""
+
+import logging
+import struct
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import ts
+import ts.service
+from ts.context import Context
+
+from handlers import worker
+from handlers.worker_protocol import Received
+
+EMPTY = b"I" + struct.pack("!i", -1)
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch):
+    monkeypatch.setattr(ts.service.Service, "predict", ts.service.Service.predict)
+
+
+class Connection:
+    """A connection with these bytes."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def recv(self, most):
+        piece, self.data = self.data[:most], self.data[most:]
+        return piece
+
+
+def program(file, **names):
+    module = ModuleType("__main__")
+    module.__file__ = file
+    for key, value in names.items():
+        setattr(module, key, value)
+    return module
+
+
+def test_only_the_worker_of_the_torchserve_that_is_known_is_changed(caplog, monkeypatch):
+    before = ts.service.Service.predict
+    other = program("/project/export/__main__.py", retrieve_msg=len)
+    assert not worker.install(other) and other.retrieve_msg is len
+    assert not worker.install(ModuleType("__main__"))
+    assert not caplog.text
+    assert not worker.install(program("/ts/model_service_worker.py")) and "slower reader" in caplog.text
+    monkeypatch.setattr(ts, "__version__", "0.13.0")
+    assert not worker.install(program("/ts/model_service_worker.py", retrieve_msg=len)) and "0.13.0" in caplog.text
+    assert ts.service.Service.predict is before
+
+
+def test_a_new_connection_starts_with_an_empty_buffer():
+    changed = program("/ts/model_service_worker.py", retrieve_msg=len)
+    assert worker.install(changed)
+    first, second = Connection(EMPTY + b"I"), Connection(EMPTY)
+    assert changed.retrieve_msg(first) == (b"I", [])
+    assert changed.retrieve_msg(second) == (b"I", [])
+
+
+def predict(handle, batches=1):
+    """(answers, seconds of batches that were written), by a worker whose handler is ``handle``."""
+    assert worker.install(program("/ts/model_service_worker.py", retrieve_msg=len))
+    metrics = SimpleNamespace(written=[])
+    metrics.add_time = lambda name, value: metrics.written.append((name, value, metrics.request_ids))
+    context = Context("model", "", {}, 1, None, "", metrics=metrics)
+    service = SimpleNamespace(context=context, cl_socket=None, _entry_point=handle)
+    batch = [Received(b"id", {"describe": "True"}, {"body": b"hi"})]
+    return [ts.service.Service.predict(service, batch) for _ in range(batches)], metrics.written
+
+
+def test_a_handler_gets_what_torchserve_gives_it_and_the_time_is_written_once_a_second():
+    def handle(requests, context):
+        assert context.get_request_id(0) == "id" and context.get_all_request_header(0) == {"describe": "True"}
+        context.set_response_header(0, "x-answer", "yes")
+        return [requests[0]["body"]]
+
+    replies, written = predict(handle, batches=3)
+    assert len(set(replies)) == 1 and b"x-answer" in replies[0] and b"hi" in replies[0]
+    ((name, value, identities),) = written
+    assert name == "PredictionTime" and value >= 0 and identities == {0: "id"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(RuntimeError("CUDA out of memory"), 507), (MemoryError(), 507), (KeyError("a text"), 503)]
+)
+def test_a_handler_that_fails_as_a_whole_costs_its_batch_and_logs_no_text(error, code, caplog):
+    def handle(requests, context):
+        raise error
+
+    with caplog.at_level(logging.ERROR):
+        (reply,), _ = predict(handle)
+    assert struct.unpack_from("!i", reply) == (code,) and b"error" in reply
+    assert type(error).__name__ in caplog.text and "a text" not in caplog.text
