@@ -26,31 +26,41 @@ def ranked(scores: np.ndarray) -> list[tuple[int, float]]:
     return list(zip(order.tolist(), scores[order].tolist(), strict=True))
 
 
-def best(logits: np.ndarray, count: int) -> list[tuple[int, float]]:
-    """The ``count`` likeliest classes of float [C] logits as (index, softmax probability), best first."""
-    exponentials = np.exp(logits - logits.max())
-    total = float(exponentials.sum())
-    found = []
+Ranked = list[tuple[int, float]]  # (class, softmax probability), best first
+
+
+def best(logits: np.ndarray, count: int) -> list[Ranked]:
+    """For each row of float [N, C] logits the ``count`` likeliest classes."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    totals, rows = exponentials.sum(axis=1), np.arange(len(logits))
+    count = min(count, logits.shape[1])
+    classes, scores = np.empty((len(logits), count), np.int64), np.empty((len(logits), count), logits.dtype)
     # A few vectorised argmax passes: sorting, or even partitioning, a vocabulary of 30,522 takes several times longer.
-    for _ in range(min(count, len(logits))):
-        index = int(exponentials.argmax())
-        found.append((index, float(exponentials[index]) / total))
-        exponentials[index] = -1.0
-    return found
+    for at in range(count):
+        classes[:, at] = exponentials.argmax(axis=1)
+        scores[:, at] = exponentials[rows, classes[:, at]]
+        exponentials[rows, classes[:, at]] = -1.0
+    return _ranked(classes, scores / totals[:, None])
 
 
-def best_by_tiles(logits: np.ndarray, tops: np.ndarray, sums: np.ndarray, count: int) -> list[tuple[int, float]]:
-    """``best``, from what is known of each ``TILE`` of the classes: float [ceil(C / TILE)], its largest logit
+def best_by_tiles(logits: np.ndarray, tops: np.ndarray, sums: np.ndarray, count: int) -> list[Ranked]:
+    """``best``, from what is known of each ``TILE`` of the classes: float [N, ceil(C / TILE)], its largest logit
     (``tops``) and its sum of exp(logit - largest)."""
-    count = min(count, len(logits))
-    peak = tops.max()
-    total = sums @ np.exp(tops - peak)
+    classes = logits.shape[1]
+    count = min(count, classes)
+    peaks = tops.max(axis=1, keepdims=True)
+    totals = (sums * np.exp(tops - peaks)).sum(axis=1, keepdims=True)
     # A class among the best lies in a tile whose top is among the best tops.
-    tiles = tops.argpartition(-min(count, len(tops)))[-count:]
-    columns = (tiles[:, None] * TILE + WITHIN).ravel()
-    columns = columns[columns < len(logits)]
-    values = logits[columns]
-    order = values.argpartition(-count)[-count:]
-    order = order[values[order].argsort()[::-1]]
-    scores = np.exp(values[order] - peak) / total
-    return list(zip(columns[order].tolist(), scores.tolist(), strict=True))
+    tiles = tops.argpartition(-min(count, tops.shape[1]), axis=1)[:, -count:]
+    columns = (tiles[:, :, None] * TILE + WITHIN).reshape(len(logits), -1)
+    values = np.take_along_axis(logits, np.minimum(columns, classes - 1), axis=1)
+    values[columns >= classes] = -np.inf
+    order = values.argpartition(-count, axis=1)[:, -count:]
+    found = np.take_along_axis(values, order, axis=1)
+    by_value = (-found).argsort(axis=1)
+    columns = np.take_along_axis(columns, np.take_along_axis(order, by_value, axis=1), axis=1)
+    return _ranked(columns, np.exp(np.take_along_axis(found, by_value, axis=1) - peaks) / totals)
+
+
+def _ranked(classes: np.ndarray, scores: np.ndarray) -> list[Ranked]:
+    return [list(zip(*row, strict=True)) for row in zip(classes.tolist(), scores.tolist(), strict=True)]

@@ -19,6 +19,7 @@ from handlers.errors import RequestError, TooLarge
 from handlers.requests import Payload, kind_of
 
 LIKE_LENGTH = 1.25  # of a group's shortest text, what its longest may have
+Around = tuple[str, str] | None  # TextEncoder.around
 OVERLAP = 128  # tokens that a window shares with the one before it; half its room where that is less
 
 
@@ -124,7 +125,9 @@ class TextEncoder:
         self._pad_id = pad_id
         # A token after which each other one is decoded as it would be within a text.
         self._before = self._tokenizer.token_to_id("a") if isinstance(self._tokenizer.decoder, WordPiece) else None
+        # Of the tokens that were answered, at most the vocabulary's: as text within another, and alone.
         self._pieces: dict[int, str] = {}
+        self._alone: dict[int, str] = {}
 
     def encode(self, texts: Sequence[str | tuple[str, str]], offsets: bool = False) -> Tokens:
         """The batch, padded to its longest text. ``offsets``: keep the tokenizer's records; of single texts only."""
@@ -182,22 +185,30 @@ class TextEncoder:
 
     def decode_token(self, token_id: int) -> str:
         """One token as text, a special token by its name."""
-        return self._tokenizer.decode([token_id], skip_special_tokens=False)
+        if token_id not in self._alone:
+            self._alone[token_id] = self._tokenizer.decode([token_id], skip_special_tokens=False)
+        return self._alone[token_id]
 
-    def decode_with(self, ids: list[int], position: int, token_ids: list[int]) -> list[str]:
-        """``decode(ids)`` with each of ``token_ids`` in turn in the place ``position``.
+    def around(self, rows: Sequence[tuple[list[int], int]]) -> list[Around]:
+        """What lies before and behind a place in token ids, as text, for each (ids, place): decoded in one call.
 
-        WordPiece decodes token by token, so what lies around that place is decoded once for all of them.
+        WordPiece decodes token by token, so that ``decode_with`` needs this once for all tokens in that place. None
+        where the tokenizer decodes otherwise, or nothing lies before.
         """
-        head, tail = ids[:position], ids[position + 1 :]
-        start = self.decode(head)
-        if self._before is None or not start:
-            return [self.decode([*head, token_id, *tail]) for token_id in token_ids]
-        end = self._within(tail)
+        if self._before is None:
+            return [None] * len(rows)
+        sides = [side for ids, place in rows for side in (ids[:place], [self._before, *ids[place + 1 :]])]
+        texts = self._tokenizer.decode_batch(sides, skip_special_tokens=True)
+        return [(start, end[1:]) if start else None for start, end in zip(texts[::2], texts[1::2], strict=True)]
+
+    def decode_with(self, ids: list[int], place: int, token_ids: list[int], around: Around) -> list[str]:
+        """``decode(ids)`` with each of ``token_ids`` in turn in that place."""
+        if around is None:
+            return [self.decode([*ids[:place], token_id, *ids[place + 1 :]]) for token_id in token_ids]
         for token_id in token_ids:
             if token_id not in self._pieces:
-                self._pieces[token_id] = self._within([token_id])
-        return [start + self._pieces[token_id] + end for token_id in token_ids]
+                self._pieces[token_id] = self.decode([self._before, token_id])[1:]
+        return [around[0] + self._pieces[token_id] + around[1] for token_id in token_ids]
 
     def decode_whole(self, ids: list[int], position: int, token_ids: list[int]) -> list[str]:
         """``ids`` as text, special tokens kept, with each of ``token_ids`` in turn in the place ``position``."""
@@ -213,10 +224,6 @@ class TextEncoder:
     def marks_pieces(self) -> bool:
         """Whether an entry that continues a word begins with a prefix, as WordPiece's "##"."""
         return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
-
-    def _within(self, ids: list[int]) -> str:
-        """What ``ids`` add to a text that has begun."""
-        return self.decode([self._before, *ids])[1:]
 
     def token(self, token_id: int) -> str:
         """The vocabulary entry of an id."""

@@ -3,6 +3,7 @@
 A text with several masks is answered with one such list per mask, as transformers' pipeline does.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,12 +12,17 @@ from handlers.errors import RequestError, TooLarge
 from handlers.options import Option, Whole
 from handlers.requests import Payload
 from handlers.runtimes import Outputs
-from handlers.scores import best, best_by_tiles
+from handlers.scores import Ranked, best, best_by_tiles
 from handlers.service import Batch
-from handlers.text import Tokens
+from handlers.text import Around, Tokens
 from handlers.text_service import TextService
 
 COMMON_MASK = "[MASK]"  # BERT's, understood by every model
+
+
+# Of one row: its likeliest tokens, its token ids without padding, the place of its mask, the text around that. It is no
+# class, since TorchServe takes the only class of this module as the handler.
+Found = tuple[Ranked, list[int], int, Around]
 
 
 class FillMask(TextService):
@@ -57,34 +63,39 @@ class FillMask(TextService):
         rows = [range(end - count, end) for end, count in zip(ends.tolist(), counts.tolist(), strict=True)]
         return Batch((*self.inputs_of(repeated), positions), rows, repeated)
 
-    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> list[Any]:
+    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[dict[str, Any]]) -> list[Found]:
+        """The likeliest tokens of each row, as many as any request wants; from tiles where the runtime tells them."""
+        count = max(each["top_k"] for each in options)
+        if "tops" in outputs:
+            ranked = best_by_tiles(outputs["logits"], outputs["tops"], outputs["sums"], count)
+        else:
+            ranked = best(outputs["logits"], count)
+        ids = [row[mask == 1].tolist() for row, mask in zip(*batch.context.arrays()[:2], strict=True)]
+        places = batch.inputs[-1].tolist()
+        around = self.encoder.around(list(zip(ids, places, strict=True)))
+        return list(zip(ranked, ids, places, around, strict=True))
+
+    def answer(self, batch: Batch, index: int, found: list[Found], options: dict[str, Any]) -> list[Any]:
         rows = batch.of(index)
-        answers = [self._one(batch, row, outputs, options["top_k"], len(rows) == 1) for row in rows]
+        answers = [self._one(found[row], options["top_k"], len(rows) == 1) for row in rows]
         return answers[0] if len(rows) == 1 else answers
 
-    def _one(self, batch: Batch, row: int, outputs: Outputs, count: int, alone: bool) -> list[dict[str, Any]]:
+    def _one(self, found: Found, count: int, alone: bool) -> list[dict[str, Any]]:
         """The likeliest tokens for one mask; ``alone``: it is the text's only one."""
-        tokens, position = batch.context, int(batch.inputs[-1][row])
-        ids = tokens.input_ids[row][tokens.attention_mask[row] == 1]
-        if ids[position] != self.mask_id:
+        ranked, ids, place, around = found
+        ranked = ranked[:count]
+        if ids[place] != self.mask_id:
             limit = self.settings.text.max_length
             raise RequestError(f"The {self.mask} lies beyond the model's limit of {limit} tokens; shorten the text.")
-        ranked = self._rank(outputs, row, count)
-        found = [token_id for token_id, _ in ranked]
+        tokens = [token_id for token_id, _ in ranked]
         if alone:
-            sequences = self.encoder.decode_with(ids.tolist(), position, found)
+            sequences = self.encoder.decode_with(ids, place, tokens, around)
         else:  # the other masks would be left out with the special tokens
-            sequences = self.encoder.decode_whole(ids.tolist(), position, found)
+            sequences = self.encoder.decode_whole(ids, place, tokens)
         return [
             {"token": self.encoder.decode_token(token_id), "score": score, "sequence": sequence}
             for (token_id, score), sequence in zip(ranked, sequences, strict=True)
         ]
-
-    def _rank(self, outputs: Outputs, row: int, count: int) -> list[tuple[int, float]]:
-        """(token id, probability) of the ``count`` likeliest tokens; from tiles where the runtime tells them."""
-        if "tops" in outputs:
-            return best_by_tiles(outputs["logits"][row], outputs["tops"][row], outputs["sums"][row], count)
-        return best(outputs["logits"][row], count)
 
     def sample(self, words: int) -> str:
         return f"{super().sample(words)} {self.mask}"

@@ -1,12 +1,13 @@
 """Entry: image classification. An image -> {"predictions": [{"label", "score"}, ...]}, best first."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from handlers.image_service import ImageService
 from handlers.options import Option, Whole
 from handlers.runtimes import Outputs
-from handlers.scores import best
+from handlers.scores import Ranked, best
 from handlers.service import Batch
 
 
@@ -19,6 +20,9 @@ class ImageClassification(ImageService):
         super().prepare()
         self.labels = json.loads((self.directory / "labels.json").read_text())
 
-    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> list[dict[str, Any]]:
-        ranked = best(outputs["logits"][index], options["top_k"])
-        return [{"label": self.labels[label], "score": score} for label, score in ranked]
+    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[dict[str, Any]]) -> list[Ranked]:
+        """The likeliest classes of each image, as many as any request wants."""
+        return best(outputs["logits"], max(each["top_k"] for each in options))
+
+    def answer(self, batch: Batch, index: int, found: list[Ranked], options: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"label": self.labels[label], "score": score} for label, score in found[index][: options["top_k"]]]

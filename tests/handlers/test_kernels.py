@@ -190,8 +190,8 @@ def test_scores_tell_of_each_tile_of_classes(kernels, count, classes):
     operators.scores(x, layer, None, expected)
     same(found, expected)
     for row in range(count):
-        ranked = best_by_tiles(out[row].numpy(), *found[:, :, row].T.numpy(), 5)
-        plain = best(out[row].numpy(), 5)
+        (ranked,) = best_by_tiles(out[row : row + 1].numpy(), *found[:, :, row : row + 1].permute(1, 2, 0).numpy(), 5)
+        (plain,) = best(out[row : row + 1].numpy(), 5)
         assert [index for index, _ in ranked] == [index for index, _ in plain]
         assert [score for _, score in ranked] == pytest.approx([score for _, score in plain], rel=1e-5)
 

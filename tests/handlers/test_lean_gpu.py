@@ -131,8 +131,8 @@ def test_tops_and_sums_rank_the_logits(width):
     for count in (1, 3, 4, 9):
         ids = generator.integers(0, 1003, (count, 8))
         found = runtime(ids, np.ones_like(ids), np.ones(count, dtype=np.int64))
-        for logits, tops, sums in zip(found["logits"], found["tops"], found["sums"], strict=True):
-            ranked, expected = best_by_tiles(logits, tops, sums, 5), best(logits, 5)
+        both = best_by_tiles(found["logits"], found["tops"], found["sums"], 5), best(found["logits"], 5)
+        for logits, ranked, expected in zip(found["logits"], *both, strict=True):
             # By their logits, not their numbers: fp16 logits may be equal.
             assert [logits[index] for index, _ in ranked] == [logits[index] for index, _ in expected]
             assert [score for _, score in ranked] == pytest.approx([score for _, score in expected], rel=1e-3)

@@ -18,10 +18,14 @@ def softmax(logits):
 
 
 def by_tiles(logits, count):
-    return best_by_tiles(logits, *tiles_of(logits), count)
+    return best_by_tiles(logits[None], *(each[None] for each in tiles_of(logits)), count)[0]
 
 
-@pytest.mark.parametrize("rank", [best, by_tiles])
+def plain(logits, count):
+    return best(logits[None], count)[0]
+
+
+@pytest.mark.parametrize("rank", [plain, by_tiles])
 @pytest.mark.parametrize("classes", [1, 3, 64, 65, 1000, 30522])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
 def test_the_likeliest_come_first_with_their_probabilities(rank, classes, scale):
@@ -32,7 +36,7 @@ def test_the_likeliest_come_first_with_their_probabilities(rank, classes, scale)
     assert [score for _, score in found] == pytest.approx(softmax(logits)[expected].tolist(), rel=1e-4)
 
 
-@pytest.mark.parametrize("rank", [best, by_tiles])
+@pytest.mark.parametrize("rank", [plain, by_tiles])
 def test_the_best_may_share_a_tile_or_lie_in_the_last_one(rank):
     logits = np.zeros(100, dtype=np.float32)
     logits[[70, 71, 99, 3, 98]] = [9, 8, 7, 6, 5]

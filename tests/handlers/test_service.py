@@ -109,10 +109,10 @@ def test_explanations_are_declined(service):
 
 def test_best_is_a_softmax_with_the_largest_first():
     logits = np.array([0.0, 3.0, 1.0, 2.0], dtype=np.float32)
-    top = best(logits, 3)
+    (top,) = best(logits[None], 3)
     assert [index for index, _ in top] == [1, 3, 2]
     assert top[0][1] == pytest.approx(np.exp(3) / np.exp(logits).sum(), rel=1e-5)
-    assert len(best(logits, 9)) == 4
+    assert len(best(logits[None], 9)[0]) == 4
 
 
 def test_options_come_in_the_json_or_the_query_string_and_count_for_their_request_alone(service):
