@@ -27,8 +27,8 @@ PIXELS_AT_ONCE = 64_000_000  # decoded together: 200 MB of the GPU's memory
 
 def suits(file: File, resize: int) -> bool:
     """Whether the GPU decodes the file as the host would. Reads the header only."""
-    if file.format != "JPEG":
-        return False
+    if file.simple or file.format != "JPEG":
+        return file.simple and not sliver((file.width, file.height), resize)
     try:
         image = Image.open(io.BytesIO(file.data), formats=("JPEG",))
         upright = image.getexif().get(ORIENTATION, 1) == 1
@@ -63,22 +63,25 @@ class GpuPhotos:
             if not isinstance(item, File):
                 pixels[row] = torch.tensor(item)
         for files in _groups(items):
-            for row, prepared in zip(files, self._prepared(list(files.values())), strict=True):
-                pixels[row] = prepared
+            self._write(files, pixels)
         return pixels
 
-    def _prepared(self, files: list[File]) -> list[Tensor]:
-        """[crop, crop, 3] of each file. Where the GPU fails, the host prepares them all: nvJPEG names no culprit."""
+    def _write(self, files: dict[int, File], pixels: Tensor) -> None:
+        """Each file to its row. Where the GPU fails, the host prepares them all: nvJPEG names no culprit."""
         try:
-            images = self._decode([file.data for file in files])
-            fitting = [image.shape[1:] == (file.height, file.width) for file, image in zip(files, images, strict=True)]
-            if all(fitting):
-                return [self._prepare(image) for image in images]
+            images = dict(zip(files, self._decode([file.data for file in files.values()]), strict=True))
+            if all(image.shape[1:] == (files[row].height, files[row].width) for row, image in images.items()):
+                for rows in _of_one_size(images):
+                    prepared = self._prepare(torch.stack([images[row] for row in rows]))
+                    for row, each in zip(rows, prepared, strict=True):
+                        pixels[row] = each
+                return
             reason = "its size is not what its header says"
         except RuntimeError as error:  # out of memory is one too
             reason = str(error).partition("\n")[0]
         logger.info("The host prepares %d images that the GPU did not: %s", len(files), reason)
-        return [torch.tensor(self._on_host(file)) for file in files]
+        for row, file in files.items():
+            pixels[row] = torch.tensor(self._on_host(file))
 
     def _decode(self, files: list[bytes]) -> list[Tensor]:
         """uint8 [3, H, W] of each file."""
@@ -87,13 +90,13 @@ class GpuPhotos:
         streams = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
         return decode_jpeg(streams, mode=ImageReadMode.RGB, device=self._device)
 
-    def _prepare(self, image: Tensor) -> Tensor:
-        """Scaled and cut as handlers/image.py's ``photo`` does, within rounding; float [crop, crop, 3]."""
-        place = placement((image.shape[2], image.shape[1]), self._resize, self._crop)
+    def _prepare(self, images: Tensor) -> Tensor:
+        """[N, crop, crop, 3] of uint8 [N, 3, H, W]: scaled and cut as handlers/image.py's ``photo`` does it."""
+        place = placement((images.shape[3], images.shape[2]), self._resize, self._crop)
         size = (place.height, place.width)
-        resized = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)[0]
-        square = resized[:, place.top : place.top + self._crop, place.left : place.left + self._crop]
-        return square.round_().permute(1, 2, 0)
+        resized = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
+        square = resized[:, :, place.top : place.top + self._crop, place.left : place.left + self._crop]
+        return square.round_().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _groups(items: Sequence[File | np.ndarray]) -> Iterator[dict[int, File]]:
@@ -109,3 +112,11 @@ def _groups(items: Sequence[File | np.ndarray]) -> Iterator[dict[int, File]]:
             group[row] = item
     if group:
         yield group
+
+
+def _of_one_size(images: dict[int, Tensor]) -> Iterator[list[int]]:
+    """The rows of ``images`` in groups of one size, which are scaled together."""
+    rows: dict[torch.Size, list[int]] = {}
+    for row, image in images.items():
+        rows.setdefault(image.shape, []).append(row)
+    yield from rows.values()

@@ -17,7 +17,8 @@ class File(NamedTuple):
     """An image file that was walked to its end.
 
     ``data`` is the file without what has no part in its pixels. ``weight`` says how many pixels of a plain JPEG cost
-    as much as one of its pixels: in CPU time, or in memory where that is more.
+    as much as one of its pixels: in CPU time, or in memory where that is more. ``simple``: a JPEG of grey or YCbCr
+    samples that says neither which side is up nor what colours its samples are, so that any decoder shows the same.
     """
 
     format: str  # Pillow's name
@@ -25,6 +26,7 @@ class File(NamedTuple):
     width: int
     height: int
     weight: float = 1.0
+    simple: bool = False
 
     @property
     def cost(self) -> int:

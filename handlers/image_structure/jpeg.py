@@ -20,7 +20,7 @@ PLAIN_SCANS = 12  # with more, a pixel's time grows with the scans
 MAX_MARKERS = 2_000  # 16 MiB, TorchServe's largest body, are 256 full segments, and tables come with each scan
 MAX_QUANTIZATION = 8_192  # bytes of tables: four have 516 at most, Pillow unpacks all that there are
 
-_SOI, _EOI, _SOS, _DQT, _APP1 = 0xD8, 0xD9, 0xDA, 0xDB, 0xE1
+_SOI, _EOI, _SOS, _DQT, _APP1, _APP14 = 0xD8, 0xD9, 0xDA, 0xDB, 0xE1, 0xEE
 _PROGRESSIVE = 0xC2
 _TAKEN = (0xC0, 0xC1, _PROGRESSIVE)  # what browsers decode; baseline and extended are the others
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
@@ -35,14 +35,18 @@ _AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what is no stuffed byt
 
 def read(data: bytes) -> File:
     """The file's first picture. Raises RequestError or TooLarge, or IndexError beyond the file's end."""
-    frame, scans, quantization, exif, end = b"", 0, 0, False, 0
+    frame, scans, quantization, exif, end, simple = b"", 0, 0, False, 0, True
     dropped: list[tuple[int, int]] = []
     for marker, start, end in _segments(data):
         if marker in _DROPPED:
             if marker == _APP1 and not exif and data.startswith(_EXIF, start + 4):
-                exif = True  # its first piece is enough: the orientation comes early
-            elif marker != _APP1 or not data.startswith(_XMP, start + 4):
+                exif, simple = True, False  # its first piece is enough: the orientation comes early
+            elif marker == _APP1 and data.startswith(_XMP, start + 4):
+                simple = False
+            else:
                 dropped.append((start, end))
+        elif marker == _APP14:
+            simple = False
         elif marker in _FRAMES:
             if frame:
                 raise corrupted("it has two frames")
@@ -57,7 +61,7 @@ def read(data: bytes) -> File:
                 raise too_many("bytes of quantization tables", MAX_QUANTIZATION)
     if not frame or not scans:
         raise corrupted("it has no picture")
-    return _file(without(data, dropped, end), frame, scans)
+    return _file(without(data, dropped, end), frame, scans, simple)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -104,7 +108,7 @@ def _next_marker(data: bytes, at: int) -> int:
     return filling.end() - 1
 
 
-def _file(data: bytes, frame: bytes, scans: int) -> File:
+def _file(data: bytes, frame: bytes, scans: int, simple: bool) -> File:
     """``frame`` is a start of frame from its marker's second byte: length, precision, height, width, components."""
     if frame[0] not in _TAKEN or frame[3] != 8:
         raise RequestError("The JPEG is lossless, arithmetic-coded or not of 8 bits; save it as an ordinary JPEG.")
@@ -119,4 +123,5 @@ def _file(data: bytes, frame: bytes, scans: int) -> File:
     weight = max(1.0, scans / PLAIN_SCANS)
     if scans > 1 or frame[0] == _PROGRESSIVE:  # libjpeg keeps all samples' coefficients, two bytes each, and the image
         weight = max(weight, (2 * samples / (width * height) + 4) / BYTES_PER_PIXEL)
-    return File("JPEG", data, width, height, weight)
+    simple = simple and components in (1, 3) and frame[9] != ord("R")  # whose samples would be red, green and blue
+    return File("JPEG", data, width, height, weight, simple)

@@ -70,6 +70,20 @@ def test_what_the_gpu_would_decode_otherwise_is_left_to_the_host(picture):
         assert not suits(inspect(other), 232)
 
 
+OPTIONS = [{}, {"progressive": True}, {"subsampling": 0}, {"exif": Image.Exif().tobytes()}, {"comment": b"x"},
+           {"dpi": (72, 72)}, {"keep_rgb": True}]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_what_needs_no_look_at_its_metadata_is_judged_as_after_one(picture, mode):
+    for size in ((160, 107), (800, 100)):
+        for options in OPTIONS:
+            file = inspect(jpeg(picture.resize(size).convert(mode), **options))
+            assert suits(file, 232) == suits(file._replace(simple=False), 232), (size, options)
+            odd = "exif" in options or (mode == "RGB" and "keep_rgb" in options)
+            assert file.simple == (mode != "CMYK" and not odd), (size, options)
+
+
 def damaged(data):
     """Two-component, which neither Pillow nor nvJPEG takes."""
     start = data.index(b"\xff\xc0")
