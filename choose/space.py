@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from export.catalog import EXACT, Row, Serving
+from serving.auto_workers import automatic
 
 WORKER_MIB = 300  # of a worker beside the model itself: Python and an engine
 MODEL_COPIES = 2  # of the archive's bytes in a worker, while it loads
@@ -147,10 +148,11 @@ def _powers(cores: int) -> tuple[int, ...]:
     return (*(2**n for n in range(cores.bit_length()) if 2**n < cores), cores)
 
 
-def default(row: Row, serving: Serving, cores: int, queue: int) -> Configuration:
-    """What make archive serve serves by default. Its 0 threads are one for each core."""
-    threads = serving.threads or cores
-    return Configuration(row.name, row.variant.name, serving.workers, threads, serving.batch_size, queue)
+def default(row: Row, serving: Serving, config: Mapping[str, Any], cores: int, queue: int) -> Configuration:
+    """What make archive serve serves by default; ``config`` has the archive's settings. Its 0 threads are one for each
+    core."""
+    workers = automatic({row.name: config}, cores).get(row.name, serving.workers)
+    return Configuration(row.name, row.variant.name, workers, serving.threads or cores, config["batchSize"], queue)
 
 
 def memory_mib() -> float:

@@ -149,7 +149,7 @@ def _draft(settings: Settings, checkpoint: Checkpoint) -> Draft:
 def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parity:
     """Parity of a packed archive against the reference: each case alone, all in one batch, and the held-out set; and
     its answer to its own example, where one is expected."""
-    task, requests, size = TASKS[row.model.task], yardstick.requests, row.model.serving.batch_size
+    task, requests, size = TASKS[row.model.task], yardstick.requests, row.model.serving.batch(device)
     held_out = yardstick.held_out
     batches = [Batch([request]) for request in requests] + [Batch(requests)]
     batches += [Batch(held_out[i : i + size], False) for i in range(0, len(held_out), size)]

@@ -38,10 +38,15 @@ class Serving:
 
     workers: int = 1
     batch_size: int = 8
+    gpu_batch_size: int = 32  # the largest that CUDA graphs are captured for
     batch_delay_ms: int = 1
     response_timeout_s: int = 60  # at least; export/response_timeout.py
     startup_timeout_s: int = 600
     threads: int = 0  # intra-op threads of a worker; 0: all cores that it may run on
+
+    def batch(self, device: str) -> int:
+        """Requests that a worker takes at once on ``device`` ("cpu" or "gpu")."""
+        return self.gpu_batch_size if device == "gpu" else self.batch_size
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ MODELS = (
           {"architecture": "timm:tf_efficientnet_lite0"},
           {"content_type": "image/jpeg", "file": "handlers/samples/coffee.jpg"}, "espresso", PHOTO),
     # No batching: waiting for company is a model's choice, and the floor is the server's own.
-    Model("null", "null", Source("none"), example=text_example("hello"), serving=Serving(batch_size=1)),
+    Model("null", "null", Source("none"), example=text_example("hello"),
+          serving=Serving(batch_size=1, gpu_batch_size=1)),
 )
 
 EXACT = Tolerance(max_abs=1e-4, cosine=0.99999, top1=1.0, neighbours=1.0)

@@ -16,6 +16,7 @@ from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
 from serving.identity import built_here
+from serving.model_settings import KEYS
 from serving.plan import Plan
 from serving.server import start, stop, wait_until_ready
 from serving.start_lock import starting, stopping
@@ -52,9 +53,19 @@ def serve() -> int:
 
 
 def _plan() -> Plan:
-    """What MODELS, VARIANTS and models.toml choose of the store. Raises ServingError."""
+    """What MODELS, VARIANTS and models.toml choose of the store, and WORKERS. Raises ServingError."""
     models, variants, choices = names(os.environ, "MODELS"), names(os.environ, "VARIANTS"), Choices.of(os.environ)
-    return Plan.of(STORE, archives(STORE, models, variants, choices), choices=choices)
+    return Plan.of(STORE, archives(STORE, models, variants, choices), choices=choices, workers=_workers())
+
+
+def _workers() -> int | None:
+    given = os.environ.get("WORKERS", "").strip()
+    if not given:
+        return None
+    if not given.isdecimal() or KEYS["workers"].problem(int(given)):
+        most = KEYS["workers"].most
+        raise ServingError(f"WORKERS={given} is no number from 1 to {most}; write it as in: make serve WORKERS=2")
+    return int(given)
 
 
 def _start(run: RunDirectory, config: Config, plan: Plan) -> State:
@@ -86,7 +97,7 @@ def _already_running(state: State, plan: Plan) -> int:
     other = f"archives ({', '.join(state.archives)})"
     if state.archives == plan.archives:
         names = [name for name in plan.archives if state.settings.get(name) != plan.settings.get(name)]
-        other = f"settings of {', '.join(names)} than models.toml now has"
+        other = f"settings of {', '.join(names)} than are asked for now"
     print(f"TorchServe already runs (pid {state.pid}) with other {other}; run: make stop serve", file=sys.stderr)
     return 1
 

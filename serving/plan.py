@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.auto_workers import automatic
 from serving.chosen import Choices
-from serving.identity import identity
+from serving.environment import usable_cores
+from serving.identity import identity, read_config
 from serving.model_settings import ModelSettings, Settings
 from serving.store import digest_file
 
@@ -37,9 +39,10 @@ class Plan:
         archives: Mapping[str, str],
         table: ModelSettings | None = None,
         choices: Choices | None = None,
+        workers: int | None = None,
     ) -> Plan:
         """The plan for archives that were checked, with ``table``, else with the settings of models.toml. ``choices``
-        are those by which the archives were chosen.
+        are those by which the archives were chosen; ``workers`` each of them gets, whatever else is said.
 
         Raises ServingError for a mistake in models.toml.
         """
@@ -48,9 +51,12 @@ class Plan:
         found = [identity(store / f"{name}.mar") for name in archives]
         foreign = [each.name for each in found if not each.ours]
         settings = {each.name: table.of(each) for each in found if table.of(each)}
+        given = {each.name: workers for each in found} if workers else _automatic(store, archives, settings)
         unchecked = [name for name in foreign if not digest_file(store / f"{name}.mar").exists()]
         notices = [f"{name}.mar was not built by this project: served unchecked" for name in unchecked]
         notices += [f"{name}: {described(each)} ({table.path.name})" for name, each in settings.items()]
+        reason = "WORKERS" if workers else "as many as this machine has room for; WORKERS= sets another number"
+        notices += [f"{name}: workers {number} ({reason})" for name, number in given.items()]
         held = [identity(path) for path in sorted(store.glob("*.mar"))]
         notices += choices.notices(found, held)
         models = {each.model for each in held}
@@ -58,7 +64,15 @@ class Plan:
             f"{table.path.name}: [{model}] has settings of serving, and {store.name} holds no archive of that model"
             for model in sorted({*table.unused(models), *choices.unused(models)})
         ]
+        settings |= {name: {**settings.get(name, {}), "workers": number} for name, number in given.items()}
         return cls(store, dict(archives), foreign, settings, notices, unchecked)
+
+
+def _automatic(store: Path, names: Iterable[str], settings: Mapping[str, Settings]) -> dict[str, int]:
+    """The workers of archives of which nobody says how many."""
+    configs = {name: read_config(store / f"{name}.mar")[1] for name in names}
+    found = automatic(configs, usable_cores())
+    return {name: number for name, number in found.items() if "workers" not in settings.get(name, {})}
 
 
 def described(settings: Settings) -> str:

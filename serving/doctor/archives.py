@@ -5,7 +5,9 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from serving.auto_workers import automatic
 from serving.chosen import Choices
 from serving.doctor.finding import Place
 from serving.environment import usable_cores
@@ -19,8 +21,8 @@ from serving.model_settings import ModelSettings
 class Need:
     """One archive: its bytes, its workers and the threads of each, its device and the engine that its workers load.
 
-    ``pixels``: of the largest image that it takes. ``copied``: models.toml changes it, so that ``make serve`` writes a
-    copy of it into the run folder.
+    ``pixels``: of the largest image that it takes. ``copied``: it is served with other settings than it was built with,
+    so that ``make serve`` writes a copy of it into the run folder.
     """
 
     name: str
@@ -40,7 +42,16 @@ def needs(place: Place) -> list[Need]:
         settings = ModelSettings.load(place.models)
     except (ServingError, ImportError):
         settings = ModelSettings(place.models)
-    return [need for path in served(place) if (need := _need(path, settings))]
+    paths = served(place)
+    workers = automatic({path.stem: _config(path) for path in paths}, usable_cores())
+    return [need for path in paths if (need := _need(path, settings, workers.get(path.stem)))]
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        return read_config(path)[1]
+    except (ServingError, ImportError):
+        return {}
 
 
 def served(place: Place) -> list[Path]:
@@ -53,10 +64,10 @@ def served(place: Place) -> list[Path]:
     return [path for path in paths if path.stem in {each.name for each in left}]
 
 
-def _need(path: Path, table: ModelSettings) -> Need | None:
+def _need(path: Path, table: ModelSettings, workers: int | None) -> Need | None:
     try:
         archive, (_, config) = identity(path), read_config(path)
-        settings = table.of(archive)
+        settings = {**({"workers": workers} if workers else {}), **table.of(archive)}
         served = changed(config, settings, delay_unit_us=1)
         section = served.get("archive") or {}
         return Need(

@@ -27,7 +27,7 @@ def space(cores: int = 2) -> Space:
     rows = catalog.rows(["digits"], list(SPEED), "cpu")
     found = {row.variant.name: Candidate(row, "ab" * 32, {"cosine": PARITY[row.variant.name], "accuracy": 0.99})
              for row in rows}  # fmt: skip
-    first = default(found["torchscript"].row, Serving(), cores, 100)
+    first = default(found["torchscript"].row, Serving(), {"batchSize": 8}, cores, 100)
     return Space("digits", "image-classification", "cpu", cores, found, tuple(found), axes(cores, 100, batches=(1, 8)),
                  first)  # fmt: skip
 
