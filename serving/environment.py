@@ -72,10 +72,11 @@ def worker_environment(hidden: str = "") -> dict[str, str]:
     # cores, each spins away the time that another needs: docs/measurement.md has what that costs.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
-    # Where a worker keeps what it compiles: the default lies in the temporary folder, which goes with the server, but
-    # does for a checkout on a read-only disk.
+    # Where a worker keeps what it compiles and measures: the default lies in the temporary folder, which goes with the
+    # server, but does for a checkout on a read-only disk.
     if os.access(ROOT, os.W_OK):
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor"))
+        environment.setdefault("LEAN_CHOICES", str(ROOT / ".cache" / "lean"))  # handlers/lean/choices.py
     kept = [entry for entry in entries if entry and not (Path(entry) / "handlers").exists()]
     if kept:
         environment["PYTHONPATH"] = os.pathsep.join(kept)

