@@ -59,7 +59,7 @@ def _machines(cpu: dict[str, Any], gpu: dict[str, Any]) -> str:
     return (
         f"In process, batch 1, p50, BERT-base at {LENGTH} tokens, ResNet-50 at 224 x 224, random weights, numpy in to "
         "numpy out. CPU: " + facts[0] + ". GPU: " + facts[1] + ". On the GPU, convolutions in fp32 use TF32, PyTorch's "
-        "default, and matrix products do not. The column \"document\" has the figures of the document that this project "
+        'default, and matrix products do not. The column "document" has the figures of the document that this project '
         "started from; they were not measured here. All rows: [CPU](docs/results/bench-cpu.md), "
         "[GPU](docs/results/bench-h100.md)."
     )
