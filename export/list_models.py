@@ -43,7 +43,8 @@ def main() -> int:
 
 
 def chosen_lines(choices: Choices, device: str) -> list[str]:
-    """What models.toml chooses, a line per model, or why that cannot be built here; then what was chosen elsewhere."""
+    """Lines on the choices of models.toml: one per model, or why it cannot be built here; then the choices made on
+    other machines."""
     lines = []
     for model, choice in choices.models.items():
         try:

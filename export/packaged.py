@@ -1,6 +1,7 @@
-"""Reads what sentence-transformers wrote beside a network: its modules, their pooling, activation and prompts.
+"""Reads the files that sentence-transformers adds to a network: its modules, their pooling, activation and prompts.
 
-Raises CheckpointError for what is damaged and for what would be computed otherwise than sentence-transformers does.
+Raises CheckpointError for damaged files, and for settings that this project would compute differently from
+sentence-transformers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SIGMOID = "torch.nn.modules.activation.Sigmoid"
 
 
 def embeds(path: Path) -> bool:
-    """Whether the folder is one that embeds."""
+    """Whether the folder is an embedding model's."""
     return "Pooling" in _modules(path)
 
 
@@ -35,7 +36,7 @@ def lowers(path: Path) -> bool:
 
 
 def check_modules(path: Path, task: str) -> None:
-    """Refuses what would be done beyond the network and its pooling."""
+    """Refuses modules other than the network and its pooling."""
     foreign = [name for name in _types(path) if not name.startswith("sentence_transformers.")]
     if unknown := foreign or sorted(set(_modules(path)) - set(MODULES[task])):
         raise CheckpointError(
@@ -114,5 +115,5 @@ def _listed(path: Path) -> list[dict[str, str]]:
 
 
 def _own(path: Path) -> dict[str, Any]:
-    """What sentence-transformers wrote of itself beside the network."""
+    """The content of sentence-transformers' own config file."""
     return read_object(path / "config_sentence_transformers.json")

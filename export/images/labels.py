@@ -1,4 +1,4 @@
-"""The names of an image classifier's classes: from a file of the user's, or from what the checkpoint says."""
+"""The names of an image classifier's classes: from a file of the user's, or from the checkpoint."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def choose_labels(
 ) -> tuple[str, ...]:
     """The labels of a network with ``classes`` outputs: the user's file, else those ``known`` from the checkpoint.
 
-    There is no third way: numbers as labels would look like an answer and say nothing. Not ``required``, they may be
-    absent. Raises CheckpointError.
+    Without either it raises, since numbers as labels would look like an answer and say nothing. If not ``required``,
+    labels may be absent. Raises CheckpointError.
     """
     labels = read_labels(given) if given else known
     if not labels and not required:

@@ -34,7 +34,7 @@ def unsupported_image(config: Mapping[str, Any], head: Mapping[str, Any]) -> str
     library, architecture = head["library"], head["architecture"]
     if library == "transformers":
         what = _unsupported_config(config)
-    elif architecture.split(".")[0] not in ARCHITECTURES.get(library, ()):  # timm's "resnet50.a1_in1k": a1_in1k is the training
+    elif architecture.split(".")[0] not in ARCHITECTURES.get(library, ()):  # without timm's tag, as in ".a1_in1k"
         what = f"{architecture!r} of {library} is none of the plain ResNets that it knows"
     else:
         what = _unsupported_arguments(config) if library == "timm" else None
