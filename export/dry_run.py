@@ -41,8 +41,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Answers:
-    """Per batch, per request: {"status", "body", "headers"}; and of each item of the batches that asked for them, in
-    order, the raw outputs by name."""
+    """Per batch, per request: {"status", "body", "headers"}; and the raw outputs by name, in order, for each item of
+    the batches with ``outputs``."""
 
     batches: list[list[dict[str, Any]]]
     outputs: list[dict[str, np.ndarray]]
