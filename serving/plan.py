@@ -1,4 +1,5 @@
-"""What a server is to serve: archives with their digests, which of them are not ours, and their settings."""
+"""The plan of a server: its archives with their digests, which of them this project did not build, and their
+settings."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from serving.store import digest_file
 @dataclass(frozen=True)
 class Plan:
     """``archives`` is {name: sha256}, ``foreign`` the names of those that this project did not build, ``unchecked`` of
-    those without a digest file. ``settings`` is what models.toml says, for the archives that it says something of;
-    ``notices`` are lines that a user should read before the start."""
+    those without a digest file. ``settings`` are those of models.toml, for the archives that have some. ``notices`` are
+    lines that a user should read before the start."""
 
     store: Path
     archives: dict[str, str]
@@ -38,8 +39,8 @@ class Plan:
         table: ModelSettings | None = None,
         choices: Choices | None = None,
     ) -> Plan:
-        """The plan for archives that were checked, with ``table``, else with the settings of models.toml. ``choices``
-        are those by which the archives were chosen.
+        """The plan for checked archives. The settings are those of ``table``, else of models.toml. ``choices`` are
+        those that selected the archives.
 
         Raises ServingError for a mistake in models.toml.
         """
@@ -62,7 +63,7 @@ class Plan:
 
 
 def described(settings: Settings) -> str:
-    """Settings in words: "workers 2, batch delay 5 ms"."""
+    """Settings as text: "workers 2, batch delay 5 ms"."""
     return ", ".join(_in_words(key, value) for key, value in settings.items())
 
 

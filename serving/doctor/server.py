@@ -1,4 +1,4 @@
-"""Checks of the configuration, its ports, and what an earlier server left behind."""
+"""Checks of the configuration, its ports, and files that an earlier server left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 
 
 def configuration(place: Place) -> Finding:
-    """config.properties: readable, five different ports, loopback, tokens on."""
+    """Checks config.properties: it is readable, has five different ports on loopback, and tokens are on."""
     config = Config.load(place.config)
     named = len(config.ports())
     if named < len(ADDRESSES) + len(GRPC_PORTS):
@@ -32,7 +32,7 @@ def configuration(place: Place) -> Finding:
 
 
 def ports(place: Place) -> Finding:
-    """Free, or held by this run folder's own server."""
+    """Checks that the ports are free, or held by this run folder's own server."""
     configured = Config.load(place.config).ports()
     taken = {port: key for port, key in configured.items() if in_use(port)}
     state = _state(place)
@@ -47,7 +47,7 @@ def ports(place: Place) -> Finding:
 
 
 def left_behind(place: Place) -> Finding:
-    """A record of a server that is gone, its workers, half-written files, snapshots, temporary folders."""
+    """Finds a record of a server that has ended, its workers, incomplete files, snapshots and temporary folders."""
     record = place.run / "server.json"
     state = _state(place)
     if record.exists() and state is None:
@@ -84,13 +84,13 @@ def _alive(folder: Path, proc: Path) -> bool:
         pid = (folder / ".model_server.pid").read_text().strip()
     except FileNotFoundError:
         return False
-    except OSError:  # another user's
+    except OSError:  # a process of another user
         return True
     return pid.isdigit() and (proc / pid).exists()
 
 
 def keys(place: Place) -> Finding:
-    """The key file and its folder are the owner's alone."""
+    """Checks that only the owner can read the key file and its folder."""
     path = place.run / "key_file.json"
     if not path.exists():
         return Finding(OK, "no key file yet: make serve makes one, mode 0600")
