@@ -1,4 +1,5 @@
-"""Writes the README's results table from the published runs: ``python -m bench.readme``; a test fails when it is stale.
+"""Writes the README's results table from the published runs: ``python -m bench.readme``; a test fails when the table is
+out of date.
 
 Knows docs/results/bench-cpu.json, bench-h100.json and the figures of the document that this project started from.
 """
