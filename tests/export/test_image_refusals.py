@@ -1,4 +1,4 @@
-"""What an image checkpoint cannot be read for is said in one sentence that names what was given and the way out."""
+"""An image checkpoint that cannot be read gives one sentence that names what was given and how to fix it."""
 
 import json
 

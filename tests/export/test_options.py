@@ -1,4 +1,4 @@
-"""What make passes to a build: separators, synonyms, and weights that would not be used."""
+"""The variables that make passes to a build: separators, synonyms, and weights that would not be used."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The user's own models: from a checkpoint to a row of models.toml and a checked archive; wrong turns are refused."""
+"""The user's own models: from a checkpoint to a row of models.toml and a checked archive. Mistakes are refused."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""Weights: the hub's layout, local folders and files are read; what cannot be had is one sentence with the ways out."""
+"""Weights: the hub's layout, local folders and files are read. Weights that cannot be loaded give one sentence that
+says what to do."""
 
 import json
 import pickle

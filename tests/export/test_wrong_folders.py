@@ -1,4 +1,4 @@
-"""A folder that cannot be served is refused in one sentence with the cure, and nothing of the store is touched."""
+"""A folder that cannot be served is refused in one sentence that says how to fix it, and the store does not change."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The variants that models.toml chooses: read and checked, and what is then served of a store."""
+"""The variants that models.toml chooses are read and checked, and decide which archives of a store are served."""
 
 import pytest
 

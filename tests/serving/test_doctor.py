@@ -1,4 +1,5 @@
-"""``make doctor``: every check finds what it is for when that is really broken, and nothing on a sound machine."""
+"""``make doctor``: every check finds its fault when it really exists, and no check reports anything on a sound
+machine."""
 
 import os
 import re

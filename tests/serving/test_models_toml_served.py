@@ -1,4 +1,5 @@
-"""A real TorchServe with settings of models.toml, a model whose name holds dashes and an archive of others."""
+"""A real TorchServe with settings of models.toml, a model whose name contains dashes, and an archive that this project
+did not build."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""What is deleted and ended: only what this project made, whatever a record or a variable names."""
+"""Only files and processes that this project made are deleted and ended, whatever a record or a variable names."""
 
 import json
 import os

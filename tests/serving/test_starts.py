@@ -1,4 +1,4 @@
-"""Starts that meet each other or a stop, and what a running server says of itself when something is taken from it."""
+"""Starts at the same time as another start or a stop, and the status of a running server whose files are removed."""
 
 import fcntl
 import os
