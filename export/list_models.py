@@ -38,7 +38,7 @@ def main() -> int:
         print("\n" + "\n".join(reasons))
     if choices.models:
         print("\n" + "\n".join(chosen_lines(choices, device)))
-    print("\nYour own: make archive MODEL=/path/to/checkpoint (docs/your-model.md)")
+    print("\nTo add your own model: make archive MODEL=/path/to/checkpoint (docs/your-model.md)")
     return 0
 
 

@@ -111,11 +111,11 @@ def _check_random(built: list[Model], environment: Mapping[str, str]) -> list[st
     using = [model for model in built if model in takers]
     if not using:
         raise CheckpointError(
-            f"WEIGHTS={wanted} would not be used: it concerns {_list(takers)}, and what is being built is "
+            f"WEIGHTS={wanted} would not be used: it applies to {_list(takers)}, and this build has "
             f"{_list(built)}; leave it out, or name one of them in MODELS."
         )
     others = [model for model in built if model not in takers and model.source.kind != "none"]
-    return [f"WEIGHTS={wanted} concerns {_list(using)}; the weights of {_list(others)} stay real."] if others else []
+    return [f"WEIGHTS={wanted} applies to {_list(using)}; the weights of {_list(others)} stay real."] if others else []
 
 
 def _check_paths(built: list[Model], environment: Mapping[str, str]) -> list[str]:

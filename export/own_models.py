@@ -108,7 +108,7 @@ def wanted_row(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]] | N
     if not source:
         if given or name:
             variable = VARIABLES[next(iter(given))] if given else "NAME"
-            raise CatalogError(f"{variable}= says something of a model and there is no MODEL=; add MODEL=/path.")
+            raise CatalogError(f"{variable}= describes the model of MODEL=, which is missing; add MODEL=/path.")
         return None
     name = name or _name_of(source)
     if not NAME.fullmatch(name):

@@ -81,7 +81,7 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
     if info["missing_keys"]:
         raise CheckpointError(
             f"{folder.path} lacks {', '.join(sorted(info['missing_keys'])[:3])}, which {type(network).__name__} needs; "
-            "give a checkpoint with its own head: none is made up."
+            "give a checkpoint that has this head; none is added."
         )
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
     # Without the tokenizer's files, transformers would make a tokenizer of the special tokens alone.

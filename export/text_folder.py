@@ -147,11 +147,11 @@ def _family(path: Path, config: dict[str, Any]) -> Family:
     if found not in FAMILIES:
         named = _architectures(config) or "network without a name"
         raise CheckpointError(
-            f"{path} holds a {named} of the model type {found!r}, which is not served here; served are encoders of the "
-            f"types {', '.join(FAMILIES)}, and image classifiers of torchvision, timm and transformers."
+            f"{path} holds a {named} of the model type {found!r}, which is not supported; supported are encoders of "
+            f"the types {', '.join(FAMILIES)}, and image classifiers of torchvision, timm and transformers."
         )
     if config.get("is_decoder"):
-        raise CheckpointError(f"{path} is a decoder (is_decoder in its config.json); only encoders are served here.")
+        raise CheckpointError(f"{path} is a decoder (is_decoder in its config.json); only encoders are supported.")
     return FAMILIES[found]
 
 
@@ -194,7 +194,7 @@ def _fitting(path: Path, config: dict[str, Any], head: str, wanted: str) -> str:
         named = config["architectures"][0]
         raise CheckpointError(
             f"{path} has the head of a {named}, which does not fit the task {wanted}; give a checkpoint of that "
-            f"task, or build this one as what it is: make archive MODEL={path}"
+            f"task, or build it for its own task: make archive MODEL={path}"
         )
     if wanted == "rerank" and (count := _outputs(config)) != 1:
         raise CheckpointError(

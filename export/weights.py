@@ -161,4 +161,4 @@ def ways_out(model: Model) -> str:
     """Says what to do about weights that cannot be loaded."""
     if model.name not in [each.name for each in MODELS]:
         return f"correct the source of [{model.name}] in models.toml: a path that exists, or owner/name@revision."
-    return f"give a local copy with {variable(model)}=/path, or WEIGHTS=random for latency work."
+    return f"give a local copy with {variable(model)}=/path, or use WEIGHTS=random to measure speed only."

@@ -68,7 +68,7 @@ def _start(run: RunDirectory, config: Config, plan: Plan) -> State:
     state = start(config, run, plan)
     wait_until_ready(state, run, client, lambda text: _progress(began, text))
     examples = {name: warm_up(client, name) for name in plan.ours}
-    print(f"Ready after {time.monotonic() - began:.1f} s. Ask it, from this folder:\n")
+    print(f"Ready after {time.monotonic() - began:.1f} s. Send it a request, from this folder:\n")
     _show_curl(examples, config, client)
     for name in plan.foreign:
         print(f"  # {name} ({NOT_OURS}): {config.inference}/predictions/{name}; its handler reads the request\n")
@@ -160,7 +160,7 @@ def clean() -> int:
         shutil.rmtree(run.path, ignore_errors=True)
     for path in sorted(STORE.glob("*.mar")):
         if not built_here(path):
-            print(f"{path} is left: {NOT_OURS}")
+            print(f"{path} is left in place: {NOT_OURS}")
             continue
         path.unlink()
         digest_file(path).unlink(missing_ok=True)

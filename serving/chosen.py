@@ -96,7 +96,7 @@ class Choices:
         chosen = list(dict.fromkeys(each.model for each in served if each.variant in self.variants(each.model)))
         out = {each.model for each in held if each.variant not in self.variants(each.model)}
         alone = [
-            f"{model}: {self.models[model]} alone ({self.path.name}); VARIANTS= serves others"
+            f"{model}: only {self.models[model]} is served ({self.path.name}); VARIANTS= serves others"
             for model in chosen
             if model in out
         ]

@@ -125,7 +125,7 @@ class Config:
     def _fairness(self) -> list[str]:
         value = self.properties.get(FAIR_QUEUE, "true")
         if value not in ("true", "false"):
-            raise ServingError(f"{FAIR_QUEUE}={value} is neither true nor false")
+            raise ServingError(f"{FAIR_QUEUE}={value} is neither true nor false; write one of them")
         return [f"-Dfrontend.fair={value}"] if FAIR_QUEUE in self.properties else []
 
     def _connections(self) -> list[str]:

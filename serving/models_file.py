@@ -62,7 +62,7 @@ def edited(path: Path) -> Iterator[Any]:
             table.trivia.indent = before + table.trivia.indent
         text = tomlkit.dumps(document) + end
         if tomlkit.parse(text).unwrap() != document.unwrap():
-            raise TOMLKitError("what would be written says something else")
+            raise TOMLKitError("the changed file would not have the same values")
     except (TOMLKitError, IndexError):  # tomlkit's errors with dotted keys
         raise ServingError(
             f"{path} could not be changed: a model's keys stand in several places there; write each model as one table "

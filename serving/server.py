@@ -43,7 +43,7 @@ from ts.model_server import start
 subprocess.Popen = functools.partial(subprocess.Popen, pass_fds=[int(sys.argv.pop(1))])
 start()
 """
-UNKNOWN = "TorchServe is not 0.12.0: its front end is served as it is, without our bounds (docs/reliability.md)."
+UNKNOWN = "TorchServe is not 0.12.0, so it runs without this project's limits on requests (docs/reliability.md)."
 
 
 def start(config: Config, run: RunDirectory, plan: Plan) -> State:
@@ -179,7 +179,7 @@ def stop(
         return False
     state, alive, temps = run.read(), run.processes(), run.temps()
     if state is None and run.record.exists():
-        report(f"{run.record} is not as make serve writes it; nothing that it names was touched.")
+        report(f"{run.record} is damaged; nothing that it names was changed.")
     if state and state.ready and not at_once:
         # Java's shutdown hook ends the workers. Where Java has ended, each worker gets a signal of its own.
         _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)

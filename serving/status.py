@@ -45,7 +45,7 @@ def show() -> int:
 def _not_running(run: RunDirectory, state: State | None) -> str:
     left = ", ".join(str(process.pid) for process in run.processes())
     if state is None and run.record.exists():
-        return f"{run.record} is not as make serve writes it; run: make stop, which ends what was started here"
+        return f"{run.record} is damaged; run: make stop, which ends what was started here"
     if state is None and left:
         return f"Processes of a server that is not on record run (pid {left}); run: make stop"
     if state is None:

@@ -57,7 +57,7 @@ def _from_json(value: Any, path: Path) -> tuple[str, ...]:
     if isinstance(value, dict):
         return by_index(value, path)
     if not all(isinstance(each, str) for each in value):
-        raise CheckpointError(f"The labels {path} are a list of other things than strings; {FORMS}.")
+        raise CheckpointError(f"The labels {path} are a list with values that are not strings; {FORMS}.")
     return tuple(value)
 
 

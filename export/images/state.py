@@ -25,7 +25,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"There is no weights file at {path}; give the path of one that exists.")
     if path.suffix not in SUFFIXES:
-        raise CheckpointError(f"{path} is no weights file by its name; expected one of {', '.join(SUFFIXES)}.")
+        raise CheckpointError(f"{path} is no weights file; expected a name that ends in {', '.join(SUFFIXES)}.")
     return _without_prefixes(_unwrapped(read_tensors(path), path))
 
 

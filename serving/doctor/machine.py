@@ -76,7 +76,7 @@ def memory(place: Place) -> Finding:
         return Finding(STOP, f"{text}; the {whose} is {size(total)}", "serve fewer: MODELS=..., VARIANTS=...")
     free = min(total, _meminfo(place.proc, "MemAvailable"))
     if least > free and not (place.run / "server.json").exists():
-        return Finding(WARN, f"{text}; {size(free)} are free now", "end something, or serve fewer: MODELS=...")
+        return Finding(WARN, f"{text}; {size(free)} are free now", "end other programs, or serve fewer: MODELS=...")
     return Finding(OK, f"{size(total)} ({whose}); {text}")
 
 

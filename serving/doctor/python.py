@@ -61,7 +61,7 @@ def packages(place: Place) -> Finding:
         return place.absent(f"{len(missing)} of {len(wanted)} not installed: {', '.join(missing[:6])}")
     other = [f"{each.name} {found[each]} ({each.allowed})" for each in wanted if not each.allows(found[each] or "")]
     if other:
-        return Finding(WARN, f"outside of what is tested: {', '.join(other[:4])}", PIN)
+        return Finding(WARN, f"not in the tested range: {', '.join(other[:4])}", PIN)
     return Finding(OK, f"all {len(wanted)} of pyproject.toml, in range")
 
 
@@ -78,5 +78,5 @@ def _in_range(place: Place, found: dict[str, str]) -> Finding:
     outside = [_requirement(place, name) for name in found if not _requirement(place, name).allows(found[name])]
     if outside:
         tested = ", ".join(f"{each.name} {each.allowed}" for each in outside)
-        return Finding(WARN, f"{text}; tested are {tested}", PIN)
+        return Finding(WARN, f"{text}; tested: {tested}", PIN)
     return Finding(OK, text)

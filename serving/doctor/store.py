@@ -42,7 +42,7 @@ def settings(place: Place) -> Finding:
         return Finding(WARN, f"{place.models}: settings of models without an archive: {', '.join(unused)}",
                        "correct the names, or run: make archive")  # fmt: skip
     if elsewhere := choices.made_elsewhere(choices.models):
-        return Finding(WARN, "; ".join(elsewhere), "run that, or leave it so")
+        return Finding(WARN, "; ".join(elsewhere), "run that command, or ignore this")
     chosen = "".join(f"; {model} is served as {choice}" for model, choice in choices.models.items())
     changed = sum(bool(table.of(each)) for each in held)
     return Finding(OK, f"{place.models.name}: settings of {changed} archives{chosen}")

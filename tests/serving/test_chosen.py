@@ -102,7 +102,7 @@ def notices(store, found, models=()):
 
 def test_make_serve_says_what_a_choice_leaves_out(store, choices):
     found = choices("[minilm]\nvariant = 'int8'\n")
-    assert notices(store, found) == ["minilm: int8 alone (models.toml); VARIANTS= serves others"]
+    assert notices(store, found) == ["minilm: only int8 is served (models.toml); VARIANTS= serves others"]
     assert notices(store, found, ["digits"]) == []
 
 

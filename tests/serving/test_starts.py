@@ -121,7 +121,7 @@ def ask(server):
 
 def test_a_server_without_a_record_is_seen_and_stopped(server):
     state = server.state
-    for record, says in (("{", "is not as make serve writes it"), (None, "not on record")):
+    for record, says in (("{", "is damaged"), (None, "not on record")):
         server.directory.record.write_text(record) if record else server.directory.record.unlink()
         told = server.verb("status")
         assert told.returncode == 1 and says in told.stdout and "make stop" in told.stdout
