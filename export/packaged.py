@@ -40,8 +40,8 @@ def check_modules(path: Path, task: str) -> None:
     foreign = [name for name in _types(path) if not name.startswith("sentence_transformers.")]
     if unknown := foreign or sorted(set(_modules(path)) - set(MODULES[task])):
         raise CheckpointError(
-            f"{path}/modules.json has the module {unknown[0]}, which is not supported; supported for {task} are "
-            f"{', '.join(MODULES[task])}."
+            f"{path}/modules.json has the module {unknown[0]}, which is not supported; for {task} the "
+            f"supported ones are {', '.join(MODULES[task])}."
         )
     if _own(path).get("default_prompt_name"):
         raise CheckpointError(
@@ -74,8 +74,8 @@ def _packaged_pooling(path: Path) -> str:
     modes = mode if isinstance(mode, list) else [mode]
     if len(modes) != 1 or modes[0] not in POOLINGS:
         raise CheckpointError(
-            f"{path}/{folders[0]} pools by {'+'.join(map(str, modes)) or 'nothing'}, which is not supported; supported "
-            f"are {', '.join(POOLINGS)}."
+            f"{path}/{folders[0]} pools by {'+'.join(map(str, modes)) or 'nothing'}, which is not supported; the "
+            f"supported ones are {', '.join(POOLINGS)}."
         )
     return modes[0]
 
@@ -87,7 +87,7 @@ def activation(path: Path, config: dict[str, Any]) -> str:
     function = ACTIVATIONS.get(name.rpartition(".")[2], "") if name.startswith("torch.") else ""
     if not function:
         raise CheckpointError(
-            f"{path} scores by {name}, which is not supported; supported are torch.nn's {' and '.join(ACTIVATIONS)}."
+            f"{path} scores by {name}, which is not supported; use torch.nn's {' or '.join(ACTIVATIONS)}."
         )
     return function
 

@@ -147,8 +147,8 @@ def _family(path: Path, config: dict[str, Any]) -> Family:
     if found not in FAMILIES:
         named = _architectures(config) or "network without a name"
         raise CheckpointError(
-            f"{path} holds a {named} of the model type {found!r}, which is not supported; supported are encoders of "
-            f"the types {', '.join(FAMILIES)}, and image classifiers of torchvision, timm and transformers."
+            f"{path} holds a {named} of the model type {found!r}, which is not supported; the supported ones are "
+            f"encoders of the types {', '.join(FAMILIES)}, and image classifiers of torchvision, timm and transformers."
         )
     if config.get("is_decoder"):
         raise CheckpointError(f"{path} is a decoder (is_decoder in its config.json); only encoders are supported.")

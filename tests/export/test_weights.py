@@ -81,7 +81,7 @@ def a_model_of_few_words(folder):
         (lambda folder: config(folder, hidden_size="wide"), "str for hidden_size; expected int"),
         (lambda folder: config(folder, intermediate_size=100), "in its weights and of .* by its config.json"),
         (lambda folder: config(folder, model_type="distilbert"), "lacks distilbert"),
-        (lambda folder: config(folder, model_type="gpt2"), "model type 'gpt2', which is not supported; supported are"),
+        (lambda folder: config(folder, model_type="gpt2"), "model type 'gpt2', which is not supported; "),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100), "SafetensorError"),
         (lambda folder: without(folder, "model.safetensors"), "has no weights; expected model.safetensors"),
         (lambda folder: (folder / "tokenizer.json").write_text("{not"), "cannot be loaded .*line 1 column 2"),

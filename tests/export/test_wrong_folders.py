@@ -108,8 +108,8 @@ WRONG = {
     "a tokenizer that ends early": (CLASSIFIER, T, {}, lambda f: cut(f, "tokenizer.json"), "cannot be loaded"),
     "a decoder": (
         CLASSIFIER, T, {}, lambda f: changed(f, model_type="gpt2", architectures=["GPT2LMHeadModel"]),
-        "holds a GPT2LMHeadModel of the model type 'gpt2', which is not supported; supported are encoders of the types "
-        "bert, roberta, .* and image classifiers",
+        "holds a GPT2LMHeadModel of the model type 'gpt2', which is not supported; the supported ones are "
+        "encoders of the types bert, roberta, .* and image classifiers",
     ),
     "a BERT that generates": (
         ENCODER, "embedding", {"pooling": "cls"}, lambda f: changed(f, is_decoder=True), "is a decoder ",
