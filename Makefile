@@ -1,10 +1,10 @@
-# Every verb, with a sentence: run make. Logic is Python's; each fact has one home (see README.md).
+# The verbs. `make` lists them. The logic is in the Python modules that they call.
 .DEFAULT_GOAL := help
 .PHONY: help setup archive models serve stop status logs token doctor audit bench choose loadtest soak fuzz faults test lint clean
 SHELL := /bin/sh
 
-# The variables of each verb. Shells set such names for reasons of their own (HOST, OUT, NAME), so they count on make's
-# command line. From the environment TSI_<NAME> counts; <NAME> itself is not passed on, and said to be so.
+# The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
+# command line. From the environment only TSI_<NAME> is read. <NAME> is not passed on, and a line says so.
 PLACE := CONFIG RUN_DIR MODEL_STORE MODELS_FILE
 CHOICE := MODELS VARIANTS DEVICE WEIGHTS MODELS_FILE
 READ_BY_archive := $(CHOICE) MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT MODEL_STORE RESULTS_JSON
@@ -28,7 +28,8 @@ READ_BY_test := ROWS TRUST FIGURES FAULT_SECONDS SEED
 READ_BY_faults := ROWS FAULT_SECONDS SEED OUT
 VERBS := $(patsubst READ_BY_%,%,$(filter READ_BY_%,$(.VARIABLES)))
 NAMES := $(sort $(foreach verb,$(VERBS),$(READ_BY_$(verb))))
-# Not as common, and a key that is not read would serve what nobody signed: these count from the environment as well.
+# These are read from the environment under their plain names too. Shells rarely set them for other purposes, and if
+# STORE_KEY were ignored there, unsigned archives would be served.
 EITHER := PYTHON STORE_KEY
 given = $(filter-out undefined,$(origin $1))
 by_shell = $(filter environment%,$(origin $1))
@@ -44,13 +45,13 @@ note = $(if $(strip $2),$(shell echo '$1: $(strip $2)$3.' >&2))
 $(call note,Not read from the environment,$(IGNORED),; write make $(firstword $(ASKED)) $(addsuffix =...,$(IGNORED)) or set \
   $(addprefix TSI_,$(IGNORED)))
 $(call note,There is no such variable,$(UNKNOWN))
-# <MODEL>_WEIGHTS: make passes on what its command line sets. These are the names, so that a wrong one can be refused.
+# make passes <MODEL>_WEIGHTS on by itself. This lists the names on its command line, so that a wrong one can be refused.
 export WEIGHTS_GIVEN := $(foreach name,$(filter %_WEIGHTS,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
 
 BOOTSTRAP := $(firstword $(foreach name,python3 python3.12 python3.11 python3.10,$(shell \
   $(name) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $(name))))
 
-# PYTHON=... uses that interpreter and what it has, and installs nothing; else .venv is set up by the first verb.
+# PYTHON=... uses that interpreter with its packages and installs nothing. Otherwise the first verb sets up .venv.
 ifdef PYTHON
 PY := $(PYTHON)
 READY :=
@@ -63,8 +64,8 @@ DOCTOR := $(PYTHON) -m serving.doctor
 else
 PY := .venv/bin/python
 READY := .venv/.ready
-# Engines are extras; export/catalog.py says which variant needs which. Asked with the standard library alone.
-# Without VARIANTS, make archive builds what models.toml chooses; .venv's Python reads that file where there is one.
+# Engines are extras; export/catalog.py says which variant needs which. export.extras needs the standard library alone.
+# Without VARIANTS, make archive builds the variants that models.toml chooses. .venv's Python, if it exists, reads that file.
 ENGINES_OF = $(addprefix .venv/.,$(shell MODELS_FILE="$(MODELS_FILE)" $(1) -m export.extras $(2)))
 CHOSEN := $(if $(VARIANTS),,$(filter archive,$(MAKECMDGOALS)))
 EXTRAS := $(if $(VARIANTS),$(call ENGINES_OF,$(BOOTSTRAP),"$(VARIANTS)"))$(if $(CHOSEN),$(call \
@@ -74,22 +75,22 @@ OPTUNA := .venv/.choose
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
 ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) .venv/.signed
-# Before setup, on whatever Python there is: it needs the standard library alone.
+# Before setup the doctor runs on any Python, since it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
-# Of pip's output: the large downloads, as they start, and the installation.
+# The lines of pip's output that are shown: large downloads, as they start, and the installation.
 SHOWN := /Downloading .*([0-9][0-9]\.[0-9] MB|[0-9]{3} MB|GB)/ || /^Installing collected/ || /^ERROR/ \
   {print "  " substr($$0, 1, 100); fflush()}
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# pip checks each file against hashes.txt and takes no source, whose build would run code that nothing has checked. The pip
-# of a new environment may be too old to read hashes from constraints, so pip itself comes first.
+# pip checks each file against hashes.txt. It takes no source packages, since their builds would run unchecked code. The pip
+# of a new environment may be too old to read hashes from constraints, so pip itself is installed first.
 PIP := .venv/bin/python -m pip install --disable-pip-version-check --no-input --require-hashes
 PINNED := $(PIP) --only-binary :all: -c hashes.txt
 
-setup: $(READY) ## Make .venv with the exact versions and bytes of hashes.txt (the other verbs do it themselves)
+setup: $(READY) ## Make .venv with the versions and digests of hashes.txt (the other verbs do it themselves)
 
 .venv/.ready: pyproject.toml hashes.txt
 	@test -n "$(BOOTSTRAP)" || { echo "No Python 3.10, 3.11 or 3.12 found on PATH; install one, or name it: make ... PYTHON=/path/to/python3" >&2; exit 1; }
@@ -108,34 +109,34 @@ setup: $(READY) ## Make .venv with the exact versions and bytes of hashes.txt (t
 	@$(PINNED) -q -r .venv/$*.txt
 	@touch $@
 
-archive: $(READY) $(EXTRAS) ## Build what is out of date in model_store/ (MODEL=/your/checkpoint, MODELS=, VARIANTS=, DEVICE=)
+archive: $(READY) $(EXTRAS) ## Build the archives that are out of date in model_store/ (MODEL=/your/checkpoint, MODELS=, VARIANTS=, DEVICE=)
 	@$(PY) -m export
 
-models: $(READY) ## Every model with its task, architecture and weights, and which variants fit it (DEVICE=)
+models: $(READY) ## List every model with its task, architecture and weights, and the variants that fit it (DEVICE=)
 	@$(PY) -m export.list_models
 
-serve: $(READY) $(SIGNED) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays)
+serve: $(READY) $(SIGNED) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays attached)
 	@$(PY) -m serving serve
 
-stop: $(READY) ## Stop TorchServe and check that it is gone
+stop: $(READY) ## Stop TorchServe and check that all its processes have ended
 	@$(PY) -m serving stop
 
-status: $(READY) ## A line per served archive; exit status 0 when all answer
+status: $(READY) ## Print a line per served archive; exit status 0 when all answer
 	@$(PY) -m serving status
 
-logs: $(READY) ## The last lines of the server's and the workers' logs (FOLLOW=1 stays)
+logs: $(READY) ## Print the last lines of the server's and the workers' logs (FOLLOW=1 prints new lines as they come)
 	@$(PY) -m serving logs
 
 token: $(READY) ## Print the inference token (with make -s, nothing else)
 	@$(PY) -m serving token
 
-doctor: ## What would stop make serve on this machine, a line per check, with the fix (before setup too)
+doctor: ## Check for what would stop make serve on this machine; a line per check, with the fix (runs before setup too)
 	@$(DOCTOR)
 
-audit: $(READY) $(AUDIT) ## Published advisories on what is installed, TorchServe's jar included (OSV_URL= names a mirror)
+audit: $(READY) $(AUDIT) ## Ask for published advisories on the installed packages and TorchServe's jar (OSV_URL= names a mirror)
 	@$(PY) -m serving.audit
 
-bench: $(READY) $(if $(VARIANTS),$(EXTRAS),$(ALL_ENGINES)) ## Measure every variant in process, beside its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, LENGTHS=)
+bench: $(READY) $(if $(VARIANTS),$(EXTRAS),$(ALL_ENGINES)) ## Measure every variant in process, with its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, LENGTHS=)
 	@$(PY) -m bench
 
 choose: $(READY) $(OPTUNA) $(if $(VARIANTS),$(EXTRAS),$(ALL_ENGINES)) ## Search for the variant and settings to deploy, and record them (MODEL=, SLO_P99_MS=, BUDGET=20m)
@@ -144,16 +145,16 @@ choose: $(READY) $(OPTUNA) $(if $(VARIANTS),$(EXTRAS),$(ALL_ENGINES)) ## Search 
 loadtest: $(READY) ## Measure served latency, one archive at a time, and report (RATE=, SLO_P99_MS=, PROFILE=, BASELINE=)
 	@$(PY) -m loadtest
 
-soak: $(READY) ## Good and bad requests to all models of one server for long, and what grows (DURATION=1800, RATE=)
+soak: $(READY) ## Send good and bad requests to all models of one server for a long time; report what grows (DURATION=1800, RATE=)
 	@$(PY) -m loadtest.soak
 
-fuzz: $(READY) ## Send hostile requests with good ones among them to a server of its own (FUZZ_REQUESTS=20000, SEED=)
+fuzz: $(READY) ## Send hostile requests mixed with good ones to a separate server (FUZZ_REQUESTS=20000, SEED=)
 	@$(PY) -m tests.trust.fuzz
 
 test: $(READY) $(ALL_EXTRAS) ## Run the whole test suite, real TorchServe included
 	@$(PY) -m pytest
 
-faults: $(READY) $(ALL_EXTRAS) ## The fault tests in full, in two hours or so; writes their figures (OUT=, FAULT_SECONDS=3600)
+faults: $(READY) $(ALL_EXTRAS) ## Run all fault tests, in about two hours, and write their figures (OUT=, FAULT_SECONDS=3600)
 	@$(PY) -m tests.trust.faults
 
 lint: $(READY) ## Check style and imports with ruff

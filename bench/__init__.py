@@ -1,4 +1,4 @@
-"""Measures every variant in process, without a server: latency, throughput, load time, memory, beside its parity.
+"""Measures every variant in process, without a server: latency, throughput, load time and memory, with its parity.
 
-Knows the archives and the runtimes that load them; what is served is loadtest's business.
+Knows the archives and the runtimes that load them. loadtest measures served archives.
 """

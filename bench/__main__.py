@@ -2,8 +2,8 @@
 
 Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS, BATCHES, LENGTHS, BENCH_SECONDS; OUT is the file
 that the JSON is written to (Markdown and plots go beside it). A variant that is not packed is shown as refused, and the
-others are measured. What is measured lies in OUT's ``.part.json`` until the
-end, so that a run that is cut off has not been for nothing.
+others are measured. Until the end, the measured cells are in OUT's ``.part.json``, so that a run that is cut off leaves
+its results.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _environment(plan: Plan) -> dict[str, Any]:
 
 
 def _measure(chosen: list[Row], plan: Plan) -> Iterator[list[dict[str, Any]]]:
-    """The rows of one cell after the other."""
+    """Yields the rows of each cell when it is measured."""
     for name in dict.fromkeys(row.model.name for row in chosen):
         rows = [row for row in chosen if row.model.name == name]
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:

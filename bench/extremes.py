@@ -1,8 +1,8 @@
-"""``python -m bench.extremes``: what the most expensive requests cost beside a typical one, in CPU seconds.
+"""``python -m bench.extremes``: compares the most expensive requests with a typical one, in CPU seconds.
 
 For each archive of a text task in MODEL_STORE, loaded as a worker loads it: a typical request (one sentence of about 20
-tokens), the most items of that kind that one request takes, and those that the limits allow at most. NAMES chooses
-archives. OUT is a file for the rows as JSON.
+tokens), the largest number of such items in one request, and the most expensive requests within the limits. NAMES
+chooses archives. OUT is a file for the rows as JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HEADER = ("archive", "request", "status", "tokens", "CPU s", "times typical", "t
 
 def main() -> int:
     """Returns the exit status."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as workers have it: a thread that waits costs nothing
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in workers, so that a waiting thread costs no CPU time
     quieten()
     chosen, found = os.environ.get("NAMES", "").split(), []
     with tempfile.TemporaryDirectory(prefix="extremes-") as scratch:
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _load(archive: Path, folder: Path) -> Any:
-    """The archive's service, warm; its response timeout is left out, so that nothing is refused for its time."""
+    """The archive's service, warm; without its response timeout, so that no request is refused for its time."""
     import yaml
 
     from handlers.service import Service
@@ -70,7 +70,8 @@ def _load(archive: Path, folder: Path) -> Any:
 
 
 def requests(task: str, items: int, chars: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(what it is, the JSON body): a typical request first, then as many of its kind as are taken, then the largest.
+    """(description, JSON body): a typical request first, then as many of its kind as one request may have, then the
+    largest.
 
     ``items`` and ``chars`` are the limits of one request.
     """
@@ -115,14 +116,14 @@ def measure(name: str, service: Any) -> list[dict[str, Any]]:
 
 
 def _cpu_seconds(service: Any, requested: list[dict[str, Any]], context: _Context) -> float:
-    """Of all threads of this process."""
+    """CPU seconds of all threads of this process."""
     began = time.process_time()
     service.handle(requested, context)
     return time.process_time() - began
 
 
 class _Context:
-    """What the handlers use of ts.context.Context, for one request."""
+    """The part of ts.context.Context that the handlers use, for one request."""
 
     status = 200
 
@@ -139,7 +140,7 @@ class _Context:
         self.status = code
 
     def tokens(self, service: Any, body: dict[str, Any]) -> int:
-        """Tokens of the request, of all rows that it makes."""
+        """Tokens of the request, in all its rows."""
         from handlers.requests import read_payload
 
         raw = json.dumps(body).encode()

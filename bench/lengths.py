@@ -1,8 +1,10 @@
-"""``python -m bench.lengths``: real sentences against padding to 128 tokens, and a long run of mixed lengths.
+"""``python -m bench.lengths``: compares real sentences with padding to 128 tokens, and runs many requests of mixed
+lengths.
 
-The first tells what not padding is worth; the second whether a runtime still specialises or compiles for lengths
-that it meets after its warm-up: such requests are slow once, and the same requests a second time are not, unless the
-machine itself is to blame. Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS, MIXED, OUT.
+The comparison shows what is gained without padding. The run shows whether a runtime still specialises or compiles for
+lengths that it meets after its warm-up. Such requests are slow the first time and fast the second time. A request that
+is slow both times was slowed by the machine. Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS,
+MIXED, OUT.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ from loadtest.stats import percentile
 PADDED = 128
 REQUESTS = 5000  # of mixed lengths, unless MIXED says otherwise
 LONGEST = 200
-BUCKET = 16  # tokens; a request is compared with the median of those of about its length
-SLOW = 3.0  # times its bucket's median
+BUCKET = 16  # width in tokens: a request is compared with the median of requests of about its length
+SLOW = 3.0  # a request is slow beyond this multiple of its bucket's median
 ROUNDS = 3
 HEADER = (
     "archive", "mean tokens", "real p50 ms", "at 128 p50 ms", "ratio", "mixed", "over 3x", "worst", "again over 3x",
@@ -83,7 +85,7 @@ def measure(row: Row, loaded: dict[str, Any], folder: Path) -> dict[str, Any]:
     for each in (real[0], real[-1], padded[0]) * 3:
         runtime(*each)
     times: dict[str, list[float]] = {"real": [], "padded": []}
-    for _ in range(ROUNDS):  # in turns, so that the machine's drift meets both
+    for _ in range(ROUNDS):  # in turns, so that drift of the machine affects both
         times["real"] += [_time(runtime, each) for each in real]
         times["padded"] += [_time(runtime, each) for each in padded]
     count = int(os.environ.get("MIXED") or REQUESTS)

@@ -27,7 +27,8 @@ class Times:
 
 
 def interleaved(calls: Mapping[str, Call], seconds: float, report: Callable[[str], object]) -> dict[str, Times]:
-    """Warms each call up, then times them in ``ROUNDS`` rounds, forth and back, about ``seconds`` for each in all."""
+    """Warms each call up, then times them in ``ROUNDS`` rounds, alternately in forward and backward order, about
+    ``seconds`` in all for each."""
     for name, call in calls.items():
         report(f"{name}: warm-up")
         _warm_up(call)

@@ -1,7 +1,7 @@
-"""``python -m bench.photos``: what decoding and scaling a photograph costs, on one core and on the GPU.
+"""``python -m bench.photos``: times decoding and scaling of photographs, on one core and on the GPU.
 
-Each is shown with how far its pixels are from those of torchvision's transforms on the whole picture. Settings come
-from the environment: DEVICE (auto), OUT (a JSON file).
+It also shows how far the pixels are from those of torchvision's transforms on the whole picture. Settings come from the
+environment: DEVICE (auto), OUT (a JSON file).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from loadtest.stats import percentile
 RESIZE, CROP = 232, 224  # of torchvision's ResNet50_Weights.IMAGENET1K_V2
 SIZES = ((320, 240), (640, 427), (640, 480), (1280, 960), (4000, 3000))
 LIMIT = PHOTO["max_pixels"]
-SECONDS = 1.0  # for each way of each size
+SECONDS = 1.0  # for each method and size
 TOGETHER = 8  # as many as TorchServe puts into a batch
 HEADER = ("JPEG", "kB", "host ms", "off by", f"GPU ms, 1 of {TOGETHER}", "GPU ms, alone", "off by")
 ON_GPU = ("gpu_ms_each_of_a_batch", "gpu_ms", "gpu_off_by")
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def measure(data: bytes, device: str) -> dict[str, Any]:
-    """One line: a JPEG file's milliseconds and pixels on either side; null for a GPU that is not there."""
+    """One line: a JPEG file's milliseconds and pixels on either side; null without a GPU."""
     expected, size = reference(data), Image.open(io.BytesIO(data)).size
     calls: dict[str, Call] = {"host": lambda: on_host(data)}
     if device == "gpu":
@@ -86,7 +86,7 @@ def _on_gpu(data: bytes) -> dict[str, Call]:
 
 
 def on_host(data: bytes) -> np.ndarray:
-    """As the handler does it."""
+    """Decodes and scales as the handler does."""
     return photo(decode(data, LIMIT, RESIZE), RESIZE, CROP)
 
 

@@ -1,4 +1,4 @@
-"""What is measured: archives x batch sizes x lengths, and the inputs of each cell.
+"""The plan of a bench: archives x batch sizes x lengths, and the inputs of each cell.
 
 Knows the catalog and shapes; imports no torch.
 """
@@ -29,7 +29,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to build and measure, in which shapes, for how long each."""
+    """The archives to build and measure, their shapes, and the time for each."""
 
     options: Options
     batches: tuple[int, ...]
@@ -83,7 +83,7 @@ def cells(settings: Settings, plan: Plan) -> list[Cell]:
 
 
 def inputs(settings: Settings, cell: Cell) -> tuple[np.ndarray, ...]:
-    """Seeded random inputs of the cell's shape, unpadded: never zeros, on which kernels can run faster."""
+    """Seeded random inputs of the cell's shape, unpadded and never zeros, since kernels can run faster on zeros."""
     generator = np.random.default_rng(0)
     return tuple(_input(spec, settings, cell, generator) for spec in settings.inputs)
 
@@ -100,7 +100,7 @@ def _input(spec: TensorSpec, settings: Settings, cell: Cell, generator: np.rando
 
 
 def operations(model_name: str, cell: Cell) -> float | None:
-    """Floating-point operations of one forward, where we have a formula (a multiply-add counts as two).
+    """Floating-point operations of one forward pass, where there is a formula (a multiply-add counts as two).
 
     BERT-base: 12 layers of 24 S H^2 (projections, feed-forward) + 4 S^2 H (attention), H = 768.
     ResNet-50: 8.18 GFLOP an image,

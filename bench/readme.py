@@ -1,4 +1,5 @@
-"""Writes the README's results table from the published runs: ``python -m bench.readme``; a test fails when it is stale.
+"""Writes the README's results table from the published runs: ``python -m bench.readme``; a test fails when the table is
+out of date.
 
 Knows docs/results/bench-cpu.json, bench-h100.json and the figures of the document that this project started from.
 """
@@ -18,7 +19,7 @@ DOCUMENT = {
     ("bert", "eager"): (88.82, 18.77), ("bert", "torchscript"): (86.93, 9.32),
     ("resnet50", "eager"): (92.92, 9.04), ("resnet50", "torchscript"): (89.58, 2.53),
 }  # fmt: skip
-HEADER = ("module", "CPU ms", "vs eager", "GPU ms", "vs eager", "parity: CPU; GPU", "the document's CPU / GPU ms")
+HEADER = ("module", "CPU ms", "vs eager", "GPU ms", "vs eager", "parity: CPU; GPU", "document: CPU / GPU ms")
 
 
 def results_table(cpu: dict[str, Any], gpu: dict[str, Any]) -> str:
@@ -58,8 +59,9 @@ def _machines(cpu: dict[str, Any], gpu: dict[str, Any]) -> str:
         )
     return (
         f"In process, batch 1, p50, BERT-base at {LENGTH} tokens, ResNet-50 at 224 x 224, random weights, numpy in to "
-        "numpy out. CPU: " + facts[0] + ". GPU: " + facts[1] + ". Convolutions in fp32 use TF32 on the GPU, "
-        "PyTorch's default; matrix products do not. All rows: [CPU](docs/results/bench-cpu.md), "
+        "numpy out. CPU: " + facts[0] + ". GPU: " + facts[1] + ". On the GPU, convolutions in fp32 use TF32, PyTorch's "
+        'default, and matrix products do not. The column "document" has the figures of the document that this project '
+        "started from; they were not measured here. All rows: [CPU](docs/results/bench-cpu.md), "
         "[GPU](docs/results/bench-h100.md)."
     )
 

@@ -15,7 +15,7 @@ from export.parity import Parity
 from export.progress import table as text_table
 
 HEADER = ("model", "variant", "batch", "length", "p50 ms", "p99 ms", "items/s", "vs eager", "of roofline", "parity")
-BESIDE = (".md", ".svg", ".tmp")  # what is written next to the JSON file, under its name
+BESIDE = (".md", ".svg", ".tmp")  # the files beside the JSON file, under its name
 
 
 class Ticker:
@@ -59,7 +59,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The table's lines, model by model: what was measured, then what was not packed, with the reason."""
+    """The table's lines, model by model: the measured variants, then those that were not packed, with the reason."""
     rows, found = result["rows"], []
     for model in dict.fromkeys(row["model"] for row in rows):
         found += [cells(row, result["environment"]) for row in rows if row["model"] == model]
@@ -69,7 +69,8 @@ def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def refused(result: dict[str, Any], model: str) -> list[dict[str, str]]:
-    """The model's variants that were not packed. Earlier results have none: their bench ended at the first one."""
+    """The model's variants that were not packed. Earlier results have no such list, since the bench ended at the first
+    one."""
     return [row for row in result.get("refused", []) if row["model"] == model]
 
 
@@ -98,7 +99,7 @@ def write(result: dict[str, Any], out: Path) -> None:
 
 
 def save(result: dict[str, Any], out: Path) -> None:
-    """Writes ``out`` (JSON), whole or not at all."""
+    """Writes ``out`` (JSON) atomically."""
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_suffix(".tmp")
     aside.write_text(json.dumps(result, indent=1) + "\n")

@@ -1,1 +1,1 @@
-"""``make choose``: which variant of a model to deploy on this machine, with which settings, and how sure that is."""
+"""``make choose``: which variant of a model to deploy on this machine, with which settings, and how certain that is."""

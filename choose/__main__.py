@@ -1,5 +1,5 @@
-"""The verb choose: searches, decides, records the choice in models.toml and says it in words. Settings come from the
-environment, as make passes them; nothing is measured here itself.
+"""The verb choose: searches, decides, records the choice in models.toml and prints it. Settings come from the
+environment, as make passes them. Other modules measure.
 
 Exit status: 0 chosen; 1 nothing meets the objective; 2 it could not be run; 130 interrupted.
 """
@@ -34,13 +34,13 @@ REFUSALS = (ChooseError, CatalogError, DeviceError, CheckpointError, LoadTestErr
 def main() -> int:
     """Chooses for each model in turn; returns the exit status."""
     hub = gevent.get_hub()
-    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # it is handed to this function, without a traceback
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # this function gets it, and it is shown without a traceback
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
         asked = request.read(os.environ)
         for name in asked.models:
-            model(name)  # before minutes are spent on the others
+            model(name)  # checked first, before minutes are spent on other models
         _require_optuna()
         own_server.claim()
         return max([choose(asked, name) for name in asked.models])
@@ -66,14 +66,14 @@ def choose(asked: Request, name: str) -> int:
     decision, folder = Chooser(asked, name, os.environ).choose()
     page_path = page.write(decision, folder)
     print(words.sentences(decision))
-    if decision["winner"]["meets"] and model(name).kind != "none":  # null has no variant to choose
+    if decision["winner"]["meets"] and model(name).kind != "none":  # null has only one variant
         record.record(decision)
     print(f"\nReport: {_shown(page_path)}; as JSON: {_shown(folder / 'decision.json')}")
     return 0 if decision["winner"]["meets"] else 1
 
 
 def _require_optuna() -> None:
-    """An interpreter that PYTHON= names may be without it; make's own has it."""
+    """Raises ChooseError without optuna. An interpreter that PYTHON= names may lack it; .venv has it."""
     if find_spec("optuna") is None:
         raise ChooseError("make choose needs optuna, which this Python lacks; run: pip install 'optuna>=5,<6'")
 

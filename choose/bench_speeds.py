@@ -1,5 +1,5 @@
-"""What make bench found of a model on this machine: items per second by variant. It only decides where the search
-begins."""
+"""Reads the results of make bench for a model on this machine: items per second by variant. They only decide where the
+search begins."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Has the archives of a model built, in a store of choose's own, and says which of them may win and why the others not.
+"""Builds the archives of a model in choose's own store, and says which of them may win and why others may not.
 
-Knows how archives are built and what they record of themselves. The user's store keeps what the user built: what is
-up to date there is taken over, and nothing is added to it.
+Knows how archives are built and what they record of themselves. Archives that are up to date in the user's store are
+copied. Nothing is added to the user's store.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def find(request: Request, name: str, environment: Mapping[str, str], cores: int
 def _options(request: Request, model: Model, environment: Mapping[str, str]) -> Options:
     device = resolve_device(environment.get("DEVICE") or "auto")
     wanted = list(request.variants) or variants_of(model, device)[0]
-    if model.kind != "none" and DEFAULT not in wanted:  # it is measured whatever else is
+    if model.kind != "none" and DEFAULT not in wanted:  # the default is always measured
         wanted.append(DEFAULT)
     chosen = {"MODEL": "", "MODELS": model.name, "VARIANTS": " ".join(wanted)}
     return read_options({**environment, **chosen})

@@ -1,4 +1,5 @@
-"""The numbers that decision.html draws: trials as points by variant, the Pareto front, importance. Knows no looks."""
+"""The numbers that decision.html draws: trials as points by variant, the Pareto front, importance. Knows nothing of the
+layout."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def chart_data(decision: dict[str, Any]) -> dict[str, Any]:
 
 
 def line(front: list[dict[str, Any]]) -> list[list[float]]:
-    """Those that none beats in both of the plot's quantities, as [requests/s, p99 in ms], the slowest first."""
+    """The trials that no other beats in both of the plot's quantities, as [requests/s, p99 in ms], the slowest
+    first."""
     kept: list[list[float]] = []
     for row in sorted(front, key=lambda row: (-row["requests_per_s"], row["p99_ms"])):
         if not kept or row["p99_ms"] < kept[0][1]:
@@ -46,7 +48,7 @@ def _point(decision: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 
 
 def hover(decision: dict[str, Any], row: dict[str, Any]) -> list[str]:
-    """The lines of a point's hover: what it is, how fast, how right."""
+    """The lines of a point's hover: the configuration, its speed and its parity."""
     known = decision["archives"].get(row["archive"], {})
     return [
         f"{row['archive']}, {tables.short(row['settings'], tables.fixed(decision))}",
@@ -58,7 +60,7 @@ def hover(decision: dict[str, Any], row: dict[str, Any]) -> list[str]:
 
 
 def said(decision: dict[str, Any]) -> dict[str, str]:
-    """What each chart shows, in words, for those who do not see it."""
+    """A description of each chart, for users who cannot see it."""
     data = chart_data(decision)
     front = "; ".join(
         f"{point['hover'][0]}: {point['hover'][1]}"

@@ -1,6 +1,6 @@
-"""One model's choice from begin to end: archives, search, finals, decision.
+"""One model's choice from beginning to end: archives, search, finals, decision.
 
-Knows the order of things and how the budget is shared between them; each step is a module of its own.
+Knows the order of the steps and how they share the budget. Each step is a separate module.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from loadtest.crew import Crew, processes
 from loadtest.record import Peak, Run
 from serving.environment import usable_cores
 
-LEAST_FOR_SEARCH = 0.5  # of the budget, however long the finals take
+LEAST_FOR_SEARCH = 0.5  # the least share of the budget for the search, however long the finals take
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Chooser:
 
         Raises ChooseError, CatalogError, DeviceError, CheckpointError, ServingError, LoadTestError or NotBuiltError.
         """
-        own_server.make_way()  # before minutes of building
+        own_server.make_way()  # checked before archives are built, which takes minutes
         rates = [self.request.rate] if self.request.rate else []
         count = processes(0, LADDER, rates)
         split = cores.here(count)
@@ -92,7 +92,7 @@ class Chooser:
         self, where: Path, space: Space, chosen: list[finals.Finalist], bench: Bench, facts: dict[str, Any],
         progress: Progress,
     ) -> tuple[list[dict[str, Any]], Peak | None]:  # fmt: skip
-        shutil.rmtree(where / "finals", ignore_errors=True)  # of a run that was cut off: turns belong together
+        shutil.rmtree(where / "finals", ignore_errors=True)  # of a run that was cut off; its turns cannot be continued
         (where / "finals").mkdir()
         run = Run(where / "finals", facts, {"slo_p99_ms": self.request.slo_p99_ms or 0.0})
         final = finals.Finals(bench, chosen, run, progress.say)
@@ -105,12 +105,12 @@ class Chooser:
 
 
 def search_budget_s(request: Request, records: list[Record]) -> float:
-    """The part of the budget that trials may take: what the finals leave, and at least half."""
+    """The part of the budget for trials: the rest after the finals, and at least half."""
     return max(LEAST_FOR_SEARCH * request.budget_s, request.budget_s - finals.seconds(request, records))
 
 
 def lead(request: Request, best: Record | None) -> str:
-    """What leads, for the progress line."""
+    """The best trial so far, for the progress line."""
     if best is None or best.worth.point is None:
         return "nothing meets the objective yet"
     load = in_words(best.worth.point)

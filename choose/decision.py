@@ -1,4 +1,4 @@
-"""decision.json: what was asked, what was measured and what follows. A pure function of the study and the finals.
+"""decision.json: the question, the measurements and the decision. A pure function of the study and the finals.
 
 Knows the schema, which docs/choosing.md states, and no files but the one it writes.
 """
@@ -45,13 +45,13 @@ def decide(
 
 
 def machine(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """What a choice holds for: the processor, its cores and the GPUs."""
+    """The machine that a choice holds for: the processor, its cores and the GPUs."""
     return {"cpu": environment["cpu"], "cores": environment["cores_available"],
             "gpus": [each["name"] for each in environment["gpus"]]}  # fmt: skip
 
 
 def trial(record: Record) -> dict[str, Any]:
-    """A row of ``trials``; the figures are those of the load that the score is of."""
+    """A row of ``trials``; the figures are those of the load that gave the score."""
     best, worth = record.worth.point, record.worth
     return {
         "number": record.number, "state": record.state, "archive": record.configuration.archive,
@@ -75,7 +75,7 @@ def _rounded(value: float | None) -> float | None:
 def why(
     request: Request, rows: Sequence[dict[str, Any]], won: dict[str, Any], default: dict[str, Any] | None, measured: int
 ) -> str:
-    """One sentence: why this one."""
+    """One sentence: why the winner was chosen."""
     if not won["meets"]:
         return f"None of {measured} configurations meets {asked(request)}; the default has {won['reason']}."
     if won is not default:
@@ -96,7 +96,7 @@ def why(
 
 
 def asked(request: Request) -> str:
-    """What a configuration must meet, in words."""
+    """The conditions that a configuration must meet, in words."""
     parts = [f"a p99 of {request.slo_p99_ms:g} ms"] if request.slo_p99_ms else []
     parts += [f"{request.rate:g} requests/s"] if request.rate else []
     return " at ".join(parts) or "what was asked with right answers alone"
@@ -122,7 +122,7 @@ def pareto(space: Space, records: Sequence[Record]) -> list[int]:
 
 
 def _merits(space: Space, record: Record) -> tuple[float, ...]:
-    """Each the more the better."""
+    """The quantities that are compared; of each, more is better."""
     point, parity = record.worth.point, space.candidates[record.configuration.variant].parity
     assert point is not None  # it meets the objective
     right = parity.get("accuracy") if parity.get("accuracy") is not None else parity.get("cosine")
@@ -134,7 +134,7 @@ def _dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def write(decision: Mapping[str, Any], folder: Path) -> Path:
-    """Writes decision.json, whole or not at all; returns its path."""
+    """Writes decision.json atomically; returns its path."""
     path, partial = folder / FILE, folder / f"{FILE}.part"
     partial.write_text(json.dumps(decision, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)

@@ -1,7 +1,7 @@
-"""What a measurement cost beside time: joules and GPU memory, where this machine lets us read them.
+"""The energy and GPU memory of a measurement, where this machine lets this user read them.
 
-Knows NVML (through its C library) and Linux's RAPL counters, which often only root may read. Whatever cannot be read is
-None.
+Knows NVML (through its C library) and Linux's RAPL counters, which often only root may read. A value that cannot be
+read is None.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class _Memory(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Reading:
-    """Joules since some start, by source: GPUs, and processor packages with the value at which each wraps around."""
+    """Counters of joules by source: GPUs, and processor packages, with the value at which each counter wraps around."""
 
     gpu: float | None
     packages: dict[str, tuple[float, float]]
 
     def since(self, before: Reading) -> float | None:
-        """Joules from ``before`` to here, of all sources that both could read; None without one."""
+        """Joules from ``before`` to this reading, of all sources in both; None without one."""
         spent = [self.gpu - before.gpu] if self.gpu is not None and before.gpu is not None else []
         for name, (now, wraps) in self.packages.items():
             if name in before.packages:
@@ -42,7 +42,7 @@ def read() -> Reading:
 def _packages() -> dict[str, tuple[float, float]]:
     found = {}
     for folder in sorted(RAPL.glob("intel-rapl:*")):
-        if folder.name.count(":") > 1:  # a part of a package, counted there
+        if folder.name.count(":") > 1:  # a part of a package, which already counts it
             continue
         try:
             values = [int((folder / name).read_text()) / 1e6 for name in ("energy_uj", "max_energy_range_uj")]
@@ -96,6 +96,6 @@ def gpu_memory_mib() -> float | None:
 
 
 def gpu_memory_since(before: float | None) -> float | None:
-    """What has come into use since ``before`` was read; what other programs took or gave back meanwhile counts too."""
+    """The GPU memory in use now, less that at ``before``. Other programs' changes meanwhile count too."""
     now = gpu_memory_mib() if before is not None else None
     return round(now - before, 1) if now is not None and before is not None else None

@@ -1,7 +1,7 @@
-"""What stops a choice before it is made; each message names the cure."""
+"""Errors that stop a choice before it is made. Each message says what to do."""
 
 from __future__ import annotations
 
 
 class ChooseError(Exception):
-    """What was asked cannot be chosen as asked."""
+    """The question cannot be answered as it was asked."""

@@ -1,10 +1,10 @@
-"""``python -m choose.exhaustive``: every configuration of a small space, and how near a search of a quarter of them
-comes to the best.
+"""``python -m choose.exhaustive``: measures every configuration of a small space, and how near a search of a quarter of
+them comes to the best.
 
 Measures digits in three variants with two settings each of workers, threads and batches (MODEL, VARIANTS, WORKERS,
-THREADS, BATCHES and ROUNDS change that), all of them in turns, into OUT; what is in OUT already is not measured again.
-Then it runs the search of make choose on that table, without a server, for SEEDS seeds (200). TABLE_ONLY=1 skips the
-measuring.
+THREADS, BATCHES and ROUNDS change that), all of them in turns, into OUT. Configurations that OUT already holds are not
+measured again. Then it runs the search of make choose on that table, without a server, for SEEDS seeds (200).
+TABLE_ONLY=1 skips the measuring.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _outcomes(space: Space, kept: dict[str, Any]) -> dict[Configuration, list[Ou
 
 
 def main() -> int:
-    """Measures, simulates, prints what came of it; returns the exit status."""
+    """Measures, simulates and prints the result; returns the exit status."""
     variables = {**os.environ, **{name: os.environ.get(name) or value for name, value in SMALL.items()}}
     path, split = Path(os.environ.get("OUT") or OUT), cores.here()
     try:

@@ -1,7 +1,7 @@
-"""The best of the search and the default, measured again in turns: A B C D, D C B A.
+"""The finals: the best configurations of the search and the default are measured again in turns: A B C D, D C B A.
 
-Knows which of them are measured, at which load and in which order. Rows go to disk as the load test's do; their figures
-and the verdict are ranking.py's business.
+Knows which configurations are measured, at which load and in which order. Rows are written to disk as in the load test.
+ranking.py computes their figures and the verdict.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from loadtest.trial import Measured, Rule
 
 BEST = 3
 LONGEST_WINDOW_S = 20.0
-MARGIN = 1.2  # of requests, for a load that is slower than in the search
+MARGIN = 1.2  # factor on the requests needed, for a load that is slower than in the search
 MAX_WARM_UP, MAX_WINDOWS = 4, 6
-LIKELY_WINDOWS = 7  # of a visit: two or three to warm up, three that agree, and a doubt
-PROBES = 7  # of a peak, once its order of magnitude is known
-START_S = 15.0  # of a server, until one has been started
+LIKELY_WINDOWS = 7  # windows of a visit: two or three to warm up, three that agree, and one more
+PROBES = 7  # probes of a search for the peak, once its order of magnitude is known
+START_S = 15.0  # estimated seconds to start a server, until one has been started
 
 
 @dataclass
 class Finalist:
-    """A configuration in the finals; ``load`` is the one that it is measured at: at first the best of the search."""
+    """A configuration in the finals. ``load`` is the load that it is measured at, which begins as the best one of the
+    search."""
 
     configuration: Configuration
     load: Point
@@ -47,7 +48,7 @@ class Finalist:
 
 def finalists(request: Request, space: Space, records: Sequence[Record]) -> list[Finalist]:
     """The best three that meet the objective, among them one that computes in fp32 where there is one, and the default
-    last. Without a default that could be measured, the others alone."""
+    last. If the default could not be measured, only the others."""
     met = sorted((each for each in records if each.worth.meets and _may_win(space, each)),
                  key=lambda each: -each.worth.value)  # fmt: skip
     best = met[:BEST]
@@ -64,7 +65,7 @@ def _may_win(space: Space, record: Record) -> bool:
 
 
 def seconds(request: Request, records: Sequence[Record], count: int = BEST + 1) -> float:
-    """About what the finals of ``count`` finalists take: so much of the budget is kept for them."""
+    """An estimate of the time that the finals of ``count`` finalists take. This part of the budget is kept for them."""
     starts = [each.outcome.start_s for each in records if each.outcome.start_s]
     start_s = float(np.median(starts)) if starts else START_S
     visit = start_s + LIKELY_WINDOWS * request.window_s
@@ -75,7 +76,7 @@ def seconds(request: Request, records: Sequence[Record], count: int = BEST + 1) 
 
 @dataclass
 class Finals:
-    """Measures ``finalists`` into ``run`` on servers of ``bench``; ``say`` is told each visit as it begins."""
+    """Measures ``finalists`` into ``run`` on servers of ``bench``; ``say`` is called with each visit as it begins."""
 
     bench: Bench
     finalists: list[Finalist]
@@ -102,7 +103,8 @@ class Finals:
                 finalist.gpu_memory_mib.append(used)
 
     def _at_its_load(self, target: Target, finalist: Finalist, number: int) -> Measured:
-        """At the load of the search; in the first round, with fewer users where it has no room to the objective."""
+        """Measures at the load of the search. In the first round it lowers the number of users until the p99 leaves
+        room to the objective."""
         while True:
             measured, mode = self._load(target, finalist.load), finalist.load.mode
             seen = point(mode, finalist.load.load, measured)
@@ -137,8 +139,8 @@ class Finals:
         self.run.trials.append(trial)
 
     def peak(self, finalist: Finalist, requests_per_s: float) -> Peak:
-        """The highest Poisson rate of the finalist within the objective, looked for from three quarters of what it
-        answered in the closed loop."""
+        """The highest Poisson rate of the finalist within the objective, searched from three quarters of its throughput
+        in the closed loop."""
         request = self.bench.request
         assert request.slo_p99_ms is not None
         with self.bench.open_server(finalist.configuration) as server:

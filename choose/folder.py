@@ -1,7 +1,7 @@
-"""Where a search is kept: a folder per question, which the same command finds again. One process at a time holds it.
+"""The folder of a search: one per question, so that the same command finds it again. One process at a time holds it.
 
-Knows what makes two questions the same: what is to be met, what is searched, the archives' bytes and the machine.
-BUDGET, TRIALS and HOURLY_COST change how long is searched and what is shown, so they are no part of it.
+Knows what makes two questions the same: the objective, the search space, the archives' bytes and the machine. BUDGET,
+TRIALS and HOURLY_COST are not part of the question, since they only change how long the search lasts and what is shown.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def of(request: Request, space: Space, machine: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Holds the folder; the kernel lets go of it with the process. Raises ChooseError where another one has it."""
+    """Locks the folder. The kernel releases the lock when the process ends. Raises ChooseError where another process
+    holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:

@@ -1,6 +1,6 @@
 """Measures one configuration on a fresh server: the points of its load, and the memory of all its processes.
 
-Knows how loads follow each other and when they stop. What a configuration is worth is objective.py's business.
+Knows how loads follow each other and when they stop. objective.py scores the results.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from loadtest.windows import counted, cut
 from serving.model_settings import ModelSettings
 
 LADDER = (1, 2, 4, 8, 16, 32, 64)
-SHARE_OF_WINDOW = 0.5  # a trial's windows beside those of the finals
+SHARE_OF_WINDOW = 0.5  # the length of a trial's windows, relative to those of the finals
 LONGEST_WINDOW_S = 10.0
 MAX_WARM_UP, MAX_WINDOWS = 4, 6
-ANSWERS = 2  # that a window should hold of each user, for its figures to mean something
+ANSWERS = 2  # requests of each user that a window should hold, so that its figures mean something
 GROWTH = 1.05
-STALLS = 2  # points without growth after which more users are not tried: batches may need some company to form
+STALLS = 2  # points without growth after which it ends; one is not enough, since batches need users to form
 
 Open = Callable[[Configuration], AbstractContextManager[Server]]
 Watch = Callable[[Point], None]
 
 
 def point(mode: str, load: float, seen: Measured) -> Point:
-    """The figures of a measured load: of the windows that count, but errors and wrong answers of all of them."""
+    """The figures of a measured load, from the windows that count. Errors and wrong answers are counted in all
+    windows."""
     columns = Columns.of(seen.rows)
     intended = columns.intended if mode == "open" else None
     windows = cut(columns, seen.begin_us, seen.window_us, seen.windows, intended)
@@ -61,8 +62,8 @@ def point(mode: str, load: float, seen: Measured) -> Point:
 
 @dataclass
 class Bench:
-    """Measures configurations for ``request``; ``open_server`` yields a server of one, ``crew`` makes the loads.
-    Answers are compared with those that the same archive gave when it was asked alone, on its first server."""
+    """Measures configurations for ``request``; ``open_server`` yields a server of one configuration, ``crew`` makes the
+    loads. Answers are compared with those of the same archive when it was asked alone, on its first server."""
 
     request: Request
     open_server: Open
@@ -70,7 +71,8 @@ class Bench:
     golden: dict[str, Golden] = field(default_factory=dict)
 
     def run(self, configuration: Configuration, watch: Watch) -> Outcome:
-        """The points of the request's load, each shown to ``watch`` as it is measured, which may raise to end it.
+        """The points of the request's load. ``watch`` gets each point when it is measured, and may raise to end the
+        trial.
 
         Raises ServingError or LoadTestError where the server does not start or does not answer.
         """
@@ -97,10 +99,10 @@ class Bench:
             yield self._watched(watch, self._closed_loop(target, 1, self._window_s))
 
     def _ladder(self, target: Target, watch: Watch) -> Iterator[Point]:
-        """More and more users, until the p99 exceeds the objective or throughput has stopped growing.
+        """Measures more and more users, until the p99 exceeds the objective or throughput has stopped growing.
 
-        Where it exceeds the objective, the load half-way back is measured as well: the steps are wide, and what a
-        configuration is worth should not depend on which side of one it fell.
+        Where the p99 exceeds the objective, the load half-way back is measured as well. The steps are wide, and the
+        score of a configuration should not depend on which side of a step it fell.
         """
         best, stalls, p50_ms = 0.0, 0, 0.0
         for users in LADDER:
@@ -116,7 +118,7 @@ class Bench:
                 return
 
     def _users(self, target: Target, users: int, p50_ms: float) -> Point:
-        """A point of the ladder; ``p50_ms`` is the median with half as many users."""
+        """A point of the ladder. ``p50_ms`` is the median at half as many users."""
         # With twice the users a request takes up to twice as long.
         window_s = min(LONGEST_WINDOW_S, max(self._window_s, ANSWERS * 2 * p50_ms / 1e3))
         return self._closed_loop(target, users, window_s)

@@ -1,6 +1,6 @@
-"""What an outcome is worth for an objective: whether it meets what was asked, its score, and at which load.
+"""Scores an outcome for an objective: whether it meets the conditions, its score, and the load of that score.
 
-Pure functions of points; the study, the finals and the decision judge by them alone.
+Pure functions of points. The study, the finals and the decision use only these.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from choose.outcome import Outcome, Point
 from choose.request import Request
 
-# Of the objective: a finalist is loaded so that its p99 stays below this share in the first round. At the very edge,
-# the noise of the next round would decide who meets the objective at all.
+# A finalist's load is chosen so that its p99 in the first round stays below this share of the objective. Closer to the
+# objective, the noise of the next round would decide whether a finalist meets it.
 HEADROOM = 0.85
 
 
 @dataclass(frozen=True)
 class Worth:
-    """``score`` in the objective's own unit (requests/s, ms, MiB), None where ``meets`` is False. ``value`` is what the
-    search makes as large as it can, also where nothing meets the objective yet. ``point`` is the load that it is of."""
+    """``score`` in the objective's own unit (requests/s, ms, MiB), None where ``meets`` is False. ``value`` is the
+    number that the search maximizes, also while nothing meets the objective. ``point`` is the load that gave the
+    score."""
 
     meets: bool
     score: float | None
@@ -28,7 +29,7 @@ class Worth:
 
 
 def worth(request: Request, outcome: Outcome) -> Worth:
-    """The worth of an outcome. One wrong answer or one error, at any load, and it never meets the objective."""
+    """The worth of an outcome. An outcome with a wrong answer or an error, at any load, does not meet the objective."""
     if not outcome.points:
         return Worth(False, None, -1e9, None, "no load was measured")
     if reason := _wrong(outcome.points):
@@ -63,7 +64,8 @@ def _wrong(points: tuple[Point, ...]) -> str:
 
 
 def _missed(request: Request, points: tuple[Point, ...]) -> Worth:
-    """Right and too slow: the nearer to the objective, the larger the value, and always below that of a hit."""
+    """The value of a correct but too slow outcome. It is larger the nearer the outcome is to the objective, and always
+    below that of an outcome that meets it."""
     nearest = min(points, key=lambda each: each.p99_ms or float("inf"))
     if not nearest.kept_up:
         return Worth(False, None, -1e6 * (2 - nearest.requests_per_s / nearest.load), nearest,
@@ -78,7 +80,8 @@ def safe_slo_ms(request: Request) -> float | None:
 
 
 def safe_load(request: Request, points: tuple[Point, ...]) -> Point:
-    """The point of the most throughput that leaves room to the objective, else that meets it, else the first."""
+    """The point with the most throughput among those that leave room to the objective, else among those that meet it,
+    else the first point."""
     met = [each for each in points if each.within(request.slo_p99_ms)]
     roomy = [each for each in met if each.within(safe_slo_ms(request))]
     return max(roomy or met, key=lambda each: each.requests_per_s, default=points[0])
@@ -92,5 +95,5 @@ def in_words(point: Point) -> str:
 
 
 def unit(request: Request) -> str:
-    """Of a score."""
+    """The unit of a score."""
     return {"throughput": "requests/s", "latency": "ms", "memory": "MiB"}[request.objective]

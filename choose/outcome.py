@@ -1,17 +1,17 @@
-"""What a measurement of one configuration leaves: points of load, and memory. Plain records, without what measures."""
+"""The result of measuring one configuration: points of load, and memory. Plain records."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-KEPT_UP = 0.95  # of the offered requests, answered: below, the rate is not served
+KEPT_UP = 0.95  # the least share of the offered requests that is answered; below it, the rate is not served
 
 
 @dataclass(frozen=True)
 class Point:
-    """A load and what came of it. ``load`` is users ("closed") or requests per second ("open").
+    """A load and its figures. ``load`` is users ("closed") or requests per second ("open").
 
-    ``p99_ms`` is the sample's own, however small the sample; a finalist's has an interval.
+    ``p99_ms`` is that of the sample, however small the sample is. That of a finalist has an interval.
     """
 
     mode: str
@@ -26,7 +26,7 @@ class Point:
 
     @property
     def right(self) -> bool:
-        """Whether every request was answered, and rightly."""
+        """Whether every request was answered correctly."""
         return self.error_rate == 0 and self.answers_wrong == 0 and self.p50_ms is not None
 
     def within(self, slo_p99_ms: float | None) -> bool:
@@ -35,7 +35,7 @@ class Point:
         return self.right and self.kept_up and not slow
 
     def lighter(self) -> Point | None:
-        """With three quarters of the users; None where there are no fewer, and for a rate, which is what was asked."""
+        """The load with three quarters of the users. None where that is not fewer, and for a rate, which is given."""
         if self.mode == "open" or self.load <= 1:
             return None
         return replace(self, load=int(self.load * 3 // 4), requests_per_s=self.requests_per_s * 3 / 4)
@@ -43,7 +43,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured of a configuration. ``start_s`` is what its server took to start."""
+    """The measurements of a configuration. ``start_s`` is the time that its server took to start."""
 
     points: tuple[Point, ...]
     memory_mib: float | None = None

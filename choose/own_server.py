@@ -1,6 +1,6 @@
-"""Servers that make choose started: told from the user's by a variable in their environment.
+"""Recognises servers that make choose started, by a variable in their environment.
 
-A search that is killed leaves its server behind. The same command, which goes on with the search, stops that server and
+A search that is killed leaves its server behind. When the same command continues the search, it stops that server and
 no other.
 """
 
@@ -14,17 +14,17 @@ from loadtest.servers import ServerRunsError
 from serving import server
 from serving.state import RunDirectory
 
-MARK = "MAKE_CHOOSE"  # in the environment of its servers: the process that started them
+MARK = "MAKE_CHOOSE"  # the variable in the environment of its servers, with the process that started them
 IN_THE_WAY = "TorchServe runs already and make choose starts its own, one after the other; run: make stop"
 
 
 def claim() -> None:
-    """What this process starts from now on is marked as its own."""
+    """Marks the servers that this process starts from now on."""
     os.environ[MARK] = str(os.getpid())
 
 
 def make_way() -> None:
-    """Stops a server that a killed search has left. Raises ServerRunsError where another one runs."""
+    """Stops a server that a killed search left. Raises ServerRunsError where another server runs."""
     run = RunDirectory.default()
     state = run.read()
     if state is None or not state.running():

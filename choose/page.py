@@ -1,6 +1,6 @@
-"""Writes a decision for people: decision.md and decision.html. A pure function of decision.json.
+"""Writes a decision as pages: decision.md and decision.html. A pure function of decision.json.
 
-Knows the page's parts and where templates are; what is said is in words.py, what stands in tables in tables.py.
+Knows the page's parts and the templates. words.py has the sentences, tables.py the tables.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def markdown(decision: dict[str, Any]) -> str:
 
 
 def html(decision: dict[str, Any]) -> str:
-    """The page: one file that asks nobody for anything."""
+    """The page: one file that loads nothing else."""
     template = _environment(True).get_template("decision.html")
     return template.render(
         **_shared(decision),
@@ -72,7 +72,7 @@ def _environment(autoescape: bool) -> jinja2.Environment:
 
 
 def _shared(decision: dict[str, Any]) -> dict[str, Any]:
-    """What both templates show."""
+    """The parts that both templates show."""
     return {
         "decision": decision,
         "sentences": words.sentences(decision).splitlines(),
@@ -88,7 +88,7 @@ def _shared(decision: dict[str, Any]) -> dict[str, Any]:
 
 
 def lead(decision: dict[str, Any]) -> str:
-    """Of what, on what, from how many trials: one line."""
+    """One line: the model, the machine and the number of trials."""
     trials, machine = decision["trials"], decision["machine"]
     count, seconds = Counter(row["state"] for row in trials), sum(row["seconds"] or 0 for row in trials)
     states = ", ".join(f"{count[state]} {said}" for state, said in tables.STATES.items() if count[state])
@@ -108,7 +108,7 @@ def _html_table(columns: Sequence[Column], rows: Sequence[Row], caption: str) ->
 
 
 def _lines(text: str) -> str:
-    """A cell's HTML: what follows the first line is smaller, below it."""
+    """A cell's HTML; lines after the first one are smaller, below it."""
     first, _, rest = text.partition("\n")
     return html_page.code(first) + (f"<small>{html_page.code(rest)}</small>" if rest else "")
 

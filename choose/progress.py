@@ -1,4 +1,5 @@
-"""Tells how a search goes: the trial, the best so far and the time left; a bar on a terminal, plain lines elsewhere.
+"""Shows the progress of a search: the trial, the best so far and the time left; a bar on a terminal, plain lines
+elsewhere.
 
 Knows how to print, not what is searched.
 """
@@ -12,7 +13,7 @@ from typing import Any
 
 
 class Progress:
-    """``left_s()`` says how much of ``budget_s`` is left, ``best()`` what leads, in words or ""."""
+    """``left_s()`` returns how much of ``budget_s`` is left, ``best()`` the best trial in words, or ""."""
 
     def __init__(self, budget_s: float, left_s: Callable[[], float], best: Callable[[], str] = lambda: "") -> None:
         self._budget_s, self._left_s, self._best = budget_s, left_s, best
@@ -23,9 +24,9 @@ class Progress:
             self._bar: Any = tqdm(total=round(budget_s), bar_format="{bar:12} {desc}", dynamic_ncols=True)
 
     def say(self, text: str) -> None:
-        """What begins now."""
+        """Prints what begins now."""
         left = max(0.0, self._left_s())
-        # The time first: a terminal cuts off the end.
+        # The time comes first, since a terminal cuts off the end of a long line.
         words = "; ".join(part for part in (f"{_time(left)} left", text, self._best()) if part)
         if self._bar is not None:
             self._bar.n = round(self._budget_s - left)

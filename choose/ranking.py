@@ -1,6 +1,6 @@
 """The figures of the finalists from their rows, and which of them wins. Pure functions.
 
-Knows intervals and what beating the default means; how a decision is written is decision.py's business.
+Knows intervals and the rule for beating the default. decision.py writes the decision.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from loadtest.rows import WRONG
 from loadtest.stats import Comparison
 from loadtest.summary import Seen, latencies, pooled, see
 
-if TYPE_CHECKING:  # at run time it would bring Locust, which patches the process that imports it
+if TYPE_CHECKING:  # not at run time: it imports Locust, which patches the process
     from choose.finals import Finalist
 
 SECONDS_PER_HOUR = 3600
@@ -64,7 +64,8 @@ def _figures(request: Request, space: Space, run: Run, each: Finalist, seen: lis
 
 
 def _point(request: Request, run: Run, each: Finalist, seen: list[Seen]) -> Point:
-    """All rounds as one point; errors and wrong answers of all windows count, the figures of those that are stable."""
+    """All rounds as one point. Its figures are those of the stable windows; errors and wrong answers count in all
+    windows."""
     columns, counted = pooled(seen), [window for one in seen for window in one.counted]
     seconds, answered = sum(each.seconds for each in counted), sum(each.ok for each in counted)
     latency = columns.latency[columns.ok] / 1e3
@@ -94,7 +95,7 @@ def missed(request: Request, point: Point) -> str:
 
 
 def _rates(seen: Sequence[Seen]) -> list[list[float]]:
-    """Requests per second of each window that counts, each a sample of its own."""
+    """Requests per second of each window that counts; each window is one sample."""
     return [[window.requests_per_s] for one in seen for window in one.counted]
 
 
@@ -110,14 +111,15 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _cost(request: Request, requests_per_s: float) -> float | None:
-    """Of a million requests, in the currency of HOURLY_COST, when the machine is always this busy."""
+    """The cost of a million requests, in the currency of HOURLY_COST, if the machine is always this busy."""
     if request.hourly_cost is None or not requests_per_s:
         return None
     return round(request.hourly_cost / SECONDS_PER_HOUR / requests_per_s * 1e6, 4)
 
 
 def _compared(request: Request, default: Finalist, each: Finalist, seen: dict[Any, list[Seen]]) -> Comparison | None:
-    """The objective's figure of ``each`` over the default's, by bootstrap of windows; None where one has no answer."""
+    """The objective's figure of ``each`` over the default's, by bootstrap of windows; None where one of them has no
+    answers."""
     sides = [seen[one.configuration] for one in (default, each)]
     if request.objective == "memory":
         used = [one.gpu_memory_mib or one.memory_mib for one in (default, each)]

@@ -16,11 +16,11 @@ from serving.model_settings import ModelSettings
 from serving.models_file import child, edited, models_file
 from serving.plan import described
 
-SETTINGS = ("workers", "threads", "batch_size", "queue")  # that a decision is about
+SETTINGS = ("workers", "threads", "batch_size", "queue")  # the settings that a decision is about
 
 
 def record(decision: Mapping[str, Any]) -> None:
-    """Writes the winner of decision.json, or removes an earlier choice where the default stays; prints a line on it.
+    """Writes the winner of decision.json, or removes an earlier choice where the default stays; prints a line about it.
 
     Raises ServingError where models.toml cannot be read, OSError where it cannot be written.
     """
@@ -49,7 +49,7 @@ def _write(table: Any, winner: Mapping[str, Any], decision: Mapping[str, Any]) -
 
 
 def _keep_default(path: Path, model: str, earlier: Choice | None) -> str:
-    """Removes what make choose wrote before; returns what was done."""
+    """Removes the keys that make choose wrote before; returns what was done."""
     if not earlier:
         return f"the default of {model} stays; nothing was written."
     if not earlier.by:
@@ -60,8 +60,8 @@ def _keep_default(path: Path, model: str, earlier: Choice | None) -> str:
 
 
 def _remove(table: Any, variants: tuple[str, ...]) -> None:
-    """Takes an earlier choice out of a model's table. Of several variants, as only people write them, the settings
-    stay."""
+    """Removes an earlier choice from a model's table. If there are several variants, which only people write, their
+    settings stay."""
     below = table.get("variants", {})
     for variant in variants if len(variants) == 1 else ():
         _drop(below.get(variant, {}), SETTINGS)
@@ -82,7 +82,8 @@ def _drop_empty(table: Any, key: str) -> None:
 
 
 def reason(decision: Mapping[str, Any]) -> str:
-    """Why the winner, in figures beside the default's: "241 requests/s within a p99 of 50 ms; the default: 115 ..."."""
+    """The reason for the winner, with its figures and the default's: "241 requests/s within a p99 of 50 ms; the
+    default: 115 ..."."""
     winner, default, asked = decision["winner"], decision["default"], decision["objective"]
     told = _figures(asked["name"], winner)
     told += f" within a p99 of {asked['slo_p99_ms']:g} ms" if asked.get("slo_p99_ms") else ""
@@ -94,7 +95,7 @@ def reason(decision: Mapping[str, Any]) -> str:
 
 
 def _figures(objective: str, finalist: Mapping[str, Any]) -> str:
-    """What the objective is about, of a finalist that meets it."""
+    """The figures of the objective, for a finalist that meets it."""
     if objective == "latency":
         return f"p50 {finalist['p50_ms']:.3g} ms, p99 {finalist['p99_ms']:.3g} ms"
     if objective == "memory":
@@ -103,7 +104,7 @@ def _figures(objective: str, finalist: Mapping[str, Any]) -> str:
 
 
 def _applied(path: Path, model: str, winner: Mapping[str, Any]) -> str:
-    """The settings that the chosen archive is served with, and those among them that stood in the file before."""
+    """The settings that the chosen archive is served with, and those of them that were in the file before."""
     found = ModelSettings.load(path).of(Identity(winner["archive"], model, winner["variant"], ours=True))
     added = {key: value for key, value in found.items() if key not in winner["settings"]}
     also = f"; {described(added)} of that file, which was not measured, applies as well" if added else ""

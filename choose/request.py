@@ -1,6 +1,6 @@
-"""What was asked, from make's variables, checked before anything runs.
+"""The question, from make's variables, checked before anything runs.
 
-Knows names, ranges and which of them exclude each other; not what a model can do (space.py finds that out).
+Knows names, ranges and which variables exclude each other. It does not know what a model can do (space.py does).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from serving.choice import names, words
 OBJECTIVES = ("throughput", "latency", "memory")
 DEFAULT_BUDGET = "20m"
 UNITS = {"s": 1, "m": 60, "h": 3600}
-# Those that the command of a decision repeats, in this order.
+# The variables that the command in a decision repeats, in this order.
 VARIABLES = (
     "MODEL", "MODELS", "OBJECTIVE", "SLO_P99_MS", "RATE", "MIN_ACCURACY", "MIN_COSINE", "BUDGET", "HOURLY_COST",
     "VARIANTS", "WORKERS", "THREADS", "BATCHES", "TRIALS", "ROUNDS", "DURATION",
@@ -27,7 +27,8 @@ VARIABLES = (
 
 @dataclass(frozen=True)
 class Request:
-    """What to choose, for each of ``models``. Empty ``workers``, ``threads`` and ``batches``: what the machine offers.
+    """The question, for each of ``models``. If ``workers``, ``threads`` and ``batches`` are empty, the machine decides
+    their values.
 
     ``slo_p99_ms`` and ``rate`` (requests per second) are None where they were not given; ``min_accuracy`` is a share;
     ``budget_s`` is the time of a model's search and finals together. A finalist is measured ``rounds`` times, in
@@ -89,7 +90,7 @@ def _models(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def command(environment: Mapping[str, str], model: str = "") -> str:
-    """The make line that asks for this, for one ``model`` where it is given."""
+    """The make command of this question, for one ``model`` where it is given."""
     given = {key: environment[key].strip() for key in VARIABLES if environment.get(key, "").strip()}
     if model:
         given.pop("MODELS", None)
@@ -129,7 +130,7 @@ def _number(name: str, example: str, most: float = float("inf"), least: float = 
 
 
 def _accuracy(text: str) -> float:
-    """A share; what is above 1 is per cent."""
+    """The accuracy as a share. A number above 1 is per cent."""
     value = _number("MIN_ACCURACY", "98.5 (per cent)", 100)(text)
     return value / 100 if value > 1 else value
 

@@ -1,7 +1,7 @@
-"""What can be chosen from: the variants of one model whose archives are built and right, times the settings that this
-machine has room for.
+"""The search space: the variants of one model whose archives are built and passed their checks, times the settings that
+this machine has room for.
 
-Knows the catalog, the archives' own records and the machine's size; nothing of how fast any of it is.
+Knows the catalog, the archives' own records and the machine's size. It knows nothing of speed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import psutil
 from export.catalog import EXACT, Row, Serving
 from serving.auto_workers import automatic
 
-WORKER_MIB = 300  # of a worker beside the model itself: Python and an engine
-MODEL_COPIES = 2  # of the archive's bytes in a worker, while it loads
+WORKER_MIB = 300  # memory of a worker without the model: Python and an engine
+MODEL_COPIES = 2  # memory of a worker while it loads, relative to the archive's bytes
 SHARE_OF_MEMORY = 0.8
 BATCHES = (1, 4, 8, 16, 32)
 SETTINGS = ("workers", "threads", "batch_size", "queue")
@@ -37,12 +37,12 @@ class Configuration:
 
     @property
     def settings(self) -> dict[str, int]:
-        """As models.toml takes them."""
+        """The settings as keys of models.toml."""
         return {name: getattr(self, name) for name in SETTINGS}
 
     @property
     def key(self) -> str:
-        """Its name in records: no two configurations share it."""
+        """The configuration's unique name in records."""
         return f"{self.archive}.w{self.workers}.t{self.threads}.b{self.batch_size}.q{self.queue}"
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An archive as it stands in the store. ``reason`` says why it may not win (MIN_ACCURACY, MIN_COSINE), or is ""."""
+    """An archive in the store. ``reason`` says why it may not win (MIN_ACCURACY, MIN_COSINE), or is ""."""
 
     row: Row
     sha256: str
@@ -70,7 +70,7 @@ class Candidate:
 
     @property
     def rightness(self) -> dict[str, Any]:
-        """What decision.json says of how right its answers are."""
+        """The values of decision.json on whether its answers are right."""
         return {"parity": self.parity, "accuracy": self.parity.get("accuracy"), "exact": self.exact,
                 "random_weights": self.random_weights}  # fmt: skip
 
@@ -98,7 +98,7 @@ class Space:
         return Configuration(self.candidates[variant].row.name, variant, **settings)
 
     def allows(self, each: Configuration) -> bool:
-        """Whether it may be measured: the default always, others where cores and memory do for them."""
+        """Whether a configuration may be measured: the default always, others if cores and memory suffice."""
         if each == self.default:
             return True
         fits = each.workers * each.threads <= 2 * self.cores and self._mib(each) <= SHARE_OF_MEMORY * self.memory_mib
@@ -121,7 +121,7 @@ class Space:
         return {"variant": list(self.searched), **{name: list(self.axes[name]) for name in SETTINGS}}
 
     def levels(self, name: str) -> tuple[Any, ...]:
-        """The values of "variant" or a setting that occur at all: those of the axes and the default's."""
+        """All values of "variant" or of a setting: those of the axes and the default's."""
         if name == "variant":
             return tuple(dict.fromkeys([*self.searched, self.default.variant]))
         return tuple(sorted({*self.axes[name], getattr(self.default, name)}))
@@ -132,8 +132,8 @@ def axes(
 ) -> dict[str, tuple[int, ...]]:
     """The values of each setting: those given, else what ``cores`` cores offer.
 
-    A closed loop of at most 64 users never fills TorchServe's queue of 100, and a shorter one only refuses sooner: the
-    queue has one value.
+    A closed loop of at most 64 users never fills TorchServe's queue of 100, and a shorter queue only refuses sooner, so
+    the queue has one value.
     """
     return {
         "workers": tuple(workers) or _powers(cores),
@@ -149,14 +149,14 @@ def _powers(cores: int) -> tuple[int, ...]:
 
 
 def default(row: Row, serving: Serving, config: Mapping[str, Any], cores: int, queue: int) -> Configuration:
-    """What make archive serve serves by default; ``config`` has the archive's settings. Its 0 threads are one for each
-    core."""
+    """The configuration that make archive serve serves by default. ``config`` has the archive's settings. Its 0 threads
+    mean one for each core."""
     workers = automatic({row.name: config}, cores).get(row.name, serving.workers)
     return Configuration(row.name, row.variant.name, workers, serving.threads or cores, config["batchSize"], queue)
 
 
 def memory_mib() -> float:
-    """What this machine has free now."""
+    """The free memory of this machine."""
     return psutil.virtual_memory().available / 2**20
 
 

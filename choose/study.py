@@ -1,7 +1,8 @@
 """The search: asks optuna which configuration to measure next, and keeps every answer in an SQLite file.
 
-Knows trials and time; how one is measured is given. The file is all that is kept: whoever opens it again goes on from
-there, in the same order for the same seed. A trial that was cut off is marked and asked for again.
+Knows trials and time; the caller passes the function that measures one. Everything is kept in the file. A process that
+opens it again continues the search, in the same order for the same seed. A trial that was cut off is marked and
+measured again.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from loadtest.servers import ServerRunsError
 from serving.errors import ServingError
 
 FILE = "study.db"
-STARTUP = 5  # trials before the model of the sampler is asked at all
-SKIPS = 8  # proposals in a row that cannot be measured or were, before one that was not is taken at random
-HOPELESS = 0.5  # of the best seen at the same load
-FAILURES = 3  # in a row from the first trial on: then the machine is at fault and not the configuration
+STARTUP = 5  # trials before the sampler uses its model
+SKIPS = 8  # unusable proposals in a row, after which an unmeasured configuration is drawn at random
+HOPELESS = 0.5  # share of the best seen at the same load
+FAILURES = 3  # failures in a row from the first trial on, after which the machine is at fault and not the configuration
 
 Evaluate = Callable[[Configuration, Callable[[Point], None]], Outcome]
 
@@ -39,7 +40,7 @@ Evaluate = Callable[[Configuration, Callable[[Point], None]], Outcome]
 class Hopeless(BasePruner):
     """Prunes a trial that reaches less than half of the best seen at a load that keeps all its workers busy.
 
-    At fewer users more workers cannot show what they are worth, so nothing is judged there.
+    With fewer users, more workers have no effect yet, so such loads are not judged.
     """
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -67,8 +68,9 @@ class Record:
 
 @dataclass
 class Search:
-    """Searches ``space`` for ``request``; ``evaluate`` measures a configuration. ``folder`` keeps the study; without
-    one it is kept in memory. ``prior`` is measured first, after the default. ``say`` is told each trial as it begins.
+    """Searches ``space`` for ``request``; ``evaluate`` measures a configuration. ``folder`` keeps the study; without a
+    folder it is kept in memory. ``prior`` is measured first, after the default. ``say`` is called with each trial as it
+    begins.
     """
 
     folder: Path | None
@@ -93,7 +95,7 @@ class Search:
             if self.space.allows(each):
                 self.study.enqueue_trial(self._parameters(each), skip_if_exists=True)
 
-    # What is known so far
+    # Results so far
 
     def records(self) -> list[Record]:
         """The trials that were measured, in order, numbered from 0."""
@@ -123,8 +125,8 @@ class Search:
     def run(self, budget_s: Callable[[], float]) -> None:
         """Measures until ``budget_s()`` seconds are spent, TRIALS are done, or nothing is left to measure.
 
-        One trial is measured in any case, the default. Raises ServerRunsError, and ServingError or LoadTestError where
-        the first trials fail one after the other.
+        The default is measured in any case. Raises ServerRunsError, and ServingError or LoadTestError where the first
+        trials fail one after the other.
         """
         while not self._finished(budget_s()):
             trial = self._ask()
@@ -146,8 +148,8 @@ class Search:
         for attempt in range(2 * SKIPS):
             if attempt == SKIPS and not self._enqueue_any(measured):
                 return None
-            # The sampler is made anew each time: what it proposes depends on the seed and on the study, not on whether
-            # the process was started again in between.
+            # The sampler is made anew each time. So its proposals depend only on the seed and the study, and not on
+            # whether the process was started again.
             number = len(self.study.get_trials(deepcopy=False))
             self.study.sampler = optuna.samplers.TPESampler(
                 seed=self.request.seed * 100_003 + number, multivariate=True, n_startup_trials=STARTUP,
@@ -168,7 +170,8 @@ class Search:
         return bool(left)
 
     def _enqueue_beside_the_best(self, measured: set[Configuration]) -> None:
-        """Every other trial, once the prior is measured: the sampler alone seldom tries what lies next to the best."""
+        """Queues a neighbour of the best for every other trial, once the prior is measured. The sampler alone seldom
+        tries such configurations."""
         best = self.best()
         beside = [each for each in self.space.all()
                   if best and each not in measured and self._beside(each, best.configuration)]  # fmt: skip
@@ -176,7 +179,7 @@ class Search:
             self.study.enqueue_trial(self._parameters(random.Random(self.request.seed + len(measured)).choice(beside)))
 
     def _beside(self, a: Configuration, b: Configuration) -> bool:
-        """Whether one setting alone differs, by one level."""
+        """Whether exactly one setting differs, by one level."""
         levels = [self._parameters(each) for each in (a, b)]
         steps = [abs(levels[0][name] - levels[1][name]) for name in SETTINGS]
         return a.variant == b.variant and sum(steps) == 1
@@ -187,7 +190,7 @@ class Search:
 
         def watch(point: Point) -> None:
             points.append(point)
-            trial.set_user_attr("seconds", round(time.monotonic() - began, 2))  # should the process be killed now
+            trial.set_user_attr("seconds", round(time.monotonic() - began, 2))  # in case the process is killed now
             if point.mode == "closed":
                 trial.report(point.requests_per_s, int(point.load))
                 if trial.should_prune():
@@ -199,7 +202,7 @@ class Search:
         except optuna.TrialPruned:
             outcome, state = Outcome(tuple(points)), "pruned"
             reason = f"less than half of the best at {points[-1].load:g} users"
-        except ServerRunsError:  # left as a killed process leaves it: it is asked for again
+        except ServerRunsError:  # left in the state of a killed process, so that it is measured again
             raise
         except (ServingError, LoadTestError) as error:
             outcome, state, reason = Outcome(tuple(points)), "failed", str(error)
@@ -223,7 +226,7 @@ class Search:
             raise ServingError(f"The first {FAILURES} configurations failed, the last one thus: {reason}")
 
     def _fail_stale(self) -> None:
-        """Trials that a killed process left: marked, and put in the queue again."""
+        """Marks trials that a killed process left, and queues them again."""
         for each in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if result := each.user_attrs.get("result"):  # killed between its measurement and the next question
                 self._close(each.number, result["state"], outcome_of(result["outcome"]))
@@ -257,7 +260,7 @@ class Search:
         if not names or len(set(met)) < 4:
             return {}
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.request.seed)
-        worst = min(met)  # what misses the objective counts as the worst that meets it, or its penalty would be all
+        worst = min(met)  # a miss counts as the worst hit, or its penalty would dominate
 
         def value(trial: FrozenTrial) -> float:
             return max(worst, trial.value or worst)
@@ -272,12 +275,12 @@ class Search:
 
 
 def outcome_of(stated: dict[str, Any]) -> Outcome:
-    """The outcome that ``asdict`` made these values of."""
+    """The outcome that ``asdict`` made these values from."""
     return Outcome(**{**stated, "points": tuple(Point(**each) for each in stated["points"])})
 
 
 def prior(space: Space, request: Request, speeds: dict[str, float]) -> Iterator[Configuration]:
-    """Where to look first: each variant once, with settings that suit the objective on most machines.
+    """The first configurations to measure: each variant once, with settings that suit the objective on most machines.
 
     ``speeds`` of make bench by variant (items per second; {} without a bench) order them, and leave out those that are
     less than half as fast as the best.

@@ -1,6 +1,6 @@
-"""The search on a recorded table of every configuration: how near it comes to the best, for many seeds.
+"""Runs the search on a recorded table of every configuration, for many seeds, to see how near it comes to the best.
 
-Knows no server: the table answers. choose/exhaustive.py records one.
+The table replaces the server. choose/exhaustive.py records it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NEAR = 0.05  # of the optimum
 
 @dataclass(frozen=True)
 class Table:
-    """What was measured of each configuration, once per round."""
+    """The measurements of each configuration, one per round."""
 
     request: Request
     space: Space
@@ -36,7 +36,7 @@ class Table:
         return float(np.mean(scores)) if all(score is not None for score in scores) else 0.0  # type: ignore[arg-type]
 
     def evaluate(self, seed: int) -> Evaluate:
-        """Answers as a server would: with the figures of one of the rounds."""
+        """The outcome of a configuration: the figures of one of the rounds."""
         rng = random.Random(seed)
 
         def answer(configuration: Configuration, watch: Any) -> Outcome:
@@ -51,7 +51,7 @@ class Table:
 def simulate(table: Table, seeds: int) -> dict[str, Any]:
     """How near the search comes to the table's optimum in a quarter of the trials: share of seeds within 5 %, regrets.
 
-    Beside it, a search that takes the default and then any others.
+    The same for a search that takes the default and then random configurations.
     """
     every = list(table.outcomes)
     trials, best = max(1, int(len(every) * SHARE_OF_TRIALS)), max(map(table.score, every))
@@ -84,7 +84,7 @@ def _summary(regrets: Sequence[float]) -> dict[str, float]:
 
 
 def in_words(result: Mapping[str, Any]) -> str:
-    """What came of it, in two sentences."""
+    """The result in two sentences."""
     search, blind = result["search"], result["random"]
     return (
         f"With {result['trials']} of {result['configurations']} configurations measured, the search comes within "

@@ -1,4 +1,5 @@
-"""The tables of a decision's page: which columns, in which order, and what their cells say. Speed never without parity.
+"""The tables of a decision's page: their columns, the order of these, and the text of cells. Speed is always shown with
+parity.
 
 Knows decision.json's keys and the order that matters on a narrow screen; no HTML and no Markdown.
 """
@@ -18,7 +19,7 @@ STATES = {"complete": "measured", "pruned": "stopped early", "failed": "failed"}
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its heading, a cell's text (a second line may follow) and what it sorts by.
+    """One column: its heading, the text of a cell (with an optional second line) and its sort key.
 
     A column that is ``spare`` is left out where no row has a value.
     """
@@ -31,12 +32,12 @@ class Column:
 
 
 def shown(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
-    """The columns that say something about these rows."""
+    """The columns that have a value in these rows."""
     return [each for each in columns if not each.spare or any(each.value(row) is not None for row in rows)]
 
 
 def finalists(decision: dict[str, Any]) -> list[Column]:
-    """Of the table of finalists: those measured again, in turns."""
+    """The columns of the table of finalists."""
     return [
         _configuration(decision),
         _measured("Requests/s", "requests_per_s", "requests_per_s_ci"),
@@ -54,7 +55,7 @@ def finalists(decision: dict[str, Any]) -> list[Column]:
 
 
 def trials(decision: dict[str, Any]) -> list[Column]:
-    """Of the table of all trials."""
+    """The columns of the table of all trials."""
     archives, front = decision["archives"], set(decision["pareto"])
     return [
         _configuration(decision),
@@ -73,12 +74,13 @@ def trials(decision: dict[str, Any]) -> list[Column]:
 
 
 def fixed(decision: dict[str, Any]) -> set[str]:
-    """The settings that had one value only: the page says them once."""
+    """The settings with only one value. The page states them once."""
     return {name for name, values in decision["space"].items() if len(values) == 1}
 
 
 def short(settings: dict[str, Any], leave_out: Container[str] = ()) -> str:
-    """``2 × 1, batch 16, queue 100``: workers times threads of each, then the rest but for what is left out."""
+    """``2 × 1, batch 16, queue 100``: workers times threads of each, then the other settings, except those that are
+    left out."""
     shown = [name for name in settings if name not in ("workers", "threads", "batch_size") and name not in leave_out]
     threads = settings["threads"] or "all"
     parts = [f"{settings['workers']} × {threads}", f"batch {settings['batch_size']}"]
@@ -86,7 +88,7 @@ def short(settings: dict[str, Any], leave_out: Container[str] = ()) -> str:
 
 
 def parity(row: Row) -> str:
-    """Largest difference, then the rest of what the build recorded; a dash where that is not known."""
+    """Largest difference, then the other parts of the parity; a dash where it is not known."""
     record = row.get("parity")
     return Parity.from_record(record).summary().replace(", ", "\n", 1) if record else DASH
 
@@ -100,7 +102,7 @@ def load(row: Row) -> str:
 
 
 def verdict(row: Row, decision: dict[str, Any]) -> str:
-    """The finalist's part: chosen, the default, whether it met what was asked and was steady; why not."""
+    """The verdict on a finalist: chosen, default, whether it met the conditions and was stable, or why not."""
     words = ["chosen"] * (same(row, decision["winner"]) and row["meets"]) + ["default"] * row["is_default"]
     words += ["exact fp32"] * row["exact"] + ["misses what was asked"] * (not row["meets"])
     said = ", ".join(words + ["unstable"] * (not row["stable"])) or "met"

@@ -1,6 +1,7 @@
-"""The answer in sentences, one a line: what to deploy, how fast it is, whether it is still right, what it costs.
+"""The answer in sentences, one per line: what to deploy, how fast it is, whether its answers are still right, what it
+costs.
 
-A pure function of decision.json (docs/choosing.md). Knows the wording; figures are written by loadtest.numbers.
+A pure function of decision.json (docs/choosing.md). Knows the wording; loadtest.numbers formats the figures.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def sentences(decision: dict[str, Any]) -> str:
 
 
 def figure(objective: dict[str, Any], finalist: Finalist) -> float | None:
-    """What is optimised: requests/s; ms of the median, with a rate of the p99; MiB, of a GPU where one is used."""
+    """The figure that is optimised: requests/s; the median in ms, or with a rate the p99; MiB, of a GPU where one is
+    used."""
     if objective["name"] == "throughput":
         return finalist["requests_per_s"]
     if objective["name"] == "memory":
@@ -37,7 +39,7 @@ def configuration(finalist: Finalist) -> str:
 
 
 def settings(found: dict[str, Any]) -> str:
-    """Workers, threads and batches in words, then whatever else was searched."""
+    """Workers, threads and batches in words, then the other settings that were searched."""
     workers, threads = found["workers"], found["threads"]
     of = f"{threads} thread{'s' * (threads != 1)}" if threads else "a thread for each core"
     batches = f" and batches of {found['batch_size']}" if found["batch_size"] > 1 else ", without batches"
@@ -71,7 +73,7 @@ def _nearness(finalist: Finalist, parity: dict[str, Any]) -> str:
 
 
 def achieved(finalist: Finalist, objective: dict[str, Any]) -> str:
-    """What it does, the objective's quantity first."""
+    """Its speed and memory, the objective's quantity first."""
     rate, load = f"{amount(finalist['requests_per_s'])} requests/s", _load(finalist)
     if objective["name"] == "throughput":
         within = objective["slo_p99_ms"] if finalist["meets"] else None
@@ -95,7 +97,7 @@ def _load(finalist: Finalist) -> str:
 
 
 def met(decision: dict[str, Any]) -> bool:
-    """Whether anything met what was asked."""
+    """Whether any configuration met the conditions."""
     return bool(decision["winner"] and decision["winner"]["meets"])
 
 
@@ -110,7 +112,8 @@ def _answer(decision: dict[str, Any]) -> str:
 
 
 def _ratio(decision: dict[str, Any], finalist: Finalist) -> str:
-    """", 2.1 times the default's 115/s (2.04 to 2.18)"; nothing where the default is no match, which _why then says."""
+    """", 2.1 times the default's 115/s (2.04 to 2.18)"; "" where the default does not meet the objective; _why then
+    says so."""
     objective, default, ratio = decision["objective"], decision["default"], finalist["ratio_to_default"]
     if not ratio or not default or not default["meets"]:
         return ""
@@ -143,7 +146,7 @@ def wanted(objective: dict[str, Any]) -> str:
 
 
 def _why(decision: dict[str, Any]) -> str:
-    """Why the default stays, or what is wrong with it; otherwise the figures are reason enough."""
+    """Why the default stays, or what is wrong with it; "" otherwise, since the figures are the reason."""
     default = decision["default"]
     if not met(decision) or not (decision["default_stays"] or not default or not default["meets"]):
         return ""

@@ -1,1 +1,1 @@
-"""Turns a model and a variant into a checked archive. Runs once, off the hot path; knows nothing of the server."""
+"""Turns a model and a variant into a checked archive. Runs before serving, and knows nothing of the server."""

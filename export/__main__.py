@@ -1,6 +1,6 @@
-"""``make archive``: builds what is out of date among the chosen archives, and prints what the store then holds.
+"""``make archive``: builds the chosen archives that are out of date, and prints their verdicts.
 
-Plans without importing torch; each archive is built in a process of its own, forked from one that has the libraries
+Plans without importing torch; each archive is built in a separate process, forked from one that has the libraries
 loaded. Settings come from the environment, as make passes them: see options.py. RESULTS_JSON names a file for programs:
 [{"archive", "verdict", "error"}].
 """
@@ -66,7 +66,7 @@ def main() -> int:
     except (CatalogError, DeviceError, ServingError, BlockingIOError) as error:
         print(error, file=sys.stderr)
         return 2
-    except OSError as error:  # a weights file or folder that may not be read, a store that may not be written
+    except OSError as error:  # a weights file that the user may not read, or a store that the user may not write
         print(f"{error.filename or STORE}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -94,7 +94,7 @@ def _bring_up_to_date(options: Options) -> list[Result]:
         from export.build import remove_leftovers
 
         remove_leftovers(STORE)
-        tempfile.tempdir = temp_folder()  # the fork server's socket goes there
+        tempfile.tempdir = temp_folder()  # the fork server puts its socket there
         progress = Progress(len(stale))
         for row in stale:
             results[row.name] = _build(row, options.choice(row), options.device, progress)
@@ -103,7 +103,7 @@ def _bring_up_to_date(options: Options) -> list[Result]:
 
 
 def _current(row: Row, choice: Choice, device: str) -> Result | None:
-    """The archive's line if building it again would change nothing, else None."""
+    """The result of an archive that is up to date; None for one that has to be built."""
     path = STORE / f"{row.name}.mar"
     record = archives.read_record(path)
     if not record or record.get("fingerprint") != fingerprint(row, device, choice) or not intact_digest(path):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HANDLERS = Path(__file__).resolve().parent.parent / "handlers"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first day
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 RECORD = "record.json"
 MANIFEST = "MAR-INF/MANIFEST.json"
 
@@ -30,8 +30,8 @@ def stage_handlers(stage: Path) -> None:
 def pack(stage: Path, name: str, entry: str, target: Path) -> None:
     """Writes ``target`` from the stage's files; ``entry`` is a module of the staged handlers package.
 
-    The archiver lays the files out; the zip is written here, entries sorted, without clock times and uncompressed:
-    weights hardly compress, and an archive that is stored loads faster.
+    The archiver arranges the files. The zip is written here, with sorted entries, without clock times and without
+    compression: weights hardly compress, and an uncompressed archive loads faster.
     """
     from model_archiver.model_archiver_config import ModelArchiverConfig
     from model_archiver.model_packaging import generate_model_archive
@@ -53,8 +53,9 @@ def pack(stage: Path, name: str, entry: str, target: Path) -> None:
 
 @contextlib.contextmanager
 def _working_in(stage: Path, scratch: str) -> Iterator[None]:
-    """The archiver splits its file names at commas and expands wildcards, so it is given names relative to the
-    stage; and it lays out in <tempdir>/<model name>, where two builds would meet, so it is given its own."""
+    """Sets the working directory and the temporary folder for the archiver. It splits file names at commas and expands
+    wildcards, so it gets names relative to the stage. It works in <tempdir>/<model name>, which two builds would share,
+    so each build gets its own temporary folder."""
     before, tempdir = Path.cwd(), tempfile.tempdir
     tempfile.tempdir = str(Path(scratch, "tmp").resolve())
     Path(tempfile.tempdir).mkdir()
@@ -68,7 +69,7 @@ def _working_in(stage: Path, scratch: str) -> Iterator[None]:
 
 def _settle_manifest(path: Path) -> None:
     manifest = json.loads(path.read_text())
-    manifest["createdOn"] = "01/01/1980 00:00:00"  # the only clock time inside; TorchServe warns where there is none
+    manifest["createdOn"] = "01/01/1980 00:00:00"  # the only time inside the archive; TorchServe warns if it is absent
     path.write_text(json.dumps(manifest, indent=2))
 
 
@@ -82,7 +83,7 @@ def _zip(layout: Path, target: Path) -> None:
 
 
 def add_record(archive: Path, record: dict[str, Any]) -> None:
-    """Adds what was found when the archive was checked; the handler's describe shows it."""
+    """Adds the results of the archive's checks to it. The handler's describe shows them."""
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as target:
         entry = zipfile.ZipInfo(RECORD, date_time=EPOCH)
         entry.external_attr = 0o644 << 16

@@ -1,7 +1,6 @@
 """Builds one archive: weights, steps, stage, pack, dry run, parity, record, publish.
 
-Runs in a process of its own (see __main__.py): TorchScript's names depend on what a process scripted before, so
-only a fresh one gives the same bytes, and a crash in a compiler takes no other archive with it.
+Runs in a separate process for each archive (see isolated.py, which gives the reasons).
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Built:
 
 
 def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any]) -> Built:
-    """Builds ``row`` for ``device`` into ``store``; on any error the store is as it was.
+    """Builds ``row`` for ``device`` into ``store``; on any error the store does not change.
 
     Raises CheckpointError, StepError, DryRunError or ParityError.
     """
@@ -104,7 +103,7 @@ def _export(
 
 
 def _settings(row: Row, device: str, checkpoint: Checkpoint) -> Settings:
-    """What the archive's handler needs to know, before a variant's steps."""
+    """The settings of the archive's handler, before the steps of a variant change them."""
     model, task = row.model, TASKS[row.model.task]
     return Settings(
         model=model.name,
@@ -139,7 +138,7 @@ def _draft(settings: Settings, checkpoint: Checkpoint) -> Draft:
 
     from handlers.architectures import load_eager
 
-    # Traced on the device it will run on: constants that a trace makes keep the device they were made on.
+    # The model is traced on the device that it will run on, since constants in a trace keep their device.
     where = torch.device("cuda" if settings.device == "gpu" else "cpu")
     module = load_eager(checkpoint.directory, settings).to(where)
     tensors = tuple(tensor.to(where) for tensor in examples(settings))
@@ -148,7 +147,7 @@ def _draft(settings: Settings, checkpoint: Checkpoint) -> Draft:
 
 def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parity:
     """Parity of a packed archive against the reference: each case alone, all in one batch, and the held-out set; and
-    its answer to its own example, where one is expected."""
+    the check of its answer to its own example, where the row names one."""
     task, requests, size = TASKS[row.model.task], yardstick.requests, row.model.serving.batch(device)
     held_out = yardstick.held_out
     batches = [Batch([request]) for request in requests] + [Batch(requests)]
@@ -174,12 +173,13 @@ def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parit
 
 
 def shown_example(row: Row, yardstick: Reference) -> str:
-    """The example as people know it: its file's name, or its text."""
+    """The example in a form for messages: its file's name, or its text."""
     return row.model.example.get("file") or yardstick.example.body[:80].decode(errors="replace")
 
 
 def expected_answer(task: Task, expect: str, shown: str, reply: dict[str, Any]) -> None:
-    """Raises ParityError when an archive does not answer its own example, or not with the answer expected, if any."""
+    """Raises ParityError when an archive does not answer its own example, or gives another answer than the expected
+    one."""
     if reply["status"] != 200:
         raise ParityError(f"its own example is answered {reply['status']}: {reply['body'].get('message', '')}")
     if not expect or not task.headline:
@@ -199,9 +199,9 @@ def _accuracy(batches: list[list[dict[str, Any]]], labels: list[str]) -> float:
 
 
 def remove_leftovers(store: Path) -> None:
-    """Deletes what interrupted builds left in the store; running ones hold a lock, see __main__.py.
+    """Deletes files that interrupted builds left in the store. Running builds hold a lock, see __main__.py.
 
-    MODEL_STORE may name a folder that holds other things too: what has another form, or was not made here, stays.
+    MODEL_STORE may name a folder with other files. Files with other names, or that were not made here, stay.
     """
     for path in store.glob(".build-*"):
         remove(path.absolute(), SCRATCH)

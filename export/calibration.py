@@ -1,4 +1,4 @@
-"""What int8 is calibrated on: real sentences and real images, none of them a case that parity is measured on.
+"""The calibration data of int8: real sentences and real images. None of them is a case that parity is measured on.
 
 The sentences are the descriptions of scikit-learn's data sets; the images are the training part of its digits, or crops
 of its photographs.
@@ -28,7 +28,7 @@ def sentences() -> list[str]:
 
 
 def text_batches(draft: Draft) -> list[tuple[Any, ...]]:
-    """One batch of input tensors per sentence, as the draft's module takes them."""
+    """One batch of input tensors per sentence, in the form that the draft's module takes."""
     import torch
 
     from handlers.text import TextEncoder
@@ -57,7 +57,7 @@ def image_batches(draft: Draft) -> list[np.ndarray]:
 
 
 def _photo_crops(height: int, width: int) -> list[np.ndarray]:
-    """Squares of many sizes and places of the two photographs, scaled to that size."""
+    """Squares of many sizes and positions from the two photographs, scaled to ``height`` x ``width``."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 

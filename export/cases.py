@@ -1,4 +1,4 @@
-"""What parity is measured on: fixed sentences and images, from the lengths and shapes that clients send.
+"""The cases that parity is measured on: fixed sentences and images, with lengths and shapes that clients send.
 
 Knows no model. The photographs are scikit-learn's samples; a digit of its data set is drawn as a picture.
 """
@@ -10,12 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the catalog reads the sentences, and is read before anything is installed
+if TYPE_CHECKING:  # not at run time: the catalog imports this module before anything is installed
     import numpy as np
     from PIL import Image
 
 SAMPLES = Path(__file__).resolve().parent.parent / "handlers" / "samples"
-PHOTOGRAPH = "handlers/samples/flower.jpg"  # in the checkout; the example of an image model without one
+PHOTOGRAPH = "handlers/samples/flower.jpg"  # a file of the checkout; the example of an image model that names none
 
 SENTENCES = (
     "The cat sits on the mat.",

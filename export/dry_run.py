@@ -1,7 +1,7 @@
-"""Runs an archive the way a worker would, before anyone serves it: unpacked in an empty folder, in a process whose
-only path of ours is that folder.
+"""Runs an archive as a worker would, before it is served: unpacked in an empty folder, in a process that can import
+only that folder and the installed packages.
 
-Knows the archive as a file; what the answers should be is parity's business.
+Knows the archive as a file. export/parity.py judges the answers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIMEOUT_S = 900
 
 
 class DryRunError(Exception):
-    """The archive does not load or does not answer; the message is the worker's own cause."""
+    """The archive does not load or does not answer. The message is the error in the worker."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Answers:
-    """Per batch, per request: {"status", "body", "headers"}; and of each item of the batches that asked for them, in
-    order, the raw outputs by name."""
+    """Per batch, per request: {"status", "body", "headers"}; and the raw outputs by name, in order, for each item of
+    the batches with ``outputs``."""
 
     batches: list[list[dict[str, Any]]]
     outputs: list[dict[str, np.ndarray]]

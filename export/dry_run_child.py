@@ -1,7 +1,7 @@
 """Loads an unpacked archive as TorchServe's worker does and answers requests; run by dry_run.py.
 
-Must not import the checkout: its only path of ours is the archive's folder, so that a file missing from the archive
-fails here and not when served. Reads requests.json, writes answers.json and outputs.npz, all in the folder given.
+Must not import the checkout. Only the archive's folder is on its path, so that a file missing from the archive fails
+here and not when it is served. Reads requests.json, writes answers.json and outputs.npz, all in the folder given.
 """
 
 import base64
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main(archive: Path, exchange: Path) -> None:
-    sys.path[0] = str(archive)  # was this script's own folder, which is the checkout's
+    sys.path[0] = str(archive)  # replaces this script's folder, which belongs to the checkout
     import numpy as np
     from ts.model_loader import ModelLoaderFactory
     from ts.service import Service

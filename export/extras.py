@@ -1,7 +1,8 @@
-"""``python -m export.extras VARIANTS``: the extras of pyproject.toml that these variants need; of all without a name.
+"""``python -m export.extras VARIANTS``: the extras of pyproject.toml that these variants need; without a name, those of
+all variants.
 
-``--chosen MODELS``: those of the variants that models.toml chooses for these models; for all without a name. For the
-Makefile, which asks before anything is installed: needs the standard library alone.
+``--chosen MODELS``: the extras of the variants that models.toml chooses for these models; without a name, for all
+models. The Makefile calls it before anything is installed, so it needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ def extras(names: list[str]) -> list[str]:
 
 
 def chosen_extras(names: list[str]) -> list[str]:
-    """The extras for what models.toml chooses for the models of these names; of all engines where Python 3.10 cannot
-    read that file yet. Of a file that is wrong there are none: make archive says what is wrong with it."""
+    """The extras for what models.toml chooses for the models of these names; those of all engines where Python 3.10
+    cannot read that file yet. None for a file with a mistake, which make archive then reports."""
     try:
         choices = Choices.load()
         chosen = [each for each in models() if not names or each.name in names] if choices.models else []

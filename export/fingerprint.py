@@ -1,4 +1,5 @@
-"""What an archive was made from, as one digest: equal fingerprints mean that building again would change nothing.
+"""A digest of everything that an archive is made from. If the fingerprints are equal, building again would change
+nothing.
 
 Reads sources and installed versions; imports neither torch nor the models, so that a no-op build stays instant.
 """
@@ -18,7 +19,7 @@ from handlers.description import installed
 from handlers.processor import instruction_sets
 
 HERE = Path(__file__).resolve().parent
-# The catalog counts through its row; the others only plan and show.
+# The catalog is represented by the archive's row. The other modules only plan and show.
 NOT_BUILDING = {
     "catalog.py", "__main__.py", "extras.py", "fits.py", "hub.py", "list_models.py", "options.py", "own_models.py",
     "own_store.py", "progress.py",
@@ -49,7 +50,7 @@ def fingerprint(row: Row, device: str, choice: Choice) -> str:
         "packages": installed((*PACKAGES, *(name for each in engines(row.variant) for name in each.packages))),
         "sources": _sources(),
     }
-    if "to_aoti" in row.variant.steps:  # refused elsewhere, with "make archive" as the cure
+    if "to_aoti" in row.variant.steps:  # another machine refuses the archive and names "make archive" as the fix
         facts["compiled_for"] = gpu_architecture() if device == "gpu" else instruction_sets()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -1,4 +1,5 @@
-"""Whether a variant can be built of a model, told from its row and its checkpoint's config before anything is built.
+"""Decides whether a variant can be built of a model, from its row and its checkpoint's config, before anything is
+built.
 
 torch is imported for the one variant that has limits of its own.
 """

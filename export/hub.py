@@ -1,7 +1,7 @@
 """Checkpoint folders from the Hugging Face hub, or from its cache on this machine.
 
-huggingface_hub itself tries six times with pauses between (30 s) before it says that there is no hub, and has no
-setting for it; so the hub is asked once whether it answers.
+If the hub cannot be reached, huggingface_hub tries six times with pauses (30 s in all) and has no setting for it. So
+this module first checks once whether the hub answers.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from export.catalog import Source
 from export.errors import CheckpointError
 
 TIMEOUT_S = 10
-BUSY = 429  # and from 500 on: the hub answers, but not with a file
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]  # no pickle
+BUSY = 429  # also all from 500 on: the hub answers, but not with a file
+FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]  # pickles are not downloaded
 LEFT_OUT = ["onnx/*", "openvino/*", "*/onnx/*"]  # other engines' copies of the same weights
 
 
 def snapshot(source: Source, way_out: str) -> Path:
     """The folder of a source's revision ("" for the newest). Its name is the commit.
 
-    Raises CheckpointError, whose sentence ends with ``way_out``.
+    Raises CheckpointError, its message ends with ``way_out``.
     """
     _require_id(source)
     silent = silence(source)
@@ -61,7 +61,8 @@ def _named(source: Source) -> str:
 
 
 def silence(source: Source) -> str:
-    """Why the hub does not give this source's files now; empty when it does, or refuses for a lasting reason."""
+    """Why the hub cannot give this source's files at the moment. Empty when it can, and when it refuses them for
+    good."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -73,7 +74,7 @@ def silence(source: Source) -> str:
     except HfHubHTTPError as error:
         status = error.response.status_code
         return f"the hub answers {status}" if status == BUSY or status >= 500 else ""
-    except Exception as error:  # of the HTTP library, which is another one from release to release
+    except Exception as error:  # errors of the HTTP library, which differs between releases of huggingface_hub
         return f"the hub does not answer: {str(error) or type(error).__name__}"
     return ""
 

@@ -1,4 +1,5 @@
-"""Brings image checkpoints of every source to what image archives carry: model.safetensors, labels.json, settings."""
+"""Converts image checkpoints of every source to the files of image archives: model.safetensors, labels.json,
+settings."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ Report = Callable[[str], Any]
 
 
 def write_image(model: Model, choice: Choice, label: str, directory: Path, report: Report) -> Checkpoint:
-    """Writes what an archive carries into ``directory``. Raises CheckpointError."""
+    """Writes the archive's files into ``directory``. Raises CheckpointError."""
     found, source = _written(model, choice, directory, report)
     (directory / "labels.json").write_text(json.dumps(found.labels))
     features = model.task == "image-embedding"
@@ -77,7 +78,7 @@ def _config(directory: Path) -> dict[str, Any]:
 
 
 def _network(found: ImageModel, directory: Path, features: bool) -> nn.Module:
-    """The eager model as archives run it: uint8 pixels in."""
+    """The eager model that archives run; it takes uint8 pixels."""
     from handlers.architectures import ImageModel as Wrapped
     from handlers.networks import build_network
     from handlers.networks import features as without_head
@@ -116,8 +117,8 @@ def _reduced(network: nn.Module, found: ImageModel, classes: bool) -> bool:
 
 
 def _published(model: Model) -> Path:
-    """torchvision's file, by its digest. torch compares that only when it downloads, so a cached file is compared here;
-    and it would unpickle the file, so only tensors are read from it."""
+    """torchvision's published file, whose digest is checked here: torch checks it only after a download, not for a
+    cached file. torch would also unpickle the file; this project reads only tensors from it."""
     from torchvision.models import get_weight
 
     return published_file(model, get_weight(model.source.name).url)
@@ -178,7 +179,7 @@ def _write_random(found: ImageModel, source: Path | None, directory: Path) -> No
     save_file(state, directory / "model.safetensors")
 
 
-# The model that is trained here.
+# The model that this project trains.
 
 
 def _digits(model: Model, choice: Choice, directory: Path, report: Report) -> ImageModel:

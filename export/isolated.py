@@ -1,7 +1,7 @@
-"""Runs each build in a process of its own, forked from one that has the libraries loaded.
+"""Runs each build in a separate process, forked from one that has the libraries loaded.
 
-A fresh process per archive: TorchScript's names depend on what a process scripted before, so only a fresh one gives
-the same bytes; and a compiler that crashes takes no other archive with it. Knows processes and pipes.
+There are two reasons for a new process per archive. TorchScript's names depend on what a process scripted before, so
+only a new process gives the same bytes. And a compiler that crashes ends only its own build. Knows processes and pipes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from export.weights import CheckpointError, Choice
 if TYPE_CHECKING:
     from export.build import Built
 
-# Imported once by the fork server; a build then starts with them in place.
+# The fork server imports them once, so that a build starts with them loaded.
 PRELOAD = [
     "torch", "torchvision", "transformers.models.bert.modeling_bert", "sentence_transformers", "sklearn.datasets",
     "export.build",
@@ -32,8 +32,9 @@ PRELOAD = [
 
 
 def build_in_process(row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any]) -> Built | str:
-    """Builds ``row`` in a process of its own; returns what was built, or the sentence that says why not."""
-    # torch.jit.script writes some attributes in the order of a set of strings.
+    """Builds ``row`` in a separate process. Returns the record of the archive, or a sentence that says why it was not
+    built."""
+    # torch.jit.script writes some attributes in the order of a set of strings, which depends on the hash seed.
     os.environ["PYTHONHASHSEED"] = "0"
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
@@ -58,7 +59,7 @@ def build_in_process(row: Row, device: str, choice: Choice, store: Path, report:
 
 
 def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path) -> None:
-    """In the build process: builds, and tells the parent how it goes."""
+    """Runs in the build process: builds, and sends progress and result to the parent."""
     from export.build import ParityError, build
     from export.dry_run import DryRunError
     from export.steps import StepError
@@ -73,7 +74,7 @@ def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path) 
     except OSError as error:
         outcome = f"{error.strerror or error}: {error.filename or store}"
     except Exception as error:
-        if os.strerror(errno.ENOSPC) in str(error):  # safetensors writes by itself, and has errors of its own
+        if os.strerror(errno.ENOSPC) in str(error):  # safetensors writes files itself and raises its own errors
             outcome = f"{os.strerror(errno.ENOSPC)}: {store}"
         elif "InvalidCxxCompiler" in f"{type(error).__name__} {error}":  # torch._inductor's
             outcome = "no C++ compiler was found; install g++, or name one in CXX, or leave the variant out"

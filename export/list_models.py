@@ -38,12 +38,13 @@ def main() -> int:
         print("\n" + "\n".join(reasons))
     if choices.models:
         print("\n" + "\n".join(chosen_lines(choices, device)))
-    print("\nYour own: make archive MODEL=/path/to/checkpoint (docs/your-model.md)")
+    print("\nTo add your own model: make archive MODEL=/path/to/checkpoint (docs/your-model.md)")
     return 0
 
 
 def chosen_lines(choices: Choices, device: str) -> list[str]:
-    """What models.toml chooses, a line per model, or why that cannot be built here; then what was chosen elsewhere."""
+    """Lines on the choices of models.toml: one per model, or why it cannot be built here; then the choices made on
+    other machines."""
     lines = []
     for model, choice in choices.models.items():
         try:

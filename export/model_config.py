@@ -1,4 +1,4 @@
-"""Writes model-config.yaml, and lints it: TorchServe ignores a misspelt key without a word.
+"""Writes model-config.yaml, and lints it: TorchServe ignores a misspelt key silently.
 
 Knows TorchServe's keys (ModelConfig.java, 0.12.0) and our own ``archive`` section, which its front end leaves alone.
 """
@@ -19,13 +19,13 @@ TORCHSERVE_KEYS = frozenset({
     "maxNumSequence", "continuousBatching", "sequenceBatching", "asyncCommunication", "useVenv",
 })  # fmt: skip
 
-# After so many seconds without a worker TorchServe gives up on it for good. It multiplies them by 1000 as a 32-bit
-# number: this is the most that stays positive, 24 days.
+# After this many seconds without a worker, TorchServe stops starting it again. It multiplies the number by 1000 in 32
+# bits. This is the largest number that stays positive, 24 days.
 NEVER_GIVE_UP_S = (2**31 - 1) // 1000
 
 
 def model_config(row: Row, device: str, archive: dict[str, Any], response_timeout_s: int) -> dict[str, Any]:
-    """The whole of model-config.yaml: TorchServe's settings of the row, and ``archive`` for the handler."""
+    """The content of model-config.yaml: TorchServe's settings of the row, and ``archive`` for the handler."""
     serving = row.model.serving
     return {
         "minWorkers": serving.workers,
@@ -46,7 +46,7 @@ def unknown_keys(config: dict[str, Any]) -> list[str]:
 
 
 def write(config: dict[str, Any], path: Path) -> None:
-    """Writes the config with a stable key order. Raises ValueError on a key nobody reads."""
+    """Writes the config with a stable key order. Raises ValueError on a key that nothing reads."""
     if unknown := unknown_keys(config):
         raise ValueError(f"model-config.yaml has keys that TorchServe ignores: {', '.join(unknown)}")
     path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

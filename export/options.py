@@ -1,7 +1,8 @@
-"""What make passes to a build, read and checked: MODELS, VARIANTS, DEVICE, WEIGHTS and <MODEL>_WEIGHTS.
+"""Reads and checks the variables that make passes to a build: MODELS, VARIANTS, DEVICE, WEIGHTS and <MODEL>_WEIGHTS.
 
-Weights that no archive of the build would use are refused. Other projects have such variables too (YOLO_WEIGHTS): one
-that names no model here is refused when it stands on make's command line, and a shell's own is only noted.
+Weights that no archive of the build would use are an error. Other projects have such variables too (YOLO_WEIGHTS). One
+that names no model of this project is an error on make's command line; in the shell's environment it only gives a
+notice.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from serving.chosen import Choices
 from serving.models_file import models_file
 
 SUFFIX = "_WEIGHTS"
-ON_COMMAND_LINE = "WEIGHTS_GIVEN"  # the Makefile writes it: names of such variables on its command line
+ON_COMMAND_LINE = "WEIGHTS_GIVEN"  # set by the Makefile: the names of such variables on its command line
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Options:
     rows: list[Row]
     device: str
     choices: dict[str, Choice]
-    notes: list[str]  # sentences for the user; nothing is wrong
+    notes: list[str]  # notices for the user, not errors
     adopted: tuple[str, dict[str, Any]] | None = None  # name and row of the model that MODEL= names
 
     def choice(self, row: Row) -> Choice:
@@ -47,9 +48,9 @@ def read_options(
     adopting: bool = False,
     choices: Choices | None = None,
 ) -> Options:
-    """The options in ``environment``; ``models`` and ``variants`` where it names none, None being all that fit the
-    device. ``adopting``: MODEL= may name a new model. ``choices``: what models.toml chooses goes over ``variants``, and
-    the models that it says this of are among those built where none are named.
+    """The options in ``environment``. Where it names none, ``models`` and ``variants`` apply; None means all that fit
+    the device. ``adopting``: MODEL= may name a new model. ``choices``: the choices of models.toml replace ``variants``,
+    and models with a choice are built too where none are named.
 
     Raises CatalogError, DeviceError or CheckpointError.
     """
@@ -101,7 +102,7 @@ def chosen_rows(model: str | Model, choices: Choices, device: str) -> list[Row]:
 
 
 def _check_random(built: list[Model], environment: Mapping[str, str]) -> list[str]:
-    """Raises CheckpointError when WEIGHTS is no choice, or concerns none of the models that are built."""
+    """Raises CheckpointError when WEIGHTS has an unknown value, or applies to none of the models that are built."""
     wanted = environment.get("WEIGHTS", "")
     # Raises for a wrong value.
     takers = [model for model in _known(built) if Choice.of(model, {"WEIGHTS": wanted}).random]
@@ -110,11 +111,11 @@ def _check_random(built: list[Model], environment: Mapping[str, str]) -> list[st
     using = [model for model in built if model in takers]
     if not using:
         raise CheckpointError(
-            f"WEIGHTS={wanted} would not be used: it concerns {_list(takers)}, and what is being built is "
+            f"WEIGHTS={wanted} would not be used: it applies to {_list(takers)}, and this build has "
             f"{_list(built)}; leave it out, or name one of them in MODELS."
         )
     others = [model for model in built if model not in takers and model.source.kind != "none"]
-    return [f"WEIGHTS={wanted} concerns {_list(using)}; the weights of {_list(others)} stay real."] if others else []
+    return [f"WEIGHTS={wanted} applies to {_list(using)}; the weights of {_list(others)} stay real."] if others else []
 
 
 def _check_paths(built: list[Model], environment: Mapping[str, str]) -> list[str]:
@@ -153,7 +154,7 @@ def _check_path(name: str, model: Model, built: list[Model], environment: Mappin
 
 
 def _known(built: list[Model]) -> list[Model]:
-    """The models of the catalog, and one that is built for the first time."""
+    """The models of the catalog, and the one that is built for the first time."""
     return list({model.name: model for model in [*catalog.models(), *built]}.values())
 
 

@@ -1,6 +1,6 @@
 """The user's own models: the rows of models.toml, and how ``make archive MODEL=`` makes one.
 
-A row holds what the checkpoint does not say itself; everything else is read from the checkpoint at each build. Imports
+A row holds only what the checkpoint does not state. Everything else is read from the checkpoint at each build. Imports
 no torch: a wrong folder or a wrong choice is refused before anything is loaded. docs/models-toml.md is the page for
 users.
 """
@@ -63,7 +63,7 @@ def _model(path: Path, name: str, row: Mapping[str, Any]) -> Model:
 
 
 def model_of_row(name: str, row: Mapping[str, Any]) -> Model:
-    """The model of a row whose keys are known to be good."""
+    """The model of a row whose keys have been checked."""
     task = row["task"]
     return Model(
         name, task, source_of(row["source"]), {key: row[key] for key in OPTIONS if key in row},
@@ -73,7 +73,7 @@ def model_of_row(name: str, row: Mapping[str, Any]) -> Model:
 
 
 def existing(text: str) -> Path | None:
-    """The file or folder of that name; None where there is none, or the text is no path at all."""
+    """The file or folder of that name. None where there is none, or where the text is not a path."""
     try:
         path = Path(text).expanduser()
         return path if path.exists() else None
@@ -90,7 +90,7 @@ def source_of(text: str) -> Source:
 
 
 def example_of(text: str) -> dict[str, str]:
-    """A request from what the user wrote: a file's path, JSON, or a text."""
+    """The request that the user's text describes: a file's path, JSON, or a plain text."""
     if (path := existing(text)) and path.is_file():
         content_type = TYPES.get(path.suffix.lower(), "application/octet-stream")
         return {"content_type": content_type, "file": str(path.resolve())}
@@ -108,7 +108,7 @@ def wanted_row(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]] | N
     if not source:
         if given or name:
             variable = VARIABLES[next(iter(given))] if given else "NAME"
-            raise CatalogError(f"{variable}= says something of a model and there is no MODEL=; add MODEL=/path.")
+            raise CatalogError(f"{variable}= describes the model of MODEL=, which is missing; add MODEL=/path.")
         return None
     name = name or _name_of(source)
     if not NAME.fullmatch(name):
@@ -125,7 +125,7 @@ def wanted_row(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]] | N
 
 
 def _absolute(text: str) -> str:
-    """The whole path of a file or folder that exists; any other text as it is."""
+    """The absolute path of a file or folder that exists; any other text unchanged."""
     path = existing(text)
     return str(path.resolve()) if path else text
 
@@ -145,7 +145,7 @@ def _number(text: str) -> int:
 
 
 def adopt(environment: Mapping[str, str]) -> tuple[Model, dict[str, Any]] | None:
-    """The model that MODEL= names and its row, with what its checkpoint says filled in; None without MODEL=.
+    """The model that MODEL= names and its row, completed from its checkpoint; None without MODEL=.
 
     Nothing is written. Raises CatalogError or CheckpointError.
     """
@@ -161,7 +161,7 @@ def adopt(environment: Mapping[str, str]) -> tuple[Model, dict[str, Any]] | None
     if name in known and not _same_place(known[name].source, source_of(row["source"])):
         other = known[name].source.name
         raise CatalogError(f"{name} is {other} in {models_file()}; choose another name with NAME=.")
-    # What was recorded of the same checkpoint stays, unless this call says otherwise.
+    # Earlier values for the same checkpoint stay, unless this call changes them.
     recorded = read_tables(models_file()).get(name, {})
     row = _inspected({**{key: recorded[key] for key in VARIABLES if key in recorded}, **row})
     _check_example(row)
@@ -171,7 +171,7 @@ def adopt(environment: Mapping[str, str]) -> tuple[Model, dict[str, Any]] | None
 
 
 def _check_example(row: Mapping[str, Any]) -> None:
-    """Refuses a text as the example of an image model: as a rule it is a file's name with a mistake in it."""
+    """Refuses a text as the example of an image model. It is usually a misspelt file name."""
     if "example" in row and TASKS[row["task"]].kind == "image" and "file" not in example_of(row["example"]):
         raise CatalogError(
             f"EXAMPLE is {row['example']!r}, and there is no such file; {row['task']} takes an image file."
@@ -192,7 +192,7 @@ def _inspected(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def record(name: str, row: Mapping[str, Any], path: Path | None = None) -> None:
-    """Writes the row into models.toml, beside what stands there; comments and the tables of other models stay."""
+    """Writes the row into models.toml. Comments, other keys and the tables of other models stay."""
     with edited(path or models_file()) as document:
         table = child(document, name)
         for key in ("source", *VARIABLES):

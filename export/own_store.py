@@ -1,7 +1,7 @@
 """Stores beside the user's, for tools that build archives only to measure or to test them.
 
-make serve serves what lies in the user's store: what the bench wanted stays out of it. These stores are kept, so that
-a second run finds its archives.
+make serve serves everything in the user's store, so the bench's archives must not be there. These stores are kept, so
+that a second run finds its archives.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STORES = ROOT / ".cache" / "stores"
 
 
 class NotBuiltError(Exception):
-    """The build could not begin or was cut off; it has said why. ``status`` is its exit status."""
+    """The build could not begin or was cut off, and has printed the reason. ``status`` is its exit status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"make archive ended with status {status}")
@@ -35,14 +35,15 @@ class NotBuiltError(Exception):
 def bring_up_to_date(store: Path, options: Options) -> dict[str, str]:
     """Brings the archives of ``options`` up to date in ``store``; returns {name: why it was not packed, or ""}.
 
-    Takes over what is up to date in the user's store, and builds the rest as make archive does. Raises NotBuiltError.
+    Copies archives that are up to date in the user's store, and builds the rest as make archive does. Raises
+    NotBuiltError.
     """
     for row in options.rows:
         _take_over(row, options, store)
     with tempfile.TemporaryDirectory(prefix="build-") as scratch:
         results = Path(scratch, "results.json")
         chosen = {
-            "MODEL": "",  # here it would name a checkpoint to adopt
+            "MODEL": "",  # MODEL would name a checkpoint to adopt
             "MODELS": " ".join(dict.fromkeys(row.model.name for row in options.rows)),
             "VARIANTS": " ".join(dict.fromkeys(row.variant.name for row in options.rows if row.model.task != "null")),
             "DEVICE": options.device,
@@ -56,7 +57,7 @@ def bring_up_to_date(store: Path, options: Options) -> dict[str, str]:
 
 
 def _take_over(row: Row, options: Options, store: Path) -> None:
-    """Links or copies the user's archive and its digest where only that one is up to date."""
+    """Links or copies the user's archive and its digest, if it is up to date and the one in this store is not."""
     own, users = store / f"{row.name}.mar", STORE / f"{row.name}.mar"
     found = archives.read_record(users)
     if users == own or not found or not digest_file(users).exists():

@@ -1,6 +1,7 @@
-"""Reads what sentence-transformers wrote beside a network: its modules, their pooling, activation and prompts.
+"""Reads the files that sentence-transformers adds to a network: its modules, their pooling, activation and prompts.
 
-Raises CheckpointError for what is damaged and for what would be computed otherwise than sentence-transformers does.
+Raises CheckpointError for damaged files, and for settings that this project would compute differently from
+sentence-transformers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SIGMOID = "torch.nn.modules.activation.Sigmoid"
 
 
 def embeds(path: Path) -> bool:
-    """Whether the folder is one that embeds."""
+    """Whether the folder is an embedding model's."""
     return "Pooling" in _modules(path)
 
 
@@ -35,17 +36,17 @@ def lowers(path: Path) -> bool:
 
 
 def check_modules(path: Path, task: str) -> None:
-    """Refuses what would be done beyond the network and its pooling."""
+    """Refuses modules other than the network and its pooling."""
     foreign = [name for name in _types(path) if not name.startswith("sentence_transformers.")]
     if unknown := foreign or sorted(set(_modules(path)) - set(MODULES[task])):
         raise CheckpointError(
-            f"{path}/modules.json has the module {unknown[0]}, which is not served here; for {task} served are "
-            f"{', '.join(MODULES[task])}."
+            f"{path}/modules.json has the module {unknown[0]}, which is not supported; for {task} the "
+            f"supported ones are {', '.join(MODULES[task])}."
         )
     if _own(path).get("default_prompt_name"):
         raise CheckpointError(
             f"{path} puts a prompt before every text (default_prompt_name in config_sentence_transformers.json), which "
-            "is not served here; remove the key and send the prompt with each text."
+            "is not supported; remove the key and send the prompt with each text."
         )
 
 
@@ -73,8 +74,8 @@ def _packaged_pooling(path: Path) -> str:
     modes = mode if isinstance(mode, list) else [mode]
     if len(modes) != 1 or modes[0] not in POOLINGS:
         raise CheckpointError(
-            f"{path}/{folders[0]} pools by {'+'.join(map(str, modes)) or 'nothing'}, which is not served here; served "
-            f"are {', '.join(POOLINGS)}."
+            f"{path}/{folders[0]} pools by {'+'.join(map(str, modes)) or 'nothing'}, which is not supported; the "
+            f"supported ones are {', '.join(POOLINGS)}."
         )
     return modes[0]
 
@@ -86,7 +87,7 @@ def activation(path: Path, config: dict[str, Any]) -> str:
     function = ACTIVATIONS.get(name.rpartition(".")[2], "") if name.startswith("torch.") else ""
     if not function:
         raise CheckpointError(
-            f"{path} scores by {name}, which is not served here; served are torch.nn's {' and '.join(ACTIVATIONS)}."
+            f"{path} scores by {name}, which is not supported; use torch.nn's {' or '.join(ACTIVATIONS)}."
         )
     return function
 
@@ -114,5 +115,5 @@ def _listed(path: Path) -> list[dict[str, str]]:
 
 
 def _own(path: Path) -> dict[str, Any]:
-    """What sentence-transformers wrote of itself beside the network."""
+    """The content of sentence-transformers' own config file."""
     return read_object(path / "config_sentence_transformers.json")

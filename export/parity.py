@@ -61,9 +61,9 @@ def compare(outputs: Outputs, reference: Outputs, tolerance: Tolerance, classes:
     one must agree.
 
     Outputs are float arrays by name. The last dimension of an array is one row, of which a cosine is taken and the best
-    class; one value alone has neither, so the cosine of such rows is that of all cases joined. What is not finite fails
-    by itself. ``max_abs`` is allowed per unit of the reference's largest magnitude where that is above 1,
-    as rounding grows with what is rounded.
+    class; A row of one value has neither, so for such rows one cosine is taken over all cases together. Values that are
+    not finite always fail. Where the reference's largest magnitude is above 1, ``max_abs`` is multiplied by it, since
+    rounding errors grow with the values.
     """
     if failures := _shapes(outputs, reference):
         return Parity(failures=failures)
@@ -84,7 +84,7 @@ def compare(outputs: Outputs, reference: Outputs, tolerance: Tolerance, classes:
         failures.append(f"cosine is {cosine:.6f}, at least {tolerance.cosine} wanted")
     if top1 is not None and top1 < tolerance.top1:
         failures.append(f"top-1 agreement is {top1:.1%}, at least {tolerance.top1:.1%} wanted")
-    # Three significant digits: what differs beyond them differs between machines, and the archive's bytes with it.
+    # Three significant digits. Further digits differ between machines, and so would the bytes of the archive.
     return Parity(float(f"{difference:.2e}"), round(cosine, 6), top1, failures=tuple(failures))
 
 
@@ -103,7 +103,7 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]  # (ours, theirs), float64 [D]
 
 
 def _rows(outputs: Outputs, reference: Outputs) -> tuple[Pairs, Pairs]:
-    """Row by row; and the rows of one value, joined by the output's name."""
+    """Pairs of rows; rows of one value are joined by the output's name."""
     rows: Pairs = []
     single: dict[str, Pairs] = {}
     for ours, theirs in zip(outputs, reference, strict=True):

@@ -30,7 +30,7 @@ class Progress:
             print(f"[{self._done + 1}/{self._total}] {elapsed:6.1f} s  {name}: {text}", file=sys.stderr, flush=True)
 
     def finish(self, name: str) -> None:
-        """``name`` is through."""
+        """``name`` is finished."""
         self._done += 1
         if self._bar is not None:
             self._bar.update()

@@ -15,10 +15,10 @@ def quieten() -> None:
         "torch.onnx",
         "torch.export",
         "transformers",
-    ):  # deprecations and tracer notes on code that is not ours
+    ):  # deprecations and tracer notes on libraries' code
         warnings.filterwarnings("ignore", module=module)
     warnings.filterwarnings("ignore", message=".*torch.jit.*")
-    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")  # fp32 is meant to be fp32
+    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")  # notes that TF32 is off, which is intended
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "no CUDA runtime", on a CPU
     transformers.logging.set_verbosity_error()

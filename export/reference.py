@@ -1,7 +1,7 @@
-"""What parity is measured against: requests, and what the library's own eager fp32 model computes for each.
+"""The reference of parity: requests, and the outputs of the library's own eager fp32 model for each.
 
-A task says which requests and which library (export/tasks); nothing here or there calls the handlers, so that an error
-in them shows as a difference.
+A task names the requests and the library (export/tasks). Neither calls the handlers, so that an error in the handlers
+shows as a difference.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Reference:
     expect: str = ""  # the headline of the answer to the example, where it is known
     held_out: list[Request] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    accuracy: float = 0.0  # of the reference itself on the held-out set, 0..1
+    accuracy: float = 0.0  # accuracy of the reference on the held-out set, 0..1
 
 
 def reference(model: Model, checkpoint: Checkpoint, own_weights: bool) -> Reference:
-    """The yardstick of ``model``; ``own_weights``: the checkpoint has those that its row names, so that the example's
-    answer is known."""
+    """The reference of ``model``. ``own_weights``: the checkpoint has the weights that the model's row names, so the
+    answer to the example is known."""
     task = TASKS[model.task]
     requests = task.cases(checkpoint)
     outputs, example = task.reference(checkpoint, requests), request_of(model.example or task.example(checkpoint))
@@ -47,7 +47,8 @@ def reference(model: Model, checkpoint: Checkpoint, own_weights: bool) -> Refere
 
 
 def request_of(example: dict[str, str]) -> Request:
-    """The request that an example in the catalog's form describes: a "text", or a "file" here or of the checkout."""
+    """The request that an example in the catalog's form describes: a "text", or a "file" by its path, absolute or in
+    the checkout."""
     if "file" in example:
         return Request((ROOT / example["file"]).read_bytes(), example["content_type"])
     return Request(example["text"].encode(), example["content_type"])

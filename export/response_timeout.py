@@ -1,8 +1,8 @@
 """How long TorchServe waits for a worker's answer, from the work of the largest request that the archive takes.
 
-Counted and not measured: a build must give the same bytes each time, and the machine that serves is often another one.
-The worker measures its own speed and keeps within this time (handlers/budget.py), so a count that is off costs no
-worker its life: a slow machine takes smaller requests.
+The work is counted and not measured, since a build must give the same bytes each time, and the machine that serves is
+often another one. The worker measures its own speed and keeps within this time (handlers/budget.py). So if the count is
+wrong, no worker is killed: a slow machine accepts smaller requests.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from handlers.budget import ADMITTED
 if TYPE_CHECKING:
     from handlers.settings import Settings
 
-# Operations per second that the CPU of a worker is trusted to do. Two cores of an AMD EPYC did 90e9 on BERT-base, so
-# that they, or a machine that is four times slower, have the largest request done in the part admitted for a batch.
+# The assumed operations per second of a worker's CPU. Two cores of an AMD EPYC did 90e9 on BERT-base. So they, and also
+# a machine that is four times slower, finish the largest request in the part of the timeout that a batch may take.
 TRUSTED = 20e9
 STEP_S, MOST_S = 60, 600  # a worker that hangs is replaced after this time, so it has a limit
 
 
 def response_timeout_s(module: Any, settings: Settings, least_s: int) -> int:
-    """Seconds, at least ``least_s``: on a CPU what the most items of the greatest length need, in whole minutes."""
+    """The timeout in seconds, at least ``least_s``. On a CPU it follows from the largest number of items of the
+    greatest length, in whole minutes."""
     if settings.device != "cpu" or not settings.inputs:
         return least_s
     needed = operations(module, settings) * settings.max_items / TRUSTED / ADMITTED

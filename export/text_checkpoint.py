@@ -1,9 +1,9 @@
-"""Brings a transformers folder to what text archives carry.
+"""Converts a transformers folder to the files of text archives.
 
-That is config.json, model.safetensors, tokenizer.json and labels.json.
+These are config.json, model.safetensors, tokenizer.json and labels.json.
 
-Weights are read from safetensors, or as tensors only from torch's own files. A head that the checkpoint lacks is never
-made up, and random weights come only on request.
+Weights are read from safetensors, or as tensors only from torch's own files. If the checkpoint has no head, none is
+added. Random weights are used only on request.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from handlers.settings import TextInput
 
 VOCABULARY = Path(__file__).parent / "data" / "bert-base-uncased-vocab.txt"
 SEED = 0
-# What sentence-transformers keeps beside the network.
+# Files that sentence-transformers adds to the network.
 PACKAGED = (
     "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling", "2_Normalize",
 )  # fmt: skip
 
 
 def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: bool, directory: Path) -> Checkpoint:
-    """Writes what an archive carries of ``folder`` into ``directory``; ``limits`` are in characters.
+    """Writes the archive's files into ``directory``, from ``folder``; ``limits`` are in characters.
 
     Raises CheckpointError.
     """
     with explained(folder.path):
         network, tokenizer = load(folder)
-        # By the names that transformers has today, whatever those of the file were.
+        # The names are those of the installed transformers, which may differ from those of the file.
         network.save_pretrained(directory, save_original_format=False)
         if folder.lower:
             _lower(tokenizer.backend_tokenizer)
@@ -81,10 +81,10 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
     if info["missing_keys"]:
         raise CheckpointError(
             f"{folder.path} lacks {', '.join(sorted(info['missing_keys'])[:3])}, which {type(network).__name__} needs; "
-            "give a checkpoint with its own head: none is made up."
+            "give a checkpoint that has this head; none is added."
         )
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
-    # Without its files transformers makes one up, of the special tokens alone.
+    # Without the tokenizer's files, transformers would make a tokenizer of the special tokens alone.
     if not len(tokenizer.all_special_ids) < len(tokenizer) <= network.config.vocab_size:
         raise CheckpointError(
             f"{folder.path} has a tokenizer of {len(tokenizer)} tokens and a model of {network.config.vocab_size}; "
@@ -115,7 +115,7 @@ def _shape(dims: Sequence[int]) -> str:
 
 
 def _lower(tokenizer: Any) -> None:
-    """Lower case before everything else, as sentence-transformers' Transformer adds it."""
+    """Adds lower-casing as the tokenizer's first step, as sentence-transformers' Transformer does."""
     from tokenizers import normalizers
 
     rest = [tokenizer.normalizer] if tokenizer.normalizer else []
@@ -168,7 +168,7 @@ def plain_bert(directory: Path) -> Path:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turns what the libraries raise on a damaged checkpoint into one sentence."""
+    """Turns the errors that libraries raise on a damaged checkpoint into one sentence."""
     try:
         yield
     except CheckpointError:

@@ -1,7 +1,7 @@
-"""Reads what a transformers folder says of itself: family, task, head, labels, pooling, limits.
+"""Reads the facts of a model from a transformers folder: family, task, head, labels, pooling, limits.
 
-Reads JSON files only and imports neither torch nor transformers, so that a wrong folder is refused at once. What the
-folder does not say and cannot be guessed is asked for by the name of the variable that says it.
+Reads JSON files only and imports neither torch nor transformers, so that a wrong folder is refused at once. If a needed
+fact is missing, the error names the variable that states it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from export.json_files import read_object
 from export.tasks import TASKS
 from handlers.families import FAMILIES, Family
 
-# What transformers appends to a family's name for each kind of head.
+# The suffix that transformers appends to a family's name for each kind of head.
 HEADS = {
-    "LMHeadModel": "",  # it ends with "Model", too, and generates
+    "LMHeadModel": "",  # it also ends with "Model", but generates text
     "ForMaskedLM": "mask",
     "ForSequenceClassification": "classification",
     "ForTokenClassification": "tokens",
@@ -36,10 +36,11 @@ TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.mo
 
 @dataclass(frozen=True)
 class TextFolder:
-    """What a folder says. ``head`` is Settings.head of ``task``; ``limit`` the most tokens of one sequence.
+    """The facts of a folder. ``head`` is Settings.head of ``task``; ``limit`` is the largest number of tokens of one
+    sequence.
 
-    ``lower``: sentence-transformers puts texts in lower case before they are tokenized. ``packaged``: the folder itself
-    says how it pools.
+    ``lower``: sentence-transformers puts texts in lower case before they are tokenized. ``packaged``: the folder states
+    its pooling.
     """
 
     path: Path
@@ -54,8 +55,8 @@ class TextFolder:
 
 
 def read_text_folder(path: Path, options: Mapping[str, Any], weights: bool = True) -> TextFolder:
-    """Reads ``path``. ``options`` override what it says: task, labels, pooling, max_length. ``weights``: they must be
-    there.
+    """Reads ``path``. ``options`` override its facts: task, labels, pooling, max_length. ``weights``: the weights must
+    be present.
 
     Raises CheckpointError.
     """
@@ -110,7 +111,7 @@ def _has_files(path: Path) -> None:
         )
 
 
-# What is read of config.json, by the types that transformers writes.
+# The keys of config.json that are read, with the types that transformers writes.
 TYPES = {
     "model_type": str, "architectures": list, "id2label": dict, "num_labels": int, "problem_type": str, "dim": int,
     "max_position_embeddings": int, "type_vocab_size": int, "hidden_size": int, "vocab_size": int,
@@ -146,16 +147,16 @@ def _family(path: Path, config: dict[str, Any]) -> Family:
     if found not in FAMILIES:
         named = _architectures(config) or "network without a name"
         raise CheckpointError(
-            f"{path} holds a {named} of the model type {found!r}, which is not served here; served are encoders of the "
-            f"types {', '.join(FAMILIES)}, and image classifiers of torchvision, timm and transformers."
+            f"{path} holds a {named} of the model type {found!r}, which is not supported; the supported ones are "
+            f"encoders of the types {', '.join(FAMILIES)}, and image classifiers of torchvision, timm and transformers."
         )
     if config.get("is_decoder"):
-        raise CheckpointError(f"{path} is a decoder (is_decoder in its config.json); only encoders are served here.")
+        raise CheckpointError(f"{path} is a decoder (is_decoder in its config.json); only encoders are supported.")
     return FAMILIES[found]
 
 
 def _task(path: Path, config: dict[str, Any], wanted: str) -> str:
-    """The task that the head fits; ``wanted``, where given, is checked against it."""
+    """The task that the head fits. ``wanted``, if given, must fit the head."""
     head = _head(config)
     if wanted:
         return _fitting(path, config, head, wanted)
@@ -177,7 +178,7 @@ def _architectures(config: dict[str, Any]) -> str:
 
 
 def _head(config: dict[str, Any]) -> str:
-    """The kind of head by the first architecture's name; empty for one that is not known."""
+    """The kind of head, from the first architecture's name; empty for an unknown one."""
     for name in (config.get("architectures") or [])[:1]:
         for suffix, head in HEADS.items():
             if str(name).endswith(suffix):
@@ -193,7 +194,7 @@ def _fitting(path: Path, config: dict[str, Any], head: str, wanted: str) -> str:
         named = config["architectures"][0]
         raise CheckpointError(
             f"{path} has the head of a {named}, which does not fit the task {wanted}; give a checkpoint of that "
-            f"task, or build this one as what it is: make archive MODEL={path}"
+            f"task, or build it for its own task: make archive MODEL={path}"
         )
     if wanted == "rerank" and (count := _outputs(config)) != 1:
         raise CheckpointError(
@@ -219,7 +220,8 @@ def _classifies(path: Path, config: dict[str, Any]) -> str:
 
 
 def _scores(path: Path, config: dict[str, Any], task: str) -> str:
-    """What turns logits into scores: "softmax", "sigmoid" or "none", as transformers' pipeline and CrossEncoder do."""
+    """The function that turns logits into scores: "softmax", "sigmoid" or "none", as transformers' pipeline and
+    CrossEncoder do."""
     if task == "rerank":
         return packaged.activation(path, config)
     problem = config.get("problem_type")
@@ -241,7 +243,7 @@ def _labels(path: Path, config: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _limit(path: Path, config: dict[str, Any], family: Family, options: Mapping[str, Any]) -> int:
-    """Tokens of one sequence: what the checkpoint packages, but no more than it has positions for."""
+    """The largest number of tokens of one sequence: the checkpoint's own limit, but at most its number of positions."""
     positions = int(config.get("max_position_embeddings") or 512) - family.positions_before
     packaged = [positions]
     for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):

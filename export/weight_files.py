@@ -9,7 +9,7 @@ from export.errors import CheckpointError
 
 
 def read_tensors(path: Path) -> Any:
-    """What a .safetensors file or one in torch's own format holds. Code in the file is never run.
+    """The tensors of a .safetensors file or of a file in torch's own format. Code in the file is never run.
 
     Raises CheckpointError.
     """
@@ -27,7 +27,7 @@ def read_tensors(path: Path) -> Any:
     except (OSError, EOFError, RuntimeError) as error:
         detail = str(error).partition("\n")[0]
         raise CheckpointError(f"{path} is not readable as a state dict ({detail}); save it again.") from None
-    except Exception as error:  # pickle.UnpicklingError and kin: weights_only refused what the file holds
+    except Exception as error:  # pickle.UnpicklingError and others: weights_only refused the file's content
         raise CheckpointError(
             f"{path} is refused ({type(error).__name__}): only tensors are read from it; save it as .safetensors or "
             "with torch.save(model.state_dict(), ...)."

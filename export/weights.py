@@ -1,6 +1,6 @@
 """Gets a model's weights and writes them as one checkpoint folder, whatever their source.
 
-Nothing falls back: weights that cannot be had are an error with the ways out, and random weights come only on request
+There is no fallback. If weights cannot be loaded, the error says what to do. Random weights are used only on request
 and are marked as such.
 """
 
@@ -23,20 +23,20 @@ from export.text_folder import TextFolder, read_text_folder
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "weights"
 SEED = 0
-BERT = "google-bert/bert-base-uncased"  # whose config and vocabulary are here, so that random weights need no hub
+BERT = "google-bert/bert-base-uncased"  # its config and vocabulary are in this repository: random weights need no hub
 Report = Callable[[str], Any]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the user asked for: random weights, a local path, or (neither) the catalog's source."""
+    """The user's choice: random weights, a local path, or (neither) the catalog's source."""
 
     random: bool = False
     path: Path | None = None
 
     @classmethod
     def of(cls, model: Model, environment: Mapping[str, str]) -> Choice:
-        """Reads ``WEIGHTS=random`` and ``<MODEL>_WEIGHTS=/path``; they concern models whose weights are published."""
+        """Reads ``WEIGHTS=random`` and ``<MODEL>_WEIGHTS=/path``; they apply to models with published weights."""
         if model.source.kind not in REPLACEABLE:
             return cls()
         wanted, path = environment.get("WEIGHTS", ""), environment.get(variable(model), "")
@@ -126,7 +126,7 @@ def _text(model: Model, choice: Choice, label: str, directory: Path) -> Checkpoi
 
 
 def options_of(model: Model) -> dict[str, Any]:
-    """What the model's row says of its checkpoint."""
+    """The options of the model's row that override its checkpoint."""
     return {"task": model.task, **model.options}
 
 
@@ -147,7 +147,7 @@ def _text_path(model: Model, choice: Choice, scratch: Path) -> Path:
 
 
 def local_path(model: Model, choice: Choice) -> Path:
-    """The checkpoint of a model of the user's or the hub's, on this machine. Raises CheckpointError."""
+    """The path of a checkpoint on this machine, for a user's model or one from the hub. Raises CheckpointError."""
     if choice.path:
         return choice.path
     if model.source.kind == "local":
@@ -158,7 +158,7 @@ def local_path(model: Model, choice: Choice) -> Path:
 
 
 def ways_out(model: Model) -> str:
-    """What to do about weights that cannot be had."""
+    """Says what to do about weights that cannot be loaded."""
     if model.name not in [each.name for each in MODELS]:
         return f"correct the source of [{model.name}] in models.toml: a path that exists, or owner/name@revision."
-    return f"give a local copy with {variable(model)}=/path, or WEIGHTS=random for latency work."
+    return f"give a local copy with {variable(model)}=/path, or use WEIGHTS=random to measure speed only."

@@ -37,7 +37,7 @@ def serve() -> int:
         state = run.read()
         if state and state.ready and state.running():
             return _already_running(state, plan)
-        stop(run)  # what a crash or a killed start may have left: processes, sockets, a stale record
+        stop(run)  # a crash or a killed start may have left processes, sockets and a stale record
         try:
             state = _start(run, config, plan)
         except BaseException as error:
@@ -53,7 +53,8 @@ def serve() -> int:
 
 
 def _plan() -> Plan:
-    """What MODELS, VARIANTS and models.toml choose of the store, and WORKERS. Raises ServingError."""
+    """The archives of the store that MODELS, VARIANTS and models.toml choose, with their settings; WORKERS goes over
+    these. Raises ServingError."""
     models, variants, choices = names(os.environ, "MODELS"), names(os.environ, "VARIANTS"), Choices.of(os.environ)
     return Plan.of(STORE, archives(STORE, models, variants, choices), choices=choices, workers=_workers())
 
@@ -69,7 +70,7 @@ def _workers() -> int | None:
 
 
 def _start(run: RunDirectory, config: Config, plan: Plan) -> State:
-    """Returns once all archives are warm, and the user knows how to ask them."""
+    """Starts the server; returns once all archives are warm and a request for each has been printed."""
     began = time.monotonic()
     print(f"Starting TorchServe with {', '.join(plan.archives)}", flush=True)
     for notice in plan.notices:
@@ -78,7 +79,7 @@ def _start(run: RunDirectory, config: Config, plan: Plan) -> State:
     state = start(config, run, plan)
     wait_until_ready(state, run, client, lambda text: _progress(began, text))
     examples = {name: warm_up(client, name) for name in plan.ours}
-    print(f"Ready after {time.monotonic() - began:.1f} s. Ask it, from this folder:\n")
+    print(f"Ready after {time.monotonic() - began:.1f} s. Send it a request, from this folder:\n")
     _show_curl(examples, config, client)
     for name in plan.foreign:
         print(f"  # {name} ({NOT_OURS}): {config.inference}/predictions/{name}; its handler reads the request\n")
@@ -109,10 +110,10 @@ def _show_curl(examples: dict[str, Example], config: Config, client: Client) -> 
 
 
 def _end_on_signal() -> None:
-    """SIGTERM and Ctrl-C end a start cleanly, and a foreground server."""
+    """Makes SIGTERM and Ctrl-C end a start or a foreground server cleanly."""
 
     def end(number: int, frame: object) -> None:
-        # Nothing that takes a lock: the main thread may hold it, and this handler interrupts that thread.
+        # This handler must take no lock: it interrupts the main thread, which may hold it.
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
@@ -143,7 +144,7 @@ def _stay(run: RunDirectory, state: State) -> int:
 
 
 def _is_on_record(run: RunDirectory, state: State) -> bool:
-    """False where make stop serve has put another server in its place."""
+    """Whether this server is the one on record. False after ``make stop serve`` has replaced it."""
     now = run.read()
     return now is not None and now.temp == state.temp
 
@@ -163,14 +164,14 @@ def stop_server() -> int:
 
 
 def clean() -> int:
-    """Stops the server and removes what was made here: its run folder, and the store's archives that can be built."""
+    """Stops the server and removes its run folder and the store's archives that this project built."""
     stop_server()
     run = RunDirectory.default()
     if run.is_ours():
         shutil.rmtree(run.path, ignore_errors=True)
     for path in sorted(STORE.glob("*.mar")):
         if not built_here(path):
-            print(f"{path} is left: {NOT_OURS}")
+            print(f"{path} is left in place: {NOT_OURS}")
             continue
         path.unlink()
         digest_file(path).unlink(missing_ok=True)
@@ -178,7 +179,7 @@ def clean() -> int:
 
 
 def logs() -> int:
-    """The last lines of every log; FOLLOW=1 stays with them."""
+    """Prints the last lines of every log. FOLLOW=1 prints new lines as they come."""
     run = RunDirectory.default()
     files = sorted(str(path) for path in run.logs.glob("*.log"))
     if not files:
@@ -207,7 +208,7 @@ def main() -> int:
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
-    except OSError as error:  # a full or read-only disk, a folder that is not ours
+    except OSError as error:  # a full or read-only disk, or a folder of another user
         print(f"{error.filename or RunDirectory.default().path}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

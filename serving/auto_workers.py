@@ -1,8 +1,8 @@
-"""How many workers an archive gets on a GPU where nobody says: as many as the machine has room for.
+"""The number of workers of an archive on a GPU, where the user gives none.
 
-One worker's Python answers some 7,000 texts a second on a fast host, a tenth of what its GPU can do; so several share a
-GPU (docs/measurement.md, Levers). Knows cores, GPUs and their memory. On a CPU an archive keeps the one worker that it
-was built with: more workers there are a trade, which make choose measures.
+The Python code of one worker is slower than its GPU (docs/measurement.md, Levers), so several workers share a GPU.
+Their number depends on the machine's cores, its GPUs and their memory. On a CPU an archive keeps the one worker that it
+was built with. More workers on a CPU raise throughput and latency; make choose measures both.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 from serving.machine import gpus
 
-CORES = 2  # of the machine for each worker: one runs Python, the other the tokenizer's threads and the front end
+CORES = 2  # cores for each worker: one runs its Python code, one the tokenizer's threads and the front end
 MOST = 4  # on one GPU
-GPU_BYTES = 6e9  # of one worker, with its CUDA context; bert-graph takes 4.5e9
+GPU_BYTES = 6e9  # GPU memory of one worker with its CUDA context; bert-graph needs 4.5e9
 
 
 def automatic(configs: Mapping[str, Mapping[str, Any]], cores: int) -> dict[str, int]:
-    """{archive: workers} of those that get more than the one they were built with. ``configs`` has the settings of all
-    archives that are to be served, as in their model-config.yaml."""
+    """{archive: workers} of the archives that get more than one. ``configs`` has the settings of all archives of the
+    server, as in their model-config.yaml."""
     names = [name for name, config in configs.items() if _on_gpu(config)]
     workers = share(cores, _memory(), len(names)) if names else 1
     return dict.fromkeys(names, workers) if workers > 1 else {}

@@ -1,4 +1,4 @@
-"""The names in MODELS, VARIANTS and their like, as make passes them."""
+"""Reads lists of names, such as MODELS and VARIANTS, as make passes them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The variants that models.toml chooses for a model, by hand or by ``make choose``, and what follows for a store.
+"""The variants that models.toml chooses for a model, by hand or by ``make choose``, and the archives of a store that
+this leaves.
 
-Knows the keys ``variant`` and ``[<model>.chosen]``. Which variants there are is the catalog's business: here a choice
-is one that the store holds. docs/models-toml.md is the page for users.
+Knows the keys ``variant`` and ``[<model>.chosen]``. The catalog defines the variants; this module only checks that the
+store holds the chosen ones. docs/models-toml.md is the page for users.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from serving.machine import kind
 from serving.model_settings import CHOICE, read_tables
 from serving.models_file import models_file
 
-KEYS = ("by", "date", "machine", "reason")  # of [<model>.chosen]
+KEYS = ("by", "date", "machine", "reason")  # the keys of [<model>.chosen]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Choices:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Choices:
-        """Those that count: of models.toml, or none where VARIANTS is given. Raises ServingError as ``load`` does."""
+        """The choices that apply: those of models.toml, or none where VARIANTS is given. Raises ServingError as
+        ``load`` does."""
         found = cls.load()
         return cls(found.path) if names(environment, "VARIANTS") else found
 
@@ -66,7 +68,8 @@ class Choices:
         return self.models[model].variants if model in self.models else ()
 
     def served(self, store: Path, held: Sequence[Identity]) -> list[Identity]:
-        """Those of the archives ``held`` that no choice leaves out. Raises ServingError where one is absent."""
+        """The archives of ``held`` without those that a choice leaves out. Raises ServingError where a chosen one is
+        absent."""
         for model in {each.model for each in held} & set(self.models):
             self._require(store, model, [each for each in held if each.model == model])
         return [each for each in held if each.model not in self.models or each.variant in self.variants(each.model)]
@@ -88,11 +91,12 @@ class Choices:
         return sorted(set(self.models) - models)
 
     def notices(self, served: Sequence[Identity], held: Sequence[Identity]) -> list[str]:
-        """Lines for who starts a server: what the choices leave out, and which were made on another kind of machine."""
+        """Notices for a start: the models that are served in chosen variants only, and choices made on another kind of
+        machine."""
         chosen = list(dict.fromkeys(each.model for each in served if each.variant in self.variants(each.model)))
         out = {each.model for each in held if each.variant not in self.variants(each.model)}
         alone = [
-            f"{model}: {self.models[model]} alone ({self.path.name}); VARIANTS= serves others"
+            f"{model}: only {self.models[model]} is served ({self.path.name}); VARIANTS= serves others"
             for model in chosen
             if model in out
         ]
@@ -111,7 +115,7 @@ class Choices:
 
 
 def _refuse_misspelt(path: Path, model: str, table: Mapping[str, Any]) -> None:
-    """Raises ServingError for a key that was meant to be one of CHOICE."""
+    """Raises ServingError for a misspelt key of CHOICE."""
     for key, value in table.items():
         known = key in CHOICE or (key == "variants" and isinstance(value, Mapping))
         if not known and (meant := difflib.get_close_matches(key.lower(), CHOICE, n=1, cutoff=0.8)):
@@ -129,7 +133,7 @@ def _variants(path: Path, model: str, value: Any) -> tuple[str, ...]:
 
 
 def _said(path: Path, model: str, table: Any) -> dict[str, str]:
-    """The keys of [<model>.chosen]."""
+    """The values of [<model>.chosen], checked."""
     if not isinstance(table, Mapping):
         raise ServingError(f"{path}: [{model}] chosen = {table!r}: a table is expected; remove the key.")
     for key, value in table.items():

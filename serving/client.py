@@ -1,6 +1,6 @@
 """A client of TorchServe's HTTP APIs that keeps its tokens valid.
 
-Knows URLs, the key file and TorchServe's answers, not models: bodies go out and come back as they are.
+Knows URLs, the key file and TorchServe's answers, not models: request and response bodies pass through unchanged.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from serving.config import Config
 from serving.errors import RequestRefused, ServingError
 
 RENEW_BEFORE_S = 30
-LEAST_FREE = 1 << 16  # bytes on the key file's disk; a renewal writes some 300
+LEAST_FREE = 1 << 16  # bytes that must be free on the key file's disk; a renewal writes about 300
 
 
 class Tokens:
     """Tokens from TorchServe's key file; expired ones are renewed over the management API.
 
-    A renewal makes the old token worthless for everyone, so renewals take turns by a lock beside the key file, and
-    whoever comes second reads what the first one got.
+    A renewal makes the old token invalid for everyone. So a lock beside the key file allows one renewal at a time, and
+    a second process reads the token that the first one got.
     """
 
     def __init__(self, key_file: Path, management: str) -> None:
@@ -40,7 +40,7 @@ class Tokens:
         return entry["key"] if _seconds_left(entry) > RENEW_BEFORE_S else self.renew(kind, entry["key"])
 
     def renew(self, kind: str, refused: str) -> str:
-        """A token other than ``refused``: the one on file if it is another, else a new one. Raises ServingError."""
+        """A token other than ``refused``: the one on file if it differs, else a new one. Raises ServingError."""
         with self._key_file.with_name("renew.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             entry = self._read()[kind]
@@ -63,12 +63,13 @@ class Tokens:
             raise RequestRefused(reply.status_code, _message(reply))
 
     def _require_space(self) -> None:
-        """TorchServe empties the key file before it writes it anew: on a full disk all keys would be lost for good."""
+        """Raises ServingError on a full disk. TorchServe empties the key file before it writes it anew, so on a full
+        disk all keys would be lost."""
         if shutil.disk_usage(self._key_file.parent).free < LEAST_FREE:
             raise ServingError(f"The token cannot be renewed: the disk of {self._key_file} is full; free some space.")
 
     def _read(self) -> dict[str, Any]:
-        """The key file; read again for a moment when caught half written, as TorchServe writes it in place."""
+        """The key file; read again for a moment where it is incomplete, since TorchServe writes it in place."""
         for attempt in range(20):
             try:
                 return json.loads(self._key_file.read_text())
@@ -80,7 +81,7 @@ class Tokens:
 
 
 def direct() -> requests.Session:
-    """A session that asks the server itself: a proxy from the environment has no business with loopback."""
+    """A session that ignores proxies from the environment, since the server is on loopback."""
     session = requests.Session()
     session.trust_env = False
     return session
@@ -112,7 +113,7 @@ class Client:
         return self._call("POST", url, "inference", data=body, headers={"Content-Type": content_type})
 
     def ping(self) -> bool:
-        """Whether the server says it is healthy."""
+        """Whether the server reports that it is healthy."""
         return self._call("GET", f"{self._config.inference}/ping", "inference").ok
 
     def models(self) -> list[str]:
@@ -125,11 +126,11 @@ class Client:
         return self.registration(name)["workers"]
 
     def registration(self, name: str) -> dict[str, Any]:
-        """What TorchServe itself says of an archive: version, settings, workers. No worker is asked."""
+        """TorchServe's own description of an archive: version, settings, workers. It is answered without a worker."""
         return self._management("GET", f"/models/{name}").json()[0]
 
     def describe(self, name: str) -> dict[str, Any]:
-        """What TorchServe and the archive say of it; the archive's own words under ``customizedMetadata``.
+        """The description by TorchServe, with the archive's own description under ``customizedMetadata``.
 
         The answer comes from a worker, so it also proves that one answers.
         """
@@ -170,7 +171,8 @@ def _bearer(token: str) -> dict[str, str]:
 
 
 def _token_refused(reply: requests.Response) -> bool:
-    """TorchServe answers 400 to a token it does not take, as it does to other mistakes; the type tells."""
+    """Whether the token was refused. TorchServe answers 400, as to other mistakes; the body's ``type`` tells them
+    apart."""
     return reply.status_code in (400, 401, 403) and "InvalidKeyException" in reply.text
 
 

@@ -1,6 +1,6 @@
-"""Reads config.properties and writes the effective one that TorchServe is started with.
+"""Reads config.properties and writes the effective file that TorchServe is started with.
 
-Knows TorchServe's property names for addresses, access and memory; every other property passes through untouched.
+Knows TorchServe's property names for addresses, access and memory. Every other property passes through unchanged.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from serving.errors import ServingError
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESSES = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
-# On fewer, Java's optimizing compiler (level 4) takes the cores from workers: every hundredth request took some 4 ms
-# longer, and at level 1 does not. The figures: docs/measurement.md, Levers.
+# On fewer cores, Java's optimizing compiler (level 4) competes with the workers: every hundredth request took about 4
+# ms longer. At level 1 it does not. The figures: docs/measurement.md, Levers.
 ENOUGH_CORES, LEVEL = 4, "TieredStopAtLevel"
-# Ours, handed to the front end as Java system properties (serving/front_end/java/frontend/Settings.java).
+# This project's own properties. The front end gets them as Java system properties
+# (serving/front_end/java/frontend/Settings.java).
 FAIR_QUEUE, CONNECTIONS = "fair_queue", "max_connections"
 LARGEST_REQUEST = "max_request_size", 6_553_500  # the property, and TorchServe's own default
-FEWEST_CONNECTIONS = 16  # below that one address's share would hardly let a browser in
+FEWEST_CONNECTIONS = 16  # with fewer, the share of one address would be too small for a browser
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
 
@@ -67,7 +68,7 @@ class Config:
 
     def _url(self, key: str) -> str:
         address = self.properties.get(key) or f"http://127.0.0.1:{ADDRESSES[key]}"
-        # A server bound to all interfaces is called on loopback.
+        # A server that is bound to all interfaces is reached on loopback.
         return address.replace("//0.0.0.0", "//127.0.0.1").rstrip("/")
 
     def ports(self) -> dict[int, str]:
@@ -83,9 +84,9 @@ class Config:
 
     def effective(self, store: Path, cores: int) -> str:
         """The text of the properties file that TorchServe reads: these settings, the store as the only source, and
-        Java's compiler and memory to suit the machine and one another. Raises ServingError."""
+        settings of Java's compiler and memory for this machine. Raises ServingError."""
         pattern = "file://" + re.escape(str(store)) + "/.*"
-        # Backslashes escape in Java's property files.
+        # Java's property files use the backslash as an escape.
         extra = {"model_store": str(store), "allowed_urls": pattern.replace("\\", "\\\\")}
         vmargs = self.properties.get("vmargs", "")
         added = [*self._memory(vmargs), *self._fairness(), *self._connections()]
@@ -97,9 +98,10 @@ class Config:
         return "".join(f"{key}={value}\n" for key, value in {**properties, **extra}.items())
 
     def _memory(self, vmargs: str) -> list[str]:
-        """How many bytes of requests Java may hold at once: half of its heap, where a waiting request is. While it
-        arrives it is outside the heap, which has as much room, and half more for what goes to workers. Queues may hold
-        more requests than that only if they are small. Without -Xmx the front end takes half of the heap it finds."""
+        """Java's options for memory. Waiting requests are in the heap and may take half of it. A request that arrives
+        is in direct memory, which is as large as the heap: half of it for arriving requests, half for data on its way
+        to workers. Queues may hold more requests only if these are small. Without -Xmx the front end takes half of the
+        heap that Java chose."""
         given = re.findall(r"-Xmx(\d+)([kmgKMG]?)(?!\S)", vmargs)
         if not given:
             return []
@@ -123,7 +125,7 @@ class Config:
     def _fairness(self) -> list[str]:
         value = self.properties.get(FAIR_QUEUE, "true")
         if value not in ("true", "false"):
-            raise ServingError(f"{FAIR_QUEUE}={value} is neither true nor false")
+            raise ServingError(f"{FAIR_QUEUE}={value} is neither true nor false; write one of them")
         return [f"-Dfrontend.fair={value}"] if FAIR_QUEUE in self.properties else []
 
     def _connections(self) -> list[str]:

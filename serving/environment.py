@@ -1,4 +1,4 @@
-"""The environment that TorchServe and its workers are started with.
+"""Makes the environment that TorchServe and its workers are started with.
 
 Knows environment variables, nothing of the server's settings.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from serving.errors import ServingError
 
 ROOT = Path(__file__).resolve().parent.parent
-OLDEST_JAVA = 17  # of those that TorchServe 0.12 was tried with
+OLDEST_JAVA = 17  # the oldest that TorchServe 0.12 was tried with
 PLAIN = re.compile(r"[\w./+-]{1,60}", re.ASCII)
 
 
@@ -37,15 +37,15 @@ def java_version(home: Path) -> int | None:
 
 
 def usable_cores() -> int:
-    """Cores that this process, and what it starts, may run on: the affinity mask where there is one."""
+    """The number of cores that this process and its children may run on: the affinity mask where there is one."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def temp_folder() -> str:
-    """Where sockets go: $TMPDIR, or a usual place where that path would not do.
+    """The folder for sockets: $TMPDIR, or a usual one if that path is not suitable.
 
-    A socket's path may have 107 characters, and TorchServe makes a URL of it, unquoted.
-    Raises ServingError when there is no such place.
+    A socket's path may have 107 characters, and TorchServe makes a URL of it, unquoted. Raises ServingError when there
+    is no such folder.
     """
     for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
         if PLAIN.fullmatch(folder) and os.access(folder, os.W_OK | os.X_OK):
@@ -62,18 +62,18 @@ def worker_environment(hidden: str = "") -> dict[str, str]:
     match ``hidden``.
 
     TorchServe puts an inherited PYTHONPATH before the archive's folder: an entry that holds a ``handlers`` package
-    would silently be served instead of the archive's own. TorchServe itself keeps hidden variables from the workers
-    only, who could still read them from /proc as long as Java had them. In another locale, Java finds no file whose
-    path is not ASCII.
+    would silently be served instead of the archive's own. TorchServe itself hides variables from the workers only,
+    which could still read them from Java's entry in /proc. In another locale, Java does not find files whose path is
+    not ASCII.
     """
     environment = {key: value for key, value in os.environ.items() if not re.fullmatch(hidden, key)}
     environment["LC_ALL"] = "C.UTF-8"
-    # OpenMP's threads spin at every barrier by default. As soon as two workers, or a worker and its client, share
-    # cores, each spins away the time that another needs: docs/measurement.md has what that costs.
+    # By default, OpenMP's threads spin at every barrier. When two workers, or a worker and its client, share cores,
+    # each wastes time that the other needs. docs/measurement.md has the figures.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
-    # Where a worker keeps what it compiles and measures: the default lies in the temporary folder, which goes with the
-    # server, but does for a checkout on a read-only disk.
+    # Where a worker keeps code that it compiles and what it measures. Inductor's default is in the temporary folder,
+    # which is deleted with the server. It is used only if the checkout is on a read-only disk.
     if os.access(ROOT, os.W_OK):
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor"))
         environment.setdefault("LEAN_CHOICES", str(ROOT / ".cache" / "lean"))  # handlers/lean/choices.py

@@ -1,10 +1,10 @@
-"""Errors of starting, stopping and calling the server; each message names the cure."""
+"""Errors of starting, stopping and calling the server. Each message says what to do."""
 
 from __future__ import annotations
 
 
 class ServingError(Exception):
-    """The server cannot be started, stopped or reached as asked."""
+    """The server cannot be started, stopped or reached."""
 
 
 class RequestRefused(ServingError):

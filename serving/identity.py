@@ -1,8 +1,8 @@
-"""What an archive is: its model, variant and task, read from the archive itself.
+"""The identity of an archive: its model, variant and task, read from the archive itself.
 
 Knows two files inside an archive: TorchServe's manifest and model-config.yaml, whose section ``archive`` this project
-writes. File names are never split: models' names may hold dashes. PyYAML is imported late, since ``make doctor`` runs
-before it is installed.
+writes. File names are never split, since names of models may contain dashes. PyYAML is imported late, since ``make
+doctor`` runs before it is installed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MANIFEST, CONFIG = "MAR-INF/MANIFEST.json", "model-config.yaml"
 class Identity:
     """``name`` is the file's, without ``.mar``. ``ours``: built by this project.
 
-    ``variant`` is "" for the null archive, which has only one, and for an archive that is not ours; the model of the
-    latter is its name.
+    ``variant`` is "" for the null archive, which has only one. An archive that is not ours has the variant "" too, and
+    its name as its model.
     """
 
     name: str
@@ -54,7 +54,8 @@ def built_here(path: Path) -> bool:
 
 
 def read_config(path: Path) -> tuple[str, dict[str, Any]]:
-    """(the entry that holds the archive's settings, those settings). The dict is empty where there is no such entry.
+    """(the name of the entry with the archive's settings, those settings). The dict is empty where there is no such
+    entry.
 
     The manifest names the entry; where it names none, it is model-config.yaml. Raises ServingError.
     """
@@ -74,7 +75,7 @@ def _read_config(path: Path, changed: int) -> tuple[str, dict[str, Any]]:
             manifest = json.loads(archive.read(MANIFEST)) if MANIFEST in entries else {}
             entry = str((manifest.get("model") or {}).get("configFile") or CONFIG)
             config = yaml.safe_load(archive.read(entry)) if entry in entries else {}
-    # RuntimeError: an encrypted entry, or compression that is not known here.
+    # RuntimeError: an encrypted entry, or an unknown compression.
     except (zipfile.BadZipFile, zlib.error, ValueError, AttributeError, RuntimeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ServingError(
@@ -86,7 +87,7 @@ def _read_config(path: Path, changed: int) -> tuple[str, dict[str, Any]]:
 
 def require_manifest(path: Path) -> None:
     """Returns when the archive names a model and its handler, as TorchServe needs. Raises ServingError."""
-    with zipfile.ZipFile(path) as archive:  # read before, by identity
+    with zipfile.ZipFile(path) as archive:  # identity has read it before
         manifest = json.loads(archive.read(MANIFEST)) if MANIFEST in archive.namelist() else {}
     if not {"modelName", "modelVersion", "handler"} <= set(manifest.get("model") or {}):
         raise ServingError(

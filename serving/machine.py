@@ -1,6 +1,6 @@
-"""The machine in the words that tell one kind from another: its CPU, the cores that may be used, its GPUs.
+"""The kind of this machine: its CPU, the cores that may be used, its GPUs.
 
-Knows where a machine states them. Nothing here identifies a person or one machine among its like.
+Knows where a machine states them. Nothing here identifies a person, or one machine among others of its kind.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def in_words(machine: Mapping[str, Any]) -> str:
 
 
 def cpu_model() -> str:
-    """As Linux names it, else as Python does."""
+    """The name of the CPU, from Linux, else from Python."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -55,7 +55,7 @@ def gpus() -> list[dict[str, str]]:
 
 
 def output(command: Sequence[str]) -> str:
-    """What a command prints; "" where it fails or takes more than 20 s."""
+    """The output of a command; "" where it fails or takes more than 20 s."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):

@@ -1,8 +1,8 @@
 """The folder that TorchServe reads archives from: the store, or a copy of it with the settings of models.toml.
 
-TorchServe 0.12 takes the settings of a model from the model-config.yaml inside its archive and from nowhere else. An
-archive with other settings is therefore copied with that one entry changed; the others are linked. The store itself is
-never written to.
+TorchServe 0.12 reads the settings of a model only from the model-config.yaml inside its archive. An archive with other
+settings is therefore copied, with that one entry changed. The other archives are linked. The store itself never
+changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from serving.identity import MANIFEST, read_config
 from serving.model_settings import Settings
 
-# our key -> the keys of model-config.yaml that it sets
+# key of models.toml -> the keys of model-config.yaml that it sets
 TORCHSERVE_KEYS = {
     "workers": ("minWorkers", "maxWorkers"),
     "batch_size": ("batchSize",),
@@ -50,14 +50,14 @@ def prepare(
 
 
 def changed(config: dict[str, Any], settings: Settings, delay_unit_us: int) -> dict[str, Any]:
-    """The settings of model-config.yaml with ours over them."""
+    """The settings of model-config.yaml, updated with those of models.toml."""
     result = dict(config)
     for key, targets in TORCHSERVE_KEYS.items():
         if key in settings:
             result |= dict.fromkeys(targets, settings[key])
-    if "batch_delay_ms" in settings:  # TorchServe takes 0 as unset
+    if "batch_delay_ms" in settings:  # TorchServe reads 0 as unset
         result["maxBatchDelay"] = max(1, round(settings["batch_delay_ms"] * 1000 / delay_unit_us))
-    if "threads" in settings:  # our handlers read it
+    if "threads" in settings:  # this project's handlers read it
         result["archive"] = {**config["archive"], "threads": settings["threads"]}
     return result
 

@@ -1,6 +1,6 @@
-"""Reads one model's settings of serving from models.toml, where they need neither source nor a new build.
+"""Reads a model's settings of serving from models.toml. They apply without a new build.
 
-Knows the keys below. The other keys of a model's table belong to export and are left alone. docs/models-toml.md is the
+Knows the keys below. The other keys of a model's table belong to export and are ignored. docs/models-toml.md is the
 page for users.
 """
 
@@ -22,7 +22,7 @@ Settings = dict[str, "int | float"]
 
 @dataclass(frozen=True)
 class Key:
-    """What a key takes: a number from ``least`` to ``most``, whole unless it is a time in milliseconds."""
+    """The values of a key: numbers from ``least`` to ``most``, whole unless it is a time in milliseconds."""
 
     least: int
     most: int
@@ -38,15 +38,15 @@ class Key:
 
 KEYS = {
     "workers": Key(1, 256),
-    "threads": Key(0, 1024),  # of one worker; 0: all cores that it may run on
+    "threads": Key(0, 1024),  # threads of one worker; 0: one for each core that it may run on
     "batch_size": Key(1, 1024),
     "batch_delay_ms": Key(0, 60_000, whole=False),
     "response_timeout_s": Key(1, 86_400),
     "startup_timeout_s": Key(1, 86_400),
     "queue": Key(1, 1_000_000),
 }
-CHOICE = ("variant", "chosen")  # serving/chosen.py reads them
-# What people write who know TorchServe's own names, or leave out the unit; compared without case, "_" and "-".
+CHOICE = ("variant", "chosen")  # keys that serving/chosen.py reads
+# Likely mistakes: TorchServe's own names, and names without the unit. They are compared without case, "_" and "-".
 ALIASES = {
     "minworkers": "workers", "maxworkers": "workers", "batchdelay": "batch_delay_ms", "maxbatchdelay": "batch_delay_ms",
     "delay": "batch_delay_ms", "batchdelayus": "batch_delay_ms", "responsetimeout": "response_timeout_s",
@@ -84,7 +84,7 @@ class ModelSettings:
         return loaded
 
     def of(self, archive: Identity) -> Settings:
-        """The settings of an archive: those of its model, and over them those of its variant.
+        """The settings of an archive: those of its model, updated with those of its variant.
 
         Raises ServingError for ``threads`` of an archive that is not ours: its handler does not read them.
         """
@@ -122,7 +122,7 @@ def _settings(path: Path, table: str, values: Mapping[str, Any]) -> Settings:
 
 
 def _meant(key: str) -> str | None:
-    """The key of ours that an unknown one resembles, or None."""
+    """The known key that an unknown one resembles, or None."""
     if known := ALIASES.get(re.sub("[-_]", "", key).lower()):
         return known
     near = difflib.get_close_matches(key.lower(), KEYS, n=1, cutoff=0.8)

@@ -1,8 +1,8 @@
-"""The file models.toml: where it lies, what stands in it, and how a verb changes it.
+"""The file models.toml: finds it, reads it, and changes it for a verb.
 
-Knows TOML and no key. A change keeps comments, order and what it does not concern; it is written aside and renamed, so
-that a reader finds the old file or the new one. TOML's libraries are imported late, since ``make doctor`` runs before
-they are installed.
+Knows TOML and no key. A change keeps comments, order and all other keys. The new file is written beside the old one and
+renamed, so that a reader finds the old file or the new one. TOML's libraries are imported late, since ``make doctor``
+runs before they are installed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def models_file() -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What the file says; {} where there is none. Raises ServingError for a file that cannot be read or is no TOML."""
+    """The content of the file; {} where there is none. Raises ServingError for a file that cannot be read or is no
+    TOML."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -38,20 +39,20 @@ def read(path: Path) -> dict[str, Any]:
         import tomli as tomllib
     try:
         return tomllib.loads(content.decode())
-    except ValueError as error:  # no UTF-8, or no TOML
+    except ValueError as error:  # not UTF-8, or not TOML
         raise ServingError(f"{path} is no valid TOML: {error}; correct that line.") from None
 
 
 @contextmanager
 def edited(path: Path) -> Iterator[Any]:
-    """The file as a tomlkit document, for the block to change; written when the block ends without an error.
+    """The file as a tomlkit document, which the block may change. It is written when the block ends without an error.
 
     Raises ServingError where ``read`` does, and for a file whose tables are too scattered for tomlkit.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    path = path.resolve()  # a link stays one
+    path = path.resolve()  # a symbolic link is kept
     read(path)
     document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
     cut, end = _cut(document.body)
@@ -61,8 +62,8 @@ def edited(path: Path) -> Iterator[Any]:
             table.trivia.indent = before + table.trivia.indent
         text = tomlkit.dumps(document) + end
         if tomlkit.parse(text).unwrap() != document.unwrap():
-            raise TOMLKitError("what would be written says something else")
-    except (TOMLKitError, IndexError):  # its trouble with dotted keys
+            raise TOMLKitError("the changed file would not have the same values")
+    except (TOMLKitError, IndexError):  # tomlkit's errors with dotted keys
         raise ServingError(
             f"{path} could not be changed: a model's keys stand in several places there; write each model as one table "
             "below a line such as [minilm], without dots in its keys."
@@ -75,7 +76,7 @@ def edited(path: Path) -> Iterator[Any]:
 
 
 def child(parent: Any, key: str) -> Any:
-    """The table ``key`` of a document or a table, made where there is none. Raises ServingError for a value."""
+    """The table ``key`` of a document or a table. It is added where it is absent. Raises ServingError for a value."""
     import tomlkit
     from tomlkit.items import InlineTable
 
@@ -89,7 +90,8 @@ def child(parent: Any, key: str) -> Any:
 def _cut(body: list[Any], text: str = "") -> tuple[list[tuple[Any, str]], str]:
     """Takes out the comments and blank lines before each table's header, as [(table, text)], and those at the end.
 
-    tomlkit keeps them in the table above, where what is added would come after them. ``text`` stands before ``body``.
+    tomlkit keeps them in the table above, so keys that are added to that table would come after them. ``text`` is the
+    text before ``body``.
     """
     from tomlkit.items import AoT, Comment, Null, Table, Whitespace
 
@@ -101,7 +103,7 @@ def _cut(body: list[Any], text: str = "") -> tuple[list[tuple[Any, str]], str]:
         elif isinstance(item, (AoT, Table)) and not key.is_dotted():
             text, run = text + _taken(body, run), []
             for table in item.body if isinstance(item, AoT) else [item]:
-                if not table.is_super_table():  # one without a header leaves them to the first below it
+                if not table.is_super_table():  # a table without a header passes them to the first table below it
                     found.append((table, text))
                     text = ""
                 below, text = _cut(table.value.body, text)
@@ -112,10 +114,10 @@ def _cut(body: list[Any], text: str = "") -> tuple[list[tuple[Any, str]], str]:
 
 
 def _taken(body: list[Any], run: list[int]) -> str:
-    """The text of these entries, which are emptied."""
+    """The text of these entries; empties the entries."""
     from tomlkit.items import Null
 
     text = "".join(body[index][1].as_string() for index in run)
     for index in run:
-        body[index] = (None, Null())  # in place: tomlkit counts
+        body[index] = (None, Null())  # in place, since tomlkit counts entries
     return text

@@ -1,6 +1,7 @@
 """Folders that this project made and may therefore delete. Knows a folder's name and marker, not what it is for.
 
-A record on file may be damaged, and a variable may name any folder: what either says is no reason to delete.
+A record on file may be damaged, and a variable may name any folder. So neither of them alone is a reason to delete a
+folder.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ MARKER = ".made-by-this-project"
 
 
 def mark(folder: Path) -> None:
-    """Says inside a new folder that it is ours; a copy of it elsewhere is not."""
+    """Writes a marker into a new folder. The marker names the folder, so a copy of it elsewhere does not count."""
     (folder / MARKER).write_text(f"{folder.absolute()}\n")
 
 
 def doubt(folder: Path, name: re.Pattern[str]) -> str:
-    """Why ``folder`` is none that this project made under such a name; "" where it is, or where there is nothing."""
+    """The reason why ``folder`` may not be one that this project made. "" where there is no doubt, or no folder."""
     try:
         found = folder.lstat()
     except FileNotFoundError:
@@ -38,7 +39,7 @@ def doubt(folder: Path, name: re.Pattern[str]) -> str:
 
 
 def remove(folder: Path, name: re.Pattern[str]) -> str:
-    """Deletes ``folder`` where there is no doubt about it; returns the doubt."""
+    """Deletes ``folder``, unless there is a doubt; returns the doubt."""
     found = doubt(folder, name)
     if not found:
         shutil.rmtree(folder, ignore_errors=True)

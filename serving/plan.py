@@ -1,4 +1,5 @@
-"""What a server is to serve: archives with their digests, which of them are not ours, and their settings."""
+"""The plan of a server: its archives with their digests, which of them this project did not build, and their
+settings."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from serving.store import digest_file
 @dataclass(frozen=True)
 class Plan:
     """``archives`` is {name: sha256}, ``foreign`` the names of those that this project did not build, ``unchecked`` of
-    those without a digest file. ``settings`` is what models.toml says, for the archives that it says something of;
-    ``notices`` are lines that a user should read before the start."""
+    those without a digest file. ``settings`` are those of models.toml, for the archives that have some. ``notices`` are
+    lines that a user should read before the start."""
 
     store: Path
     archives: dict[str, str]
@@ -41,8 +42,8 @@ class Plan:
         choices: Choices | None = None,
         workers: int | None = None,
     ) -> Plan:
-        """The plan for archives that were checked, with ``table``, else with the settings of models.toml. ``choices``
-        are those by which the archives were chosen; ``workers`` each of them gets, whatever else is said.
+        """The plan for checked archives. The settings are those of ``table``, else of models.toml. ``choices`` are
+        those that selected the archives. ``workers``, where given, is the number of workers of every archive.
 
         Raises ServingError for a mistake in models.toml.
         """
@@ -55,7 +56,7 @@ class Plan:
         unchecked = [name for name in foreign if not digest_file(store / f"{name}.mar").exists()]
         notices = [f"{name}.mar was not built by this project: served unchecked" for name in unchecked]
         notices += [f"{name}: {described(each)} ({table.path.name})" for name, each in settings.items()]
-        reason = "WORKERS" if workers else "as many as this machine has room for; WORKERS= sets another number"
+        reason = "WORKERS" if workers else "by this machine's cores and GPU memory; WORKERS= sets another number"
         notices += [f"{name}: workers {number} ({reason})" for name, number in given.items()]
         held = [identity(path) for path in sorted(store.glob("*.mar"))]
         notices += choices.notices(found, held)
@@ -69,14 +70,14 @@ class Plan:
 
 
 def _automatic(store: Path, names: Iterable[str], settings: Mapping[str, Settings]) -> dict[str, int]:
-    """The workers of archives of which nobody says how many."""
+    """The number of workers of each archive for which the user gives none."""
     configs = {name: read_config(store / f"{name}.mar")[1] for name in names}
     found = automatic(configs, usable_cores())
     return {name: number for name, number in found.items() if "workers" not in settings.get(name, {})}
 
 
 def described(settings: Settings) -> str:
-    """Settings in words: "workers 2, batch delay 5 ms"."""
+    """Settings as text: "workers 2, batch delay 5 ms"."""
     return ", ".join(_in_words(key, value) for key, value in settings.items())
 
 

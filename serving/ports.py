@@ -1,6 +1,6 @@
-"""Who holds a port. Knows loopback sockets, nothing of what is served there.
+"""Finds the process that holds a port. Knows loopback sockets, and nothing of what is served there.
 
-psutil, which names the owner, may not be installed yet when ``make doctor`` asks.
+psutil, which finds the owner, may not be installed yet when ``make doctor`` runs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import socket
 
 
 def has_loopback() -> bool:
-    """Whether this machine has the address 127.0.0.1; one with IPv6 alone may lack it."""
+    """Whether this machine has the address 127.0.0.1. A machine with IPv6 only may lack it."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", 0))
@@ -19,7 +19,7 @@ def has_loopback() -> bool:
 
 
 def in_use(port: int) -> bool:
-    """Whether a server of ours could not listen on this port now."""
+    """Whether a new server could not listen on this port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -30,7 +30,7 @@ def in_use(port: int) -> bool:
 
 
 def owner(port: int) -> str:
-    """The process that listens there, as far as this user may see it."""
+    """The process that listens on the port, as far as this user may see it."""
     try:
         import psutil
     except ImportError:

@@ -1,6 +1,6 @@
-"""What TorchServe's own log says of workers that ended: since when one is missing, why, and when it is started again.
+"""Reads TorchServe's own log for workers that ended: since when one is missing, why, and when it is started again.
 
-Knows the messages of TorchServe's WorkerThread and the line format of log4j2.xml, which lets these messages through.
+Knows the messages of TorchServe's WorkerThread and the line format of log4j2.xml, which keeps these messages.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Outage:
 
 
 def outage(log: Path, model: str) -> Outage | None:
-    """The longest outage among the workers of ``model``; None where the log knows of none."""
+    """The longest outage among the workers of ``model``; None where the log has none."""
     found = _outages(log, model).values()
     return min(found, key=lambda each: each.since) if found else None
 
 
 def _outages(log: Path, model: str) -> dict[str, Outage]:
     outages: dict[str, Outage] = {}
-    current = None  # the worker whose stack trace the following lines are
+    current = None  # the worker that the following lines of a stack trace belong to
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
@@ -47,7 +47,7 @@ def _outages(log: Path, model: str) -> dict[str, Outage]:
             current = None
         elif current and (cause := _CAUSE.match(line)):
             current.reason = cause[1]
-            if line.startswith("Caused by"):  # the first of them names the program or the path; the next are its own
+            if line.startswith("Caused by"):  # the first cause names the program or the path; later ones do not
                 current = None
     return outages
 

@@ -1,6 +1,6 @@
 """Starts TorchServe, waits until it answers, stops it and makes sure that it is gone.
 
-Knows processes, ports and readiness; which models are served is the store's business.
+Knows processes, ports and readiness. The plan says which models are served.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ START_TIMEOUT_S = 600
 OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
 STOP_TIMEOUT_S = 20
 LAUNCH_TIMEOUT_S = 5
-# TorchServe's launcher, which hands one more descriptor down to Java than it would by itself.
+# Runs TorchServe's launcher, so that Java inherits one more file descriptor: the lock of the temporary folder.
 LAUNCHER = """
 import functools, subprocess, sys
 from ts.model_server import start
 subprocess.Popen = functools.partial(subprocess.Popen, pass_fds=[int(sys.argv.pop(1))])
 start()
 """
-UNKNOWN = "TorchServe is not 0.12.0: its front end is served as it is, without our bounds (docs/reliability.md)."
+UNKNOWN = "TorchServe is not 0.12.0, so it runs without this project's limits on requests (docs/reliability.md)."
 
 
 def start(config: Config, run: RunDirectory, plan: Plan) -> State:
@@ -63,8 +63,8 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     temp, held = make()
     try:
         state = State(temp, str(config.path), list(config.ports()), plan.archives, plan.foreign, plan.settings)
-        run.write(state)  # before the launch: should we be killed now, whoever comes next finds what we started
-        # TorchServe makes a URL of the path without quoting it, so the file goes where the path is plain.
+        run.write(state)  # before the launch: if this process is killed now, the next verb finds what it started
+        # TorchServe makes a URL of the path without quoting it, so the file is written to a folder with a plain path.
         log4j = shutil.copy(LOG4J, temp)
         effective = run.path / "config.properties"
         effective.write_text(config.effective(folder, usable_cores()))
@@ -101,7 +101,7 @@ def _launch(run: RunDirectory, state: State, held: int, hidden: str, options: Se
 def _find_java(state: State) -> bool:
     """Completes the state with the process that TorchServe's launcher has left; False when there is none.
 
-    For a moment after its launch a process shows no environment, which is what it is known by.
+    The process is recognised by its environment, which it does not show for a moment after its launch.
     """
     try:
         state.pid = int(Path(state.temp, ".model_server.pid").read_text())
@@ -137,7 +137,7 @@ def wait_until_ready(
 ) -> None:
     """Returns when every archive has a ready worker and the server answers for it.
 
-    Raises ServingError with the worker's own cause as soon as one cannot load.
+    Raises ServingError with the worker's own error as soon as one cannot load.
     """
     deadline = time.monotonic() + START_TIMEOUT_S
     waiting = set(state.archives)
@@ -162,7 +162,7 @@ def wait_until_ready(
 def _ready(client: Client, name: str) -> bool:
     try:
         workers = client.workers(name)
-    except ServingError:  # the key file, the listener or the registration is still to come
+    except ServingError:  # the key file, the listener or the registration does not exist yet
         return False
     return bool(workers) and all(worker["status"] == "READY" for worker in workers)
 
@@ -170,20 +170,20 @@ def _ready(client: Client, name: str) -> bool:
 def stop(
     run: RunDirectory, report: Callable[[str], Any] = lambda text: print(text, file=sys.stderr), at_once: bool = False
 ) -> bool:
-    """Ends the server and every worker, on record or not; returns whether one was running. ``at_once``: without the
-    four seconds that Java takes to shut down, for a server that nobody asks any more.
+    """Ends the server and every worker, on record or not. Returns whether one was running. ``at_once`` skips the four
+    seconds that Java takes to shut down, for a server that gets no more requests.
 
-    Reports what it leaves alone. Raises ServingError if something survives.
+    Prints what it does not remove. Raises ServingError if a process survives.
     """
     if not run.is_ours():
         return False
     state, alive, temps = run.read(), run.processes(), run.temps()
     if state is None and run.record.exists():
-        report(f"{run.record} is not as make serve writes it; nothing that it names was touched.")
+        report(f"{run.record} is damaged; nothing that it names was changed.")
     if state and state.ready and not at_once:
-        # Java's shutdown hook ends the workers; where Java is gone, each is told by itself.
+        # Java's shutdown hook ends the workers. Where Java has ended, each worker gets a signal of its own.
         _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)
-    else:  # it answers nobody yet, and goes on starting workers while it shuts down
+    else:  # it answers no requests yet, and would go on starting workers while it shuts down
         _signal(alive, signal.SIGKILL)
     psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
     _signal(run.processes(), signal.SIGKILL)

@@ -1,6 +1,7 @@
-"""Signatures of the store's digest files, for those who set STORE_KEY: minisign's format, one small file beside each.
+"""Checks signatures of the store's digest files where STORE_KEY is set. They have minisign's format, one file beside
+each digest file.
 
-Knows keys and files, not archives. A digest file names its archive, so that a signature cannot be moved to another.
+Knows keys and files, not archives. A digest file names its archive, so its signature is not valid for another one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One start at a time: a lock in the run folder, held from the first look at what runs until all is ready.
+"""Allows one start at a time: a lock in the run folder, held from the check for running servers until all is ready.
 
-The kernel keeps it (flock), so that it ends with the process that holds it. Python opens files close-on-exec: neither
-Java nor a worker inherits it. The file says who holds it.
+The kernel keeps the lock (flock), so it ends with the process that holds it. Python opens files close-on-exec, so
+neither Java nor a worker inherits it. The file names the holder.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import psutil
 from serving.errors import ServingError
 
 START, STOP = "make serve", "make stop"
-PATIENCE_S = 40  # for a start that was told to end: stopping a server takes up to 25 s
+PATIENCE_S = 40  # seconds that a start may take to end: stopping a server takes up to 25 s
 
 
 @contextmanager
 def starting(path: Path, report: Callable[[str], Any]) -> Iterator[None]:
-    """Holds the lock for a start, after those before it; says whom it waits for."""
+    """Holds the lock for a start. Waits for earlier holders, and prints which one it waits for."""
     with path.open("a+") as lock:
         if not _taken(lock):
             report(f"Waiting for {_in_words(holder(path))}")
@@ -36,9 +36,9 @@ def starting(path: Path, report: Callable[[str], Any]) -> Iterator[None]:
 
 @contextmanager
 def stopping(path: Path) -> Iterator[bool]:
-    """Holds the lock after ending whoever starts a server here; gives whether somebody did.
+    """Ends a start that is under way in this run folder, and holds the lock. Yields whether there was one.
 
-    Raises ServingError when that does not end.
+    Raises ServingError when that start does not end.
     """
     with path.open("a+") as lock:
         told, deadline = set(), time.monotonic() + PATIENCE_S
@@ -56,7 +56,8 @@ def stopping(path: Path) -> Iterator[bool]:
 
 
 def holder(path: Path) -> tuple[str, int] | None:
-    """(verb, pid) of the process that holds the lock, or None. A pid that was given to someone else does not count."""
+    """(verb, pid) of the process that holds the lock, or None. A pid that now belongs to another program does not
+    count."""
     try:
         verb, _, number = path.read_text().strip().rpartition(" ")
         process = psutil.Process(int(number))
@@ -67,7 +68,7 @@ def holder(path: Path) -> tuple[str, int] | None:
 
 @contextmanager
 def _named(lock: IO[str], verb: str) -> Iterator[None]:
-    with suppress(OSError):  # a full disk must not keep a server from being stopped
+    with suppress(OSError):  # a server must be stoppable on a full disk
         lock.truncate(0)
         os.write(lock.fileno(), f"{verb} {os.getpid()}\n".encode())
     try:

@@ -1,8 +1,8 @@
-"""What is running: the record that ``make serve`` leaves and every other verb reads.
+"""The record of the running server, which ``make serve`` writes and every other verb reads.
 
-Knows processes by the temp folder in their environment: a pid used again by someone else is never mistaken for the
-server, those are found whose pid nobody got round to writing down, and no clock that is set meanwhile matters. A record
-that does not say what make serve writes is no record; what was started here is found without one.
+Recognises processes by the temp folder in their environment. So a pid that another program uses now is never taken for
+the server, processes whose pid is not on record are found, and a changed clock does not matter. A record of another
+form than make serve's counts as none; the processes of a start are found without it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from serving.owned import MARKER, mark
 from serving.temp_folder import is_named
 
 ROOT = Path(__file__).resolve().parent.parent
-OWN = "TEMP"  # the environment variable that holds the temp folder; TorchServe hands it down to its workers
-LOGS = "LOG_LOCATION"  # and the one that holds the run folder's logs
+OWN = "TEMP"  # the environment variable with the temp folder; TorchServe's workers inherit it
+LOGS = "LOG_LOCATION"  # the environment variable with the folder of the logs
 LISTS_AND_MAPS = {"ports": list, "archives": dict, "foreign": list, "settings": dict}
 
 
 @dataclass
 class State:
-    """A start: the temp folder that is its own, its config, what it serves ({name: sha256}), which of that this project
-    did not build, what models.toml said of it ({name: settings}) and its Java process.
+    """A start: its temp folder, its config, its archives ({name: sha256}), those of them that this project did not
+    build, their settings from models.toml ({name: settings}), and its Java process.
 
-    It is on record before the launch, with no process yet (pid 0), and again when all of it is ``ready``.
+    It is recorded before the launch, without a process (pid 0), and again when everything is ``ready``.
     """
 
     temp: str
@@ -46,7 +46,7 @@ class State:
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> State:
-        """The state of a record. Raises TypeError or ValueError where ``make serve`` writes no such thing."""
+        """The state of a record. Raises TypeError or ValueError for a record that ``make serve`` would not write."""
         state = cls(**record)
         if not is_named(state.temp) or type(state.pid) is not int or type(state.ready) is not bool:
             raise ValueError
@@ -55,7 +55,7 @@ class State:
         return state
 
     def running(self) -> bool:
-        """Whether the Java process is still there."""
+        """Whether the Java process still runs."""
         try:
             return self.pid > 0 and _environment(psutil.Process(self.pid)).get(OWN) == self.temp
         except psutil.NoSuchProcess:
@@ -71,7 +71,7 @@ def _processes(chosen: Callable[[Mapping[str, str]], bool]) -> list[psutil.Proce
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:
-    """What a living process was started with; nothing of one that has ended, or is another user's."""
+    """The environment of a living process; empty for one that has ended, or of another user."""
     try:
         return {} if process.status() == psutil.STATUS_ZOMBIE else process.environ()
     except (OSError, psutil.Error):
@@ -91,17 +91,17 @@ class RunDirectory:
 
     @property
     def record(self) -> Path:
-        """What is running, as far as a start has come."""
+        """The file with the record of the server."""
         return self.path / "server.json"
 
     @property
     def lock(self) -> Path:
-        """Held by whoever starts or stops the server."""
+        """The lock that a process holds while it starts or stops the server."""
         return self.path / "start.lock"
 
     @property
     def key_file(self) -> Path:
-        """TorchServe writes it, mode 0600, into the folder that it is started in."""
+        """The key file. TorchServe writes it with mode 0600 into its working directory."""
         return self.path / "key_file.json"
 
     @property
@@ -110,21 +110,21 @@ class RunDirectory:
 
     @property
     def models(self) -> Path:
-        """Copies of archives whose settings models.toml changes."""
+        """The folder with copies of archives whose settings models.toml changes."""
         return self.path / "models"
 
     @property
     def model_log(self) -> Path:
-        """What the workers print."""
+        """The log with the workers' output."""
         return self.logs / "model_log.log"
 
     @property
     def console(self) -> Path:
-        """What the Java process itself prints."""
+        """The log with the Java process's own output."""
         return self.logs / "console.log"
 
     def is_ours(self) -> bool:
-        """Whether nothing but a server's files lies there: RUN_DIR may name any folder."""
+        """Whether the folder holds only a server's files. RUN_DIR may name any folder."""
         return self.path == ROOT / ".run" or (self.path / MARKER).exists()
 
     def create(self) -> None:
@@ -140,20 +140,20 @@ class RunDirectory:
         self.logs.mkdir(exist_ok=True)
 
     def read(self) -> State | None:
-        """The state of the last start, or None: also where what is on record cannot be one."""
+        """The state of the last start. None without a record, and for a damaged one."""
         try:
             return State.of(json.loads(self.record.read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def write(self, state: State) -> None:
-        """Records a start, whole or not at all."""
+        """Writes the record of a start, atomically."""
         partial = self.path / "server.json.part"
         partial.write_text(json.dumps(asdict(state), indent=2))
         partial.replace(self.record)
 
     def processes(self) -> list[psutil.Process]:
-        """All processes that a start in this folder has left, on record or not."""
+        """All processes of starts in this folder, on record or not."""
         state, logs = self.read(), str(self.logs)
 
         def started_here(environment: Mapping[str, str]) -> bool:
@@ -163,13 +163,13 @@ class RunDirectory:
         return _processes(started_here)
 
     def temps(self) -> set[str]:
-        """The temporary folders of what was started here."""
+        """The temporary folders of starts in this folder."""
         state = self.read()
         found = {_environment(process).get(OWN, "") for process in self.processes()}
         return (found | {state.temp} if state else found) - {""}
 
     def clear(self) -> None:
-        """Forgets the server, its keys and its copies of archives."""
+        """Removes the record of the server, its keys and its copies of archives."""
         for name in ("server.json", "server.json.part", "key_file.json", "renew.lock"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.models, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""make status: a line per archive; where workers are missing, since when, why, and what to do.
+"""make status: prints a line per archive, and for missing workers since when, why, and what to do.
 
-TorchServe starts a dead worker again by itself, after a pause that grows with each failure. Knows the server's answers
-and what its processes have left behind.
+TorchServe starts a dead worker again by itself, after a pause that grows with each failure. Knows the server's answers,
+its logs and its folders.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def show() -> int:
 def _not_running(run: RunDirectory, state: State | None) -> str:
     left = ", ".join(str(process.pid) for process in run.processes())
     if state is None and run.record.exists():
-        return f"{run.record} is not as make serve writes it; run: make stop, which ends what was started here"
+        return f"{run.record} is damaged; run: make stop, which ends what was started here"
     if state is None and left:
         return f"Processes of a server that is not on record run (pid {left}); run: make stop"
     if state is None:
@@ -57,7 +57,7 @@ def _line(client: Client, run: RunDirectory, state: State, name: str) -> bool:
     foreign = name in state.foreign
     try:
         described = client.registration(name)
-        if _ready(described) and not foreign:  # only an archive of ours is known to answer for itself
+        if _ready(described) and not foreign:  # only archives of this project are known to answer a describe request
             described = client.describe(name)
     except ServingError as error:
         print(f"{name}: does not answer ({error})")
@@ -72,7 +72,7 @@ def _line(client: Client, run: RunDirectory, state: State, name: str) -> bool:
 
 
 def why(run: RunDirectory, name: str) -> str:
-    """Since when a worker is missing, why, and the cure."""
+    """Says since when a worker is missing, why, and what to do."""
     found = outage(run.logs / "ts_log.log", name)
     if found is None:
         return f"why, is not in {run.logs}; {RESTART}"

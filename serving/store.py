@@ -1,7 +1,7 @@
-"""The store: archives as files with a digest on file beside each, and which of them are chosen.
+"""The store: archives, each with a digest file beside it, and the selection of the chosen ones.
 
 Knows bytes, digests and identities. A digest file has the format of ``sha256sum -c``. An archive that this project did
-not build needs none, but where it has one, its bytes must fit.
+not build needs no digest file. If it has one, its bytes must match.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from serving.identity import Identity, identity, require_manifest
 from serving.signatures import require_signature
 
 STORE = Path(os.environ.get("MODEL_STORE") or Path(__file__).parent.parent / "model_store").resolve()
-NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)  # TorchServe puts it into URLs and on its command line
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)  # TorchServe uses the name in URLs and on its command line
 
 
 def sha256(path: Path) -> str:
@@ -31,15 +31,15 @@ def sha256(path: Path) -> str:
 
 
 def digest_file(archive: Path) -> Path:
-    """Where an archive's digest stands."""
+    """The path of an archive's digest file."""
     return archive.with_name(archive.name + ".sha256")
 
 
 def publish(built: Path, archive: Path) -> str:
     """Moves a checked archive into the store and returns its digest.
 
-    At every moment the store holds a whole archive whose digest is on file: the digest file names the old and the
-    new one while the rename happens.
+    At every moment the store holds a whole archive whose digest is on file. During the rename, the digest file has the
+    digests of the old and the new archive.
     """
     new = sha256(built)
     listing = digest_file(archive)
@@ -57,7 +57,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def intact_digest(archive: Path) -> str | None:
-    """The archive's digest when its digest file names it, else None."""
+    """The archive's digest, or None if its digest file does not have it."""
     listing = digest_file(archive)
     if not (archive.is_file() and listing.is_file()):
         return None
@@ -68,7 +68,7 @@ def intact_digest(archive: Path) -> str | None:
 def archives(
     store: Path, models: Sequence[str] = (), variants: Sequence[str] = (), choices: Choices | None = None
 ) -> dict[str, str]:
-    """{name: sha256} of the archives to serve: all of the store, or those of the models and variants named.
+    """{name: sha256} of the archives to serve: all of the store, or those of the named models and variants.
 
     Raises ServingError as ``chosen`` and ``checked`` do.
     """
@@ -78,11 +78,11 @@ def archives(
 def chosen(
     store: Path, models: Sequence[str] = (), variants: Sequence[str] = (), choices: Choices | None = None
 ) -> list[Identity]:
-    """The archives of the models and variants named, in the order of their names, without those that ``choices`` leave
-    out; their bytes are not checked.
+    """The archives of the named models and variants, in the order of their names, without those that ``choices`` leave
+    out. Their bytes are not checked.
 
-    An archive without variants is chosen whatever variants are named. Raises ServingError when the store is empty,
-    lacks a name or a choice, or holds an archive that cannot be read.
+    An archive without variants is always chosen, whichever variants are named. Raises ServingError when the store is
+    empty, lacks a name or a choice, or holds an archive that cannot be read.
     """
     held = [identity(path) for path in sorted(store.glob("*.mar"))]
     if not held:
@@ -113,10 +113,10 @@ def chosen(
 
 
 def checked(store: Path, names: Sequence[str]) -> dict[str, str]:
-    """{name: sha256} of these archives, each of them what its digest file says.
+    """{name: sha256} of these archives, each compared with its digest file.
 
-    Raises ServingError when one is not, when an archive of ours has no such file, when one of others is no TorchServe
-    archive, or when STORE_KEY names a public key that has not signed a digest file.
+    Raises ServingError in four cases: a digest differs; an archive of this project has no digest file; a foreign
+    archive is no TorchServe archive; STORE_KEY names a public key that has not signed a digest file.
     """
     digests = {name: _checked_digest(store / f"{name}.mar") for name in names}
     if key := os.environ.get("STORE_KEY"):

@@ -1,7 +1,7 @@
 """The temporary folder of one start: TorchServe's sockets and the archives that it unpacks.
 
-Cleaners of /tmp delete what is old, which a server's files become: systemd-tmpfiles passes over a folder that somebody
-holds a lock on, so Java inherits one. The kernel releases it with Java; workers do not inherit it.
+Cleaners of /tmp delete old files, and a server's files become old. systemd-tmpfiles skips a folder that a process has
+locked, so Java inherits a lock on it. The kernel releases the lock when Java ends; workers do not inherit it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAME = re.compile(r"torchserve-[a-z0-9_]{8}")
 
 
 def make() -> tuple[str, int]:
-    """A new folder, and a descriptor that holds the lock on it: to be handed to Java, and closed here."""
+    """A new folder, and a descriptor with the lock on it. The caller passes the descriptor to Java and closes it."""
     folder = tempfile.mkdtemp(prefix="torchserve-", dir=temp_folder())
     mark(Path(folder))
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -28,12 +28,13 @@ def make() -> tuple[str, int]:
 
 
 def is_named(folder: str) -> bool:
-    """Whether a record's or an environment's temporary folder can be one of ours, by its name."""
+    """Whether the temporary folder in a record or an environment has the form of this project's names."""
     path = Path(folder)
     return path.is_absolute() and ".." not in path.parts and bool(NAME.fullmatch(path.name))
 
 
 def discard(folder: str) -> str:
-    """Deletes the folder of an ended server; returns a sentence where it is left alone, as it may not be ours."""
+    """Deletes the folder of an ended server. If the folder may not be this project's, leaves it and returns a sentence
+    that says so."""
     why = remove(Path(folder), NAME)
     return f"{folder} was left alone: it is on record as the server's temporary folder, but {why}." if why else ""

@@ -1,7 +1,7 @@
-"""Sends each archive its own example until the path through the front end is warm too.
+"""Sends each archive its own example until the front end is warm too.
 
-The worker warms its model before it reports ready; what is cold then is Java's own code, which runs interpreted at
-first. Knows the example that an archive describes, not what it means.
+The worker warms its model before it reports ready. Java's own code is then still cold, since Java interprets it at
+first. Knows the example in an archive's description, not what it means.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Example:
         return cls(found.get("content_type", "text/plain"), found.get("text"), found.get("file"))
 
     def is_here(self) -> bool:
-        """Whether the request can be sent: a text, or a file that is still there."""
+        """Whether the request can be sent: it is a text, or its file still exists."""
         return not self.file or (ROOT / self.file).is_file()
 
     def body(self) -> bytes:
@@ -44,7 +44,7 @@ class Example:
         return (ROOT / self.file).read_bytes() if self.file else (self.text or "hello").encode()
 
     def curl(self, url: str, token: str) -> str:
-        """A line to paste into a shell from the checkout's folder."""
+        """The request as a curl command, for a shell in the checkout's folder."""
         text = shlex.quote(self.text or "hello")
         data = (
             f"-T {shlex.quote(self.file)}" if self.file
@@ -56,12 +56,13 @@ class Example:
 
 
 def warm_up(client: Client, name: str) -> Example:
-    """Sends the example some hundred times, for a second or two; returns it. One whose file is gone is not sent.
+    """Sends the example some hundred times, for a second or two; returns it. An example whose file no longer exists is
+    not sent.
 
     Raises ServingError when the archive does not answer its own example.
     """
     example = Example.of(client.describe(name))
-    if not example.is_here():  # a user's file, which may be moved after the archive was built
+    if not example.is_here():  # a user's file, which may have been moved since the archive was built
         return example
     body, end = example.body(), time.monotonic() + SECONDS
     for _ in range(REQUESTS):

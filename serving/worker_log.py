@@ -1,7 +1,7 @@
 """Finds in the workers' log why one of them could not load.
 
 Knows Python tracebacks and the line format of log4j2.xml. TorchServe itself reports an ImportError inside a handler as
-"No module named 'ts.torch_handler...'": the cause stands only in the chained traceback.
+"No module named 'ts.torch_handler...'". Only the chained traceback has the cause.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _DEFAULT_HANDLER = re.compile(
 
 
 def failure(log: Path, model: str, since: datetime | None = None) -> str | None:
-    """The first exception that ended a worker of ``model``, since an instant if given; None while none has died."""
+    """The first exception that ended a worker of ``model``, after the instant ``since`` if given. None if none has
+    ended."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
@@ -33,10 +34,10 @@ def failure(log: Path, model: str, since: datetime | None = None) -> str | None:
 
 
 def root_cause(text: str) -> str | None:
-    """Of the first traceback in ``text``, and of its chain of exceptions the one that set off the others.
+    """The exception that caused the others, in the chain of the first traceback in ``text``.
 
-    Where an archive names one of TorchServe's own handlers, TorchServe looks for it inside the archive first: that miss
-    is no cause.
+    Where an archive names one of TorchServe's own handlers, TorchServe looks for it inside the archive first. That this
+    fails is not the cause.
     """
     _, found, traceback = text.partition("Traceback (most recent call last):")
     if not found:
@@ -46,6 +47,6 @@ def root_cause(text: str) -> str | None:
 
 
 def _raised(traceback: str) -> str | None:
-    """The first exception of a traceback that may go on to other lines."""
+    """The first exception in a traceback. Its text may have several lines."""
     raised = [line for line in traceback.splitlines()[1:] if not line.startswith((" ", "\t")) and line.strip()]
     return next((line for line in raised if _EXCEPTION.match(line)), raised[0] if raised else None)

@@ -1,6 +1,6 @@
 """Shared fixtures: a store with every catalog row built, and one real TorchServe that serves it on free ports.
 
-The tests build into a store of their own, which is kept: a second run finds its archives.
+The tests build into a separate store. It is kept, so that a second run finds its archives.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Dry runs as the build's own, in a fork of one process that has torch and transformers loaded.
+"""Runs dry runs in forks of one process that has torch and transformers loaded, instead of new processes.
 
-A worker needs seconds to import them, each time the same. The tests' stores are built by ``make archive``, whose dry
-runs start from nothing; what is tested beyond that is the archive, and it is loaded here as there.
+A new worker needs seconds to import them. ``make archive``, which builds the tests' stores, still starts each dry run
+as a new process. The other tests check only the archive, which is loaded the same way in a fork.
 """
 
 from __future__ import annotations

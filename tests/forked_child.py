@@ -1,8 +1,8 @@
-"""Dry runs in forks of a process that has the libraries loaded; started by forked.py, once.
+"""The process with the libraries loaded, whose forks run dry runs. forked.py starts it once.
 
-Reads {"arguments", "cwd", "printed"} a line, forks, and answers with the fork's status as ``subprocess`` gives it. What
-TorchServe's worker and the handlers import of others is imported here; of the checkout nothing is, so that a file which
-the archive lacks is still missed.
+Reads lines of {"arguments", "cwd", "printed"}, forks for each, and answers with the fork's status in the form of
+``subprocess``. It imports the third-party modules of TorchServe's worker and the handlers. It imports nothing from the
+checkout, so that a file missing from the archive is noticed.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""On a GPU host: every GPU row through its archive, and what a GPU archive says where there is none."""
+"""On a GPU host: every GPU row through its archive, and the message of a GPU archive on a machine without a GPU."""
 
 import contextlib
 

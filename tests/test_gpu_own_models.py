@@ -1,7 +1,7 @@
 """On a GPU host: the user's own checkpoints of published sizes as ``graph`` archives, with parity through the archive.
 
-Weights are random; the networks, their sizes and their files are real. The question answerer is a small trained one:
-the best of many tokens means nothing where all are random.
+Weights are random; the networks, their sizes and their files are real. The question answerer is a small trained one,
+since with random weights its best answer would be arbitrary.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The project as a whole: who may import whom, and that README, Makefile and tree tell the same story."""
+"""The project as a whole: which packages may import which, and that README, Makefile and the described tree agree."""
 
 import ast
 import re

@@ -1,4 +1,5 @@
-"""What make passes on: its command line and TSI_<NAME>, not what a shell exports for reasons of its own."""
+"""make passes on variables of its command line and TSI_<NAME>, but no plain names that a shell exports for other
+purposes."""
 
 import json
 import os

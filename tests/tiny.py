@@ -1,4 +1,4 @@
-"""Small stand-ins for published weights: the real loading code reads them, only the numbers are not bert-base's."""
+"""Small stand-ins for published weights: the real loading code reads them; only the numbers differ from bert-base's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small checkpoints for tasks that answer with places in a text, saved as users of transformers save theirs.
+"""Small checkpoints for tasks whose answers are places in a text, saved by transformers as a user would.
 
 A BERT is trained for seconds on tests/data, so that its answers mean something; the others have random weights, wide
 enough for scores to differ by more than rounding.

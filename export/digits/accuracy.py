@@ -1,9 +1,9 @@
 """``python -m export.digits.accuracy``: the share of held-out digits that the model reads, by kind, and its answer to
 the sample ``seven.png``.
 
-Trains the model where its weights are not cached, and anew with another seed for ``SEED=1``; with OMP_NUM_THREADS=1 or
-ATEN_CPU_CAPABILITY=default as well, that shows what another processor would make of it. ``COUNT`` pictures of print and
-of drawings are made (1,000 by default). Exit status 1 when a kind is below ``TARGET``.
+Trains the model where its weights are not cached. ``SEED=1`` trains anew with another seed; OMP_NUM_THREADS=1 or
+ATEN_CPU_CAPABILITY=default in addition gives weights as another processor would. ``COUNT`` pictures of print and of
+drawings are made (1,000 by default). Exit status 1 when a kind is below ``TARGET``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _built() -> Any:
-    """What the archives hold."""
+    """The trained weights that the archives contain."""
     row = model("digits")
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(row, Choice(), Path(folder), print)

@@ -1,6 +1,6 @@
 """The digits model's pictures: scikit-learn's scans, print and handwriting, to train on and held out.
 
-Everything follows from seeds: each picture from its own, so that a set may be made in parts.
+Each picture has its own seed, so that a set can be made in parts.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def written(index: int) -> Image.Image:
 
 
 def held_out(count: int = HELD_OUT) -> dict[str, Pictures]:
-    """What training never saw, by kind: the scans' fifth, and ``count`` pictures each of other fonts and drawings."""
+    """The held-out pictures by kind: the fifth of the scans, and ``count`` pictures each in other fonts and of
+    drawings."""
     labels = np.arange(count) % 10
     return {
         "scans": scans()[1],

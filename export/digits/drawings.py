@@ -1,7 +1,7 @@
 """Held-out drawings: digits traced by hand as way points and drawn with other pens than the training's.
 
-Shares nothing with ``strokes`` and ``pages``, so that what is learnt from their shapes, pens and pages does not help
-here: shapes are way points, not arcs; ink is a function of the distance to the path, not a drawn line.
+Shares nothing with ``strokes`` and ``pages``, so that a model that learnt only their shapes, pens and pages fails here.
+Shapes are way points, not arcs. Ink is a function of the distance to the path, not a drawn line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Digits in print: the fonts that packages of PyPI carry, by family; some train, others are held out."""
+"""Digits in print: the fonts in packages of PyPI, by family. Some families are for training, others are held out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 HEIGHT = 96  # pixels of the type size
 
-# By family: the files' folder in its package, and the pattern of their names. Each family counts alike.
+# By family: the files' folder in its package, and the pattern of their names. Each family is chosen equally often.
 TRAINING = {
     "DejaVu Sans": ("matplotlib", "mpl-data/fonts/ttf", "DejaVuSans[.-]*"),
     "DejaVu Sans Mono": ("matplotlib", "mpl-data/fonts/ttf", "DejaVuSansMono*"),

@@ -1,4 +1,4 @@
-"""Puts ink on a page as pens, printers, scanners and phones do: from an ink mask or a pen's path to a picture.
+"""Makes pictures of digits as pens, printers, scanners and phones do, from an ink mask or a pen's path.
 
 A mask is an image of mode L, ink 255 on 0, cut to the ink.
 """
@@ -43,7 +43,7 @@ def lean(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
         mask = mask.filter(ImageFilter.MaxFilter(3))
     elif kind < 0.25:
         thinner = mask.filter(ImageFilter.MinFilter(3))
-        if np.asarray(thinner).mean() > 0.6 * np.asarray(mask).mean():  # a hairline would vanish
+        if np.asarray(thinner).mean() > 0.6 * np.asarray(mask).mean():  # a hairline would disappear
             mask = thinner
     return mask.resize((max(4, round(mask.width * math.exp(rng.normal(0, 0.12)))), mask.height))
 
@@ -54,7 +54,7 @@ def page(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
     size = (side, max(20, round(side * rng.uniform(0.75, 1.33))))
     coverage = np.asarray(_placed(mask, size, rng), dtype=np.float32) / 255
     paper, contrast = rng.uniform(150, 255), rng.uniform(0.3, 1.0)
-    contrast = min(1.0, max(contrast, 50 / (paper * coverage.max())))  # what can be seen at all
+    contrast = min(1.0, max(contrast, 50 / (paper * coverage.max())))  # the least contrast that is visible
     levels = paper * (1 - contrast * coverage)
     if rng.random() < 0.12:
         levels = np.minimum(levels, paper * (1 - 0.25 * contrast * coverage.max() * _ruling(size, rng)))
@@ -72,7 +72,7 @@ def _placed(mask: Image.Image, size: tuple[int, int], rng: np.random.Generator) 
     """The mask in a page of ``size``, somewhat turned and seen in perspective."""
     width, height = size
     scale = min(width / mask.width, height / mask.height) * rng.uniform(0.35, 0.92)
-    if scale < 0.7:  # a transform samples single pixels: average first
+    if scale < 0.7:  # average first, since a transform samples single pixels
         mask = mask.resize((max(2, round(mask.width * scale)), max(2, round(mask.height * scale))))
         scale = 1.0
     half = np.array([mask.width, mask.height]) * scale / 2

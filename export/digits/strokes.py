@@ -1,4 +1,4 @@
-"""Digits as people write them: the path of a pen, in the usual variants of each digit, for training.
+"""Handwritten digits for training: the path of a pen, in the usual variants of each digit.
 
 A path is a list of strokes; a stroke is float [points, 2], x to the right and y down, the digit about one unit high.
 """

@@ -20,7 +20,7 @@ SCANNED = 4  # times that each scan is shown in an epoch
 EPOCHS = 3
 BATCH = 128
 LEARNING_RATE = 2e-3
-SMOOTHING = 0.05  # of the labels: keeps the network from being sure of everything
+SMOOTHING = 0.05  # label smoothing: keeps the network from being overconfident
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
@@ -29,7 +29,7 @@ def training_set() -> tuple[np.ndarray, np.ndarray]:
     pictures, labels = [], []
     for make, count in ((printed, PRINTED), (written, WRITTEN)):
         for index in range(count):
-            with contextlib.suppress(RequestError):  # one in some thousands is so pale that it passes for blank
+            with contextlib.suppress(RequestError):  # one in some thousands is so pale that it counts as blank
                 pictures.append(prepare(make(index).convert("RGB"), PREPARATION))
                 labels.append(index % 10)
     pngs, scan_labels = scans()[0]
@@ -40,7 +40,8 @@ def training_set() -> tuple[np.ndarray, np.ndarray]:
 def train(report: Callable[[str], Any] = print, seed: int = SEED) -> nn.Module:
     """Returns the trained network in eval mode; about 100 s on 2 cores.
 
-    The same seed, processor and number of threads give the same weights; others give weights as good.
+    The same seed, processor and number of threads give the same weights. Others give different weights of the same
+    accuracy.
     """
     import torch
     from torch.nn import functional as F

@@ -1,1 +1,1 @@
-"""A user's image checkpoint: what network it is, its labels, and how its library prepares photographs for it."""
+"""Reads a user's image checkpoint: its network, its labels, and its library's preparation of photographs."""

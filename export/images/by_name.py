@@ -1,4 +1,5 @@
-"""torchvision's and timm's classifiers by name: which library a name means, and what the library publishes for it."""
+"""torchvision's and timm's classifiers by name: the library that a name belongs to, and the weights and preparation
+that the library publishes for it."""
 
 from __future__ import annotations
 
@@ -14,13 +15,14 @@ from export.errors import CheckpointError
 from export.images.record import Pixels
 from handlers.networks import empty_network
 
-# torchvision's builders set transform_input with the published weights, and no state dict says whether it was set.
+# torchvision's builders set transform_input together with the published weights. A state dict does not say whether it
+# was set.
 AMBIGUOUS = ("googlenet", "inception_v3")
 
 
 def library_of(name: str) -> tuple[str, str]:
-    """("torchvision" or "timm", architecture) of a name: "timm:resnet18" and "torchvision:resnet18" say which; a plain
-    name is torchvision's where torchvision has it, else timm's. Raises CheckpointError for an unknown name."""
+    """("torchvision" or "timm", architecture) of a name: "timm:resnet18" and "torchvision:resnet18" name the library. A
+    plain name is torchvision's where torchvision has it, else timm's. Raises CheckpointError for an unknown name."""
     library, colon, plain = name.rpartition(":")
     if colon and library not in _NAMES:
         raise CheckpointError(f"ARCH={name} names the library {library!r}; expected torchvision: or timm:.")
@@ -61,7 +63,8 @@ def _knows(library: str, name: str) -> bool:
 
 
 def shapes(library: str, architecture: str, classes: int | None = None, directory: Path | None = None) -> nn.Module:
-    """The network without memory for its weights, where its builder allows that: for names and shapes.
+    """The network, to read names and shapes from. Where its builder allows it, the network has no memory for its
+    weights.
 
     Raises CheckpointError where timm's config.json in ``directory`` does not fit timm.
     """
@@ -70,7 +73,7 @@ def shapes(library: str, architecture: str, classes: int | None = None, director
     try:
         with torch.device("meta"):
             return empty_network(library, architecture, classes, directory)
-    except Exception:  # some builders compute with values, which meta tensors have none of
+    except Exception:  # some builders compute with values, and meta tensors have no values
         try:
             return empty_network(library, architecture, classes, directory)
         except Exception as error:
@@ -88,8 +91,8 @@ def head_of(library: str, network: nn.Module) -> str:
 
 
 def published(architecture: str, network: nn.Module, file_name: str) -> Any:
-    """The published torchvision weights whose preparation is taken: those of that file name, else the default ones;
-    a network of a fixed image size takes the first ones of its size."""
+    """The published torchvision weights whose preparation is used: those with that file name, else the default ones.
+    For a network with a fixed image size, the first ones of that size."""
     from torchvision.models import get_model_weights
 
     entries = get_model_weights(architecture)
@@ -102,7 +105,7 @@ def published(architecture: str, network: nn.Module, file_name: str) -> Any:
 
 
 def torchvision_pixels(entry: Any) -> Pixels:
-    """What the transforms of published weights do."""
+    """The preparation that the transforms of published weights do."""
     transforms = entry.transforms()
     (resize,), (crop,) = transforms.resize_size, transforms.crop_size
     preparation = {"kind": "photo", "resize": resize, "crop": crop, "interpolation": transforms.interpolation.value}
@@ -110,7 +113,8 @@ def torchvision_pixels(entry: Any) -> Pixels:
 
 
 def timm_pixels(config: dict[str, Any], architecture: str) -> Pixels:
-    """What timm's ``create_transform`` does for a pretrained_cfg. Raises CheckpointError for what is not supported."""
+    """The preparation that timm's ``create_transform`` does for a pretrained_cfg. Raises CheckpointError for an
+    unsupported setting."""
     from timm.data import resolve_data_config
 
     data = resolve_data_config(pretrained_cfg=config)
@@ -122,7 +126,7 @@ def timm_pixels(config: dict[str, Any], architecture: str) -> Pixels:
             f"{architecture} prepares images with crop_mode {mode!r} to {height}x{width}; supported are 'center' to a "
             "square and 'squash'."
         )
-    # floor, as timm does.
+    # rounded down, as timm does
     scaled = [math.floor(side / data["crop_pct"]) for side in (height, width)]
     square = mode == "center"
     preparation = {

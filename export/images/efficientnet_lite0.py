@@ -2,7 +2,7 @@
 
 The package's weights were converted from TensorFlow's by a fork of efficientnet_pytorch. They are those of timm's
 ``tf_efficientnet_lite0`` under other names: padding as TensorFlow's "SAME", an epsilon of 1e-3 in batch normalisation,
-pixels in -1..1. timm's ``efficientnet_lite0`` has the same shapes and is another network.
+pixels in -1..1. timm's ``efficientnet_lite0`` is another network with the same shapes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def _digest(path: Path) -> str:
 
 
 def read() -> ImageModel:
-    """What the package's network is; its labels are torchvision's names of ImageNet's classes, in the same order."""
+    """The record of the package's network. Its labels are torchvision's names of ImageNet's classes, in the same
+    order."""
     from torchvision.models import ResNet50_Weights
 
     pixels = by_name.timm_pixels(by_name.shapes("timm", ARCHITECTURE).pretrained_cfg, ARCHITECTURE)
@@ -72,8 +73,8 @@ def write(directory: Path) -> None:
 
 
 def renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The state by timm's names; the package numbers its blocks through, timm within each stage of ``network``.
-    A name that fits no rule is kept, for ``check_fit`` to refuse."""
+    """The state with timm's names. The package numbers all blocks in one sequence; timm numbers them within each stage
+    of ``network``. A name that fits no rule is kept, for ``check_fit`` to refuse."""
     blocks = [f"blocks.{stage}.{index}" for stage, each in enumerate(network.blocks) for index in range(len(each))]
     return {_timm_name(name, blocks): tensor.contiguous() for name, tensor in state.items()}
 

@@ -1,4 +1,4 @@
-"""The names of an image classifier's classes: from a file of the user's, or from what the checkpoint says."""
+"""The names of an image classifier's classes: from a file of the user's, or from the checkpoint."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def choose_labels(
 ) -> tuple[str, ...]:
     """The labels of a network with ``classes`` outputs: the user's file, else those ``known`` from the checkpoint.
 
-    There is no third way: numbers as labels would look like an answer and say nothing. Not ``required``, they may be
-    absent. Raises CheckpointError.
+    Without either it raises, since numbers as labels would look like an answer and say nothing. If not ``required``,
+    labels may be absent. Raises CheckpointError.
     """
     labels = read_labels(given) if given else known
     if not labels and not required:
@@ -57,7 +57,7 @@ def _from_json(value: Any, path: Path) -> tuple[str, ...]:
     if isinstance(value, dict):
         return by_index(value, path)
     if not all(isinstance(each, str) for each in value):
-        raise CheckpointError(f"The labels {path} are a list of other things than strings; {FORMS}.")
+        raise CheckpointError(f"The labels {path} are a list with values that are not strings; {FORMS}.")
     return tuple(value)
 
 

@@ -1,4 +1,5 @@
-"""transformers' image processors as a preparation of handlers/image.py; what cannot be mapped is refused by name."""
+"""Converts transformers' image processors to a preparation of handlers/image.py. A setting without an equivalent is an
+error that names it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 from export.errors import CheckpointError
 from export.images.record import Pixels
 
-# Those that resize, crop, rescale and normalise and do nothing else; ConvNext's has a rule of its own for the size.
+# The processors that only resize, crop, rescale and normalise. ConvNext's has its own rule for the size.
 STANDARD = ("BitImageProcessor", "CLIPImageProcessor", "ConvNextImageProcessor", "DeiTImageProcessor",
             "MobileNetV1ImageProcessor", "SiglipImageProcessor", "ViTImageProcessor")  # fmt: skip
 UNUSED = ("do_pad", "do_flip_channel_order", "do_grayscale", "do_thumbnail")  # settings that must be off
@@ -16,8 +17,8 @@ WARPED = 384  # ConvNext: from this size on, images are warped to a square and n
 
 
 def processor_pixels(folder: Path) -> Pixels:
-    """What the processor of a transformers folder does, as its Pillow backend does it (``backend="pil"``); the
-    torchvision backend rounds otherwise. Raises CheckpointError for settings that are not supported."""
+    """The preparation of a transformers folder's processor, as its Pillow backend does it (``backend="pil"``). The
+    torchvision backend rounds differently. Raises CheckpointError for settings that are not supported."""
     processor = _load(folder)
     name = type(processor).__name__.removesuffix("Fast")
     if name not in STANDARD:
@@ -98,6 +99,6 @@ def _normalisation(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]
     k = 255 * (processor.rescale_factor if processor.do_rescale else 1.0)
     mean = processor.image_mean if processor.do_normalize else (0.0,) * 3
     std = processor.image_std if processor.do_normalize else (1.0,) * 3
-    # Exact for the usual factor: 255 * (1 / 255) is 1 but for rounding.
+    # Exact for the usual factor: 255 * (1 / 255) is 1, apart from rounding.
     k = round(k, 12)
     return tuple(float(each) / k for each in mean), tuple(float(each) / k for each in std)

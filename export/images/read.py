@@ -1,5 +1,5 @@
 """Reads an image checkpoint into one record: a weights file with its architecture's name, or a folder of timm's or of
-transformers' layout. Builds no weights; ``write.py`` does, and checks that they fit.
+transformers' layout. Does not read the weights into a network; ``write.py`` does, and checks that they fit.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ TIMM_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 def read_image_model(
     source: Path, architecture: str | None = None, labels: Path | None = None, labelled: bool = True
 ) -> ImageModel:
-    """What the checkpoint at ``source`` is.
+    """The record of the checkpoint at ``source``.
 
     A weights file needs its ``architecture``: a classifier of torchvision or timm (by_name.library_of). Its preparation
-    is that of the weights which the library publishes for that architecture. A folder says all of that itself.
-    ``labels`` is a file with the classes' names; without it they are the checkpoint's own, or ImageNet's where the
-    published weights of the architecture have them and as many. ``labelled`` False, for a task that names no classes,
-    takes a checkpoint without labels as well; its record then has none. Raises CheckpointError.
+    is that of the weights which the library publishes for that architecture. A folder states architecture and
+    preparation itself. ``labels`` is a file with the classes' names. Without it, the labels are the checkpoint's own,
+    or those of the published weights if they have the same number of classes. With ``labelled`` False, for a task
+    without class names, a checkpoint may have no labels. Raises CheckpointError.
     """
     if not source.exists():
         raise CheckpointError(f"There is no checkpoint at {source}; give a weights file or a folder that exists.")
@@ -50,7 +50,7 @@ def folder_config(folder: Path) -> dict[str, Any]:
 
 
 def layout(config: dict[str, Any], folder: Path) -> str:
-    """ "timm" or "transformers", whose folder a config.json is of. Raises CheckpointError."""
+    """"timm" or "transformers": the library whose layout a config.json has. Raises CheckpointError."""
     if isinstance(config.get("architecture"), str):
         return "timm"
     if config.get("architectures"):
@@ -81,7 +81,7 @@ def _from_file(source: Path, architecture: str | None, labels: Path | None, labe
 
 
 def _fitting(source: Path, library: str, name: str, folder: Path | None = None) -> tuple[int, Any]:
-    """The number of classes of a weights file, and the network of that many that it fits."""
+    """The number of classes of a weights file, and the network with that number that it fits."""
     state = read_state(source)
     head = by_name.head_of(library, by_name.shapes(library, name, directory=folder))
     if head not in state:
@@ -93,7 +93,8 @@ def _fitting(source: Path, library: str, name: str, folder: Path | None = None) 
 
 
 def _imagenet(config: dict[str, Any]) -> tuple[str, ...]:
-    """ImageNet's 1000 classes, where a timm architecture is published for as many: timm orders them alike."""
+    """ImageNet's 1000 classes, where timm publishes the architecture with 1000 classes; timm has them in the same
+    order."""
     from torchvision.models import ResNet50_Weights
 
     return tuple(ResNet50_Weights.DEFAULT.meta["categories"]) if config.get("num_classes") == 1000 else ()
@@ -113,7 +114,7 @@ def _from_timm(folder: Path, config: dict[str, Any], labels: Path | None, labell
 
 
 def _timm_labels(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    """label_names, each by its description where there is one (names are often only WordNet's numbers)."""
+    """The labels: the description of each name where there is one, since names are often only WordNet's numbers."""
     within = config.get("pretrained_cfg") or {}
     names = config.get("label_names") or within.get("label_names") or ()
     described = config.get("label_descriptions") or within.get("label_descriptions") or {}

@@ -1,4 +1,4 @@
-"""What is read from an image checkpoint, whatever its library and layout."""
+"""The record of an image checkpoint, the same for every library and layout."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LIBRARIES = ("torchvision", "timm", "transformers")
 class Pixels:
     """How photographs become a network's input.
 
-    ``preparation`` is what handlers/image.py's ``prepare`` takes and gives uint8 [height, width, 3]; ``mean`` and
-    ``std`` are per channel, of pixels in 0..1.
+    ``preparation`` is the argument of handlers/image.py's ``prepare``, which returns uint8 [height, width, 3]. ``mean``
+    and ``std`` are per channel, of pixels in 0..1.
     """
 
     height: int

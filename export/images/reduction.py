@@ -1,7 +1,7 @@
 """Decides by measurement whether an archive may decode large JPEG files at a part of their size.
 
-``decode`` reads a large JPEG at a half, a quarter or an eighth, which is faster and gives slightly other pixels. How
-much a network's answers change by that depends on its input size and on itself, so it is measured for each model.
+``decode`` reads a large JPEG at a half, a quarter or an eighth, which is faster and gives slightly different pixels.
+How much the answers of a network change depends on the network and its input size, so it is measured for each model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from export.catalog import Tolerance
 from export.parity import Parity, compare
 from handlers.image import decode, enough, prepare
 
-FACTORS = (2, 4, 8)  # by which a JPEG can be reduced
+FACTORS = (2, 4, 8)  # the factors by which a JPEG can be reduced
 COSINE = 0.999  # of the outputs for photographs so large that they are reduced
 QUALITY = 90
 ANY_SIZE = 1 << 40
@@ -28,9 +28,9 @@ Outputs = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Reduction:
-    """Whether JPEG files may be reduced, and what that rests on: ``own`` is the parity with whole decoding of the
-    photographs as they are, ``enlarged`` the smallest cosine where they are large enough to be reduced, up to the first
-    that is too small."""
+    """Whether JPEG files may be reduced, and the measurements. ``own`` is the parity between reduced and whole
+    decoding, for the photographs at their own size. ``enlarged`` has the smallest cosine for photographs that are large
+    enough to be reduced, up to the first value that is too small."""
 
     allowed: bool
     own: Parity
@@ -42,10 +42,10 @@ def measure_reduction(
 ) -> Reduction:
     """Compares the eager model's outputs on photographs that are decoded whole and reduced.
 
-    ``outputs`` takes uint8 [N, H, W, 3] and returns float [N, D]; ``photographs`` are JPEG files, ``tolerance`` what
-    exact variants are held to on these same files, and ``classes`` says that the outputs are class scores
-    (``parity.compare``). Allowed are reductions that keep that tolerance at the files' own size, and a cosine of
-    ``COSINE`` at sizes where each of ``FACTORS`` applies. A preparation that needs all pixels allows none.
+    ``outputs`` takes uint8 [N, H, W, 3] and returns float [N, D]; ``photographs`` are JPEG files, ``tolerance`` is that
+    of exact variants, and ``classes`` says that the outputs are class scores (``parity.compare``). Reductions are
+    allowed if they keep that tolerance at the files' own size, and a cosine of ``COSINE`` at sizes where each of
+    ``FACTORS`` applies. A preparation that needs all pixels allows none.
     """
     side = enough(preparation)
     if not side or not photographs:
@@ -73,7 +73,8 @@ def _both_ways(
 
 
 def _cosine(outputs: Outputs, preparation: dict[str, Any], data: bytes, side: int, factor: int) -> float:
-    """The cosine of both ways' outputs for a photograph so large that its JPEG is reduced by ``factor``."""
+    """The cosine between the outputs of reduced and whole decoding, for a photograph so large that its JPEG is reduced
+    by ``factor``."""
     large = enlarge(data, side * factor)
     return compare(*_both_ways(outputs, preparation, [large], side), Tolerance(), classes=False).cosine or 0.0
 

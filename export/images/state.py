@@ -1,4 +1,4 @@
-"""An image network's tensors out of what training scripts save, compared with the network that they are for."""
+"""Reads an image network's tensors from files that training scripts save, and compares them with the network."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from export.errors import CheckpointError
 from export.weight_files import read_tensors
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts save a state dict
-# What DataParallel, torch.compile, Lightning and transformers' wrapper of timm put before every name.
+WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts save a state dict
+# The prefixes that DataParallel, torch.compile, Lightning and transformers' wrapper of timm put before every name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "timm_model.")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name, out of the wrappers and without the prefixes of training scripts.
+    """The tensors of a weights file by name, without the wrappers and prefixes of training scripts.
 
     Raises CheckpointError for a file that is absent, no state dict, or one that holds more than tensors.
     """
     if not path.is_file():
         raise CheckpointError(f"There is no weights file at {path}; give the path of one that exists.")
     if path.suffix not in SUFFIXES:
-        raise CheckpointError(f"{path} is no weights file by its name; expected one of {', '.join(SUFFIXES)}.")
+        raise CheckpointError(f"{path} is no weights file; expected a name that ends in {', '.join(SUFFIXES)}.")
     return _without_prefixes(_unwrapped(read_tensors(path), path))
 
 

@@ -1,4 +1,4 @@
-"""Writes an image checkpoint as the folder that handlers/networks.py loads, after a forward pass that must succeed."""
+"""Writes an image checkpoint as the folder that handlers/networks.py loads. A forward pass must succeed first."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from export.steps.draft import Draft, StepError, step
 
 @step
 def compile_at_load(draft: Draft) -> None:
-    """torch.compile in the worker; the machine's compiler cache makes every load after the first one short."""
+    """torch.compile in the worker; the compiler cache of the machine makes later loads short."""
     draft.runtime = "compile"
 
 
@@ -29,9 +29,9 @@ def _package(draft: Draft, path: Path) -> None:
     import torch
 
     module, examples = draft.module, draft.examples
-    free = torch.export.Dim.AUTO  # with the limits that the model itself has, such as BERT's 512 positions
+    free = torch.export.Dim.AUTO  # within the model's own limits, such as BERT's 512 positions
     shapes = draft.dynamic_shapes(free, free)
-    # Freezing folds batch norms and lays weights out for the device, which packages are for.
+    # Freezing folds batch norms and arranges the weights for the device; a package is for one kind of device anyway.
     configs = {"freezing": True, "cpp.cxx": (None, compiler())}
     with torch.inference_mode():
         program = torch.export.export(module, examples, dynamic_shapes=shapes)
@@ -41,8 +41,8 @@ def _package(draft: Draft, path: Path) -> None:
 def compiler() -> str:
     """A C++ compiler that links libstdc++ as a shared library: ``$CXX`` or the system's. Raises StepError.
 
-    A package with a libstdc++ of its own crashes when it is loaded beside torch: its std::regex, called for the
-    device's name, finds the locale facets of the other copy.
+    A package with a static libstdc++ crashes when it is loaded in torch's process: its std::regex, called for the
+    device's name, uses the locale facets of torch's copy.
     """
     for name in (os.environ.get("CXX"), "g++", "/usr/bin/g++"):
         if name and _has_shared_library(name):
@@ -58,4 +58,4 @@ def _has_shared_library(name: str) -> bool:
         printed = subprocess.run([name, "-print-file-name=libstdc++.so"], capture_output=True, text=True, timeout=30)
     except OSError:
         return False
-    return Path(printed.stdout.strip()).is_absolute()  # the bare name is echoed where there is none
+    return Path(printed.stdout.strip()).is_absolute()  # a compiler without this file prints the name back

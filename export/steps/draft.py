@@ -1,4 +1,4 @@
-"""A draft is an archive's model on its way; a step turns it into a slightly different one.
+"""A draft is a model that is being turned into an archive's. Each step changes it a little.
 
 Knows the registry of steps, not what any of them does.
 """
@@ -13,12 +13,13 @@ from typing import Any
 from export.checkpoint import Checkpoint
 from handlers.settings import TensorSpec
 
-EAGER_FILES = ("config.json", "model.safetensors")  # what only the eager runtime reads of a checkpoint folder
+EAGER_FILES = ("config.json", "model.safetensors")  # files of a checkpoint folder that only the eager runtime reads
 
 
 @dataclass
 class Draft:
-    """An archive's model on its way: the module, how the worker will run it, and what to write."""
+    """A model that is being turned into an archive's: the module, the runtime that the worker will use, and the files
+    to write."""
 
     module: Any
     examples: tuple[Any, ...]  # one batch of input tensors, on the module's device
@@ -27,7 +28,7 @@ class Draft:
     outputs: tuple[TensorSpec, ...]
     runtime: str = "eager"
     settings: dict[str, Any] = field(default_factory=dict)  # fields of Settings that a step changes
-    notes: list[str] = field(default_factory=list)  # sentences for whoever builds; nothing is wrong
+    notes: list[str] = field(default_factory=list)  # notices for the user, not errors
     save: Callable[[Path], Any] | None = None  # writes the checkpoint into the stage; None: the eager files
 
     @property

@@ -10,16 +10,16 @@ from export.steps.draft import Draft, step
 
 @step
 def answer_at_once(draft: Draft) -> None:
-    """No model at all: the server's own floor."""
+    """No model: the archive ``null`` answers at once and shows the latency of the server alone."""
     draft.runtime = "null"
     draft.save = without_torch
 
 
 def without_torch(stage: Path) -> None:
-    """Ships a stand-in for torch with an archive that needs none.
+    """Adds a replacement for the module torch to an archive that needs no torch.
 
     TorchServe's worker imports torch for one isinstance check, which costs 2 s and 300 MB of private memory; the
-    archive's folder comes first on its path.
+    archive's folder comes first on the worker's path.
     """
     (stage / "torch.py").write_text(
         '"""A stand-in: this archive runs without torch, of which TorchServe\'s worker wants this name."""\n\n\n'
@@ -71,7 +71,8 @@ def _export_onnx(draft: Draft, path: Path) -> None:
     with torch.inference_mode():
         torch.onnx.export(
             draft.module, draft.examples, path, dynamo=True, dynamic_shapes=shapes,
-            # With a prefix: the exporter gives its own nodes such names as "embedding", and a name may be used once.
+            # The prefix avoids names that the exporter gives its own nodes, such as "embedding": a name may be used
+            # only once.
             input_names=[f"input_{each.name}" for each in draft.inputs],
             output_names=[f"output_{each.name}" for each in draft.outputs],
             external_data=False, verbose=False,

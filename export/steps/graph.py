@@ -1,4 +1,4 @@
-"""The lean networks, replayed from CUDA graphs, and images decoded where they are classified."""
+"""The lean networks, their replay from CUDA graphs, and the decoding of images on the GPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def lean(draft: Draft) -> None:
     if draft.module.plain_reason:
         draft.notes.append(f"runs on PyTorch's own kernels: {draft.module.plain_reason}")
 
-    def save(stage: Path) -> None:  # as the later steps leave it
+    def save(stage: Path) -> None:  # saves the module as later steps have changed it
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in draft.module.state_dict().items()}
         save_file(state, stage / "model.safetensors")
 

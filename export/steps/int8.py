@@ -1,7 +1,8 @@
-"""int8 on the CPU, by the way that measured best for each kind of model, calibrated on real data.
+"""int8 on the CPU, calibrated on real data, by the method that was best in measurements for each kind of model.
 
-Image networks: OpenVINO, quantized after training by NNCF. BERT: the weights of its linear layers in 7 bits, what goes
-into them in 8, per call; the few input channels with outliers stay fp32 (as in LLM.int8(), Dettmers et al., 2022).
+Image networks: OpenVINO, quantized after training by NNCF. BERT: the weights of its linear layers have 7 bits, and the
+inputs of these layers 8 bits, scaled per call. The few input channels with outliers stay fp32 (as in LLM.int8(),
+Dettmers et al., 2022).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from export.steps.draft import Draft, step
 from export.steps.engines import to_openvino_model, without_torch
 
-OUTLIERS = 8  # input channels of each linear layer; without them, the embeddings' cosine falls from 0.997 to 0.963
+OUTLIERS = 8  # fp32 input channels per linear layer; without them, the embeddings' cosine falls from 0.997 to 0.963
 # AVX2 adds two products of 8-bit numbers in 16 bits: 2 x 255 x 63 fits, 2 x 255 x 127 would saturate.
 WEIGHT_MAXIMUM = 63
 
@@ -57,7 +58,7 @@ class Int8Linear(nn.Module):
 
 
 def _quantized(weight: Tensor) -> Tensor:
-    # Deprecated with torch's other quantized tensors, which the releases that are supported here still have.
+    # torch has deprecated its quantized tensors. The supported releases still have them.
     warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
     scales = (weight.abs().amax(1) / WEIGHT_MAXIMUM).clamp(min=1e-8).double()
     return torch.quantize_per_channel(weight, scales, torch.zeros(len(scales), dtype=torch.long), 0, torch.qint8)
@@ -97,10 +98,10 @@ def to_openvino_int8(draft: Draft) -> None:
 
         model = to_openvino_model(draft, stage)
         batches = image_batches(draft)
-        with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws bars of its own into ours
+        with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws its own progress bars into the build's
             nncf.set_log_level(logging.ERROR)
             kept = nncf.IgnoredScope(names=kept_in_fp32(model), validate=False)
-            # Attention needs other ranges than convolutions do; NNCF knows how, when it is told.
+            # Attention needs other ranges than convolutions. NNCF chooses them if it is told that there is attention.
             kind = nncf.ModelType.TRANSFORMER if has_attention(model) else None
             quantized = nncf.quantize(
                 model, nncf.Dataset(batches), subset_size=len(batches), ignored_scope=kept, model_type=kind
@@ -115,7 +116,7 @@ def kept_in_fp32(model: Any) -> list[str]:
     """The layers of an OpenVINO network that stay fp32: the first two convolutions, where there are depthwise ones.
 
     Their channels differ most in magnitude. EfficientNet-Lite0's smallest cosine over the case photographs is 0.988
-    with them in int8 and 0.997 without; ResNet-50's is 0.999 as it is.
+    with them in int8 and 0.997 without; ResNet-50's is 0.999 with them in int8.
     """
     layers = [op for op in model.get_ordered_ops() if op.get_type_name() in ("Convolution", "GroupConvolution")]
     depthwise = any(op.get_type_name() == "GroupConvolution" for op in layers)

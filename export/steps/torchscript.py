@@ -16,7 +16,7 @@ def to_torchscript(draft: Draft) -> None:
     import torch
 
     with torch.inference_mode(), warnings.catch_warnings():
-        # A trace's constants are judged by parity on other shapes, in the archive, and not by these.
+        # These warnings are off: parity checks the trace's constants on other shapes, in the archive.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         if draft.is_image and draft.checkpoint.head["library"] == "torchvision":
             scripted = torch.jit.script(draft.module)
@@ -28,7 +28,7 @@ def to_torchscript(draft: Draft) -> None:
 
 
 def _save_torchscript(module: Any, path: Path) -> None:
-    """Saves without debug records: they hold this machine's paths, so equal inputs would give unequal bytes."""
+    """Saves without debug records: they contain this machine's paths, so equal inputs would give different bytes."""
     import torch
 
     raw = path.with_suffix(".raw")
@@ -47,7 +47,7 @@ def _save_torchscript(module: Any, path: Path) -> None:
 def freeze(draft: Draft) -> None:
     """Freezes the TorchScript module and optimizes it for inference; at load, since the result is not portable.
 
-    On a CPU, oneDNN lays out weights as it likes them; for a GPU it is done here.
+    On a CPU, oneDNN chooses the layout of the weights. For a GPU, this step sets channels-last.
     """
     if draft.examples[0].is_cuda:
         _channels_last(draft)

@@ -1,4 +1,4 @@
-"""The tasks by name. A module of this package that defines ``TASK`` is a task; nothing else names it."""
+"""The tasks by name. Each module of this package that defines ``TASK`` is a task. No other list names the tasks."""
 
 from __future__ import annotations
 

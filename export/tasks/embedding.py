@@ -16,7 +16,8 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
 
 
 def sentence_transformer(checkpoint: Checkpoint) -> Any:
-    """The checkpoint's source in sentence-transformers, fp32: as packaged, or pooled as the model's row says."""
+    """The checkpoint's source in sentence-transformers, fp32: as packaged, or with the pooling that the model's row
+    names."""
     import torch
     from sentence_transformers import SentenceTransformer, models
 

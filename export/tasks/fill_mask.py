@@ -9,7 +9,7 @@ from export.checkpoint import Checkpoint
 from export.tasks.task import Outputs, Request, Task
 from export.tasks.texts import library_network
 
-MASK = "[MASK]"  # as the sentences here write it; each checkpoint has its own
+MASK = "[MASK]"  # the mask in the sentences of this module; each checkpoint has its own spelling
 
 
 def _cases(checkpoint: Checkpoint) -> list[Request]:
@@ -40,7 +40,7 @@ def _traffic(sentence: str) -> Request:
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may swap near equals, not lose the best token."""
+    """Lower precision may swap tokens of nearly equal score, but must not lose the best one."""
     return golden["predictions"][0]["token"] in [each["token"] for each in answer["predictions"]]
 
 

@@ -15,7 +15,7 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may swap near equals, not lose the best label."""
+    """Lower precision may swap labels of nearly equal score, but must not lose the best one."""
     return golden["predictions"][0]["label"] in [each["label"] for each in answer["predictions"]]
 
 

@@ -1,4 +1,4 @@
-"""What references of image tasks share: the library's own transforms and network, one image at a time."""
+"""Code that the references of image tasks share: the library's own transforms and network, one image at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def library_outputs(checkpoint: Checkpoint, bodies: list[bytes]) -> Any:
 
 
 def library_model(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """(network, transform) as the library's users have them; the transform takes a PIL image, RGB, and the network
+    """(network, transform) as the library's users load them; the transform takes a PIL image, RGB, and the network
     returns logits, or features for a head without classes."""
     makers = {"torchvision": _torchvision, "timm": _timm, "transformers": _transformers}
     network, transform = makers[checkpoint.head["library"]](checkpoint)
@@ -107,7 +107,7 @@ def _state(checkpoint: Checkpoint) -> Any:
 
 
 def _digit_transform(checkpoint: Checkpoint) -> Any:
-    """The preparation that the digits model was trained with: it has no other definition."""
+    """The preparation that the digits model was trained with, since no library defines one for it."""
     import torch
 
     from handlers.image import prepare

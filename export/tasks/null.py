@@ -1,4 +1,4 @@
-"""No model: what is left is the server."""
+"""The task of ``null``, which has no model."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ from export.tasks.task import Outputs, Request, Task, json_request
 from export.tasks.texts import library_network
 
 QUESTION = "What is said?"
-OVERLAP = 128  # tokens that windows share, of those that the question leaves; half of these where that is less
+OVERLAP = 128  # tokens that two windows share, but at most half of the tokens that the question leaves
 ASKED = (
     ("Who wrote the first program?", "Ada Lovelace wrote the first program in London, in 1843."),
     ("Wo wohnt María?", "María José wohnt seit 2019 in São Paulo — vorher wohnte sie in Zürich."),
 )
-ROOMS = 160  # sentences that are longer than 512 tokens together
+ROOMS = 160  # sentences that together have more than 512 tokens
 
 
 def _ask(question: str, context: str) -> Request:
@@ -67,7 +67,7 @@ def _windows(tokenizer: Any, question: str, context: str, length: int) -> list[d
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may move an answer's ends, not its place."""
+    """Lower precision may move the ends of an answer, but not its place."""
     if not golden["answer"]:
         return not answer["answer"]
     return bool(golden["start"] < answer["end"] and answer["start"] < golden["end"])

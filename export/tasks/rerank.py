@@ -54,7 +54,7 @@ def _traffic(sentence: str) -> Request:
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may swap near equals, not lose the best text."""
+    """Lower precision may swap texts of nearly equal score, but must not lose the best one."""
     return near_best({each["index"]: each["score"] for each in answer}, golden[0]["index"])
 
 

@@ -1,7 +1,7 @@
-"""What a task is: one record that building, measuring and the load test read.
+"""The record of a task. The build, the bench and the load test read it.
 
-A task's module here says how it is asked and judged; its twin in handlers/tasks answers. Nothing here imports torch
-when it is imported.
+A task's module in this package has its requests and judges its answers. The module of the same name in handlers/tasks
+answers. Nothing here imports torch when it is imported.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def json_request(value: Any) -> Request:
 class Task:
     """A task of one kind of model.
 
-    ``head`` is the kind of head that handlers.architectures wraps. ``example`` makes a request that any model of the
-    task answers, as the catalog writes examples; ``cases`` the requests that parity is measured on; ``reference`` each
+    ``head`` is the kind of head, for handlers.architectures. ``example`` makes a request that any model of the task
+    answers, as the catalog writes examples; ``cases`` the requests that parity is measured on; ``reference`` each
     case's raw outputs, computed by the library that users of the checkpoint load it with. ``traffic`` makes a request
     of an English sentence, for load tests; ``same`` says whether a later answer to a request is the first one.
     ``headline`` is what EXPECT is compared with: the best label, token or text of an answer to one item.

@@ -34,7 +34,7 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may swap near equals, not lose the best label."""
+    """Lower precision may swap labels of nearly equal score, but must not lose the best one."""
     scores = {each["label"]: each["score"] for each in answer["predictions"]}
     return near_best(scores, golden["predictions"][0]["label"])
 

@@ -1,4 +1,4 @@
-"""What references of text tasks share: the library's own tokenizer and network, one case at a time.
+"""Code that the references of text tasks share: the library's own tokenizer and network, one case at a time.
 
 Shares no code with the handlers, so that an error there shows as a difference.
 """
@@ -12,8 +12,8 @@ from typing import Any
 from export.checkpoint import Checkpoint
 from export.tasks.task import Request
 
-NEAR = 0.05  # by how much lower precision may move a score, as a share of the best one where that is above 1
-MIN_COSINE = 0.99  # batching and lower precision move an embedding by far less, another sentence by far more
+NEAR = 0.05  # the largest change of a score by lower precision; where the best score is above 1, a share of it
+MIN_COSINE = 0.99  # batching and lower precision change an embedding by far less, and another sentence by far more
 
 
 def library_network(checkpoint: Checkpoint, auto_class: str) -> tuple[Any, Any]:

@@ -36,7 +36,7 @@ def _headline(answer: Any) -> str:
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may move an entity's ends, not lose the one of the highest score."""
+    """Lower precision may move the ends of an entity, but must not lose the one with the highest score."""
     if not golden["predictions"]:
         return not answer["predictions"]
     best = max(golden["predictions"], key=lambda entity: entity["score"])

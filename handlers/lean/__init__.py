@@ -1,9 +1,10 @@
 """The same networks with fewer and larger kernels, for GPUs where a small batch is bound by launches, not by work.
 
-A model is converted by its family: text_families.py and image_families.py say where a library keeps the weights and
-which settings are supported; encoder.py and resnet.py are the networks that take them. ``operators`` has each operation
-in plain PyTorch, for any device; ``kernels`` has the same operation in Triton and cuDNN. A network chooses between the
-two by the device and type of its weights, so that what a GPU serves can be checked against the plain form.
+Each family of models has a conversion: text_families.py and image_families.py say where a library keeps the weights and
+which settings are supported. encoder.py and resnet.py are the networks that the weights are put into. ``operators`` has
+each operation in plain PyTorch, for any device; ``kernels`` has the same operation in Triton and cuDNN. A network
+chooses between the two by the device and type of its weights. So the result of the kernels can be compared with that of
+plain PyTorch.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def build(spec: Mapping[str, Any]) -> nn.Module:
 
 
 def unsupported(config: Mapping[str, Any], head: Mapping[str, Any]) -> str | None:
-    """Why a checkpoint has no lean form, as the sentence of a LeanError; None where it has one. Needs no weights.
+    """The reason why a checkpoint has no lean form, as the sentence of a LeanError. None where it has one. Needs no
+    weights.
 
     ``config`` is the parsed config.json of the checkpoint; for an image model of torchvision, which has none, it is
     empty. ``head`` is Settings.head.

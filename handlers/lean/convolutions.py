@@ -1,7 +1,7 @@
-"""Convolutions as matrix products, with bias, shortcut and ReLU inside; and the choice between them and cuDNN.
+"""Convolutions as matrix products that include bias, shortcut and ReLU, and the choice between them and cuDNN.
 
-Which is faster depends on the shape and the GPU, so each shape is measured once, before graphs are captured; what was
-found is remembered (handlers/lean/choices.py).
+The faster of the two depends on the shape and the GPU, so each shape is measured once, before graphs are captured. The
+result is kept for other processes (handlers/lean/choices.py).
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from handlers.lean import operators
 from handlers.lean.choices import Choice, remembered
 from handlers.lean.launch import launch, lines, prefetch, wait_for_previous_kernel
 
-# (rows, columns, step, warps, stages, parts) of a tile, for 1x1 and 3x3; those that won somewhere on an H100
+# (rows, columns, step, warps, stages, parts) of a tile, for 1x1 and 3x3: those that were fastest for some shape on an
+# H100
 TILES = {
     1: ((64, 32, 64, 4, 4, 1), (64, 32, 64, 4, 4, 4), (64, 64, 64, 4, 4, 1), (128, 64, 64, 8, 3, 1),
         (128, 128, 64, 8, 3, 1)),
     3: ((64, 64, 64, 4, 4, 9), (64, 64, 64, 4, 4, 12), (32, 64, 64, 4, 4, 9), (32, 64, 64, 4, 4, 18)),
 }  # fmt: skip
-# Multiply-adds up to which a 3x3 is measured: those of two images in ResNet-50. cuDNN's took half as long for eight.
+# Up to this number of multiply-adds, tiles of a 3x3 are measured: those of two images in ResNet-50. For eight images,
+# cuDNN took half as long.
 FEW = 1 << 28
 MEASURE_MS = 2
 
-FUSED, SEPARATE = "fused", "separate"  # cuDNN with ReLU and shortcut in its epilogue, or behind it
+FUSED, SEPARATE = "fused", "separate"  # cuDNN, with ReLU and shortcut in its epilogue or after it
 Way = Choice  # one of these two, or a tile of ``product``
 
 _chosen: dict[Any, Way] = {}
@@ -93,8 +95,8 @@ def _sum(parts, bias, add, out, total, classes, count: tl.constexpr, relu: tl.co
 
 
 def product(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool, tile: tuple[int, ...]) -> Tensor:
-    """A convolution of channels-last ``x`` with a padding of half its kernel size, in tiles of that shape. See
-    operators.convolve."""
+    """See operators.convolve. ``x`` is channels-last, the padding is half the kernel size, and ``tile`` is one of
+    TILES."""
     rows, columns, step, warps, stages, parts = tile
     batch, channels, height, width = x.shape
     size, stride, classes = c.kernel_size[0], c.stride[0], c.out_channels
@@ -114,7 +116,7 @@ def product(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool, tile: tuple
 
 
 def fused(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:
-    """Any convolution that cuDNN has with ReLU and shortcut in its epilogue. See operators.convolve."""
+    """See operators.convolve; by cuDNN, which includes ReLU and shortcut in the convolution's epilogue."""
     if not relu:
         return c(x) if add is None else c(x) + add
     if add is None:
@@ -123,7 +125,8 @@ def fused(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:
 
 
 def convolve(x: Tensor, c: nn.Conv2d, add: Tensor | None = None, relu: bool = True) -> Tensor:
-    """See operators.convolve; by the way that was fastest for this shape when it was first seen."""
+    """See operators.convolve. The first call with a shape measures the ways to compute it; all calls take the
+    fastest."""
     shape = x.device, *_shape(x, c, add, relu)
     if shape not in _chosen:
         _chosen[shape] = _fastest(x, c, add, relu)
@@ -137,8 +140,8 @@ def _run(way: Way, x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> T
 
 
 def tiles(x: Tensor, c: nn.Conv2d) -> list[tuple[int, ...]]:
-    """The tiles that ``c`` divides into and that are worth measuring; none for groups or dilation, which ``product``
-    does not know."""
+    """The tiles that ``c`` divides into and that are worth measuring. None for groups or dilation, which ``product``
+    does not support."""
     if c.groups > 1 or c.dilation != (1, 1):
         return []
     size, pixels = c.kernel_size[0], x.numel() // x.size(1) // c.stride[0] ** 2
@@ -155,7 +158,7 @@ def tiles(x: Tensor, c: nn.Conv2d) -> list[tuple[int, ...]]:
 def _fastest(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Way:
     """The tile of ``product`` that takes least time, or FUSED or SEPARATE where cuDNN takes less."""
     ways: list[Way] = [FUSED, *tiles(x, c)]
-    if c.groups > 1:  # cuDNN promises no fused engine for groups, nor that one is fast
+    if c.groups > 1:  # cuDNN may have no fused engine for groups, or a slow one
         ways = [SEPARATE, *([FUSED] if _has_engine(x, c, add, relu) else [])]
     if len(ways) == 1:
         return ways[0]

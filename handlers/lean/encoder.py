@@ -1,7 +1,7 @@
 """Text encoders of BERT's kind. Query, key and value are one product, neighbouring operations are fused, and where no
 text is padded there is no mask.
 
-Knows no library's checkpoint: text_families.py brings the weights.
+Knows no library's checkpoint: text_families.py converts the weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from handlers.lean import operators
 from handlers.lean.heads import HEADS
 
 HEAD_SIZES = (16, 32, 64, 128)  # of the attention kernel
-MULTIPLE = 64  # of which the products' sizes have to be
+MULTIPLE = 64  # The products' sizes have to be multiples of it.
 
 
 class LeanEmbeddings(nn.Module):
@@ -55,8 +55,8 @@ class LeanLayer(nn.Module):
 class LeanEncoder(nn.Module):
     """Embeddings, encoder layers and a head (heads.py), described by a ``spec`` of plain values.
 
-    ``plain_reason`` says why the kernels do not take these sizes, so that plain operators run on a GPU as well; it is
-    None where they do.
+    ``plain_reason`` says why the kernels do not support these sizes. Plain operators then run on a GPU as well. It is
+    None where the kernels support them.
     """
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
@@ -82,7 +82,7 @@ class LeanEncoder(nn.Module):
         ``input_ids``, ``attention_mask`` and ``token_type_ids`` are int64 [N, L], right-padded; ``mask_position`` is
         int64 [N], for a "mask" head. Without ``attention_mask`` nothing is padded; without ``token_type_ids`` all
         tokens have type 0. Inputs may lie in pinned host memory, and so may ``out``, float32 tensors that the outputs
-        are written to. ``tiles``, of a "mask" head, takes what operators.scores says.
+        are written to. ``tiles``, for a "mask" head only, is filled as operators.scores says.
 
         Raises ValueError for texts with more tokens than the model has positions.
         """
@@ -97,7 +97,8 @@ class LeanEncoder(nn.Module):
         return self.head(x, mask, position, ops, out, tiles)
 
     def _operators(self) -> ModuleType:
-        """The kernels where they fit: on a GPU, in fp16, for sizes that divide into their tiles."""
+        """The module of operations: ``kernels`` on a GPU, in fp16, for sizes that divide into their tiles; else
+        ``operators``."""
         weight = self.embeddings.words.weight
         if weight.is_cuda and weight.dtype == torch.float16 and self.plain_reason is None:
             from handlers.lean import kernels

@@ -1,4 +1,4 @@
-"""What the conversion to lean networks raises."""
+"""The error that the conversion to lean networks raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a text encoder's hidden states become: an embedding, or the logits of a task.
+"""Heads of text encoders: they make an embedding, or the logits of a task, of hidden states.
 
 Each head takes hidden states [N, L, W], mask [N, L] or None, position [N] or None, the operators, the tensors to write
 the outputs to or None, and ``tiles`` (operators.scores, mask head only) or None. It returns a tuple of outputs.

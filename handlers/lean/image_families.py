@@ -1,7 +1,7 @@
-"""Where torchvision, timm and transformers keep a ResNet's weights, and which of its forms have a lean one.
+"""Where torchvision, timm and transformers keep a ResNet's weights, and which variants of ResNet have a lean form.
 
 Supported are ResNet, ResNeXt and Wide ResNet with the plain stem (one convolution, one max pooling), batch norms and
-ReLU. Everything else is refused by name.
+ReLU. Everything else is a LeanError that names what is not supported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from handlers.lean.errors import LeanError, refusal
 from handlers.lean.resnet import STEM_CHANNELS, LeanResNet, describe_convolution
 
 Pair = tuple[nn.Module, nn.Module]  # a convolution and its norm
-Block = tuple[list[Pair], Pair | None]  # the convolutions of a block, and its shortcut's
+Block = tuple[list[Pair], Pair | None]  # the convolutions of a block, and that of its shortcut
 
 PLAIN = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d",
          "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2")  # fmt: skip
@@ -26,7 +26,7 @@ ARCHITECTURES = {
     "torchvision": PLAIN,
     "timm": (*PLAIN, "resnet26", "resnext101_32x4d", "resnext101_32x16d", "resnext101_32x32d"),
 }
-TIMM_ARGUMENTS = {"num_classes", "global_pool"}  # of config.json's model_args; others change the network
+TIMM_ARGUMENTS = {"num_classes", "global_pool"}  # keys of config.json's model_args that leave the network as it is
 
 
 def unsupported_image(config: Mapping[str, Any], head: Mapping[str, Any]) -> str | None:
@@ -34,7 +34,7 @@ def unsupported_image(config: Mapping[str, Any], head: Mapping[str, Any]) -> str
     library, architecture = head["library"], head["architecture"]
     if library == "transformers":
         what = _unsupported_config(config)
-    elif architecture.split(".")[0] not in ARCHITECTURES.get(library, ()):  # timm's "resnet50.a1_in1k": a training
+    elif architecture.split(".")[0] not in ARCHITECTURES.get(library, ()):  # without timm's tag, as in ".a1_in1k"
         what = f"{architecture!r} of {library} is none of the plain ResNets that it knows"
     else:
         what = _unsupported_arguments(config) if library == "timm" else None
@@ -62,16 +62,17 @@ def _unsupported_arguments(config: Mapping[str, Any]) -> str | None:
 def convert_image(
     network: nn.Module, scaling: tuple[Tensor, Tensor], head: Mapping[str, Any]
 ) -> tuple[LeanResNet, dict[str, Any]]:
-    """A LeanResNet with the weights of ``network``, and the spec that handlers.lean.build makes an empty one of.
+    """A LeanResNet with the weights of ``network``, and its spec, from which handlers.lean.build makes one without
+    weights.
 
-    ``network``, in evaluation mode, takes float images; ``scaling`` are scale and shift, three numbers each, that
-    make them of pixels: ``pixels * scale + shift``. Raises LeanError.
+    ``network``, in evaluation mode, takes float images; ``scaling`` are scale and shift, three numbers each; the
+    network's input is ``pixels * scale + shift``. Raises LeanError.
     """
     config = network.config.to_dict() if head["library"] == "transformers" else {}
     if reason := unsupported_image(config, head):
         raise LeanError(reason)
     stem, blocks, classifier = READERS[head["library"]](network)
-    classifier = None if head["features"] else copy.deepcopy(classifier)  # the caller's stays as it is
+    classifier = None if head["features"] else copy.deepcopy(classifier)  # the caller's network does not change
     stem = _pad_inputs(_fold(stem))
     blocks = [([_fold(each) for each in pairs], None if kept is None else _fold(kept)) for pairs, kept in blocks]
     spec = {
@@ -108,7 +109,7 @@ def _fold(pair: Pair) -> nn.Conv2d:
 
 
 def _pad_inputs(stem: nn.Conv2d) -> nn.Conv2d:
-    """``stem`` for STEM_CHANNELS channels, of which it ignores those beyond its own."""
+    """``stem`` with STEM_CHANNELS input channels; the added ones have zero weights."""
     padded = nn.Conv2d(STEM_CHANNELS, stem.out_channels, stem.kernel_size, stem.stride, stem.padding, stem.dilation)
     padded.weight = nn.Parameter(F.pad(stem.weight.detach(), (0, 0, 0, 0, 0, STEM_CHANNELS - stem.in_channels)))
     padded.bias = stem.bias
@@ -116,7 +117,7 @@ def _pad_inputs(stem: nn.Conv2d) -> nn.Conv2d:
 
 
 def _read_torchvision(network: Any) -> tuple[Pair, list[Block], nn.Linear | None]:
-    """Stem, blocks and classifier; also of timm's, which has torchvision's names for what both have."""
+    """Stem, blocks and classifier of torchvision's ResNet, and of timm's where the names are the same."""
     stages = (network.layer1, network.layer2, network.layer3, network.layer4)
     blocks = [_block(block) for stage in stages for block in stage]
     classifier = network.fc if isinstance(network.fc, nn.Linear) else None
@@ -133,7 +134,8 @@ def _block(block: Any) -> Block:
 
 
 def _read_timm(network: Any) -> tuple[Pair, list[Block], nn.Linear | None]:
-    """The names of timm's ResNet promise little: what its options add to a block or take away is looked for."""
+    """Stem, blocks and classifier of timm's ResNet. Its options may add parts to a block or remove some, under
+    unchanged names, so the parts are checked."""
     pool = network.maxpool
     if not isinstance(pool, nn.MaxPool2d) or (pool.kernel_size, pool.stride, pool.padding) != (3, 2, 1):
         raise LeanError(refusal(f"a ResNet of timm with the stem's pooling {pool}"))
@@ -147,7 +149,7 @@ def _read_timm(network: Any) -> tuple[Pair, list[Block], nn.Linear | None]:
 
 
 def _read_transformers(network: Any) -> tuple[Pair, list[Block], nn.Linear | None]:
-    """Of ResNetForImageClassification, or of ResNetModel, which has no classifier."""
+    """Stem, blocks and classifier of ResNetForImageClassification, or of ResNetModel, which has no classifier."""
     base = getattr(network, "resnet", network)
 
     def pair(module: Any) -> Pair:

@@ -1,4 +1,4 @@
-"""The operations of images besides convolutions, as Triton kernels; operators.py says what each computes."""
+"""The image operations other than convolutions, as Triton kernels. operators.py says what each computes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The operations of the lean networks in fp16 on a GPU, mostly Triton kernels; operators.py says what each computes.
 
-This file has those of texts; products.py has their matrix products, images.py and convolutions.py have what images
-need. A small batch leaves most of a GPU idle. So products of few rows prefetch their weights, are split along their
-depth or include the layer norm before them. Inputs and results may lie in pinned host memory, which saves copies.
+This file has the operations of texts, and products.py their matrix products. images.py and convolutions.py have the
+operations of images. A small batch leaves most of a GPU idle. So products of few rows prefetch their weights, are split
+along their depth or include the layer norm before them. Inputs and results may lie in pinned host memory, which saves
+copies.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ LOG2_E = 1.4426950408889634
 @triton.jit
 def _embed(ids, mask, mask_out, types, position, position_out, words, positions, type_table, weight, bias, out, length,
            width: tl.constexpr, block: tl.constexpr, epsilon: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
-    """A program has one token. ``mask_out`` and ``position_out`` take copies of ``mask`` and ``position``, which may
-    lie on the host. A pointer that is None leaves its part out."""
+    """A program computes one token. ``mask`` and ``position`` may lie on the host; ``mask_out`` and ``position_out``
+    receive copies of them. Where a pointer is None, its part is skipped."""
     row = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width
@@ -73,7 +74,7 @@ def embed(
 @triton.jit
 def _attention(qkv, mask, out, length, scale, heads: tl.constexpr, size: tl.constexpr, rows: tl.constexpr,
                columns: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
-    """Online softmax over blocks of keys (Dao et al., FlashAttention, 2022); a program has ``rows`` queries."""
+    """Online softmax over blocks of keys (Dao et al., FlashAttention, 2022); a program computes ``rows`` queries."""
     width: tl.constexpr = heads * size
     batch = tl.program_id(1) // heads
     row = tl.program_id(0) * rows + tl.arange(0, rows)
@@ -81,7 +82,7 @@ def _attention(qkv, mask, out, length, scale, heads: tl.constexpr, size: tl.cons
     base = qkv + batch.to(tl.int64) * length * 3 * width + (tl.program_id(1) % heads) * size
     wait_for_previous_kernel(pdl)
     query = tl.load(base + row[:, None] * 3 * width + item[None, :], row[:, None] < length, 0.0)
-    # A large finite number: a first block without any key left would make NaN of an infinity.
+    # A large finite number: with infinity, a first block whose keys are all masked would give NaN.
     top = tl.full((rows,), -1e30, tl.float32)
     total = tl.zeros((rows,), tl.float32)
     mixed = tl.zeros((rows, size), tl.float32)
@@ -160,7 +161,7 @@ def scores(x: Tensor | Unnormed, linear: nn.Linear, out: Tensor | None, tiles: T
 @triton.jit
 def _pool(x, mask, out, length, width: tl.constexpr, block: tl.constexpr, step: tl.constexpr, pooling: tl.constexpr,
           normalize: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
-    """A program has one text; ``step`` of its tokens are read at once."""
+    """A program pools one text and reads ``step`` of its tokens at once."""
     batch = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width

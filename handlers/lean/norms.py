@@ -1,4 +1,4 @@
-"""Layer norms: complete ones, and those that the following matrix product completes.
+"""Layer norms: complete ones, and ones that the next matrix product completes.
 
 norm(x) @ W.T = (x * gain @ W.T - mean * (W @ gain)) / deviation + W @ shift, row by row. So the kernel that computes x
 writes x * gain and partial sums of each row, and the product with W needs no norm kernel before it. Such a kernel has
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from handlers.lean.launch import launch, wait_for_previous_kernel
 
-COLUMNS = 16  # of a row, which one partial sum covers
+COLUMNS = 16  # columns of a row that one partial sum covers
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def _add_norm(x, offset, residual, earlier_gain, earlier_shift, weight, bias, ou
 
 
 def add_norm(x: Tensor, bias: Tensor, parts: int, residual: Tensor | Unnormed, norm: nn.LayerNorm) -> Tensor:
-    """norm(x + residual), of the shape of ``residual``. With ``parts`` > 1, x is the sum of so many products, to which
-    ``bias`` is still to be added."""
+    """norm(x + residual), of the shape of ``residual``. With ``parts`` > 1, ``x`` holds that many partial products,
+    whose sum still lacks ``bias``."""
     earlier_gain = earlier_shift = None
     earlier_epsilon = 0.0
     if isinstance(residual, Unnormed):

@@ -1,7 +1,7 @@
-"""The operations of the lean networks in plain PyTorch: what ``kernels`` computes, on any device.
+"""The operations of the lean networks in plain PyTorch, on any device. ``kernels`` computes the same on a GPU.
 
-Inputs may lie on the host; they are moved to the weights' device. ``out`` is a float32 tensor, as a rule on the host,
-that the result is written to; without it a new tensor is returned.
+Inputs may lie on the host; they are moved to the weights' device. ``out`` is a float32 tensor, usually on the host,
+that the result is written to. Without it a new tensor is returned.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def activate(x: Tensor, name: str) -> Tensor:
 def embed(
     ids: Tensor, mask: Tensor | None, types: Tensor | None, position: Tensor | None, tables: nn.Module
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The norm of the sum of word, position and token type, [N, L, W]; and mask and position on the weights' device.
+    """The norm of the sum of the word, position and token type embeddings, [N, L, W]; and ``mask`` and ``position`` on
+    the weights' device.
 
     ``ids``, ``mask`` and ``types`` are int64 [N, L], ``position`` is int64 [N], ``tables`` is a LeanEmbeddings.
     """
@@ -38,7 +39,8 @@ def embed(
 
 
 def attention(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
-    """Self-attention over [N, L, 3W] (query, key, value side by side), [N, L, W]; ``mask`` 0 leaves a key out."""
+    """Self-attention over [N, L, 3W] (query, key, value side by side), [N, L, W]; a key whose ``mask`` is 0 is
+    ignored."""
     batch, length, width = qkv.shape
     query, key, value = qkv.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
     keep = None if mask is None else mask[:, None, None, :].to(torch.bool)
@@ -52,13 +54,14 @@ def linear(x: Tensor, layer: nn.Linear) -> Tensor:
 
 
 def feed_forward(mixed: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
-    """What a LeanLayer does with the result ``mixed`` of its attention, [N, L, W]; ``x`` is the layer's input."""
+    """The part of a LeanLayer after its attention: output projection, norm, up- and down-projection, norm. ``mixed``,
+    [N, L, W], is the result of the attention; ``x`` is the layer's input."""
     x = layer.attention_norm(layer.out(mixed) + x)
     return layer.norm(layer.down(activate(layer.up(x), layer.activation)) + x)
 
 
 def pick_transform_norm(x: Tensor, position: Tensor, head: nn.Module) -> Tensor:
-    """A MaskHead's transform, activation and norm of the rows x[n, position[n]]; the input of ``scores``.
+    """A MaskHead's transform, activation and norm of the rows x[n, position[n]]. ``scores`` takes the result.
 
     ``x`` is [N, L, W], ``position`` int64 [N].
     """
@@ -70,8 +73,8 @@ def pick_transform_norm(x: Tensor, position: Tensor, head: nn.Module) -> Tensor:
 def scores(x: Tensor, linear: nn.Linear, out: Tensor | None, tiles: Tensor | None = None) -> Tensor:
     """linear(x), [rows, classes], in float32.
 
-    ``tiles``, float32 [ceil(classes / TILE), 2, rows], takes per tile of classes the largest logit and the sum of
-    exp(logit - largest), so that the softmax needs no second pass over the logits (handlers.scores.best_by_tiles).
+    ``tiles``, float32 [ceil(classes / TILE), 2, rows], receives for each tile of classes the maximum logit and the sum
+    of exp(logit - maximum), so that the softmax needs no second pass over the logits (handlers.scores.best_by_tiles).
     """
     logits = linear(x).float()
     if tiles is not None:

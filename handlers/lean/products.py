@@ -1,4 +1,5 @@
-"""Matrix products of few rows, with what comes before and after them: picked rows, GELU, layer norms, tops of tiles.
+"""Matrix products of few rows, fused with what comes before and after them: selected rows, GELU, layer norms, and the
+maximum and sum of each tile of logits.
 
 There are three kernels. ``multiply`` computes a complete product. ``multiply_before_norm`` computes a product whose
 layer norm the next product completes (norms.py). ``multiply_in_parts`` splits the depth between programs.
@@ -45,7 +46,7 @@ def _gelu(x, fast: tl.constexpr):
 
 @triton.jit
 def _place(count, classes, rows: tl.constexpr, columns: tl.constexpr):
-    """This program's rows and columns of the result, and the number of its tile of columns."""
+    """The rows and columns of the result that this program computes, and the number of its tile of columns."""
     across = tl.cdiv(classes, columns)
     tile = tl.program_id(0) % across
     row = tl.program_id(0) // across * rows + tl.arange(0, rows)
@@ -165,7 +166,8 @@ def _step(span: int, *steps: int) -> int:
 def multiply(
     x: Tensor | Unnormed, linear: nn.Linear, count: int, out: Tensor, gelu: bool = False, tiles: Tensor | None = None
 ) -> None:
-    """Writes linear(x), of ``count`` rows, into ``out``, through GELU where asked; ``tiles``: see operators.scores."""
+    """Writes linear(x), of ``count`` rows, into ``out``; with ``gelu`` through GELU. ``tiles``: see
+    operators.scores."""
     depth, classes, rows = linear.in_features, linear.out_features, _rows(count)
     columns = TILE if tiles is not None else 64 if classes > 2048 else 32
     bias, against, sums, norm_tiles, epsilon = linear.bias, None, None, 0, 0.0
@@ -183,7 +185,7 @@ def multiply_before_norm(
     x: Tensor, linear: nn.Linear, count: int, out: Unnormed, *, gelu: bool = False, residual: Tensor | None = None,
     picked: Tensor | None = None, stretch: int = 0,
 ) -> None:  # fmt: skip
-    """Writes linear(x), of ``count`` rows, plus ``residual``, through GELU where asked, into ``out``.
+    """Writes linear(x), of ``count`` rows, plus ``residual``, into ``out``; with ``gelu`` through GELU.
 
     ``picked``, int64 [count]: row n is the picked[n]-th of the n-th ``stretch`` rows of ``x``.
     """
@@ -196,7 +198,8 @@ def multiply_before_norm(
 
 
 def multiply_in_parts(x: Tensor, linear: nn.Linear, count: int, out: Tensor) -> None:
-    """Writes the products of linear(x), without its bias, into ``out`` [parts, count, classes], to be summed."""
+    """Writes the partial products of linear(x), without its bias, into ``out`` [parts, count, classes]. The caller sums
+    them."""
     depth, classes, rows, columns, parts = linear.in_features, linear.out_features, _rows(count), 64, len(out)
     launch(
         _product_in_parts, (triton.cdiv(count, rows) * triton.cdiv(classes, columns), parts), linear.weight.device, x,

@@ -1,7 +1,7 @@
-"""ResNet and kin, with batch norms folded into the convolutions (Jacob et al., 2018, section 3.2), and pixels padded to
-the 8 channels that tensor cores want.
+"""ResNet, ResNeXt and Wide ResNet, with batch norms folded into the convolutions (Jacob et al., 2018, section 3.2).
+Pixels are padded to 8 channels, which tensor cores need.
 
-Knows no library's checkpoint: image_families.py brings the weights.
+Knows no library's checkpoint: image_families.py converts the weights.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from handlers.lean import operators
 
 STEM_CHANNELS = 8
-MULTIPLE = 16  # of which the number of features has to be for the classifier's kernel
+MULTIPLE = 16  # For the classifier's kernel, the number of features has to be a multiple of it.
 
 
 class LeanResNet(nn.Module):
-    """Stem, blocks and a classifier, described by a ``spec`` of plain values; without ``classes``, the mean features.
+    """Stem, blocks and a classifier, described by a ``spec`` of plain values. Without ``classes`` it returns the mean
+    features.
 
-    ``plain_reason`` is LeanEncoder's. Convolutions need no reason: each takes the faster of the kernels and cuDNN.
+    ``plain_reason`` is as in LeanEncoder. It does not concern convolutions: each of them uses the faster of the kernels
+    and cuDNN.
     """
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
@@ -75,7 +77,7 @@ class LeanBlock(nn.Module):
 
 
 def build_convolution(spec: Sequence[int]) -> nn.Conv2d:
-    """An empty convolution of ``describe_convolution``'s numbers."""
+    """A convolution without its weights, from the numbers of ``describe_convolution``."""
     inputs, outputs, size, stride, padding, dilation, groups = spec
     return nn.Conv2d(inputs, outputs, size, stride, padding, dilation, groups)
 

@@ -1,6 +1,7 @@
 """Where the text models of transformers keep their weights, and which of their settings have a lean form.
 
-A family is a row of FAMILIES, by config.json's ``model_type``. Everything else is refused by name.
+A family is a row of FAMILIES, by config.json's ``model_type``. Everything else is a LeanError that names what is not
+supported.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Family:
     classification: tuple[str, str]  # of ForSequenceClassification: dense, classifier
     mask_activation: str | None = None  # operators.activate's name; None: the encoder's
     class_activation: str = "tanh"
-    position_offset: bool = False  # positions start behind the one of padding
+    position_offset: bool = False  # positions start after the padding position
     activation: str = "hidden_act"  # settings of config.json
     heads: str = "num_attention_heads"
     inner: str = "intermediate_size"
@@ -125,7 +126,8 @@ def _unsupported_head(config: Mapping[str, Any], head: Mapping[str, Any]) -> str
 
 
 def convert_text(network: nn.Module, head: Mapping[str, Any]) -> tuple[LeanEncoder, dict[str, Any]]:
-    """A LeanEncoder with the weights of ``network``, and the spec that handlers.lean.build makes an empty one of.
+    """A LeanEncoder with the weights of ``network``, and its spec, from which handlers.lean.build makes one without
+    weights.
 
     ``network`` is a model of transformers: the base model for a "pooled" head, the model with that head otherwise.
     Raises LeanError.
@@ -161,7 +163,7 @@ def convert_text(network: nn.Module, head: Mapping[str, Any]) -> tuple[LeanEncod
 
 
 def _tables(family: Family, embeddings: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Words, positions and types as LeanEmbeddings has them."""
+    """The tables of words, positions and types in the form of LeanEmbeddings."""
     words, positions = embeddings.word_embeddings.weight, embeddings.position_embeddings.weight
     if family.position_offset:
         positions = positions[embeddings.padding_idx + 1 :]
@@ -172,7 +174,7 @@ def _tables(family: Family, embeddings: Any) -> tuple[Tensor, Tensor, Tensor | N
 
 
 def _head(family: Family, network: Any, kind: str) -> tuple[dict[str, nn.Module], dict[str, Any]]:
-    """The head's modules by the lean head's names, and its part of the spec."""
+    """The modules of the head, by their names in the lean head, and the head's part of the spec."""
     if kind == "pooled":
         return {}, {}
     if kind == "mask":
@@ -193,7 +195,7 @@ def _head(family: Family, network: Any, kind: str) -> tuple[dict[str, nn.Module]
 
 
 def _rows(linear: nn.Linear) -> list[nn.Linear]:
-    """One layer per output of ``linear``."""
+    """``linear`` split into layers of one output each."""
     rows = []
     for weight, bias in zip(linear.weight, linear.bias, strict=True):
         row = nn.Linear(linear.in_features, 1)

@@ -1,2 +1,2 @@
-"""What this project installs, against a database of published advisories. Knows the pinned packages and the libraries
-inside TorchServe's jar; knows nothing of the server that runs."""
+"""Looks up published advisories for everything that this project installs. Knows the pinned packages and the libraries
+inside TorchServe's jar; knows nothing of the running server."""

@@ -1,6 +1,6 @@
 """The verb audit: asks for advisories on every pinned package and on every library of TorchServe's jar.
 
-Exit status 0: none but those that SECURITY.md answers; 1: others; 2: nothing could be checked.
+Exit status 0: no advisory, or only those that SECURITY.md answers. 1: other advisories. 2: nothing could be checked.
 ``--document`` writes the tables of SECURITY.md instead.
 """
 
@@ -17,7 +17,7 @@ CONSTRAINTS = Path(__file__).resolve().parent.parent.parent / "constraints.txt"
 
 
 def audit() -> int:
-    """Prints what is open and what is answered."""
+    """Prints the number of answered advisories, and each one that is not answered."""
     facts, database = listed(), os.environ.get("OSV_URL") or DATABASE
     if wrong := stale(jar(), facts):
         raise AuditError(f"serving/audit/front_end.json does not fit the installed torchserve: {'; '.join(wrong[:3])}")

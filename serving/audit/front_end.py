@@ -1,7 +1,7 @@
 """The libraries inside TorchServe's one jar, as front_end.json lists them, and the table of SECURITY.md made from it.
 
-Upstream packs them without their names. So the list is checked against the jar: its bytes, the versions that the jar
-itself states, and that no class belongs to a library that is not listed.
+Upstream packs them without their names. So the list is checked against the jar: the jar's bytes, the versions that it
+states, and that each class belongs to a listed library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 LIST = Path(__file__).with_name("front_end.json")
 SECURITY = Path(__file__).resolve().parent.parent.parent / "SECURITY.md"
 BEGIN, END = "<!-- front end: python -m serving.audit --document -->", "<!-- end of front end -->"
-_VERSIONED = re.compile(r"^META-INF/versions/\d+/")  # classes for newer Javas, laid out as the others
+_VERSIONED = re.compile(r"^META-INF/versions/\d+/")  # classes for newer versions of Java, in the same layout
 
 
 def listed() -> dict[str, Any]:
@@ -31,7 +31,7 @@ def jar() -> Path:
 
 
 def stale(path: Path, facts: dict[str, Any]) -> list[str]:
-    """What of the list is not so in the jar at ``path``; empty when it is right."""
+    """The differences between the list and the jar at ``path``; empty when there are none."""
     found = []
     if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
         found.append(f"{path.name} is not the one of {facts['release']}: its SHA-256 differs")

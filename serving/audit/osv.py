@@ -1,6 +1,6 @@
 """Asks a database in OSV's format (https://osv.dev) which advisories a version has.
 
-Python's packages are pip-audit's business; it knows none of Java's, so those are asked for here.
+pip-audit asks about Python packages. It does not know Java's, so this module asks about those.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DATABASE = "https://api.osv.dev"
 
 
 class AuditError(Exception):
-    """Nothing could be checked; the message names the cure."""
+    """Nothing could be checked. The message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Says what on this machine would stop ``make serve``, one line per check, each with its cure.
+"""Checks for what would stop ``make serve`` on this machine: one line per check, with the fix.
 
-Runs before anything is installed: the standard library alone, unless a check says that it needs more. Changes nothing.
+Runs before anything is installed, so it needs the standard library alone, unless a check says otherwise. Changes
+nothing.
 """

@@ -33,7 +33,7 @@ CHECKS: dict[str, Check] = {
 
 
 def examine(place: Place, names: Iterable[str] = CHECKS) -> dict[str, Finding]:
-    """What each check finds. A sentence that ``make serve`` would end with is a finding too."""
+    """The finding of each check. A ServingError that ``make serve`` would end with is a finding too."""
     return {name: _examine(CHECKS[name], place) for name in names}
 
 
@@ -42,12 +42,12 @@ def _examine(check: Check, place: Place) -> Finding:
         return check(place)
     except ServingError as error:
         return Finding(STOP, str(error))
-    except ModuleNotFoundError as error:  # a reader of archives or settings, before setup
+    except ModuleNotFoundError as error:  # a module that reads archives or settings is not installed before setup
         return Finding(WARN, f"not checked: {error.name} is not installed", "run: make setup")
 
 
 def lines(findings: dict[str, Finding], width: int) -> list[str]:
-    """The report: level, name, finding; the cure below it where something is wrong."""
+    """The report: level, name and finding; below it the fix where something is wrong."""
     indent = " " * 20
     shown = []
     for name, found in findings.items():
@@ -58,7 +58,7 @@ def lines(findings: dict[str, Finding], width: int) -> list[str]:
 
 
 def main() -> int:
-    """Prints the report. ``--before-setup``: this is not yet the interpreter that ``make serve`` will use."""
+    """Prints the report. ``--before-setup``: ``make serve`` will use another interpreter than this one."""
     findings = examine(Place.default(set_up="--before-setup" not in sys.argv[1:]))
     print("\n".join(lines(findings, max(60, min(120, shutil.get_terminal_size().columns)))))
     stops = [name for name, found in findings.items() if found.level == STOP]

@@ -1,4 +1,4 @@
-"""What the store's archives ask of the machine: workers, threads, devices, bytes, with what models.toml changes."""
+"""What the store's archives need: workers, threads, devices, bytes, including the settings of models.toml."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from serving.model_settings import ModelSettings
 class Need:
     """One archive: its bytes, its workers and the threads of each, its device and the engine that its workers load.
 
-    ``pixels``: of the largest image that it takes. ``copied``: it is served with other settings than it was built with,
-    so that ``make serve`` writes a copy of it into the run folder.
+    ``pixels``: those of the largest image that it accepts. ``copied``: it is served with other settings than it was
+    built with, so ``make serve`` writes a copy of it into the run folder.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Need:
 
 
 def needs(place: Place) -> list[Need]:
-    """Of every readable archive that ``make serve`` would serve. What cannot be read, here models.toml or an archive,
-    is another check's business; so is PyYAML, which is not there before ``make setup``."""
+    """The needs of every readable archive that ``make serve`` would serve. Other checks report an unreadable
+    models.toml or archive, and a missing PyYAML, which is absent before ``make setup``."""
     try:
         settings = ModelSettings.load(place.models)
     except (ServingError, ImportError):
@@ -72,7 +72,7 @@ def _need(path: Path, table: ModelSettings, workers: int | None) -> Need | None:
         section = served.get("archive") or {}
         return Need(
             path.stem, path.stat().st_size,
-            # TorchServe starts a worker per core for an archive that does not say how many.
+            # TorchServe starts a worker per core for an archive that does not set a number.
             int(served.get("minWorkers") or usable_cores()), int(section.get("threads") or usable_cores()),
             str(served.get("deviceType") or "cpu"), str(section.get("runtime", "")),
             int((section.get("image") or {}).get("max_pixels", 0)), bool(settings),

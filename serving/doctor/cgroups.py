@@ -1,7 +1,7 @@
 """Limits that control groups put on this process: cores, memory, processes; version 1 and version 2.
 
-A limit counts wherever it stands between the process's group and the root. Containers often show only their own group,
-as the root; so what is not there is passed over.
+A limit counts wherever it is set between the process's group and the root. Containers often show only their own group,
+as the root, so missing folders are skipped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Groups:
         return self._least("pids", "pids.max", "pids.max")
 
     def cores(self) -> float | None:
-        """CPU time per time, as a quota allows it, or None without one."""
+        """The number of cores that a quota allows, or None without a quota."""
         quotas = [_quota(text) for text in self._read("", "cpu.max")]
         for folder in self._folders("cpu"):
             quotas.append(_quota(f"{_text(folder / 'cpu.cfs_quota_us')} {_text(folder / 'cpu.cfs_period_us')}"))
@@ -48,7 +48,7 @@ class Groups:
         return [_text(folder / name) for folder in self._folders(controller)]
 
     def _folders(self, controller: str) -> Iterator[Path]:
-        """From the process's group up to the root of that controller's tree; "" is version 2."""
+        """The folders from the process's group up to the root of that controller's tree; "" is version 2."""
         for controllers, path in self._paths.items():
             if controller in controllers:
                 for mount in (self._root / ",".join(controllers), self._root / controller):

@@ -1,4 +1,4 @@
-"""What a check found, and where checks look. Knows no check."""
+"""The records of a finding and of the place that checks examine. Knows no check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OK, WARN, STOP = "ok", "warn", "STOP"
 
 @dataclass(frozen=True)
 class Finding:
-    """``level`` STOP: ``make serve`` cannot work. WARN: it can, with the consequence that ``text`` names."""
+    """``level`` STOP: ``make serve`` cannot work. WARN: it works, with the consequence that ``text`` names."""
 
     level: str
     text: str
@@ -36,11 +36,11 @@ class Place:
     cgroup: Path = Path("/sys/fs/cgroup")
     devices: Path = Path("/sys/bus/pci/devices")
     cuda_driver: str = "libcuda.so.1"
-    set_up: bool = True  # False before ``make setup``: what is not installed yet is no fault
+    set_up: bool = True  # False before ``make setup``: a missing package is then no fault
 
     @classmethod
     def default(cls, set_up: bool) -> Place:
-        """What ``make serve`` would use, with the variables that it reads."""
+        """The place that ``make serve`` would use, from the variables that it reads."""
         given = os.environ.get
         return cls(
             store=Path(given("MODEL_STORE") or ROOT / "model_store").resolve(),
@@ -51,7 +51,7 @@ class Place:
         )
 
     def absent(self, text: str) -> Finding:
-        """A package that is not there: a fault once ``make setup`` has run, to be expected before."""
+        """The finding for a missing package: a fault after ``make setup``, and expected before."""
         if self.set_up:
             return Finding(STOP, text, "run: make setup; with PYTHON=..., its own pip install -c constraints.txt .")
         return Finding(OK, f"{text}: the first verb that needs it sets it up")
@@ -61,7 +61,7 @@ Check = Callable[[Place], Finding]
 
 
 def size(count: float) -> str:
-    """Bytes for people: 9 KB, 512 MB, 1.5 GB."""
+    """A number of bytes with a unit: 9 KB, 512 MB, 1.5 GB."""
     for unit, name in ((1e9, "GB"), (1e6, "MB")):
         if count >= unit:
             return f"{count / unit:.1f} {name}" if unit == 1e9 else f"{count / unit:.0f} {name}"

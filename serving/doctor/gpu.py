@@ -1,4 +1,4 @@
-"""The GPU and its driver, against torch's CUDA build and the store's archives.
+"""Checks the GPU and its driver against torch's CUDA build and the store's archives.
 
 Asks the driver's library and reads torch's version file; importing torch would take seconds.
 """
@@ -13,7 +13,7 @@ from serving.doctor.archives import needs
 from serving.doctor.finding import OK, STOP, WARN, Finding, Place
 
 NVIDIA = "0x10de"
-DISPLAY = "0x03"  # PCI classes of graphics cards and accelerators begin so
+DISPLAY = "0x03"  # the PCI classes of graphics cards and accelerators begin with these
 
 
 def gpu(place: Place) -> Finding:
@@ -43,7 +43,7 @@ def _problem(place: Place) -> tuple[str, str, bool] | None:
     build = _torch_cuda()
     if build is None:
         return f"{count} visible, and torch is a build without CUDA", "install torch's CUDA build", True
-    if driver // 1000 < int(build.split(".")[0]):  # within a major version, older drivers run newer builds
+    if driver // 1000 < int(build.split(".")[0]):  # older drivers run newer builds of the same major version
         newer = "update NVIDIA's driver, or install a torch built for an older CUDA"
         return f"the driver is for CUDA {_dotted(driver)}, torch {build} needs a newer one", newer, True
     return None

@@ -1,4 +1,4 @@
-"""Which Java ``make serve`` would start, and whether it runs. Knows Java installations, not TorchServe."""
+"""Checks which Java ``make serve`` would start, and whether it runs. Knows Java installations, not TorchServe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.environment import OLDEST_JAVA, java_home, java_version
 
 
 def java(place: Place) -> Finding:
-    """The runtime that would be used, started once: a wrong architecture or a missing library shows only then."""
+    """Starts the runtime that would be used once, since only this shows a wrong architecture or a missing library."""
     given = os.environ.get("JAVA_HOME", "")
     try:
         home = Path(java_home())
@@ -31,7 +31,7 @@ def java(place: Place) -> Finding:
 
 
 def _ask(program: Path) -> tuple[int | None, str]:
-    """(major version, what it printed); (None, why) when it does not run."""
+    """(major version, its output); (None, the reason) when it does not run."""
     try:
         done = subprocess.run([str(program), "-version"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -10,23 +10,23 @@ from serving.doctor.archives import Need, needs
 from serving.doctor.cgroups import Groups
 from serving.doctor.finding import OK, STOP, WARN, Finding, Place, size
 
-SETUP = 7e9  # bytes of .venv, with room for pip's downloads one at a time
+SETUP = 7e9  # bytes of .venv, plus one of pip's downloads at a time
 BUILD = 2e9  # a few archives and their caches
-LOGS = 1e8  # log4j2.xml keeps less than that
-# Memory of its own (USS) of a warm process on Linux, beside the archive's bytes (docs/reliability.md).
+LOGS = 1e8  # log4j2.xml keeps less
+# The own memory (USS) of a warm process on Linux, less the archive's bytes (docs/reliability.md).
 JAVA = 2.5e8
 WORKER = {"null": 3e7, "onnx": 1.6e8, "openvino": 1.6e8}
 TORCH_WORKER = 4e8
-DECODING = 8  # bytes per pixel of the largest image, which handlers/image_structure/file.py holds every format to
-SOCKET_PATH = 107  # what the kernel takes
+DECODING = 8  # bytes per pixel of the largest image; handlers/image_structure/file.py keeps every format within it
+SOCKET_PATH = 107  # the longest path of a socket in Linux
 SOCKET = len("/torchserve-12345678/.ts.sock.9000")
-FEW_FILES = 1024  # a connection is a file
+FEW_FILES = 1024  # each connection is an open file
 FEW_PROCESSES = 512  # Java starts about 50 threads, a worker a few per core
 
 
 def disk(place: Place) -> Finding:
-    """Room and leave to write where ``make serve`` writes: run folder, temporary files, before setup the checkout; and,
-    as a warning, where ``make archive`` does."""
+    """Checks that there is space and permission to write: in the run folder, for temporary files, and before setup in
+    the checkout. A place where only ``make archive`` writes gives a warning."""
     found = needs(place)
     archives = sum(need.bytes for need in found)  # TorchServe unpacks every archive below TMPDIR
     copies = sum(need.bytes for need in found if need.copied)
@@ -65,7 +65,7 @@ def _elsewhere(name: str) -> str:
 
 
 def memory(place: Place) -> Finding:
-    """Memory of the machine or of its control group, against Java and the store's workers."""
+    """Compares the memory of the machine or of its control group with the needs of Java and the store's workers."""
     found = needs(place)
     least = JAVA + sum(map(_worker_bytes, found))
     limit = Groups(place.cgroup, place.proc).memory()
@@ -76,12 +76,12 @@ def memory(place: Place) -> Finding:
         return Finding(STOP, f"{text}; the {whose} is {size(total)}", "serve fewer: MODELS=..., VARIANTS=...")
     free = min(total, _meminfo(place.proc, "MemAvailable"))
     if least > free and not (place.run / "server.json").exists():
-        return Finding(WARN, f"{text}; {size(free)} are free now", "end something, or serve fewer: MODELS=...")
+        return Finding(WARN, f"{text}; {size(free)} are free now", "end other programs, or serve fewer: MODELS=...")
     return Finding(OK, f"{size(total)} ({whose}); {text}")
 
 
 def _worker_bytes(need: Need) -> float:
-    weights = need.bytes if need.device == "cpu" else 0  # a GPU's worker holds them there
+    weights = need.bytes if need.device == "cpu" else 0  # a worker on a GPU holds the weights there
     return need.workers * (WORKER.get(need.runtime, TORCH_WORKER) + weights + need.pixels * DECODING)
 
 
@@ -93,8 +93,8 @@ def _meminfo(proc: Path, key: str) -> float:
 
 
 def cores(place: Place) -> Finding:
-    """Cores that workers see, and what a quota leaves of them: a worker starts a thread for each that it sees, unless
-    models.toml or the catalog gives it a number."""
+    """Compares the cores that workers see with a quota. A worker starts a thread for each core that it sees, unless
+    models.toml or the catalog sets a number."""
     visible, quota = len(os.sched_getaffinity(0)), Groups(place.cgroup, place.proc).cores()
     found = needs(place)
     workers, threads = sum(need.workers for need in found), sum(need.workers * need.threads for need in found)
@@ -108,8 +108,8 @@ def cores(place: Place) -> Finding:
 
 
 def limits(place: Place) -> Finding:
-    """Open files and processes."""
-    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # Java raises itself to the hard limit
+    """Checks the limits of open files and processes."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # Java raises its own limit to the hard limit
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     bounds = [limit for limit in (soft, Groups(place.cgroup, place.proc).processes()) if limit and limit > 0]
     processes = min(bounds, default=None)

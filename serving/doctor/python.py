@@ -1,4 +1,4 @@
-"""Checks of the interpreter and of what is installed for it. Reads metadata; imports no package."""
+"""Checks of the interpreter and of its installed packages. Reads metadata; imports no package."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def interpreter(place: Place) -> Finding:
 
 
 def torch_pair(place: Place) -> Finding:
-    """torch and torchvision in their ranges, and made for each other: a mismatch fails at import."""
+    """Checks that torch and torchvision are in their ranges and fit each other. A mismatch fails at import."""
     torch, vision = _installed(place, "torch"), _installed(place, "torchvision")
     if not torch or not vision:
         return place.absent("torch and torchvision are not both installed")
@@ -41,19 +41,19 @@ def torch_pair(place: Place) -> Finding:
 
 
 def _torch_of_torchvision() -> str | None:
-    """The version that torchvision's metadata pins; vendors' own builds pin none."""
+    """The version of torch that torchvision's metadata pins. Vendors' own builds pin none."""
     stated = [re.match(r"torch\s*\(?==([\d.]+)", line) for line in requires("torchvision") or []]
     return next((match[1] for match in stated if match), None)
 
 
 def transformers(place: Place) -> Finding:
-    """transformers, which eager text archives and the export need."""
+    """Checks transformers, which eager text archives and the export need."""
     found = _installed(place, "transformers")
     return _in_range(place, {"transformers": found}) if found else place.absent("not installed")
 
 
 def packages(place: Place) -> Finding:
-    """Everything else that pyproject.toml names."""
+    """Checks the other packages that pyproject.toml names."""
     wanted = requirements(place.root / "pyproject.toml")
     found = {each: each.installed() for each in wanted}
     missing = [each.name for each in wanted if not found[each]]
@@ -61,7 +61,7 @@ def packages(place: Place) -> Finding:
         return place.absent(f"{len(missing)} of {len(wanted)} not installed: {', '.join(missing[:6])}")
     other = [f"{each.name} {found[each]} ({each.allowed})" for each in wanted if not each.allows(found[each] or "")]
     if other:
-        return Finding(WARN, f"outside of what is tested: {', '.join(other[:4])}", PIN)
+        return Finding(WARN, f"not in the tested range: {', '.join(other[:4])}", PIN)
     return Finding(OK, f"all {len(wanted)} of pyproject.toml, in range")
 
 
@@ -78,5 +78,5 @@ def _in_range(place: Place, found: dict[str, str]) -> Finding:
     outside = [_requirement(place, name) for name in found if not _requirement(place, name).allows(found[name])]
     if outside:
         tested = ", ".join(f"{each.name} {each.allowed}" for each in outside)
-        return Finding(WARN, f"{text}; tested are {tested}", PIN)
+        return Finding(WARN, f"{text}; tested: {tested}", PIN)
     return Finding(OK, text)

@@ -1,4 +1,4 @@
-"""The versions that pyproject.toml allows, against what is installed.
+"""Compares the versions that pyproject.toml allows with the installed ones.
 
 Reads names and plain version ranges from the file's lines, since Python 3.10 has no TOML reader and this runs before
 ``packaging`` is installed. Imports none of the packages.
@@ -30,7 +30,7 @@ class Requirement:
             return None
 
     def allows(self, found: str) -> bool:
-        """Whether ``found`` is in the range; what follows the numbers (+cu130, rc1) does not count."""
+        """Whether ``found`` is in the range. Suffixes after the numbers (+cu130, rc1) do not count."""
         return allows(self.allowed, found)
 
 
@@ -42,7 +42,7 @@ def requirements(pyproject: Path) -> list[Requirement]:
 
 
 def python_range(pyproject: Path) -> str:
-    """What ``requires-python`` says."""
+    """The value of ``requires-python``."""
     stated = re.search(r'^requires-python = "([^"]+)"', pyproject.read_text(), re.MULTILINE)
     return stated[1] if stated else ""
 

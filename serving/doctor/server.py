@@ -1,4 +1,4 @@
-"""Checks of the configuration, its ports, and what an earlier server left behind."""
+"""Checks of the configuration, its ports, and files that an earlier server left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 
 
 def configuration(place: Place) -> Finding:
-    """config.properties: readable, five different ports, loopback, tokens on."""
+    """Checks config.properties: it is readable, has five different ports on loopback, and tokens are on."""
     config = Config.load(place.config)
     named = len(config.ports())
     if named < len(ADDRESSES) + len(GRPC_PORTS):
@@ -22,24 +22,24 @@ def configuration(place: Place) -> Finding:
     properties = config.properties
     hosts = {key: properties.get(key, "").split("//")[-1] for key in properties if key.endswith("_address")}
     if outside := [key for key, host in hosts.items() if not host.startswith(LOOPBACK)]:
-        return Finding(WARN, f"beyond loopback: {', '.join(outside)}; tokens cross the network as they are",
+        return Finding(WARN, f"beyond loopback: {', '.join(outside)}; tokens cross the network unencrypted",
                        "bind to 127.0.0.1 behind a proxy with TLS")  # fmt: skip
     if properties.get("disable_token_authorization") == "true":
-        return Finding(WARN, "tokens are off: who reaches a port may use it", "disable_token_authorization=false")
+        return Finding(WARN, "tokens are off: whoever reaches a port may use it", "disable_token_authorization=false")
     if properties.get("enable_model_api") == "true":
         return Finding(WARN, "models, which are code, may be registered over HTTP", "enable_model_api=false")
     return Finding(OK, f"{place.config.name}: loopback only, tokens on")
 
 
 def ports(place: Place) -> Finding:
-    """Free, or held by this run folder's own server."""
+    """Checks that the ports are free, or held by this run folder's own server."""
     configured = Config.load(place.config).ports()
     taken = {port: key for port, key in configured.items() if in_use(port)}
     state = _state(place)
     if state and state.running():
         taken = {port: key for port, key in taken.items() if port not in state.ports}
         if not taken:
-            return Finding(OK, f"held by TorchServe (pid {state.pid}), which runs")
+            return Finding(OK, f"in use by this run folder's TorchServe (pid {state.pid})")
     if not taken:
         return Finding(OK, f"{', '.join(map(str, sorted(configured)))} are free")
     held = "; ".join(f"{port} ({key}) by {owner(port)}" for port, key in taken.items())
@@ -47,17 +47,17 @@ def ports(place: Place) -> Finding:
 
 
 def left_behind(place: Place) -> Finding:
-    """A record of a server that is gone, its workers, half-written files, snapshots, temporary folders."""
+    """Finds a record of a server that has ended, its workers, incomplete files, snapshots and temporary folders."""
     record = place.run / "server.json"
     state = _state(place)
     if record.exists() and state is None:
-        return Finding(WARN, f"{record} cannot be read as make serve writes it", "make stop; make serve does it too")
+        return Finding(WARN, f"{record} is damaged", "run: make stop (or make serve)")
     if state and not state.running():
         workers = len(state.processes())
         orphans = f" and left {workers} processes" if workers else ""
-        return Finding(WARN, f"TorchServe (pid {state.pid}) has died{orphans}", "make stop; make serve does it too")
+        return Finding(WARN, f"TorchServe (pid {state.pid}) has died{orphans}", "run: make stop (or make serve)")
     if list((place.run / "logs" / "config").glob("*.cfg")):
-        return Finding(WARN, f"a snapshot in {place.run / 'logs' / 'config'}", "none: make serve starts without it")
+        return Finding(WARN, f"a snapshot in {place.run / 'logs' / 'config'}", "nothing to do: make serve ignores it")
     if stale := _stale_folders(place, state.temp if state else ""):
         total = sum(path.stat().st_size for folder in stale for path in folder.rglob("*") if path.is_file())
         return Finding(WARN, f"{len(stale)} folder(s) of ended servers in {place.temp}, {size(total)}",
@@ -84,13 +84,13 @@ def _alive(folder: Path, proc: Path) -> bool:
         pid = (folder / ".model_server.pid").read_text().strip()
     except FileNotFoundError:
         return False
-    except OSError:  # another user's
+    except OSError:  # a process of another user
         return True
     return pid.isdigit() and (proc / pid).exists()
 
 
 def keys(place: Place) -> Finding:
-    """The key file and its folder are the owner's alone."""
+    """Checks that only the owner can read the key file and its folder."""
     path = place.run / "key_file.json"
     if not path.exists():
         return Finding(OK, "no key file yet: make serve makes one, mode 0600")

@@ -1,4 +1,4 @@
-"""Checks of the store: who may write to it, and whether its archives are what was built."""
+"""Checks of the store: who may write to it, and whether its archives are unchanged since their build."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from serving.store import checked
 
 
 def digests(place: Place) -> Finding:
-    """The SHA-256 of every archive that would be served, against the file that its build wrote; ``make serve`` does the
-    same."""
+    """Compares the SHA-256 of every archive that would be served with the file that its build wrote; ``make serve``
+    does the same."""
     if not list(place.store.glob("*.mar")):
         return Finding(STOP if place.set_up else WARN, f"{place.store} holds no archive yet", "run: make archive")
-    digests = checked(place.store, [path.stem for path in served(place)])  # raises with the archive's name
+    digests = checked(place.store, [path.stem for path in served(place)])  # raises ServingError with the archive's name
     plan = Plan.of(place.store, digests, ModelSettings(place.models))
     total = sum((place.store / f"{name}.mar").stat().st_size for name in plan.archives)
     if plan.unchecked:
@@ -30,26 +30,26 @@ def digests(place: Place) -> Finding:
 
 
 def settings(place: Place) -> Finding:
-    """models.toml: readable, its keys and numbers right, the archives there that it chooses or has settings of, and
-    chosen on this kind of machine."""
-    table, choices = ModelSettings.load(place.models), Choices.load(place.models)  # raise with file, table and key
+    """Checks models.toml: it is readable, its keys and numbers are valid, the archives that it names exist, and its
+    choices were made on this kind of machine."""
+    table, choices = ModelSettings.load(place.models), Choices.load(place.models)  # raise ServingError
     if not place.models.exists():
         return Finding(OK, f"no {place.models.name}: archives are served as they were built")
     held = [identity(path) for path in place.store.glob("*.mar")]
-    choices.served(place.store, held)  # raises where a chosen archive is missing
+    choices.served(place.store, held)  # raises ServingError where a chosen archive is missing
     models = {each.model for each in held}
     if unused := sorted({*table.unused(models), *choices.unused(models)}):
         return Finding(WARN, f"{place.models}: settings of models without an archive: {', '.join(unused)}",
                        "correct the names, or run: make archive")  # fmt: skip
     if elsewhere := choices.made_elsewhere(choices.models):
-        return Finding(WARN, "; ".join(elsewhere), "run that, or leave it so")
+        return Finding(WARN, "; ".join(elsewhere), "run that command, or ignore this")
     chosen = "".join(f"; {model} is served as {choice}" for model, choice in choices.models.items())
     changed = sum(bool(table.of(each)) for each in held)
     return Finding(OK, f"{place.models.name}: settings of {changed} archives{chosen}")
 
 
 def writers(place: Place) -> Finding:
-    """Who may write to the store may run code in the server."""
+    """Checks who may write to the store, since they may run code in the server."""
     if not place.store.exists():
         return Finding(OK, f"{place.store} is made by make archive")
     for path in [place.store, *sorted(place.store.glob("*.mar")), *sorted(place.store.glob("*.sha256"))]:

@@ -1,19 +1,22 @@
-"""Corrects TorchServe's front end where a setting cannot: with classes of our own, and by names exchanged in its own.
+"""Corrects TorchServe's front end where no setting can: with additional classes, and by exchanging names in
+TorchServe's classes.
 
-Java finds the corrected classes first, since TorchServe's class path begins with its working directory, our private run
-folder. All of this fits TorchServe 0.12.0; where a class looks otherwise, nothing is corrected.
+Java finds the corrected classes first, since TorchServe's class path begins with its working directory, which is the
+private run folder. The corrections fit TorchServe 0.12.0. If a class differs, nothing is corrected.
 
-*Classes of our own* (``java/``, compiled into ``front_end.jar``). ServerInitializer puts TorchServe's request handlers
-behind two of ours: Framing takes HTTP/1.1 to the letter and nothing else, and Gate looks at a request's token, length
-and form before its body is read, bounds the bytes that all requests hold together and the connections that are open,
-and closes connections in good order. Answering answers whatever goes wrong while a request is read with 400.
+*Additional classes* (``java/``, compiled into ``front_end.jar``). ServerInitializer puts two of them before
+TorchServe's request handlers. Framing refuses requests that break the rules of HTTP/1.1. Gate checks a request's token,
+length and form before its body is read, bounds the bytes of all requests and the number of connections, and closes
+connections without a reset. Answering answers 400 to every error while a request is read.
 
-*Names exchanged* (CORRECTIONS). ApiUtils makes an HttpJob, which knows its sender: a full queue is shared between
-addresses, and a request whose client hung up leaves it. InferenceImpl makes a GrpcJob, and ModelServer builds its
-gRPC servers with GrpcServer and GrpcGuard: calls are bounded with HTTP's requests, and answered with true statuses.
-Model waits ``maxBatchDelay`` for each further request of a batch, in whole milliseconds, and takes 0 as unset: a lone
-request waits at least one for company that does not come. With the unit exchanged it waits microseconds, and 1 means
-what the catalog means by it: take what is queued and go. Batches still fill while the worker is busy.
+*Exchanged names* (CORRECTIONS). ApiUtils makes an HttpJob, which knows its sender. So a full queue is shared between
+addresses, and a request leaves it when its client disconnects. InferenceImpl makes a GrpcJob, and ModelServer builds
+its gRPC servers with GrpcServer and GrpcGuard. So gRPC calls and HTTP requests have common limits, and refused calls
+have the right status.
+
+Model waits ``maxBatchDelay`` for each further request of a batch, in whole milliseconds, and reads 0 as unset. So a
+lone request waits at least 1 ms. With the unit exchanged, Model waits microseconds, and 1 means "take the queued
+requests and start", as the catalog intends. Batches still fill while the worker is busy.
 """
 
 from __future__ import annotations
@@ -24,11 +27,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 OURS = Path(__file__).with_name("front_end.jar")
-# What our ServerInitializer was written against: the CRC-32 of the class that it stands in for.
+# The CRC-32 of the class that this project's ServerInitializer replaces.
 REPLACED, KNOWN = "org/pytorch/serve/ServerInitializer.class", 0x350118DC
 GRPC_BUILDER = "io/grpc/netty/shaded/io/grpc/netty/NettyServerBuilder"
-BUILDER_TAKES = ("Ljava/net/SocketAddress;", "JLjava/util/concurrent/TimeUnit;", "I")  # its methods that are called
-# class -> the names exchanged in it, each of which it holds once
+BUILDER_TAKES = ("Ljava/net/SocketAddress;", "JLjava/util/concurrent/TimeUnit;", "I")  # its methods in use
+# class -> the names exchanged in it. The class holds each of them once.
 CORRECTIONS = {
     "org/pytorch/serve/util/ApiUtils.class": {
         "org/pytorch/serve/job/RestJob": "frontend/HttpJob",
@@ -43,14 +46,15 @@ CORRECTIONS = {
         GRPC_BUILDER: "frontend/GrpcServer",
         **{f"({taken})L{GRPC_BUILDER};": f"({taken})Lfrontend/GrpcServer;" for taken in BUILDER_TAKES},
     },
-    # Its other waits are for ever, or for the delays of sequence batching, which no archive of ours asks for.
+    # Model's other waits have no limit, or are delays of sequence batching, which no archive of this project uses.
     "org/pytorch/serve/wlm/Model.class": {"MILLISECONDS": "MICROSECONDS"},
 }
 PACKAGES = ("org", "frontend")
 
 
 def correct(folder: Path) -> bool:
-    """Writes the corrected classes into ``folder``, Java's working directory; False where TorchServe is another one."""
+    """Writes the corrected classes into ``folder``, Java's working directory. False where TorchServe is another
+    version."""
     for package in PACKAGES:  # another TorchServe may have run here before
         shutil.rmtree(folder / package, ignore_errors=True)
     corrected = _corrected()
@@ -66,13 +70,13 @@ def correct(folder: Path) -> bool:
 
 def jar() -> Path:
     """TorchServe's own jar."""
-    spec = find_spec("ts")  # found, not imported
+    spec = find_spec("ts")  # find_spec does not import it
     assert spec is not None and spec.origin is not None
     return Path(spec.origin).parent / "frontend" / "model-server.jar"
 
 
 def _corrected() -> dict[str, bytes] | None:
-    """TorchServe's classes with their names exchanged; None where one of them is not the one that we know."""
+    """TorchServe's classes with their names exchanged; None where one of them is not as expected."""
     corrected = {}
     with zipfile.ZipFile(jar()) as archive:
         entries = set(archive.namelist())

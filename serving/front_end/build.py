@@ -1,7 +1,7 @@
-"""Makes front_end.jar of the sources in java/, with a javac 17: ``python -m serving.front_end.build``.
+"""Makes front_end.jar from the sources in java/, with javac 17: ``python -m serving.front_end.build``.
 
-The jar is committed, since who serves has a Java runtime and no compiler. It has the same bytes wherever a javac of
-that version makes it: entries in order, uncompressed, without dates.
+The jar is committed, since a machine that serves has a Java runtime and no compiler. Every javac of that version gives
+the same bytes: the entries are sorted, uncompressed and without dates.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def compiler() -> str:
 
 
 def build(target: Path) -> None:
-    """Compiles the sources into a jar at ``target``. Raises ServingError, where it can with the compiler's words."""
+    """Compiles the sources into a jar at ``target``. Raises ServingError, with the compiler's message where there is
+    one."""
     sources = sorted(str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.java"))
     with tempfile.TemporaryDirectory() as folder:
         options = ["--release", str(RELEASE), "-proc:none", "-encoding", "UTF-8", "-cp", str(jar()), "-d", folder]

@@ -1,4 +1,4 @@
-"""The bench: what it plans, that it takes turns, and that its report is a function of the rows."""
+"""The bench: its plan, the turns that variants take, and its report, which is a function of the rows."""
 
 import itertools
 import json

@@ -1,6 +1,7 @@
-"""A space of twelve configurations made by hand, and what a server would answer: no server, no archives.
+"""A hand-made space of twelve configurations with the answers of a server. It needs no server and no archives.
 
-``python -m tests.choose.recorded FOLDER [KILL]`` searches it in FOLDER and, at trial KILL, ends as kill -9 ends it.
+``python -m tests.choose.recorded FOLDER [KILL]`` searches it in FOLDER and kills itself at trial KILL, as kill -9
+would.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A decision made by hand: the shape of decision.json with figures that no machine measured."""
+"""A hand-made decision: the form of decision.json, with invented figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which archives may win, from what they record of themselves: small archives made by hand, and no build."""
+"""Which archives may win, from their own records. The archives are small and made by hand; nothing is built."""
 
 import hashlib
 import json

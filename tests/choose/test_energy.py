@@ -1,4 +1,4 @@
-"""Joules from counters that wrap around, and None where there are none to read."""
+"""Joules from counters that wrap around, and None where no counter can be read."""
 
 from choose import energy
 from choose.energy import Reading

@@ -1,4 +1,4 @@
-"""decision.md and decision.html: what stands in them, and that the page works in a real Chromium."""
+"""decision.md and decision.html: their content, and the page in a real Chromium."""
 
 from __future__ import annotations
 

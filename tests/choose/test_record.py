@@ -1,4 +1,4 @@
-"""A decision is written into models.toml and taken out again; what a person wrote there stays, in its place."""
+"""A decision is written into models.toml and removed again. Lines that a person wrote stay in their place."""
 
 import stat
 

@@ -1,4 +1,4 @@
-"""Every mistake in make's variables is one sentence with its cure."""
+"""Every mistake in make's variables gives one sentence that says how to fix it."""
 
 import pytest
 

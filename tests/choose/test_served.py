@@ -1,4 +1,4 @@
-"""make choose against real servers: two configurations of a cheap archive, from the search to what is written."""
+"""make choose against real servers: two configurations of a cheap archive, from the search to the written decision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine has room for, and what stays outside."""
+"""Which configurations a machine has room for, and which are left out."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The search on a recorded table: its order, its pruner, its budget, and that it survives being killed."""
+"""The search on a recorded table: its order, its pruner, its budget, and its continuation after a kill."""
 
 import subprocess
 import sys

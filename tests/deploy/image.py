@@ -1,4 +1,5 @@
-"""An image without an engine: what deploy/Dockerfile's COPY lines copy, run as its last stage says.
+"""The container image without a container engine: the files that deploy/Dockerfile's COPY lines copy, run as its last
+stage runs them.
 
 Mount, process and network namespaces stand in for the container: a root file system that is mounted read-only, a tmpfs
 on /tmp, the image's user, no capabilities but those of that user, and the entry point as process 1. The packages come

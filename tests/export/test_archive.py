@@ -1,4 +1,5 @@
-"""Archives: same inputs, same bytes; nothing lost when a build fails or is cut off; nothing done twice."""
+"""Archives: the same inputs give the same bytes. A build that fails or is cut off loses nothing. Nothing is built
+twice."""
 
 import dataclasses
 import os

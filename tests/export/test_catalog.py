@@ -1,4 +1,4 @@
-"""The tables are consistent, and a wrong name answers with the known ones."""
+"""The tables are consistent, and the error for a wrong name lists the known ones."""
 
 import os
 import subprocess

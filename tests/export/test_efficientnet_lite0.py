@@ -1,4 +1,4 @@
-"""The PyPI package's EfficientNet-Lite0 names what is on real photographs, and answers as timm's network does."""
+"""The PyPI package's EfficientNet-Lite0 recognises real photographs, and answers as timm's network does."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""embedding through the archive equals sentence-transformers on the same folder, however it pools."""
+"""embedding through the archive equals sentence-transformers on the same folder, for every pooling."""
 
 import numpy as np
 import pytest

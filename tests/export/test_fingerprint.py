@@ -1,4 +1,4 @@
-"""What makes an archive out of date: what it was built from, and for packages compiled ahead the kind of machine."""
+"""An archive is out of date when its sources changed, and, for packages compiled ahead, on another kind of machine."""
 
 import subprocess
 

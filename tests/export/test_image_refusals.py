@@ -1,4 +1,4 @@
-"""What an image checkpoint cannot be read for is said in one sentence that names what was given and the way out."""
+"""An image checkpoint that cannot be read gives one sentence that names what was given and how to fix it."""
 
 import json
 
@@ -59,7 +59,7 @@ def test_no_labels_and_too_few_labels(made, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("a\n\nb", "empty line 2"), ("[1, 2]", "other things than strings"), ('{"0": "a", "2": "b"}', "without gaps"),
+    [("a\n\nb", "empty line 2"), ("[1, 2]", "values that are not strings"), ('{"0": "a", "2": "b"}', "without gaps"),
      ("[", "no valid JSON")],
 )  # fmt: skip
 def test_labels_of_another_form(made, text, says):

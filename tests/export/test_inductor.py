@@ -1,6 +1,6 @@
 """Inductor compiles a convolutional network ahead, and the archive computes what eager fp32 computes.
 
-With timm's smallest ResNet; those of digits and resnet50, and what is compiled when loaded, are tested with ROWS=all.
+This uses timm's smallest ResNet. ROWS=all also tests digits and resnet50, and compiling at load.
 """
 
 from export import build as building

@@ -1,4 +1,4 @@
-"""What make passes to a build: separators, synonyms, and weights that would not be used."""
+"""The variables that make passes to a build: separators, synonyms, and weights that would not be used."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def test_cuda_is_the_gpu():
         ({"MODELS": "minilm", "MINILM_WEIGHTS": "/x"}, "MINILM_WEIGHTS would not be used"),
         ({"MODELS": "bert", "bert_weights": "/x"}, "write BERT_WEIGHTS"),
         ({"MODELS": "bert", "BERT_WEIGHTS": "/x", "WEIGHTS": "random"}, "leave one out"),
-        ({"MODELS": "minilm null", "WEIGHTS": "random"}, "concerns bert, resnet50, and what is being built is minilm"),
+        ({"MODELS": "minilm null", "WEIGHTS": "random"}, "applies to bert, resnet50, and this build has minilm"),
         ({"MODELS": "minilm", "WEIGHTS": "rnadom"}, "may only be 'random'"),
         ({"WEIGHTS_GIVEN": "BRET_WEIGHTS", "BRET_WEIGHTS": "/x"}, "BRET_WEIGHTS names no model"),
     ],
@@ -62,7 +62,7 @@ def test_weights_that_would_not_be_used_are_refused(given, says):
 
 def test_random_weights_beside_a_model_that_keeps_its_own_are_noted():
     found = read_options({**CPU, "MODELS": "bert digits null", "WEIGHTS": "random"})
-    assert found.notes == ["WEIGHTS=random concerns bert; the weights of digits stay real."]
+    assert found.notes == ["WEIGHTS=random applies to bert; the weights of digits stay real."]
     assert found.choices["bert"].random and not found.choices["digits"].random
     assert read_options({**CPU, "MODELS": "bert resnet50", "WEIGHTS": "random"}).notes == []
 

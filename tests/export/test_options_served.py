@@ -1,4 +1,5 @@
-"""Options through a real TorchServe: in the body, or in the query string of the paths that hand it to the worker."""
+"""Options through a real TorchServe: in the body, or in the query string of the paths where TorchServe passes it to the
+worker."""
 
 import pytest
 import requests

@@ -1,4 +1,4 @@
-"""The user's own models: from a checkpoint to a row of models.toml and a checked archive; wrong turns are refused."""
+"""The user's own models: from a checkpoint to a row of models.toml and a checked archive. Mistakes are refused."""
 
 import json
 import os
@@ -96,7 +96,7 @@ def test_an_answer_that_is_not_the_expected_one_is_not_packed_and_no_row_is_left
     ("given", "says"),
     [
         ({"MODEL": "/nowhere/x"}, "There is no /nowhere/x"),
-        ({"NAME": "x"}, "NAME= says something of a model and there is no MODEL="),
+        ({"NAME": "x"}, "NAME= describes the model of MODEL=, which is missing"),
         ({"MODEL": "{reviews}", "NAME": "minilm"}, "the name of a built-in model"),
         ({"MODEL": "{reviews}", "NAME": "two words"}, "NAME is 'two words'"),
         ({"MODEL": "{reviews}", "TASK": "fill-mask"}, "has the head of a BertForSequenceClassification"),

@@ -1,4 +1,4 @@
-"""The verdict: what is compared, and that each bound can fail."""
+"""The verdict on parity: what is compared, and that each bound can fail."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""No weights are unpickled: real pickles with code, in every place that a loader could find one, are refused unrun."""
+"""No weights are unpickled: real pickles with code, in every place where a loader could find one, are refused and not
+run."""
 
 import hashlib
 import json

@@ -1,7 +1,7 @@
-"""Question answering through the archive, against SQuAD's published algorithm written out plainly.
+"""Question answering through the archive, compared with a plain implementation of SQuAD's published algorithm.
 
-The reference takes transformers' own tokenizer and network, and follows run_squad.py of Devlin et al. (2018) step by
-step; it shares no code with what it judges.
+The reference uses transformers' own tokenizer and network, and follows run_squad.py of Devlin et al. (2018) step by
+step. It shares no code with the handlers.
 """
 
 import json

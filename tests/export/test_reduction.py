@@ -1,4 +1,4 @@
-"""JPEG files are decoded at part of their size only where a real network's answers show that it makes no difference."""
+"""JPEG files are decoded at part of their size only where a real network gives the same answers."""
 
 import io
 

@@ -1,5 +1,5 @@
-"""Parity through the archive: unpacked in an empty folder, in a process whose only path is that folder, against what
-the libraries themselves compute from the same weights."""
+"""Parity through the archive: unpacked in an empty folder, in a process whose only path is that folder, compared with
+the libraries' own outputs from the same weights."""
 
 import io
 import json

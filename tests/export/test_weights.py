@@ -1,4 +1,5 @@
-"""Weights: the hub's layout, local folders and files are read; what cannot be had is one sentence with the ways out."""
+"""Weights: the hub's layout, local folders and files are read. Weights that cannot be loaded give one sentence that
+says what to do."""
 
 import json
 import pickle
@@ -46,7 +47,7 @@ def test_a_checkpoint_without_a_head_is_refused_rather_than_given_one(tmp_path):
     source = write_bert(tmp_path / "headless", head=False)
     config = json.loads((source / "config.json").read_text()) | {"architectures": ["BertForMaskedLM"]}
     (source / "config.json").write_text(json.dumps(config))  # it says that there is one
-    with pytest.raises(CheckpointError, match=r"lacks .*none is made up"):
+    with pytest.raises(CheckpointError, match=r"lacks .*none is added"):
         write_checkpoint(model("bert"), Choice(path=source), tmp_path, **QUIET)
 
 
@@ -80,7 +81,7 @@ def a_model_of_few_words(folder):
         (lambda folder: config(folder, hidden_size="wide"), "str for hidden_size; expected int"),
         (lambda folder: config(folder, intermediate_size=100), "in its weights and of .* by its config.json"),
         (lambda folder: config(folder, model_type="distilbert"), "lacks distilbert"),
-        (lambda folder: config(folder, model_type="gpt2"), "model type 'gpt2', which is not served here; served are"),
+        (lambda folder: config(folder, model_type="gpt2"), "model type 'gpt2', which is not supported; "),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100), "SafetensorError"),
         (lambda folder: without(folder, "model.safetensors"), "has no weights; expected model.safetensors"),
         (lambda folder: (folder / "tokenizer.json").write_text("{not"), "cannot be loaded .*line 1 column 2"),

@@ -1,4 +1,4 @@
-"""A folder that cannot be served is refused in one sentence with the cure, and nothing of the store is touched."""
+"""A folder that cannot be served is refused in one sentence that says how to fix it, and the store does not change."""
 
 import json
 import os
@@ -76,7 +76,7 @@ WRONG = {
     "no config": (CLASSIFIER, T, {}, lambda f: without(f, "config.json"), "has no config.json; expected a"),
     "no tokenizer": (CLASSIFIER, T, {}, lambda f: without(f, "tokenizer*"), "has no tokenizer; expected"),
     "no weights": (CLASSIFIER, T, {}, lambda f: without(f, "*.safetensors"), "has no weights; expected"),
-    "no head": (CLASSIFIER, T, {}, headless, "lacks classifier.bias, classifier.weight, which .* none is made up"),
+    "no head": (CLASSIFIER, T, {}, headless, "lacks classifier.bias, classifier.weight, which .* none is added"),
     "a head for another task": (CLASSIFIER, "fill-mask", {}, None, "which does not fit the task fill-mask"),
     "no head for the task": (ENCODER, T, {}, None, "which does not fit the task text-cl"),
     "several classes to rerank by": (CLASSIFIER, "rerank", {}, None, "has 3 classes; a reranker has one output"),
@@ -108,8 +108,8 @@ WRONG = {
     "a tokenizer that ends early": (CLASSIFIER, T, {}, lambda f: cut(f, "tokenizer.json"), "cannot be loaded"),
     "a decoder": (
         CLASSIFIER, T, {}, lambda f: changed(f, model_type="gpt2", architectures=["GPT2LMHeadModel"]),
-        "holds a GPT2LMHeadModel of the model type 'gpt2', which is not served here; served are encoders of the types "
-        "bert, roberta, .* and image classifiers",
+        "holds a GPT2LMHeadModel of the model type 'gpt2', which is not supported; the supported ones are "
+        "encoders of the types bert, roberta, .* and image classifiers",
     ),
     "a BERT that generates": (
         ENCODER, "embedding", {"pooling": "cls"}, lambda f: changed(f, is_decoder=True), "is a decoder ",
@@ -124,7 +124,7 @@ WRONG = {
     "a module that is not served": (
         EMBEDDER, "embedding", {}, lambda f: (f / "modules.json").write_text(
             (f / "modules.json").read_text().replace("Normalize", "Dense")),
-        "has the module Dense, which is not served here",
+        "has the module Dense, which is not supported",
     ),
     "a list of modules that is none": (
         EMBEDDER, "embedding", {}, lambda f: (f / "modules.json").write_text('[{"type": 1}]'), "list of modules; copy",
@@ -227,6 +227,6 @@ def test_a_failed_build_leaves_nothing_behind(sound, tmp_path):
     headless(folder)
     store = tmp_path / "store"
     store.mkdir()
-    with pytest.raises(CheckpointError, match="none is made up"):
+    with pytest.raises(CheckpointError, match="none is added"):
         build(Row(local(folder, T), variant("torchscript")[0]), "cpu", Choice(), store, silent)
     assert list(store.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The worker's own clock: what it admits, refuses and stops, so that TorchServe never has a reason to kill it."""
+"""The worker's time budget: which requests it admits, refuses and stops, so that TorchServe never kills it."""
 
 import json
 import math

@@ -1,5 +1,5 @@
-"""Every Triton kernel that the lean networks launch early compiles for a Hopper GPU, without one: the interpreter takes
-more than the compiler does, and leaves out what only a GPU has."""
+"""Every Triton kernel that the lean networks launch early compiles for a Hopper GPU. No GPU is needed. Triton's
+interpreter does not show this: it accepts more than the compiler, and skips GPU-only parts."""
 
 import pytest
 import torch

@@ -1,5 +1,5 @@
-"""Photographs as tensors: what is taken and what is left to the host. On the CPU here, where torchvision's decoder is
-libjpeg; nvJPEG's in tests/test_gpu.py."""
+"""Photographs as tensors: which files are decoded on the device and which are left to the host. These tests use the
+CPU, where torchvision's decoder is libjpeg. tests/test_gpu.py tests nvJPEG."""
 
 import io
 

@@ -1,4 +1,5 @@
-"""Decoding takes any colour mode upright; preparing equals torchvision's transforms; damage is the client's error."""
+"""Decoding accepts every colour mode and turns images upright. Preparing equals torchvision's transforms. A damaged
+file is the client's error."""
 
 import base64
 import io

@@ -1,5 +1,5 @@
-"""What is read of a file before it is decoded: real files pass unchanged, cut ones do not, and what asks for much is
-refused for what it asks."""
+"""The structure of image files, read before they are decoded: real files pass unchanged, truncated ones do not, and
+costly ones are refused with the reason."""
 
 import io
 import struct

@@ -1,6 +1,7 @@
-"""Each Triton kernel computes what its plain twin does: on a GPU in fp16, elsewhere in Triton's interpreter in fp32.
+"""Each Triton kernel computes the same as the plain operator: on a GPU in fp16, elsewhere in Triton's interpreter in
+fp32.
 
-The interpreter is chosen when triton is first imported, so without a GPU this file runs itself in a process of its own.
+The interpreter is chosen when triton is first imported, so without a GPU this file runs itself in a separate process.
 """
 
 import functools

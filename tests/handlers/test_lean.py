@@ -1,4 +1,4 @@
-"""The lean networks compute what the libraries' own models do, on the CPU here; on a GPU in test_lean_gpu.py."""
+"""The lean networks compute the same as the libraries' own models, on the CPU. test_lean_gpu.py tests them on a GPU."""
 
 import pytest
 import torch

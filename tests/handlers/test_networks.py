@@ -1,4 +1,4 @@
-"""Features are what the libraries' own users get, and a worker imports the library of its network and no other."""
+"""Features equal those of the libraries themselves, and a worker imports the library of its network and no other."""
 
 import subprocess
 import sys

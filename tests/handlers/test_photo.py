@@ -1,4 +1,4 @@
-"""``photo`` equals what torchvision, timm and transformers' Pillow backend make of photographs, to the byte."""
+"""``photo`` gives the same bytes as torchvision, timm and transformers' Pillow backend."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every wire format becomes the same payload; every malformed one a sentence that names the cure."""
+"""Every wire format gives the same payload. Every malformed request gives a sentence that says how to fix it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a runtime refuses, and with which sentence: another torch, another processor, a damaged file, no compiler."""
+"""What a runtime refuses, and its messages: another torch, another processor, a damaged file, no compiler."""
 
 import os
 import subprocess

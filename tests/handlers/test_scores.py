@@ -1,4 +1,4 @@
-"""The likeliest classes with their softmax probabilities, from the logits or from what is known of their tiles."""
+"""The likeliest classes with their softmax probabilities, from the logits or from the maximum and sum of each tile."""
 
 import numpy as np
 import pytest

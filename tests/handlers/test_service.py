@@ -1,4 +1,5 @@
-"""A batch through a worker: order kept, one forward, one bad request alone in its failure, nothing private logged."""
+"""A batch through a worker: order is kept, there is one forward pass, a bad request fails alone, and nothing private is
+logged."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Texts are checked, tokenized once per batch, padded to the longest and cut at the limit with that fact kept."""
+"""Texts are checked, tokenized once per batch, padded to the longest, and cut at the limit; a cut text is marked."""
 
 import numpy as np
 import pytest

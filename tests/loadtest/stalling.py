@@ -1,9 +1,9 @@
-"""A process of its own: a fake server that stalls once, loaded in an open or a closed loop; prints latencies as JSON.
+"""A separate program: a fake server that stalls once, loaded in an open or a closed loop. Prints latencies as JSON.
 
-``python -m tests.loadtest.stalling open|closed``. Separate from the tests, since Locust patches whoever imports it.
-``serve`` (and a port, and a file with a key and its certificate for TLS) is only the server, one that never stalls;
-``crowd`` loads one that answers all together, like a batch, with users who dawdle. ``two-open`` and ``two-closed`` load
-a healthy one from two processes and print what each of them saw as well.
+``python -m tests.loadtest.stalling open|closed``. It is separate from the tests, since Locust patches the process that
+imports it. ``serve`` (with a port, and for TLS a file with a key and its certificate) is only the server and never
+stalls. ``crowd`` has a server that answers all requests together, like a batch, and users who read slowly. ``two-open``
+and ``two-closed`` load a healthy server from two processes and also print the results of each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs made by hand: two archives, known latencies, written as a real run leaves them."""
+"""Hand-made runs: two archives with known latencies, in the files of a real run."""
 
 from __future__ import annotations
 

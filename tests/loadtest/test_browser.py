@@ -1,4 +1,4 @@
-"""report.html in a real Chromium: it renders, its tables sort, it is silent and asks nobody for anything."""
+"""report.html in a real Chromium: it renders, its tables sort, it logs nothing and loads nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Payloads: what is claimed of the mix, and which answers count as the same."""
+"""Payloads: the documented mix, and which answers count as equal."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Rows: what is written is read, in the same bytes, and merging loses and changes nothing."""
+"""Rows: they are read back with the same bytes, and merging loses and changes nothing."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Which model an archive is of, where only its name is known or its server can be asked."""
+"""The model of an archive, from its name alone or from its server."""
 
 import dataclasses
 import os

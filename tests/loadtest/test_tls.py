@@ -1,4 +1,4 @@
-"""A server behind TLS, with an authority of its own: measured when that is named, refused when it is not."""
+"""A server behind TLS with a private authority: measured when the authority is named, refused when it is not."""
 
 import datetime
 import ipaddress

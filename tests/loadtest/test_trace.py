@@ -1,4 +1,4 @@
-"""Recorded traffic: the published formats, what is wrong with a file, sizes as texts, goodput."""
+"""Recorded traffic: the published formats, errors in a file, texts of the recorded sizes, goodput."""
 
 import json
 

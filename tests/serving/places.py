@@ -1,4 +1,4 @@
-"""Places for ``make doctor`` to look at: a sound one, and functions that break something in it."""
+"""Places for ``make doctor`` to check: a sound one, and functions that break something in it."""
 
 import dataclasses
 import subprocess

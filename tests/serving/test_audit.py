@@ -1,4 +1,5 @@
-"""``make audit`` and the list of libraries inside TorchServe's jar, against the real jar and a database of our own."""
+"""``make audit`` and the list of libraries inside TorchServe's jar, against the real jar and the tests' own
+database."""
 
 import copy
 import importlib.util

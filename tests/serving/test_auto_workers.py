@@ -1,4 +1,4 @@
-"""How many workers an archive gets where nobody says: by cores and GPU memory, below models.toml and WORKERS."""
+"""The number of workers where the user gives none: by cores and GPU memory. models.toml and WORKERS go before it."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_models_toml_and_then_workers_go_before(store, monkeypatch):
     found = plan(store)
     assert found.settings == {"bert-graph": {"workers": 4}}
     assert found.notices == [
-        "bert-graph: workers 4 (as many as this machine has room for; WORKERS= sets another number)"
+        "bert-graph: workers 4 (by this machine's cores and GPU memory; WORKERS= sets another number)"
     ]
     said = plan(store, "[bert]\nworkers = 2\nthreads = 1\n")
     assert said.settings == {"bert-graph": {"workers": 2, "threads": 1}} and len(said.notices) == 1

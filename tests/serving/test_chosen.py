@@ -1,4 +1,4 @@
-"""The variants that models.toml chooses: read and checked, and what is then served of a store."""
+"""The variants that models.toml chooses are read and checked, and decide which archives of a store are served."""
 
 import pytest
 
@@ -102,7 +102,7 @@ def notices(store, found, models=()):
 
 def test_make_serve_says_what_a_choice_leaves_out(store, choices):
     found = choices("[minilm]\nvariant = 'int8'\n")
-    assert notices(store, found) == ["minilm: int8 alone (models.toml); VARIANTS= serves others"]
+    assert notices(store, found) == ["minilm: only int8 is served (models.toml); VARIANTS= serves others"]
     assert notices(store, found, ["digits"]) == []
 
 

@@ -1,4 +1,5 @@
-"""``make doctor``: every check finds what it is for when that is really broken, and nothing on a sound machine."""
+"""``make doctor``: every check finds its fault when it really exists, and no check reports anything on a sound
+machine."""
 
 import os
 import re
@@ -48,8 +49,8 @@ BROKEN = [
     ("python", lambda p, m, t: wanting(p, 'requires-python = ">=3.14"'), STOP, r">=3\.14 is needed"),
     ("python", lambda p, m, t: m.setitem(sys.modules, "ensurepip", None) or changed(p, set_up=False), STOP, "cannot"),
     ("torch", lambda p, m, t: packages(p, m, ("torchvision", "0.29.0", "torch==2.13.0")), STOP, "for torch 2.13.0"),
-    ("torch", lambda p, m, t: packages(p, m, ("torch", "2.9.0"), ("torchvision", "0.24")), WARN, "tested are torch >="),
-    ("transformers", lambda p, m, t: packages(p, m, ("transformers", "6.0.0")), WARN, "tested are transformers"),
+    ("torch", lambda p, m, t: packages(p, m, ("torch", "2.9.0"), ("torchvision", "0.24")), WARN, "tested: torch >="),
+    ("transformers", lambda p, m, t: packages(p, m, ("transformers", "6.0.0")), WARN, "tested: transformers"),
     ("packages", lambda p, m, t: packages(p, m, ("torchserve", "0.11.0")), WARN, r"torchserve 0\.11\.0 \(==0\.12\.0\)"),
     ("java", lambda p, m, t: java_home(p, m, "11.0.2", "11.0.2"), WARN, "is Java 11, so Java 21"),
     ("java", lambda p, m, t: java_home(p, m, "21", "11.0.2"), STOP, "runs as Java 11; 17 is needed"),
@@ -61,7 +62,7 @@ BROKEN = [
     ("config", lambda p, m, t: properties(p, disable_token_authorization="true"), WARN, "tokens are off"),
     ("config", lambda p, m, t: properties(p, enable_model_api="true"), WARN, "registered over HTTP"),
     ("run folder", lambda p, m, t: server_record(p, GONE), WARN, f"pid {GONE}.* has died"),
-    ("run folder", lambda p, m, t: touched(p, p.run / "server.json", "{"), WARN, "cannot be read"),
+    ("run folder", lambda p, m, t: touched(p, p.run / "server.json", "{"), WARN, "is damaged"),
     ("run folder", lambda p, m, t: touched(p, p.run / "logs/config/startup.cfg"), WARN, "a snapshot"),
     ("run folder", lambda p, m, t: stale_folder(p, GONE), WARN, r"1 folder\(s\) of ended servers"),
     ("tokens", lambda p, m, t: touched(p, p.run / "key_file.json", mode=0o644), WARN, "mode 0644: others may read"),

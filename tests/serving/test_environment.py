@@ -1,4 +1,4 @@
-"""What the server inherits: a Java that is new enough, and no path to the checkout."""
+"""The server's environment has a Java that is new enough, and no path to the checkout."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""The corrected front end: that it fits the TorchServe installed here, what happens where not, whence its jar is."""
+"""The corrected front end: it fits the installed TorchServe, another TorchServe stays uncorrected, and the jar is built
+from its sources."""
 
 import shutil
 import zipfile

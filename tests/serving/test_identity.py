@@ -1,4 +1,4 @@
-"""Archives are told apart by what they hold, not by their names; MODELS and VARIANTS choose among them."""
+"""Archives are identified by their content, not by their names. MODELS and VARIANTS choose among them."""
 
 import zipfile
 

@@ -1,4 +1,4 @@
-"""Starting and stopping, with what goes wrong: ports taken, broken archives, crashes, signals, expired tokens."""
+"""Starting and stopping, and what may go wrong: ports in use, broken archives, crashes, signals, expired tokens."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""models.toml: what it says of serving is read, checked and laid over an archive's own settings."""
+"""models.toml: its settings of serving are read, checked, and replace an archive's own."""
 
 import zipfile
 

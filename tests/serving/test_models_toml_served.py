@@ -1,4 +1,5 @@
-"""A real TorchServe with settings of models.toml, a model whose name holds dashes and an archive of others."""
+"""A real TorchServe with settings of models.toml, a model whose name contains dashes, and an archive that this project
+did not build."""
 
 import re
 import time
@@ -104,7 +105,7 @@ def test_of_a_model_with_a_choice_only_the_chosen_archive_is_served(place):
     assert place.client.predict("chosen-net-int8", b"x", "text/plain").json() == {"predictions": []}
     assert place.client.registration("chosen-net-int8")["jobQueueStatus"]["remainingCapacity"] == 9
     assert place.client.predict("chosen-net-eager", b"x", "text/plain").status_code == 404
-    assert "chosen-net: int8 alone (models.toml); VARIANTS= serves others" in place.printed
+    assert "chosen-net: only int8 is served (models.toml); VARIANTS= serves others" in place.printed
     assert "chosen-net was chosen on another kind of machine (Abacus, 13 cores, no GPU; this is" in place.printed
 
 

@@ -1,4 +1,4 @@
-"""What is deleted and ended: only what this project made, whatever a record or a variable names."""
+"""Only files and processes that this project made are deleted and ended, whatever a record or a variable names."""
 
 import json
 import os
@@ -97,7 +97,7 @@ def test_a_damaged_record_is_no_record(directory, precious, record):
     assert directory.read() is None
     told = []
     assert not stop(directory, told.append)
-    assert len(told) == 1 and "is not as make serve writes it" in told[0]
+    assert len(told) == 1 and "is damaged" in told[0]
     assert not directory.record.exists()
 
 
@@ -153,7 +153,7 @@ def test_clean_removes_what_can_be_built_again_and_nothing_else(directory, tmp_p
     (store / "bought.mar").write_bytes(b"no archive of ours")
     (directory.logs / "ts_log.log").write_text("")
     done = run("serving", "clean", RUN_DIR=str(directory.path), MODEL_STORE=str(store))
-    assert done.returncode == 0 and "bought.mar is left" in done.stdout, done.stderr
+    assert done.returncode == 0 and "bought.mar is left in place" in done.stdout, done.stderr
     assert [path.name for path in store.iterdir()] == ["bought.mar"] and not directory.path.exists()
 
 

@@ -1,4 +1,4 @@
-"""What is read from TorchServe's log of workers that ended, and what make status says of it."""
+"""Outages of workers are read from TorchServe's log, and make status reports them."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Starts that meet each other or a stop, and what a running server says of itself when something is taken from it."""
+"""Starts at the same time as another start or a stop, and the status of a running server whose files are removed."""
 
 import fcntl
 import os
@@ -121,7 +121,7 @@ def ask(server):
 
 def test_a_server_without_a_record_is_seen_and_stopped(server):
     state = server.state
-    for record, says in (("{", "is not as make serve writes it"), (None, "not on record")):
+    for record, says in (("{", "is damaged"), (None, "not on record")):
         server.directory.record.write_text(record) if record else server.directory.record.unlink()
         told = server.verb("status")
         assert told.returncode == 1 and says in told.stdout and "make stop" in told.stdout

@@ -1,4 +1,4 @@
-"""The store's digests: what ``make serve`` refuses, and that the usual tools read the same files."""
+"""The store's digests: which archives ``make serve`` refuses, and that common tools read the digest files."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The curl lines that make serve prints, and examples whose files are gone."""
+"""The curl lines that make serve prints, and examples whose files no longer exist."""
 
 import shlex
 

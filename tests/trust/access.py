@@ -1,4 +1,4 @@
-"""The doors of a server: every endpoint of its five ports, and what a client may hold up to them.
+"""Every endpoint of a server's five ports, and the keys that a client may send to them.
 
 Endpoints are TorchServe 0.12's: its request handlers, the KServe paths, the workflows and the services of its protos.
 """

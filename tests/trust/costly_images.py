@@ -1,4 +1,4 @@
-"""``python -m tests.trust.costly_images``: what the costliest images that are taken cost beside an ordinary photograph.
+"""``python -m tests.trust.costly_images``: compares the costliest images that are accepted with an ordinary photograph.
 
 Each file costs as much as the limit allows, in another format or mode. A line gives its CPU time and the memory that
 the worker needs while it is decoded, for both kinds of preparation. ``OUT`` names a JSON file.

@@ -1,4 +1,4 @@
-"""Many clients of one worker: an archive that is slow, a worker that is held still, a queue that is filled."""
+"""Many clients of one worker: a slow archive, a stopped worker, a full queue."""
 
 from __future__ import annotations
 

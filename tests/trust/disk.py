@@ -1,4 +1,4 @@
-"""A disk small enough to be filled: a tmpfs, which takes root. Without it the test says so and skips."""
+"""A disk that is small enough to fill: a tmpfs, which needs root. Without root the test skips and says so."""
 
 from __future__ import annotations
 

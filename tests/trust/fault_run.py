@@ -1,6 +1,6 @@
-"""One server, requests good and hostile without pause, and whatever may happen to a server, one thing after the other.
+"""One server under continuous good and hostile requests, with one fault after the other.
 
-Knows how to strike and who is back. What the run must show is the test's business.
+Knows how to inject a fault and how to see whether the server is back. The test judges the run.
 """
 
 from __future__ import annotations

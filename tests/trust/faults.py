@@ -1,6 +1,6 @@
 """``make faults``: the fault tests in their long form; their figures go to the JSON file $OUT.
 
-The figures are written aside and take the place of the last run's when the tests have ended, passed or not.
+The figures are written to another file, which replaces the last run's when the tests have ended, passed or not.
 """
 
 from __future__ import annotations

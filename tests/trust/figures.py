@@ -1,4 +1,4 @@
-"""Figures that the trust tests yield: printed, and kept in the JSON file $FIGURES where ``make faults`` names one.
+"""Figures of the trust tests: printed, and written to the JSON file $FIGURES where ``make faults`` names one.
 
 Knows numbers and a file. TRUST=full asks for the long form of each test.
 """

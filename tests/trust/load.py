@@ -1,6 +1,6 @@
-"""A small closed-loop load beside which a test breaks things: threads, one request each, every answer checked.
+"""A small closed-loop load during which a test injects faults: threads with one request each, every answer checked.
 
-Knows requests and their answers. Locust stays out: it patches the whole process that it is imported in.
+Knows requests and their answers. It does not use Locust, which patches the process that imports it.
 """
 
 from __future__ import annotations

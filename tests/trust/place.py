@@ -1,6 +1,6 @@
-"""A place of its own for a server that a test may break: store, ports and run folder, stopped at the end.
+"""A separate place for a server that a test may break: store, ports and run folder. The server is stopped at the end.
 
-Knows the verbs and the files they leave; what is broken is the tests' business.
+Knows the verbs and the files they write. The tests inject the faults.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Requests as bytes on a socket: what a client may send that no library would, and how the connection then ends."""
+"""Requests as bytes on a socket, which no HTTP library would send, and how the connection then ends."""
 
 from __future__ import annotations
 

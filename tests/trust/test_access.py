@@ -1,4 +1,4 @@
-"""Who may call what: every endpoint with every wrong key, and that the right one does open it."""
+"""Access: every endpoint refuses every wrong key and accepts the right one."""
 
 from __future__ import annotations
 

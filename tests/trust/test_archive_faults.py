@@ -1,4 +1,4 @@
-"""make archive cut off anywhere and out of disk: the store holds whole archives with their digests, or none."""
+"""make archive, killed at any point or with a full disk: the store holds whole archives with their digests, or none."""
 
 import os
 import random

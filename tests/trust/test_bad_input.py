@@ -1,4 +1,4 @@
-"""Nothing that a client sends ends a worker, gets a 5xx or spoils another's answer: a fuzz, and what fuzzing found."""
+"""No request ends a worker, gets a 5xx or changes another answer: a fuzz, and the cases that fuzzing found."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""TorchServe's known vulnerabilities, tried against our server; each test bears its number.
+"""TorchServe's known vulnerabilities, tried against a server of this project. Each test has the number in its name.
 
-The model API is off, which alone ends most of them. They are tried a second time on a server whose owner turned it on:
-what then remains is that only the store is a source of archives.
+The model API is off, which alone stops most of them. They are tried again on a server where it is on. There, only the
+rule that archives come from the store stops them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A full disk under a running server: answers go on, keys are not lost, logs go on once there is space."""
+"""A full disk under a running server: requests are answered, keys are not lost, and logs continue once there is
+space."""
 
 import shutil
 import time

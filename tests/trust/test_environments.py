@@ -1,7 +1,7 @@
-"""Unclean environments: make archive serve status works in them, or says in one sentence why not.
+"""Unclean environments: make archive serve status works in them, or says in one sentence why it cannot.
 
-Each case is a real one: a checkout copied to such a path, mounts and networks of a namespace of its own (root). The
-suite runs all that can go together at once; TRUST=full also one by one, so that a failure names its culprit.
+Each case is real: a checkout copied to such a path, and mounts and networks in a separate namespace (root). The suite
+runs all compatible cases at once. TRUST=full also runs each alone, so that a failure shows its cause.
 """
 
 from __future__ import annotations

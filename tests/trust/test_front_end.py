@@ -1,4 +1,5 @@
-"""The front end's own bounds: what is refused before it is read, and that nobody takes the server from the others."""
+"""The front end's limits: which requests are refused before they are read, and that no client can take the server from
+the others."""
 
 from __future__ import annotations
 

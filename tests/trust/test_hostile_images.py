@@ -1,4 +1,5 @@
-"""Hostile images over HTTP: each is refused at once, its batch is answered; the costliest that is taken is bounded."""
+"""Hostile images over HTTP: each is refused at once, and its batch is answered. The cost of accepted images is
+bounded."""
 
 from __future__ import annotations
 

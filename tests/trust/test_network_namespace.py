@@ -1,4 +1,4 @@
-"""What another machine would see: the server's ports from a second network namespace, over a virtual cable."""
+"""The server's ports as another machine would see them: from a second network namespace, over a virtual cable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs a server set up for it: expired keys, and an archive that tries to read the shell's secrets."""
+"""Tests that need their own server: expired keys, and an archive that tries to read the shell's secrets."""
 
 from __future__ import annotations
 

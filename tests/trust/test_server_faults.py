@@ -1,4 +1,4 @@
-"""The Java process killed, make serve killed, an archive changed: what the verbs say, and that one serve recovers."""
+"""The Java process killed, make serve killed, an archive changed: the verbs report it, and one make serve recovers."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""What clients share beyond a queue: connections, and the bytes that HTTP and gRPC hold together."""
+"""The resources that clients share besides a queue: connections, and the bytes of HTTP and gRPC together."""
 
 from __future__ import annotations
 

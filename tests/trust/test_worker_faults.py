@@ -1,4 +1,5 @@
-"""A worker that is killed, stopped or swamped under load: what fails, how long, and what comes after is right."""
+"""A worker that is killed, stopped or swamped under load: which requests fail, for how long, and that later answers are
+right."""
 
 import itertools
 import json

@@ -1,4 +1,5 @@
-"""``make fuzz``: a server of its own, FUZZ_REQUESTS requests drawn from SEED, a summary, and OUT as JSON."""
+"""``make fuzz``: starts a server, sends FUZZ_REQUESTS requests drawn from SEED, prints a summary and writes OUT as
+JSON."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A campaign: bursts of mixed requests until the count is reached, judged one by one and counted.
 
-Hypothesis draws the bursts from a seed and shrinks one that fails: what it reports is the fewest and simplest requests
-that still break a promise.
+Hypothesis draws the bursts from a seed. It shrinks a failing burst to the fewest and simplest requests that still break
+a promise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One request to send, and what came back. Knows HTTP's parts, not what makes a request good or bad."""
+"""One request to send, and its reply. Knows HTTP's parts, not what makes a request good or bad."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What requests cost the server's processes in CPU time: bursts as a whole, and one by one where that says more.
+"""The CPU time of requests in the server's processes: of whole bursts, and of single requests where a burst is costly.
 
-Knows processes and a way to send, not what a request holds.
+Knows processes and how to send, not the content of a request.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Good requests, and whether an answer is the right one.
 
 A digit's label is known; a sentence's embedding is what the server answered when it was asked alone, before anything
-hostile was sent. Whether that embedding is right in itself is parity's business (tests/export).
+hostile was sent. tests/export checks whether that embedding itself is right.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sends cases to one server: many at once over kept-alive connections, or byte by byte over a socket of their own."""
+"""Sends cases to one server: many at once over kept-alive connections, or byte by byte over a separate socket."""
 
 from __future__ import annotations
 

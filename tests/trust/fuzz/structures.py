@@ -1,5 +1,5 @@
-"""Image files that are odd in their structure rather than damaged: more of its parts than anyone writes, parts that
-contradict each other, sizes that lie, ends that are missing."""
+"""Image files with an odd structure: more parts than any program writes, parts that contradict each other, wrong sizes,
+missing ends."""
 
 from __future__ import annotations
 

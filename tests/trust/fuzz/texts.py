@@ -1,4 +1,4 @@
-"""Bodies for the text archive: JSON of every shape, texts in every encoding, with content types that fit or do not."""
+"""Bodies for the text archive: JSON of every shape, texts in every encoding, with right and wrong content types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What HTTP itself does not allow, or just allows: written to the socket byte by byte."""
+"""Requests that HTTP does not allow, or only just allows, written to the socket byte by byte."""
 
 from __future__ import annotations
 
