@@ -45,6 +45,8 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
         try {
             QueryStringDecoder target = new QueryStringDecoder(request.uri());
             handlers.handleRequest(context, request, target, target.path().split("/"));
+        } catch (Queue.NoPlace refusal) {
+            Gate.of(context).noPlace(context, refusal.getMessage());
         } catch (Throwable failure) {
             HttpResponseStatus status = status(failure);
             if (status.code() >= 500 && status != HttpResponseStatus.SERVICE_UNAVAILABLE) {

@@ -29,9 +29,10 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     private final ConnectorType connector;
     private final Connections connections;
     private final Deque<Object> waiting = new ArrayDeque<>();
-    private boolean busy; // a request is whole, and its answer is not
+    private boolean busy; // a request is whole, and its answer is not; or there was no place for it, and a pause is made
     private boolean deaf; // the connection ends: what comes is dropped
     private boolean lingering;
+    private boolean noPlace; // what is answered next
     private boolean keepAlive = true;
     private boolean chunked;
     private String peer = "";
@@ -39,6 +40,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     private Form form;
     private HttpJob job;
     private HttpJob coming;
+    private final Pause pause = new Pause();
     private ChannelHandlerContext self;
     private volatile long idleSince;
 
@@ -79,6 +81,19 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         peer = Peer.of(context.channel().remoteAddress());
         idleSince = System.nanoTime();
         if (connections.enter(this)) {
+            context.fireChannelActive();
+        } else if (connections.queue(this)) {
+            context.channel().config().setAutoRead(false);
+            context.executor().schedule(() -> enter(context), Settings.RETRY_AFTER_MS, TimeUnit.MILLISECONDS);
+        } else {
+            end();
+        }
+    }
+
+    /** Looks once more for a place, before a client is told that there is none: most would be back at once. */
+    private void enter(ChannelHandlerContext context) {
+        if (connections.enter(this)) {
+            context.channel().config().setAutoRead(true);
             context.fireChannelActive();
         } else {
             end();
@@ -181,6 +196,15 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         refusal.send(context);
     }
 
+    /**
+     * Answers a whole request for which a queue has no place. The connection stays, unless its client wants it closed, but
+     * is not read for a while: a client that does not heed Retry-After would take the processors from the workers.
+     */
+    void noPlace(ChannelHandlerContext context, String why) {
+        noPlace = true;
+        Refusal.busy(why).send(context);
+    }
+
     @Override
     public void write(ChannelHandlerContext context, Object message, ChannelPromise promise) {
         if (message instanceof HttpResponse) {
@@ -192,24 +216,42 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             if (response.status().equals(HttpResponseStatus.SERVICE_UNAVAILABLE)) {
                 response.headers().set(HttpHeaderNames.RETRY_AFTER, Settings.RETRY_AFTER_S);
             }
-            if (!keepAlive) {
-                response.headers().set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
+            if (!keepAlive || noPlace) { // TorchServe says "close" with every error
+                response.headers().set(HttpHeaderNames.CONNECTION,
+                        keepAlive ? HttpHeaderValues.KEEP_ALIVE : HttpHeaderValues.CLOSE);
             }
         }
         if (!(message instanceof LastHttpContent)) {
             context.write(message, promise);
             return;
         }
-        ChannelPromise written = promise.unvoid();
+        boolean resting = noPlace && keepAlive;
+        // TorchServe closes the connection once the promise of an error is kept: this one never is.
+        ChannelPromise written = resting ? context.newPromise() : promise.unvoid();
         if (!keepAlive) {
             deaf = true;
             written.addListener(done -> context.channel().close());
         }
         context.write(message, written);
         settle();
+        if (resting) {
+            rest(context);
+        } else {
+            pause.answered();
+            goOn(context);
+        }
+    }
+
+    private void rest(ChannelHandlerContext context) {
+        noPlace = false;
+        context.channel().config().setAutoRead(false);
+        context.executor().schedule(() -> goOn(context), pause.refused(), TimeUnit.MILLISECONDS);
+    }
+
+    private void goOn(ChannelHandlerContext context) {
         busy = false;
         idleSince = System.nanoTime();
-        if (!waiting.isEmpty()) {
+        if (!context.channel().config().isAutoRead()) {
             context.executor().execute(() -> drain(context));
         }
     }

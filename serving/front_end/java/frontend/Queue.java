@@ -63,7 +63,7 @@ final class Queue {
 
     /**
      * Makes room for the job, where it has a right to some. Until {@link #settled} it counts as a waiting one, since
-     * TorchServe puts it into the queue a moment later. Throws ServiceUnavailableException where it has no right.
+     * TorchServe puts it into the queue a moment later. Throws NoPlace where it has no right.
      */
     static void admit(Job job) {
         Queue queue = of(job);
@@ -135,12 +135,27 @@ final class Queue {
         }
     }
 
-    private ServiceUnavailableException withoutWorker() {
+    private NoPlace withoutWorker() {
         return refusal("No worker of " + name + " runs (make status says why)");
     }
 
-    private static ServiceUnavailableException refusal(String why) {
-        return new ServiceUnavailableException(why + "; retry after " + Settings.RETRY_AFTER_S + " s.");
+    private static NoPlace refusal(String why) {
+        return new NoPlace(why + "; retry after " + Settings.RETRY_AFTER_S + " s.");
+    }
+
+    /** Says that a queue has no place for a request. */
+    static final class NoPlace extends ServiceUnavailableException {
+        private static final long serialVersionUID = 1L;
+
+        private NoPlace(String message) {
+            super(message);
+        }
+
+        /** Nobody reads where it was made, and there may be thousands a second. */
+        @Override
+        public synchronized Throwable fillInStackTrace() {
+            return this;
+        }
     }
 
     private static String peer(Job job) {
