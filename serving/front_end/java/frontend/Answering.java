@@ -45,8 +45,6 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
         try {
             QueryStringDecoder target = new QueryStringDecoder(request.uri());
             handlers.handleRequest(context, request, target, target.path().split("/"));
-        } catch (Queue.NoPlace refusal) {
-            Gate.of(context).noPlace(context, refusal.getMessage());
         } catch (Throwable failure) {
             HttpResponseStatus status = status(failure);
             if (status.code() >= 500 && status != HttpResponseStatus.SERVICE_UNAVAILABLE) {
@@ -57,7 +55,11 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
             if (kept > 0) {
                 request.release(kept);
             }
-            NettyUtils.sendError(context, status, failure);
+            if (failure instanceof Queue.NoPlace) {
+                Gate.of(context).noPlace(context, failure.getMessage());
+            } else {
+                NettyUtils.sendError(context, status, failure);
+            }
         }
     }
 

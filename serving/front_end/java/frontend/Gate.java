@@ -11,13 +11,11 @@ import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpStatusClass;
-import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.LastHttpContent;
 import io.netty.util.ReferenceCountUtil;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.concurrent.TimeUnit;
-import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.ConnectorType;
 import org.pytorch.serve.util.NettyUtils;
 
@@ -29,15 +27,14 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     private final ConnectorType connector;
     private final Connections connections;
     private final Deque<Object> waiting = new ArrayDeque<>();
-    private boolean busy; // a request is whole, and its answer is not; or there was no place for it, and a pause is made
+    private boolean busy; // a request is whole, and its answer is not; or the connection rests
+    private boolean resting; // its last request found no place
     private boolean deaf; // the connection ends: what comes is dropped
     private boolean lingering;
     private boolean noPlace; // what is answered next
     private boolean keepAlive = true;
-    private boolean chunked;
     private String peer = "";
-    private long taken;
-    private Form form;
+    private Incoming incoming;
     private HttpJob job;
     private HttpJob coming;
     private final Pause pause = new Pause();
@@ -79,6 +76,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     public void channelActive(ChannelHandlerContext context) {
         self = context;
         peer = Peer.of(context.channel().remoteAddress());
+        incoming = new Incoming(connector, peer);
         idleSince = System.nanoTime();
         if (connections.enter(this)) {
             context.fireChannelActive();
@@ -92,6 +90,9 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
 
     /** Looks once more for a place, before a client is told that there is none: most would be back at once. */
     private void enter(ChannelHandlerContext context) {
+        if (!context.channel().isActive()) {
+            return;
+        }
         if (connections.enter(this)) {
             context.channel().config().setAutoRead(true);
             context.fireChannelActive();
@@ -128,10 +129,11 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         if (message instanceof HttpRequest) {
             idleSince = 0;
             NettyUtils.requestReceived(context.channel(), (HttpRequest) message);
-            refusal = read((HttpRequest) message);
+            refusal = incoming.begins((HttpRequest) message);
+            keepAlive = incoming.keepAlive();
         }
         if (refusal == null && message instanceof HttpContent) {
-            refusal = body((HttpContent) message);
+            refusal = incoming.goesOn((HttpContent) message);
         }
         if (refusal != null) {
             ReferenceCountUtil.release(message);
@@ -139,55 +141,18 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             return;
         }
         busy = message instanceof LastHttpContent;
+        if (incoming.noPlace() != null) {
+            ReferenceCountUtil.release(message);
+            if (busy) {
+                noPlace(context, incoming.noPlace());
+            }
+            return;
+        }
         context.fireChannelRead(message);
         if (coming != null) {
             Queue.settled(coming);
             coming = null;
         }
-    }
-
-    private Refusal read(HttpRequest request) {
-        try {
-            return head(request);
-        } catch (RuntimeException wrong) { // Netty's, of a boundary that is none
-            return Refusal.malformed("The request's Content-Type cannot be read.");
-        }
-    }
-
-    private Refusal head(HttpRequest request) {
-        keepAlive = HttpUtil.isKeepAlive(request);
-        if (request.decoderResult().isFailure()) {
-            return Refusal.malformed("Invalid HTTP message.");
-        }
-        chunked = HttpUtil.isTransferEncodingChunked(request);
-        long length = HttpUtil.getContentLength(request, 0L);
-        Refusal refusal = Access.refusal(connector, request, chunked || length > 0);
-        refusal = refusal == null ? Access.expectation(request) : refusal;
-        form = Form.of(request);
-        if (refusal == null && form != null) {
-            refusal = form.announced(length);
-        }
-        return refusal == null ? reserve(length) : refusal;
-    }
-
-    private Refusal body(HttpContent content) {
-        if (content.decoderResult().isFailure()) {
-            return Refusal.malformed("Invalid HTTP message.");
-        }
-        Refusal refusal = chunked ? reserve(content.content().readableBytes()) : null;
-        return refusal == null && form != null ? form.read(content.content()) : refusal;
-    }
-
-    private Refusal reserve(long bytes) {
-        int most = ConfigManager.getInstance().getMaxRequestSize();
-        if (taken + bytes > most) {
-            return Refusal.tooLarge("The body has more than " + most + " bytes (max_request_size).");
-        }
-        if (!Budget.take(peer, bytes)) {
-            return Refusal.busy(Budget.FULL);
-        }
-        taken += bytes;
-        return null;
     }
 
     private void refuse(ChannelHandlerContext context, Refusal refusal) {
@@ -225,7 +190,8 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             context.write(message, promise);
             return;
         }
-        boolean resting = noPlace && keepAlive;
+        resting = noPlace && keepAlive;
+        noPlace = false;
         // TorchServe closes the connection once the promise of an error is kept: this one never is.
         ChannelPromise written = resting ? context.newPromise() : promise.unvoid();
         if (!keepAlive) {
@@ -243,13 +209,13 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     }
 
     private void rest(ChannelHandlerContext context) {
-        noPlace = false;
         context.channel().config().setAutoRead(false);
         context.executor().schedule(() -> goOn(context), pause.refused(), TimeUnit.MILLISECONDS);
     }
 
     private void goOn(ChannelHandlerContext context) {
         busy = false;
+        resting = false;
         idleSince = System.nanoTime();
         if (!context.channel().config().isAutoRead()) {
             context.executor().execute(() -> drain(context));
@@ -260,16 +226,13 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         while (!busy && !waiting.isEmpty()) {
             channelRead(context, waiting.poll());
         }
-        if (waiting.isEmpty() && context.channel().isActive()) {
+        if (waiting.isEmpty() && !resting && context.channel().isActive()) {
             context.channel().config().setAutoRead(true);
         }
     }
 
-    /** The request under way needs its bytes no longer. */
     private void settle() {
-        Budget.give(peer, taken);
-        taken = 0;
-        form = null;
+        incoming.settle();
         job = null;
     }
 

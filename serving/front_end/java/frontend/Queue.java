@@ -8,6 +8,8 @@ import java.util.Iterator;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.LinkedBlockingDeque;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.pytorch.serve.http.ServiceUnavailableException;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.wlm.Model;
@@ -19,6 +21,7 @@ import org.pytorch.serve.wlm.ModelManager;
  */
 final class Queue {
     private static final Field JOBS = jobs();
+    private static final Pattern TARGET = Pattern.compile("/predictions/([^/?%]+)(?:/([^/?%]+))?(?=\\?|$)");
     private static final Map<Job, LinkedBlockingDeque<Job>> COMING = new IdentityHashMap<>();
 
     private final Model model;
@@ -44,8 +47,12 @@ final class Queue {
     }
 
     private static Queue of(Job job) {
+        return of(job.getModelName(), job.getModelVersion());
+    }
+
+    private static Queue of(String name, String version) {
         try {
-            return of(ModelManager.getInstance().getModel(job.getModelName(), job.getModelVersion()));
+            return of(ModelManager.getInstance().getModel(name, version));
         } catch (org.pytorch.serve.archive.model.ModelException unknown) {
             return null; // TorchServe says so itself
         }
@@ -58,6 +65,28 @@ final class Queue {
             return found == null ? null : new Queue(model, (LinkedBlockingDeque<Job>) found);
         } catch (IllegalAccessException never) { // the field was made accessible
             throw new IllegalStateException(never);
+        }
+    }
+
+    /**
+     * Why a request to that target would have no place now, or null where it may have one: what {@link #admit} would say,
+     * before a body is read for it. Changes nothing, and looks at full queues and TorchServe's own paths alone.
+     */
+    static String objection(String target, String peer) {
+        Matcher named = TARGET.matcher(target);
+        Queue queue = named.lookingAt() ? of(named.group(1), named.group(2)) : null;
+        if (queue == null) {
+            return null;
+        }
+        if (Workers.gone(queue.model)) {
+            return queue.withoutWorker().getMessage();
+        }
+        synchronized (COMING) {
+            if (queue.waiting.remainingCapacity() > COMING.size()) {
+                return null;
+            }
+            NoPlace refusal = queue.refusal(peer, queue.places());
+            return refusal == null ? null : refusal.getMessage();
         }
     }
 
@@ -89,6 +118,19 @@ final class Queue {
     }
 
     private void admit(String peer) {
+        Map<String, Integer> places = places();
+        NoPlace refusal = refusal(peer, places);
+        if (refusal != null) {
+            throw refusal;
+        }
+        if (sum(places) >= capacity
+                && !evict(Collections.max(places.entrySet(), Map.Entry.comparingByValue()).getKey())) {
+            throw full();
+        }
+    }
+
+    /** How many places each address has. */
+    private Map<String, Integer> places() {
         Set<Job> here = Collections.newSetFromMap(new IdentityHashMap<>());
         here.addAll(waiting);
         COMING.forEach((job, queue) -> {
@@ -98,21 +140,27 @@ final class Queue {
         });
         Map<String, Integer> places = new HashMap<>();
         here.forEach(each -> places.merge(peer(each), 1, Integer::sum));
+        return places;
+    }
+
+    /** Why an address gets no place, or null: where the queue is full, another address then has to give one up. */
+    private NoPlace refusal(String peer, Map<String, Integer> places) {
         int half = capacity / 2;
         int own = places.getOrDefault(peer, 0);
-        if (Settings.FAIR && own > 0 && own >= half && own < here.size()) {
-            throw refusal("Requests from this address hold half of the queue of " + name + ", and others wait");
+        int all = sum(places);
+        if (Settings.FAIR && own > 0 && own >= half && own < all) {
+            return refusal("Requests from this address hold half of the queue of " + name + ", and others wait");
         }
-        if (here.size() < capacity) {
-            return;
-        }
-        if (Settings.FAIR && own < half) {
-            Map.Entry<String, Integer> most = Collections.max(places.entrySet(), Map.Entry.comparingByValue());
-            if (most.getValue() > half && evict(most.getKey())) {
-                return;
-            }
-        }
-        throw refusal("The queue of " + name + " is full (" + capacity + " requests)");
+        boolean fits = all < capacity || Settings.FAIR && own < half && Collections.max(places.values()) > half;
+        return fits ? null : full();
+    }
+
+    private static int sum(Map<String, Integer> places) {
+        return places.values().stream().mapToInt(Integer::intValue).sum();
+    }
+
+    private NoPlace full() {
+        return refusal("The queue of " + name + " is full (" + capacity + " requests)");
     }
 
     private boolean evict(String peer) {
