@@ -29,6 +29,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     private final Deque<Object> waiting = new ArrayDeque<>();
     private boolean busy; // a request is whole, and its answer is not; or the connection rests
     private boolean resting; // its last request found no place
+    private Pause pause = new Pause();
     private boolean deaf; // the connection ends: what comes is dropped
     private boolean lingering;
     private boolean noPlace; // what is answered next
@@ -37,7 +38,6 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     private Incoming incoming;
     private HttpJob job;
     private HttpJob coming;
-    private final Pause pause = new Pause();
     private ChannelHandlerContext self;
     private volatile long idleSince;
 
@@ -79,7 +79,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         incoming = new Incoming(connector, peer);
         idleSince = System.nanoTime();
         if (connections.enter(this)) {
-            context.fireChannelActive();
+            begin(context);
         } else if (connections.queue(this)) {
             context.channel().config().setAutoRead(false);
             context.executor().schedule(() -> enter(context), Settings.RETRY_AFTER_MS, TimeUnit.MILLISECONDS);
@@ -95,10 +95,21 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         }
         if (connections.enter(this)) {
             context.channel().config().setAutoRead(true);
-            context.fireChannelActive();
+            begin(context);
         } else {
             end();
         }
+    }
+
+    private void begin(ChannelHandlerContext context) {
+        Pause skipped = Skipped.take(peer);
+        if (skipped != null) {
+            pause = skipped;
+            idleSince = 0;
+            busy = true;
+            rest(context);
+        }
+        context.fireChannelActive();
     }
 
     @Override
@@ -190,27 +201,39 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             context.write(message, promise);
             return;
         }
-        resting = noPlace && keepAlive;
-        noPlace = false;
+        boolean rests = noPlace && keepAlive;
         // TorchServe closes the connection once the promise of an error is kept: this one never is.
-        ChannelPromise written = resting ? context.newPromise() : promise.unvoid();
+        ChannelPromise written = rests ? context.newPromise() : promise.unvoid();
         if (!keepAlive) {
             deaf = true;
             written.addListener(done -> context.channel().close());
         }
+        count(noPlace);
         context.write(message, written);
         settle();
-        if (resting) {
+        if (rests) {
             rest(context);
         } else {
-            pause.answered();
             goOn(context);
         }
     }
 
+    private void count(boolean refused) {
+        noPlace = false;
+        if (!refused) {
+            pause.answered();
+            return;
+        }
+        pause.refused();
+        if (!keepAlive) {
+            Skipped.add(peer, pause);
+        }
+    }
+
     private void rest(ChannelHandlerContext context) {
+        resting = true;
         context.channel().config().setAutoRead(false);
-        context.executor().schedule(() -> goOn(context), pause.refused(), TimeUnit.MILLISECONDS);
+        context.executor().schedule(() -> goOn(context), pause.left(), TimeUnit.NANOSECONDS);
     }
 
     private void goOn(ChannelHandlerContext context) {
@@ -262,6 +285,9 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     @Override
     public void channelInactive(ChannelHandlerContext context) {
         connections.leave(this);
+        if (resting) {
+            Skipped.add(peer, pause);
+        }
         if (job != null) {
             Queue.drop(job);
         }
