@@ -97,8 +97,8 @@ def _seconds_left(entry: Mapping[str, str]) -> float:
 class Client:
     """Calls the server of ``config``, whose key file is ``key_file``.
 
-    A prediction that the server refuses with 503 is asked again up to ``retries`` times, after what ``backoff`` says, but
-    not where that is more than ``timeout_s`` seconds after the first time.
+    A prediction refused with 503 is asked again up to ``retries`` times, after what ``backoff`` says, but not where
+    that is more than ``timeout_s`` seconds after the first time.
     """
 
     def __init__(self, config: Config, key_file: Path, timeout_s: float = 120.0, retries: int = 3) -> None:
