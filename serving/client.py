@@ -1,4 +1,4 @@
-"""A client of TorchServe's HTTP APIs that keeps its tokens valid.
+"""A client of TorchServe's HTTP APIs that keeps its tokens valid and comes back when the server has no room.
 
 Knows URLs, the key file and TorchServe's answers, not models: request and response bodies pass through unchanged.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import random
 import shutil
 import time
 from collections.abc import Mapping
@@ -95,22 +96,33 @@ def _seconds_left(entry: Mapping[str, str]) -> float:
 
 
 class Client:
-    """Calls the server of ``config``, whose key file is ``key_file``."""
+    """Calls the server of ``config``, whose key file is ``key_file``.
 
-    def __init__(self, config: Config, key_file: Path, timeout_s: float = 120.0) -> None:
+    A prediction refused with 503 is asked again up to ``retries`` times, after what ``backoff`` says, but not where
+    that is more than ``timeout_s`` seconds after the first time.
+    """
+
+    def __init__(self, config: Config, key_file: Path, timeout_s: float = 120.0, retries: int = 3) -> None:
         self._config = config
         self._tokens = Tokens(key_file, config.management)
         self._session = direct()
         self._timeout = timeout_s
+        self._retries = retries
 
     def token(self, kind: str = "inference") -> str:
         """A valid token of that kind."""
         return self._tokens.get(kind)
 
     def predict(self, name: str, body: bytes, content_type: str) -> requests.Response:
-        """POSTs ``body`` to an archive and returns the response, whatever its status."""
-        url = f"{self._config.inference}/predictions/{name}"
-        return self._call("POST", url, "inference", data=body, headers={"Content-Type": content_type})
+        """POSTs ``body`` to an archive and returns the last response, whatever its status."""
+        url, began = f"{self._config.inference}/predictions/{name}", time.monotonic()
+        for refused in range(self._retries + 1):
+            reply = self._call("POST", url, "inference", data=body, headers={"Content-Type": content_type})
+            wait = backoff(refused, reply.headers.get("Retry-After"))
+            if reply.status_code != 503 or time.monotonic() + wait > began + self._timeout or refused == self._retries:
+                break
+            time.sleep(wait)
+        return reply
 
     def ping(self) -> bool:
         """Whether the server reports that it is healthy."""
@@ -164,6 +176,13 @@ class Client:
             return self._session.request(method, url, headers=headers, timeout=self._timeout, **rest)
         except requests.RequestException as error:
             raise ServingError(f"No answer from {url} ({type(error).__name__}); run: make status") from None
+
+
+def backoff(refused: int, retry_after: str | None) -> float:
+    """Seconds to wait after a 503, where ``refused`` others came right before it: what its Retry-After says, 1 where it
+    says nothing, doubled for each of those, and up to half as much more, since others were refused at the same time."""
+    told = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
+    return max(told, 1.0) * 2**refused * random.uniform(1, 1.5)
 
 
 def _bearer(token: str) -> dict[str, str]:

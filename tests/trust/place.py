@@ -55,13 +55,13 @@ class Place:
 
     @property
     def client(self) -> Client:
-        """A new client of the server."""
-        return Client(self.config, self.directory.key_file, timeout_s=60)
+        """A new client of the server, which shows its refusals."""
+        return Client(self.config, self.directory.key_file, timeout_s=60, retries=0)
 
     @property
     def impatient_client(self) -> Client:
         """One that gives up soon."""
-        return Client(self.config, self.directory.key_file, timeout_s=5)
+        return Client(self.config, self.directory.key_file, timeout_s=5, retries=0)
 
     @property
     def state(self) -> State:

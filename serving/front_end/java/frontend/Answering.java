@@ -55,7 +55,11 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
             if (kept > 0) {
                 request.release(kept);
             }
-            NettyUtils.sendError(context, status, failure);
+            if (failure instanceof Queue.NoPlace) {
+                Gate.of(context).noPlace(context, failure.getMessage());
+            } else {
+                NettyUtils.sendError(context, status, failure);
+            }
         }
     }
 

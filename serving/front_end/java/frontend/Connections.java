@@ -23,6 +23,7 @@ public final class Connections {
     }
 
     private final Set<Open> open = new HashSet<>();
+    private final Set<Open> outside = new HashSet<>();
     private final Map<String, Integer> byPeer = new HashMap<>();
 
     /** Whether the connection has a place. One address has at most three quarters of them. */
@@ -32,12 +33,19 @@ public final class Connections {
         if ((greedy || open.size() >= Settings.CONNECTIONS) && !endIdle(greedy ? made.peer() : null)) {
             return false;
         }
+        outside.remove(made);
         open.add(made);
         byPeer.merge(made.peer(), 1, Integer::sum);
         return true;
     }
 
+    /** Whether a connection that got no place may wait for one, unread. */
+    synchronized boolean queue(Open made) {
+        return outside.size() < Settings.CONNECTIONS / 2 && outside.add(made);
+    }
+
     synchronized void leave(Open gone) {
+        outside.remove(gone);
         if (open.remove(gone)) {
             byPeer.computeIfPresent(gone.peer(), (peer, count) -> count > 1 ? count - 1 : null);
         }
@@ -45,10 +53,11 @@ public final class Connections {
 
     /** Ends an idle connection, of that address where one is given. False where there is none. */
     private boolean endIdle(String peer) {
+        long now = System.nanoTime();
         Map<Open, Long> idle = new HashMap<>(); // read once: they change meanwhile
         for (Open each : open) {
             long since = each.idleSince();
-            if (since != 0 && (peer == null || peer.equals(each.peer()))) {
+            if (since != 0 && now - since > Settings.IDLE_NS && (peer == null || peer.equals(each.peer()))) {
                 idle.put(each, since);
             }
         }

@@ -11,13 +11,11 @@ import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpStatusClass;
-import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.LastHttpContent;
 import io.netty.util.ReferenceCountUtil;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.concurrent.TimeUnit;
-import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.ConnectorType;
 import org.pytorch.serve.util.NettyUtils;
 
@@ -29,14 +27,15 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     private final ConnectorType connector;
     private final Connections connections;
     private final Deque<Object> waiting = new ArrayDeque<>();
-    private boolean busy; // a request is whole, and its answer is not
+    private boolean busy; // a request is whole, and its answer is not; or the connection rests
+    private boolean resting; // its last request found no place
+    private Pause pause = new Pause();
     private boolean deaf; // the connection ends: what comes is dropped
     private boolean lingering;
+    private boolean noPlace; // what is answered next
     private boolean keepAlive = true;
-    private boolean chunked;
     private String peer = "";
-    private long taken;
-    private Form form;
+    private Incoming incoming;
     private HttpJob job;
     private HttpJob coming;
     private ChannelHandlerContext self;
@@ -77,12 +76,40 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     public void channelActive(ChannelHandlerContext context) {
         self = context;
         peer = Peer.of(context.channel().remoteAddress());
+        incoming = new Incoming(connector, peer);
         idleSince = System.nanoTime();
         if (connections.enter(this)) {
-            context.fireChannelActive();
+            begin(context);
+        } else if (connections.queue(this)) {
+            context.channel().config().setAutoRead(false);
+            context.executor().schedule(() -> enter(context), Settings.RETRY_AFTER_MS, TimeUnit.MILLISECONDS);
         } else {
             end();
         }
+    }
+
+    /** Looks once more for a place, before a client is told that there is none: most would be back at once. */
+    private void enter(ChannelHandlerContext context) {
+        if (!context.channel().isActive()) {
+            return;
+        }
+        if (connections.enter(this)) {
+            context.channel().config().setAutoRead(true);
+            begin(context);
+        } else {
+            end();
+        }
+    }
+
+    private void begin(ChannelHandlerContext context) {
+        Pause skipped = Skipped.take(peer);
+        if (skipped != null) {
+            pause = skipped;
+            idleSince = 0;
+            busy = true;
+            rest(context);
+        }
+        context.fireChannelActive();
     }
 
     @Override
@@ -113,10 +140,11 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         if (message instanceof HttpRequest) {
             idleSince = 0;
             NettyUtils.requestReceived(context.channel(), (HttpRequest) message);
-            refusal = read((HttpRequest) message);
+            refusal = incoming.begins((HttpRequest) message);
+            keepAlive = incoming.keepAlive();
         }
         if (refusal == null && message instanceof HttpContent) {
-            refusal = body((HttpContent) message);
+            refusal = incoming.goesOn((HttpContent) message);
         }
         if (refusal != null) {
             ReferenceCountUtil.release(message);
@@ -124,6 +152,13 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             return;
         }
         busy = message instanceof LastHttpContent;
+        if (incoming.noPlace() != null) {
+            ReferenceCountUtil.release(message);
+            if (busy) {
+                noPlace(context, incoming.noPlace());
+            }
+            return;
+        }
         context.fireChannelRead(message);
         if (coming != null) {
             Queue.settled(coming);
@@ -131,54 +166,19 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         }
     }
 
-    private Refusal read(HttpRequest request) {
-        try {
-            return head(request);
-        } catch (RuntimeException wrong) { // Netty's, of a boundary that is none
-            return Refusal.malformed("The request's Content-Type cannot be read.");
-        }
-    }
-
-    private Refusal head(HttpRequest request) {
-        keepAlive = HttpUtil.isKeepAlive(request);
-        if (request.decoderResult().isFailure()) {
-            return Refusal.malformed("Invalid HTTP message.");
-        }
-        chunked = HttpUtil.isTransferEncodingChunked(request);
-        long length = HttpUtil.getContentLength(request, 0L);
-        Refusal refusal = Access.refusal(connector, request, chunked || length > 0);
-        refusal = refusal == null ? Access.expectation(request) : refusal;
-        form = Form.of(request);
-        if (refusal == null && form != null) {
-            refusal = form.announced(length);
-        }
-        return refusal == null ? reserve(length) : refusal;
-    }
-
-    private Refusal body(HttpContent content) {
-        if (content.decoderResult().isFailure()) {
-            return Refusal.malformed("Invalid HTTP message.");
-        }
-        Refusal refusal = chunked ? reserve(content.content().readableBytes()) : null;
-        return refusal == null && form != null ? form.read(content.content()) : refusal;
-    }
-
-    private Refusal reserve(long bytes) {
-        int most = ConfigManager.getInstance().getMaxRequestSize();
-        if (taken + bytes > most) {
-            return Refusal.tooLarge("The body has more than " + most + " bytes (max_request_size).");
-        }
-        if (!Budget.take(peer, bytes)) {
-            return Refusal.busy(Budget.FULL);
-        }
-        taken += bytes;
-        return null;
-    }
-
     private void refuse(ChannelHandlerContext context, Refusal refusal) {
         deaf = true;
         keepAlive = false;
         refusal.send(context);
+    }
+
+    /**
+     * Answers a whole request for which a queue has no place. The connection stays, unless its client wants it closed, but
+     * is not read for a while: a client that does not heed Retry-After would take the processors from the workers.
+     */
+    void noPlace(ChannelHandlerContext context, String why) {
+        noPlace = true;
+        Refusal.busy(why).send(context);
     }
 
     @Override
@@ -192,24 +192,55 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             if (response.status().equals(HttpResponseStatus.SERVICE_UNAVAILABLE)) {
                 response.headers().set(HttpHeaderNames.RETRY_AFTER, Settings.RETRY_AFTER_S);
             }
-            if (!keepAlive) {
-                response.headers().set(HttpHeaderNames.CONNECTION, HttpHeaderValues.CLOSE);
+            if (!keepAlive || noPlace) { // TorchServe says "close" with every error
+                response.headers().set(HttpHeaderNames.CONNECTION,
+                        keepAlive ? HttpHeaderValues.KEEP_ALIVE : HttpHeaderValues.CLOSE);
             }
         }
         if (!(message instanceof LastHttpContent)) {
             context.write(message, promise);
             return;
         }
-        ChannelPromise written = promise.unvoid();
+        boolean rests = noPlace && keepAlive;
+        // TorchServe closes the connection once the promise of an error is kept: this one never is.
+        ChannelPromise written = rests ? context.newPromise() : promise.unvoid();
         if (!keepAlive) {
             deaf = true;
             written.addListener(done -> context.channel().close());
         }
+        count(noPlace);
         context.write(message, written);
         settle();
+        if (rests) {
+            rest(context);
+        } else {
+            goOn(context);
+        }
+    }
+
+    private void count(boolean refused) {
+        noPlace = false;
+        if (!refused) {
+            pause.answered();
+            return;
+        }
+        pause.refused();
+        if (!keepAlive) {
+            Skipped.add(peer, pause);
+        }
+    }
+
+    private void rest(ChannelHandlerContext context) {
+        resting = true;
+        context.channel().config().setAutoRead(false);
+        context.executor().schedule(() -> goOn(context), pause.left(), TimeUnit.NANOSECONDS);
+    }
+
+    private void goOn(ChannelHandlerContext context) {
         busy = false;
+        resting = false;
         idleSince = System.nanoTime();
-        if (!waiting.isEmpty()) {
+        if (!context.channel().config().isAutoRead()) {
             context.executor().execute(() -> drain(context));
         }
     }
@@ -218,16 +249,13 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         while (!busy && !waiting.isEmpty()) {
             channelRead(context, waiting.poll());
         }
-        if (waiting.isEmpty() && context.channel().isActive()) {
+        if (waiting.isEmpty() && !resting && context.channel().isActive()) {
             context.channel().config().setAutoRead(true);
         }
     }
 
-    /** The request under way needs its bytes no longer. */
     private void settle() {
-        Budget.give(peer, taken);
-        taken = 0;
-        form = null;
+        incoming.settle();
         job = null;
     }
 
@@ -257,6 +285,9 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     @Override
     public void channelInactive(ChannelHandlerContext context) {
         connections.leave(this);
+        if (resting) {
+            Skipped.add(peer, pause);
+        }
         if (job != null) {
             Queue.drop(job);
         }

@@ -2,15 +2,14 @@ package frontend;
 
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.handler.codec.http.HttpResponseStatus;
-import org.pytorch.serve.http.ServiceUnavailableException;
 import org.pytorch.serve.job.RestJob;
-import org.pytorch.serve.util.NettyUtils;
 import org.pytorch.serve.util.messages.RequestInput;
 import org.pytorch.serve.util.messages.WorkerCommands;
 
 /** A request as it waits for a worker; one that knows its sender. ApiUtils makes it in place of a RestJob. */
 public final class HttpJob extends RestJob implements Sent {
     private final ChannelHandlerContext context;
+    private final Gate gate;
     private final String peer;
 
     public HttpJob(ChannelHandlerContext context, String model, String version, WorkerCommands command,
@@ -18,10 +17,11 @@ public final class HttpJob extends RestJob implements Sent {
         super(context, model, version, command, input);
         this.context = context;
         if (context == null) { // a step of a workflow
+            gate = null;
             peer = "";
             return;
         }
-        Gate gate = Gate.of(context);
+        gate = Gate.of(context);
         peer = gate.peer();
         Queue.admit(this);
         gate.holds(this);
@@ -32,12 +32,11 @@ public final class HttpJob extends RestJob implements Sent {
         return peer;
     }
 
-    /** Worker errors too come this way; a 503 says by its type that no worker has seen the request. */
+    /** Worker errors too come this way, but where a 503 comes before a worker has seen the request. */
     @Override
     public void sendError(int status, String message) {
         if (context != null && status == HttpResponseStatus.SERVICE_UNAVAILABLE.code() && getScheduled() == getBegin()) {
-            NettyUtils.sendError(context, HttpResponseStatus.SERVICE_UNAVAILABLE,
-                    new ServiceUnavailableException(message));
+            context.executor().execute(() -> gate.noPlace(context, message));
         } else {
             super.sendError(status, message);
         }

@@ -8,6 +8,8 @@ import java.util.Iterator;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.LinkedBlockingDeque;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.pytorch.serve.http.ServiceUnavailableException;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.wlm.Model;
@@ -19,6 +21,7 @@ import org.pytorch.serve.wlm.ModelManager;
  */
 final class Queue {
     private static final Field JOBS = jobs();
+    private static final Pattern TARGET = Pattern.compile("/predictions/([^/?%]+)(?:/([^/?%]+))?(?=\\?|$)");
     private static final Map<Job, LinkedBlockingDeque<Job>> COMING = new IdentityHashMap<>();
 
     private final Model model;
@@ -44,8 +47,12 @@ final class Queue {
     }
 
     private static Queue of(Job job) {
+        return of(job.getModelName(), job.getModelVersion());
+    }
+
+    private static Queue of(String name, String version) {
         try {
-            return of(ModelManager.getInstance().getModel(job.getModelName(), job.getModelVersion()));
+            return of(ModelManager.getInstance().getModel(name, version));
         } catch (org.pytorch.serve.archive.model.ModelException unknown) {
             return null; // TorchServe says so itself
         }
@@ -62,8 +69,30 @@ final class Queue {
     }
 
     /**
+     * Why a request to that target would have no place now, or null where it may have one: what {@link #admit} would say,
+     * before a body is read for it. Changes nothing, and looks at full queues and TorchServe's own paths alone.
+     */
+    static String objection(String target, String peer) {
+        Matcher named = TARGET.matcher(target);
+        Queue queue = named.lookingAt() ? of(named.group(1), named.group(2)) : null;
+        if (queue == null) {
+            return null;
+        }
+        if (Workers.gone(queue.model)) {
+            return queue.withoutWorker().getMessage();
+        }
+        synchronized (COMING) {
+            if (queue.waiting.remainingCapacity() > COMING.size()) {
+                return null;
+            }
+            NoPlace refusal = queue.refusal(peer, queue.places());
+            return refusal == null ? null : refusal.getMessage();
+        }
+    }
+
+    /**
      * Makes room for the job, where it has a right to some. Until {@link #settled} it counts as a waiting one, since
-     * TorchServe puts it into the queue a moment later. Throws ServiceUnavailableException where it has no right.
+     * TorchServe puts it into the queue a moment later. Throws NoPlace where it has no right.
      */
     static void admit(Job job) {
         Queue queue = of(job);
@@ -89,6 +118,19 @@ final class Queue {
     }
 
     private void admit(String peer) {
+        Map<String, Integer> places = places();
+        NoPlace refusal = refusal(peer, places);
+        if (refusal != null) {
+            throw refusal;
+        }
+        if (sum(places) >= capacity
+                && !evict(Collections.max(places.entrySet(), Map.Entry.comparingByValue()).getKey())) {
+            throw full();
+        }
+    }
+
+    /** How many places each address has. */
+    private Map<String, Integer> places() {
         Set<Job> here = Collections.newSetFromMap(new IdentityHashMap<>());
         here.addAll(waiting);
         COMING.forEach((job, queue) -> {
@@ -98,21 +140,27 @@ final class Queue {
         });
         Map<String, Integer> places = new HashMap<>();
         here.forEach(each -> places.merge(peer(each), 1, Integer::sum));
+        return places;
+    }
+
+    /** Why an address gets no place, or null: where the queue is full, another address then has to give one up. */
+    private NoPlace refusal(String peer, Map<String, Integer> places) {
         int half = capacity / 2;
         int own = places.getOrDefault(peer, 0);
-        if (Settings.FAIR && own > 0 && own >= half && own < here.size()) {
-            throw refusal("Requests from this address hold half of the queue of " + name + ", and others wait");
+        int all = sum(places);
+        if (Settings.FAIR && own > 0 && own >= half && own < all) {
+            return refusal("Requests from this address hold half of the queue of " + name + ", and others wait");
         }
-        if (here.size() < capacity) {
-            return;
-        }
-        if (Settings.FAIR && own < half) {
-            Map.Entry<String, Integer> most = Collections.max(places.entrySet(), Map.Entry.comparingByValue());
-            if (most.getValue() > half && evict(most.getKey())) {
-                return;
-            }
-        }
-        throw refusal("The queue of " + name + " is full (" + capacity + " requests)");
+        boolean fits = all < capacity || Settings.FAIR && own < half && Collections.max(places.values()) > half;
+        return fits ? null : full();
+    }
+
+    private static int sum(Map<String, Integer> places) {
+        return places.values().stream().mapToInt(Integer::intValue).sum();
+    }
+
+    private NoPlace full() {
+        return refusal("The queue of " + name + " is full (" + capacity + " requests)");
     }
 
     private boolean evict(String peer) {
@@ -135,12 +183,27 @@ final class Queue {
         }
     }
 
-    private ServiceUnavailableException withoutWorker() {
+    private NoPlace withoutWorker() {
         return refusal("No worker of " + name + " runs (make status says why)");
     }
 
-    private static ServiceUnavailableException refusal(String why) {
-        return new ServiceUnavailableException(why + "; retry after " + Settings.RETRY_AFTER_S + " s.");
+    private static NoPlace refusal(String why) {
+        return new NoPlace(why + "; retry after " + Settings.RETRY_AFTER_S + " s.");
+    }
+
+    /** Says that a queue has no place for a request. */
+    static final class NoPlace extends ServiceUnavailableException {
+        private static final long serialVersionUID = 1L;
+
+        private NoPlace(String message) {
+            super(message);
+        }
+
+        /** Nobody reads where it was made, and there may be thousands a second. */
+        @Override
+        public synchronized Throwable fillInStackTrace() {
+            return this;
+        }
     }
 
     private static String peer(Job job) {

@@ -27,8 +27,12 @@ final class Settings {
     /** How long a request waits for a model whose workers have all ended. */
     static final int WORKER_WAIT_S = Integer.getInteger("frontend.workerWaitS", 30);
 
+    /** How long after its last answer a connection counts as idle: until then its client may be about to ask again. */
+    static final long IDLE_NS = 200_000_000;
+
     static final int LINGER_S = 2;
     static final String RETRY_AFTER_S = "1";
+    static final long RETRY_AFTER_MS = 1_000;
 
     private Settings() {}
 

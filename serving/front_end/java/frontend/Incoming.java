@@ -1,0 +1,98 @@
+package frontend;
+
+import io.netty.handler.codec.http.HttpContent;
+import io.netty.handler.codec.http.HttpMethod;
+import io.netty.handler.codec.http.HttpRequest;
+import io.netty.handler.codec.http.HttpUtil;
+import org.pytorch.serve.util.ConfigManager;
+import org.pytorch.serve.util.ConnectorType;
+
+/** The request that a connection sends: whether its sender may, whether its body fits, and the bytes that it holds. */
+final class Incoming {
+    private final ConnectorType connector;
+    private final String peer;
+    private boolean keepAlive = true;
+    private boolean chunked;
+    private long taken;
+    private Form form;
+    private String noPlace;
+
+    Incoming(ConnectorType connector, String peer) {
+        this.connector = connector;
+        this.peer = peer;
+    }
+
+    /** Whether the connection stays open after the answer, as far as its client says. */
+    boolean keepAlive() {
+        return keepAlive;
+    }
+
+    /** Why the queue has no place for the request, whose body is not worth keeping then; or null. */
+    String noPlace() {
+        return noPlace;
+    }
+
+    /** Why the request is not read further than its head, or null. */
+    Refusal begins(HttpRequest request) {
+        try {
+            return head(request);
+        } catch (RuntimeException wrong) { // Netty's, of a boundary that is none
+            return Refusal.malformed("The request's Content-Type cannot be read.");
+        }
+    }
+
+    private Refusal head(HttpRequest request) {
+        noPlace = null;
+        keepAlive = HttpUtil.isKeepAlive(request);
+        if (request.decoderResult().isFailure()) {
+            return Refusal.malformed("Invalid HTTP message.");
+        }
+        chunked = HttpUtil.isTransferEncodingChunked(request);
+        long length = HttpUtil.getContentLength(request, 0L);
+        Refusal refusal = Access.refusal(connector, request, chunked || length > 0);
+        refusal = refusal == null ? Access.expectation(request) : refusal;
+        form = Form.of(request);
+        if (refusal == null && form != null) {
+            refusal = form.announced(length);
+        }
+        refusal = refusal == null ? reserve(length) : refusal;
+        return refusal == null ? place(request) : refusal;
+    }
+
+    /** Who waits for "100 Continue" is told at once that there is no place; others when they have sent their body. */
+    private Refusal place(HttpRequest request) {
+        boolean inference = connector == ConnectorType.INFERENCE_CONNECTOR || connector == ConnectorType.ALL;
+        if (inference && !HttpMethod.OPTIONS.equals(request.method())) {
+            noPlace = Queue.objection(request.uri(), peer);
+        }
+        return noPlace != null && HttpUtil.is100ContinueExpected(request) ? Refusal.busy(noPlace) : null;
+    }
+
+    /** Why the body is read no further than this piece, or null. */
+    Refusal goesOn(HttpContent content) {
+        if (content.decoderResult().isFailure()) {
+            return Refusal.malformed("Invalid HTTP message.");
+        }
+        Refusal refusal = chunked ? reserve(content.content().readableBytes()) : null;
+        return refusal == null && form != null ? form.read(content.content()) : refusal;
+    }
+
+    private Refusal reserve(long bytes) {
+        int most = ConfigManager.getInstance().getMaxRequestSize();
+        if (taken + bytes > most) {
+            return Refusal.tooLarge("The body has more than " + most + " bytes (max_request_size).");
+        }
+        if (!Budget.take(peer, bytes)) {
+            return Refusal.busy(Budget.FULL);
+        }
+        taken += bytes;
+        return null;
+    }
+
+    /** It needs its bytes no longer. */
+    void settle() {
+        Budget.give(peer, taken);
+        taken = 0;
+        form = null;
+    }
+}
