@@ -39,8 +39,8 @@ def _make(peer: Peer, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     _run(peer, [sys.executable, "-m", "venv", "--without-pip", str(folder)])
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "-q", "--no-input",
-           "--disable-pip-version-check", "--only-binary", ":all:", *([] if peer.dependencies else ["--no-deps"])]  # fmt: skip
-    _run(peer, [*pip, *peer.pins])
+           "--disable-pip-version-check", "--only-binary", ":all:"]  # fmt: skip
+    _run(peer, [*pip, *([] if peer.dependencies else ["--no-deps"]), *peer.pins])
     (_site(folder) / "linked.pth").write_text(f"{_links()}\n")
 
 

@@ -24,8 +24,8 @@ import psutil
 import yaml
 
 from compare.errors import CompareError
-from compare.plan import Setting
 from compare.peers_table import Peer
+from compare.plan import Setting
 from loadtest import cores
 from loadtest.servers import fresh
 from loadtest.target import Token

@@ -1,4 +1,4 @@
-"""MLServer: a runtime of its own for one model, asked in the Open Inference Protocol; parallel workers, adaptive batches."""
+"""MLServer: a runtime for one model, asked in the Open Inference Protocol; parallel workers, adaptive batches."""
 
 import json
 import os

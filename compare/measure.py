@@ -1,0 +1,123 @@
+"""Measures a running server: its answers one by one, then a closed loop of so many clients.
+
+Knows the load test's client, which is the same for all; not who is measured, nor what the figures mean.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import requests
+
+from compare.answers import Vectors, in_form
+from compare.errors import CompareError
+from compare.servers import Running
+from export.catalog import model
+from loadtest.crew import Crew
+from loadtest.payloads import Payload, payloads
+from loadtest.rows import WRONG, Columns
+from loadtest.target import Target
+from loadtest.trial import Rule, measure
+from loadtest.windows import cut
+from serving.client import direct
+
+ANSWER_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One load: answers per second of each window, latencies of each in microseconds, and what went wrong.
+
+    ``processor_ms`` is the server's processor time per answer, ``client_share`` the client's of one core.
+    """
+
+    requests_per_s: tuple[float, ...]
+    latency_us: tuple[np.ndarray, ...]
+    failed: float
+    wrong: int
+    errors: tuple[str, ...]
+    processor_ms: float
+    client_share: float
+
+    @property
+    def mean(self) -> float:
+        """Requests per second."""
+        return float(np.mean(self.requests_per_s))
+
+    @property
+    def sound(self) -> bool:
+        """Whether every request was answered, and rightly."""
+        return self.failed == 0 and self.mean > 0
+
+
+@dataclass
+class Visit:
+    """A server that has been started, asked as ``archive`` of ``model`` in the peer's ``form``."""
+
+    running: Running
+    archive: str
+    model: str
+    vectors: Vectors
+    form: str = ""
+
+    def __post_init__(self) -> None:
+        asked = [in_form(each, self.form) for each in payloads(model(self.model))]
+        self.target = Target(
+            self.running.host, self.archive, self.running.token, payloads=asked, model=model(self.model),
+            route=self.running.route, golden=self.vectors,  # type: ignore[arg-type] - it judges as Golden does
+        )  # fmt: skip
+
+    def check(self) -> float:
+        """Waits for the first answer, then asks every payload alone; returns the least cosine. Raises CompareError."""
+        with direct() as session:
+            self._await(session)
+            return self.vectors.check(self.target.payloads, lambda each: self._ask(session, each))
+
+    def load(self, crew: Crew, clients: int, rule: Rule) -> Seen:
+        """A closed loop of ``clients``."""
+        before = self.running.processor_s()
+        found = measure(crew.closed(self.target, clients), rule)
+        spent, columns = self.running.processor_s() - before, Columns.of(found.rows)
+        windows = cut(columns, found.begin_us, found.window_us, found.windows, None)[found.warm_up_windows :]
+        within = [row for row in found.rows if row.ended_us < found.begin_us + found.windows * found.window_us]
+        answered = sum(not row.error for row in found.rows)
+        return Seen(
+            tuple(each.requests_per_s for each in windows),
+            tuple(columns.latency[each.mask & columns.ok] for each in windows),
+            sum(bool(row.error) for row in within) / len(within) if within else 1.0,
+            sum(row.error == WRONG for row in within), tuple(sorted({row.error for row in within if row.error})),
+            round(spent / answered * 1e3, 3) if answered else float("nan"), round(found.client_cpu, 3),
+        )  # fmt: skip
+
+    def _await(self, session: requests.Session) -> None:
+        deadline, said = time.monotonic() + ANSWER_TIMEOUT_S, "nothing"
+        while time.monotonic() < deadline:
+            try:
+                self._ask(session, self.target.payloads[0])
+                return
+            except CompareError as error:
+                said = str(error)
+            time.sleep(0.2)
+        raise CompareError(f"does not answer after {ANSWER_TIMEOUT_S} s: {said}")
+
+    def _ask(self, session: requests.Session, payload: Payload) -> bytes:
+        try:
+            reply = session.post(self.target.host + self.target.path, data=payload.body,
+                                 headers=self.target.headers(payload), timeout=60)  # fmt: skip
+        except requests.RequestException as error:
+            raise CompareError(f"gives no answer ({type(error).__name__})") from None
+        if not reply.ok:
+            raise CompareError(f"answers {payload.name} with {reply.status_code}: {reply.text[:120].strip()}")
+        return reply.content
+
+
+def quick(window_s: float) -> Rule:
+    """For settings that are tried: one window to warm up, two that count, half as long."""
+    return Rule(window_s / 2, 1, 2, fixed=True)
+
+
+def thorough(window_s: float) -> Rule:
+    """For the finals: one window to warm up, three that count."""
+    return Rule(window_s, 1, 3, fixed=True)
