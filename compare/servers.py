@@ -35,7 +35,7 @@ from serving.model_settings import ModelSettings
 
 PEERS = Path(__file__).with_name("peers")
 MARK = "MAKE_COMPARE_SERVER"
-START_TIMEOUT_S, END_TIMEOUT_S = 180, 4
+START_TIMEOUT_S, END_TIMEOUT_S = 180, 1.5
 PORTS = ("PORT", "PORT_2", "PORT_3", "PORT_4", "PORT_5")
 
 
