@@ -9,21 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from compare import plan
 from compare.errors import CompareError
-from compare.measure import Seen, Visit, quick, thorough
 from compare.plan import Setting, Subject
 from compare.request import Request
-from loadtest.crew import Crew
+from compare.seen import Seen
 from loadtest.errors import LoadTestError
-from loadtest.runner import interleaved
 from loadtest.servers import ServerRunsError
+from loadtest.turns import interleaved
 from serving.errors import ServingError
 
+if TYPE_CHECKING:  # at run time they would bring Locust, which patches the process that imports it
+    from compare.measure import Visit
+    from loadtest.crew import Crew
+
 FAILURES = (CompareError, LoadTestError, ServingError, OSError)
-Open = Callable[[Subject, Setting], AbstractContextManager[Visit]]
+BRIEF, THOROUGH = (0.5, 2), (1.0, 3)  # the part of DURATION that a window has, and how many count
+Open = Callable[[Subject, Setting], "AbstractContextManager[Visit]"]
 Best = dict[tuple[str, int], Setting]
+NEAR = 0.05
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class Contest:
         with self.open_server(subject, setting) as visit:
             visit.check()
             for count in plan.tried(setting, self.request.clients):
-                seen = visit.load(self.crew, count, quick(self.request.window_s))
+                seen = visit.load(self.crew, count, BRIEF[0] * self.request.window_s, BRIEF[1])
                 self.tried.append(Tried(subject.name, setting, count, seen, reason_against(seen)))
 
     def measure(self) -> None:
@@ -101,7 +107,7 @@ class Contest:
         with self.open_server(subject, setting) as visit:
             cosine = visit.check()
             for count in sorted(loads, reverse=True):
-                seen = visit.load(self.crew, count, thorough(self.request.window_s))
+                seen = visit.load(self.crew, count, THOROUGH[0] * self.request.window_s, THOROUGH[1])
                 memory = visit.running.memory_mib()
                 self.finals.append(Final(subject.name, setting, count, turn, seen, cosine, memory))
 
@@ -110,26 +116,36 @@ class Contest:
         answered everything is refused, with the reason."""
         found: Best = {}
         for subject in self.subjects:
-            for count in self.request.clients:
-                setting = self._best(subject, count)
-                if setting:
-                    found[subject.name, count] = setting
+            mine = [each for each in self.tried if each.subject == subject.name]
+            found |= {(subject.name, count): setting for count, setting in self._best(subject, mine).items()}
             if not any((subject.name, count) in found for count in self.request.clients):
-                reasons = [each.reason for each in self.tried if each.subject == subject.name and each.reason]
+                reasons = [each.reason for each in mine if each.reason]
                 self.refused.setdefault(subject.name, reasons[0] if reasons else "no setting could be measured")
         return found
 
-    def _best(self, subject: Subject, count: int) -> Setting | None:
+    def _best(self, subject: Subject, mine: Sequence[Tried]) -> dict[int, Setting]:
         if len(subject.settings) == 1:
-            return subject.settings[0]
-        mine = [each for each in self.tried if each.subject == subject.name and each.clients == count]
-        sound = [each for each in mine if each.seen and each.seen.sound]
-        return max(sound, key=lambda each: each.seen.mean).setting if sound else None  # type: ignore[union-attr]
+            return dict.fromkeys(self.request.clients, subject.settings[0])
+        return best_of({(each.setting, each.clients): each.seen.mean for each in mine if each.seen and each.seen.sound})
 
 
 def trials(subjects: Sequence[Subject]) -> Iterator[tuple[Subject, Setting]]:
     """What is tried: the settings of the subjects that have several."""
     return ((subject, each) for subject in subjects if len(subject.settings) > 1 for each in subject.settings)
+
+
+def best_of(speeds: dict[tuple[Setting, int], float]) -> dict[int, Setting]:
+    """The best setting of each load, by ``speeds`` (requests/s by setting and clients). Where one is within ``NEAR`` of
+    the best at several loads it has them all: a brief measurement tells no less apart, and a server is started once."""
+    loads = dict.fromkeys(count for _, count in speeds)
+    most = {count: max(speed for (_, each), speed in speeds.items() if each == count) for count in loads}
+    near = {key for key, speed in speeds.items() if speed >= (1 - NEAR) * most[key[1]]}
+    share = {setting: sum(each == setting for each, _ in near) for setting, _ in near}
+    return {
+        count: max((setting for setting, each in near if each == count),
+                   key=lambda setting: (share[setting], speeds[setting, count]))
+        for count in loads
+    }  # fmt: skip
 
 
 def reason_against(seen: Seen) -> str:
@@ -150,4 +166,4 @@ def _by_setting(best: Best, subject: Subject, clients: Sequence[int]) -> list[tu
 
 def steps(subjects: Sequence[Subject], rounds: int) -> int:
     """About how many servers are started: some subjects have one best setting, some two."""
-    return len(list(trials(subjects))) + round(rounds * sum(1 if len(each.settings) == 1 else 1.7 for each in subjects))
+    return len(list(trials(subjects))) + round(rounds * sum(1 if len(each.settings) == 1 else 1.5 for each in subjects))

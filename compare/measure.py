@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import requests
 
 from compare.answers import Vectors, in_form
 from compare.errors import CompareError
+from compare.seen import Seen
 from compare.servers import Running
 from export.catalog import model
 from loadtest.crew import Crew
@@ -24,32 +24,6 @@ from loadtest.windows import cut
 from serving.client import direct
 
 ANSWER_TIMEOUT_S = 120
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One load: answers per second of each window, latencies of each in microseconds, and what went wrong.
-
-    ``processor_ms`` is the server's processor time per answer, ``client_share`` the client's of one core.
-    """
-
-    requests_per_s: tuple[float, ...]
-    latency_us: tuple[np.ndarray, ...]
-    failed: float
-    wrong: int
-    errors: tuple[str, ...]
-    processor_ms: float
-    client_share: float
-
-    @property
-    def mean(self) -> float:
-        """Requests per second."""
-        return float(np.mean(self.requests_per_s))
-
-    @property
-    def sound(self) -> bool:
-        """Whether every request was answered, and rightly."""
-        return self.failed == 0 and self.mean > 0
 
 
 @dataclass
@@ -75,17 +49,17 @@ class Visit:
             self._await(session)
             return self.vectors.check(self.target.payloads, lambda each: self._ask(session, each))
 
-    def load(self, crew: Crew, clients: int, rule: Rule) -> Seen:
-        """A closed loop of ``clients``."""
+    def load(self, crew: Crew, clients: int, window_s: float, windows: int) -> Seen:
+        """A closed loop of ``clients``: one window to warm up, then so many that count, whether or not they agree."""
         before = self.running.processor_s()
-        found = measure(crew.closed(self.target, clients), rule)
+        found = measure(crew.closed(self.target, clients), Rule(window_s, 1, windows, fixed=True))
         spent, columns = self.running.processor_s() - before, Columns.of(found.rows)
-        windows = cut(columns, found.begin_us, found.window_us, found.windows, None)[found.warm_up_windows :]
+        counted = cut(columns, found.begin_us, found.window_us, found.windows, None)[found.warm_up_windows :]
         within = [row for row in found.rows if row.ended_us < found.begin_us + found.windows * found.window_us]
         answered = sum(not row.error for row in found.rows)
         return Seen(
-            tuple(each.requests_per_s for each in windows),
-            tuple(columns.latency[each.mask & columns.ok] for each in windows),
+            tuple(each.requests_per_s for each in counted),
+            tuple(columns.latency[each.mask & columns.ok] for each in counted),
             sum(bool(row.error) for row in within) / len(within) if within else 1.0,
             sum(row.error == WRONG for row in within), tuple(sorted({row.error for row in within if row.error})),
             round(spent / answered * 1e3, 3) if answered else float("nan"), round(found.client_cpu, 3),
@@ -111,13 +85,3 @@ class Visit:
         if not reply.ok:
             raise CompareError(f"answers {payload.name} with {reply.status_code}: {reply.text[:120].strip()}")
         return reply.content
-
-
-def quick(window_s: float) -> Rule:
-    """For settings that are tried: one window to warm up, two that count, half as long."""
-    return Rule(window_s / 2, 1, 2, fixed=True)
-
-
-def thorough(window_s: float) -> Rule:
-    """For the finals: one window to warm up, three that count."""
-    return Rule(window_s, 1, 3, fixed=True)

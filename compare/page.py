@@ -94,7 +94,7 @@ def lead(result: Result) -> str:
     machine = f"{environment['cpu']}, {environment['cores_available']} cores"
     return (
         f"{environment['date'][:10]}: {result['model']} on {machine}; "
-        f"{result['rounds']} turns of three windows of {result['window_s']:g} s each; {environment['pinning']}."
+        f"turns: {result['rounds']}, of three windows of {result['window_s']:g} s each; {environment['pinning']}."
     )
 
 

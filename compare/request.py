@@ -33,6 +33,7 @@ class Request:
 
 def read(environment: Mapping[str, str]) -> Request:
     """The request in make's variables. Raises CompareError, CatalogError or LoadTestError."""
+    result_file.chosen(environment, RESULTS / "any.json", BESIDE)  # before anything else: it may be another's file
     name = _model(environment)
     return Request(
         name, _peers(environment), _clients(environment), _window_s(environment.get("DURATION", "").strip() or "1"),
