@@ -1,4 +1,4 @@
-"""Servers that are started to be compared: all of their processes end with them, and FastAPI answers what the file does.
+"""Servers that are started to be compared: all their processes end with them; FastAPI answers what the file does.
 
 FastAPI's environment is installed where it is missing, in a few seconds; COMPARE=full fails where that cannot be done,
 else the test is skipped.
@@ -56,7 +56,7 @@ def test_a_process_that_left_its_parents_group_ends_with_the_server(tmp_path):
 
 
 def test_a_server_that_ends_at_once_is_an_error_with_its_last_words(tmp_path):
-    with pytest.raises(CompareError, match="Toy ended while starting .status 1.: no such model"):
+    with pytest.raises(CompareError, match=r"Toy ended while starting \(status 1\): no such model"):
         with opened(script(tmp_path, "raise SystemExit('no such model')"), tmp_path):
             pass
 
