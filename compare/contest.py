@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # at run time they would bring Locust, which patches the proc
     from compare.measure import Visit
     from loadtest.crew import Crew
 
-FAILURES = (CompareError, LoadTestError, ServingError, OSError)
+EXPECTED = (CompareError, LoadTestError, ServingError)
 BRIEF, THOROUGH = (0.5, 2), (1.0, 3)  # the part of DURATION that a window has, and how many count
 Open = Callable[[Subject, Setting], "AbstractContextManager[Visit]"]
 Best = dict[tuple[str, int], Setting]
@@ -77,9 +77,8 @@ class Contest:
                 self._try(subject, setting)
             except ServerRunsError:
                 raise
-            except FAILURES as error:
-                reason = str(error) or type(error).__name__
-                self.tried += [Tried(subject.name, setting, count, None, reason) for count in self.request.clients]
+            except Exception as error:  # whatever it is, it must not cost the minutes of the others
+                self.tried += [Tried(subject.name, setting, count, None, said(error)) for count in self.request.clients]
 
     def _try(self, subject: Subject, setting: Setting) -> None:
         with self.open_server(subject, setting) as visit:
@@ -100,14 +99,16 @@ class Contest:
                     self._visit(subject, setting, loads, turn)
                 except ServerRunsError:
                     raise
-                except FAILURES as error:
-                    self.refused[subject.name] = str(error) or type(error).__name__
+                except Exception as error:  # as above
+                    self.refused[subject.name] = said(error)
 
     def _visit(self, subject: Subject, setting: Setting, loads: Sequence[int], turn: int) -> None:
         with self.open_server(subject, setting) as visit:
             cosine = visit.check()
             for count in sorted(loads, reverse=True):
                 seen = visit.load(self.crew, count, THOROUGH[0] * self.request.window_s, THOROUGH[1])
+                if seen.wrong:
+                    raise CompareError(f"{reason_against(seen)}, with {count} clients")
                 memory = visit.running.memory_mib()
                 self.finals.append(Final(subject.name, setting, count, turn, seen, cosine, memory))
 
@@ -146,6 +147,11 @@ def best_of(speeds: dict[tuple[Setting, int], float]) -> dict[int, Setting]:
                    key=lambda setting: (share[setting], speeds[setting, count]))
         for count in loads
     }  # fmt: skip
+
+
+def said(error: Exception) -> str:
+    """An error as a reason; one that nobody foresaw by its kind too."""
+    return str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
 
 
 def reason_against(seen: Seen) -> str:

@@ -27,11 +27,15 @@ INSTALL_TIMEOUT_S = 900
 def python_of(peer: Peer) -> Path:
     """The peer's interpreter; its environment is made where it is missing or has other pins. Raises CompareError."""
     folder = HOME / peer.name
-    stamp, wanted = folder / "pins.txt", "\n".join([sys.version, *peer.pins])
+    stamp, wanted = folder / "pins.txt", "\n".join([sys.version, *map(_pin, LINKED), *peer.pins])
     if not stamp.exists() or stamp.read_text() != wanted:
         _make(peer, folder)
         stamp.write_text(wanted)
     return folder / "bin" / "python"
+
+
+def _pin(name: str) -> str:
+    return f"{name}=={distribution(name).version}"
 
 
 def _make(peer: Peer, folder: Path) -> None:

@@ -15,9 +15,10 @@ from compare.errors import CompareError
 from compare.seen import Seen
 from compare.servers import Running
 from export.catalog import model
+from loadtest import stats
 from loadtest.crew import Crew
 from loadtest.payloads import Payload, payloads
-from loadtest.rows import WRONG, Columns
+from loadtest.rows import UNKNOWN, WRONG, Columns
 from loadtest.target import Target
 from loadtest.trial import Rule, measure
 from loadtest.windows import cut
@@ -63,6 +64,7 @@ class Visit:
             sum(bool(row.error) for row in within) / len(within) if within else 1.0,
             sum(row.error == WRONG for row in within), tuple(sorted({row.error for row in within if row.error})),
             round(spent / answered * 1e3, 3) if answered else float("nan"), round(found.client_cpu, 3),
+            _median_ms([row.inference_us for row in found.rows if row.inference_us != UNKNOWN]),
         )  # fmt: skip
 
     def _await(self, session: requests.Session) -> None:
@@ -85,3 +87,7 @@ class Visit:
         if not reply.ok:
             raise CompareError(f"answers {payload.name} with {reply.status_code}: {reply.text[:120].strip()}")
         return reply.content
+
+
+def _median_ms(values_us: list[int]) -> float | None:
+    return round(stats.percentile(values_us, 50) / 1e3, 3) if values_us else None

@@ -39,12 +39,17 @@ def _row(turns: Sequence[Final]) -> Row:
         "settings": asdict(first.setting), "turns": windows, "requests_per_s": round(float(np.mean(windows)), 2),
         "requests_per_s_ci": _interval(windows), **_latency(latency, 50), **_latency(latency, 99),
         "processor_ms": round(float(np.mean([each.processor_ms for each in seen])), 2),
+        "inference_ms": _mean([each.inference_ms for each in seen if each.inference_ms is not None]),
         "client_share": round(float(np.mean([each.client_share for each in seen])), 3),
         "memory_mib": round(float(np.mean([each.memory_mib for each in turns])), 1),
         "cosine": round(min(each.cosine for each in turns), 8),
         "failed": round(max(each.failed for each in seen), 6), "wrong": sum(each.wrong for each in seen),
         "errors": sorted({error for each in seen for error in each.errors}),
     }  # fmt: skip
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(float(np.mean(values)), 3) if values else None
 
 
 def _latency(values: np.ndarray, q: float) -> Row:

@@ -11,7 +11,8 @@ import numpy as np
 class Seen:
     """One load: answers per second of each window, latencies of each in microseconds, and what went wrong.
 
-    ``processor_ms`` is the server's processor time per answer, ``client_share`` the client's of one core.
+    ``processor_ms`` is the server's processor time per answer, ``client_share`` the client's of one core;
+    ``inference_ms`` is the median of what ours states of its model, None of a peer, which states nothing.
     """
 
     requests_per_s: tuple[float, ...]
@@ -21,6 +22,7 @@ class Seen:
     errors: tuple[str, ...]
     processor_ms: float
     client_share: float
+    inference_ms: float | None = None
 
     @property
     def mean(self) -> float:

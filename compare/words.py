@@ -98,7 +98,7 @@ def _targets(result: Result) -> list[str]:
 
 
 def _why(result: Result) -> list[str]:
-    """Where a peer is ahead: the processor time of an answer on both sides, which tells work from waiting."""
+    """Where a peer is ahead: the processor time of an answer on both sides, and the model's part of ours."""
     by_key = {(row["subject"], row["clients"]): row for row in result["rows"]}
     found = []
     for row in result["ratios"]:
@@ -107,7 +107,8 @@ def _why(result: Result) -> list[str]:
             found.append(
                 f"At {clients(row['clients'])} an answer takes {amount(peer['processor_ms'])} ms of processor time in "
                 f"{title(result, row['peer'])} ({peer['setting']}) and {amount(own['processor_ms'])} ms in "
-                f"{NAMES[row['ours']]} ({own['setting']})."
+                f"{NAMES[row['ours']]} ({own['setting']}), whose model takes {amount(own['inference_ms'])} ms of a "
+                f"median of {amount(own['p50_ms'])} ms."
             )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,20 @@ def test_a_setting_whose_requests_fail_is_not_taken_however_fast_it_is():
     assert all(setting.batch == 1 for setting in found.best().values())
     reasons = {each.reason for each in found.tried if each.setting.batch > 1}
     assert reasons == {"10.0% of the requests failed (503)"}
+
+
+def test_a_peer_that_answers_wrong_under_load_is_refused_and_so_is_one_that_fails_as_nobody_foresaw():
+    class Wrong(Played):
+        def load(self, *asked) -> Seen:
+            return replace(super().load(*asked), wrong=1)
+
+    def speeds(subject, setting):
+        if subject.name == "ours":
+            return Wrong(10)
+        return KeyError("x") if subject.name == "ray" else Played(10)
+
+    found, _ = run(speeds)
+    assert found.refused == {"ours": "1 wrong answers under load, with 8 clients", "ray": "KeyError: 'x'"}
 
 
 def test_settings_that_a_brief_measurement_cannot_tell_apart_share_a_server():

@@ -54,6 +54,7 @@ def test_a_peer_that_is_ahead_is_named_first_with_what_an_answer_costs_there():
     assert "The target for ours as served by default, 1 times each peer's requests/s at every load, is missed." in lines
     assert "The target for our best variant, 1.5 times each peer's requests/s at every load, is met." in lines
     assert any("takes 12.5 ms of processor time in LitServe (2 × 1, batch 8)" in line for line in lines)
+    assert any("whose model takes 8 ms of a median of 10 ms." in line for line in lines)
     assert "Our best variant's: `int8` of at least 0.996400." in lines
 
 
