@@ -35,7 +35,8 @@ def row(subject: str, clients: int, turns: list[list[float]], **changed: Any) ->
         "subject": subject, "clients": clients, "setting": setting.label, "settings": asdict(setting), "turns": turns,
         "requests_per_s": round(mean, 2), "requests_per_s_ci": [mean - 1, mean + 1], "p50_ms": 10.0,
         "p50_ci_ms": [9.9, 10.1], "p99_ms": None, "p99_ci_ms": None, "processor_ms": 12.5, "client_share": 0.1,
-        "inference_ms": 8.0, "memory_mib": 800.0, "cosine": 0.9964 if subject == BEST else 1.0, "failed": 0.0, "wrong": 0, "errors": [],
+        "inference_ms": 8.0, "memory_mib": 800.0,
+        "cosine": 0.9964 if subject == BEST else 1.0, "failed": 0.0, "wrong": 0, "errors": [],
         **changed,
     }  # fmt: skip
 

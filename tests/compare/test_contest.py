@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -119,6 +120,10 @@ class TestAnswers:
         made = in_form(self.payload, '{"texts": [TEXT]}')
         assert made.body == b'{"texts": ["say \\"so\\"\\n"]}' and made.content_type == "application/json"
         assert in_form(self.payload, "") is self.payload
+
+    def test_generator_processes_judge_as_the_one_that_measures(self):
+        vectors = pickle.loads(pickle.dumps(Vectors({"one": [1.0, 1.0]}, (0,), 0.9999)))
+        assert vectors.matches(self.payload, b"[[3, 3]]") and not vectors.matches(self.payload, b"[[3, -3]]")
 
     @pytest.mark.parametrize(
         "body",
