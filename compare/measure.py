@@ -6,9 +6,11 @@ Knows the load test's client, which is the same for all; not who is measured, no
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import requests
+from gevent.pool import Pool
 
 from compare.answers import Vectors, in_form
 from compare.errors import CompareError
@@ -25,6 +27,7 @@ from loadtest.windows import cut
 from serving.client import direct
 
 ANSWER_TIMEOUT_S = 120
+AT_ONCE = 16
 
 
 @dataclass
@@ -45,16 +48,28 @@ class Visit:
         )  # fmt: skip
 
     def check(self) -> float:
-        """Waits for the first answer, then asks every payload alone; returns the least cosine. Raises CompareError."""
+        """Waits for the first answer, asks every payload alone, then several at once; returns the least cosine of those
+        that were asked alone. Raises CompareError.
+
+        One connection may lead to one worker only, and TorchScript compiles in a worker's first calls: the others are
+        warm when they have been asked as well.
+        """
         with direct() as session:
             self._await(session)
-            return self.vectors.check(self.target.payloads, lambda each: self._ask(session, each))
+            found = self.vectors.check(self.target.payloads, lambda each: self._ask(session, each))
+        Pool(AT_ONCE).map(self._check_alike, [self.target.payloads[first::AT_ONCE] for first in range(AT_ONCE)])
+        return found
+
+    def _check_alike(self, some: Sequence[Payload]) -> None:
+        with direct() as session:
+            self.vectors.check(some, lambda each: self._ask(session, each))
 
     def load(self, crew: Crew, clients: int, window_s: float, windows: int) -> Seen:
         """A closed loop of ``clients``: one window to warm up, then so many that count, whether or not they agree."""
         before = self.running.processor_s()
         found = measure(crew.closed(self.target, clients), Rule(window_s, 1, windows, fixed=True))
-        spent, columns = self.running.processor_s() - before, Columns.of(found.rows)
+        spent = sum(now - before.get(pid, 0.0) for pid, now in self.running.processor_s().items())
+        columns = Columns.of(found.rows)
         counted = cut(columns, found.begin_us, found.window_us, found.windows, None)[found.warm_up_windows :]
         within = [row for row in found.rows if row.ended_us < found.begin_us + found.windows * found.window_us]
         answered = sum(not row.error for row in found.rows)

@@ -46,13 +46,13 @@ class Running:
     token: Token
     processes: Callable[[], Sequence[psutil.Process]]
 
-    def processor_s(self) -> float:
-        """Seconds of processor time so far, of all its processes that run."""
-        total = 0.0
+    def processor_s(self) -> dict[int, float]:
+        """Seconds of processor time so far, of each of its processes that run."""
+        found = {}
         for process in self.processes():
             with suppress(psutil.Error):
-                total += sum(process.cpu_times()[:2])
-        return total
+                found[process.pid] = sum(process.cpu_times()[:2])
+        return found
 
     def memory_mib(self) -> float:
         """Resident in all its processes together; pages that they share count once."""

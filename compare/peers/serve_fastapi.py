@@ -57,4 +57,5 @@ async def batches(state):
 
 if __name__ == "__main__":
     uvicorn.run("serve_fastapi:app", host="127.0.0.1", port=int(os.environ["PORT"]),
-                workers=int(os.environ["WORKERS"]), access_log=False, log_level="warning")  # fmt: skip
+                workers=int(os.environ["WORKERS"]), access_log=False, log_level="warning",
+                timeout_worker_healthcheck=60)  # fmt: skip - by default a worker that is busy for 5 s is ended
