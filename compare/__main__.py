@@ -35,7 +35,7 @@ IN_THE_WAY = "TorchServe runs already and make compare starts its own, one after
 def main() -> int:
     """Compares; returns the exit status."""
     hub = gevent.get_hub()
-    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # it is handed to this function, without a traceback
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt, CompareError)  # they are handled here, without a traceback
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
