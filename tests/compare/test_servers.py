@@ -86,7 +86,7 @@ def test_fastapi_answers_in_batches_what_the_file_answers_alone(python, store, t
     asked = payloads(model("minilm"))[:16]
     vectors = Vectors(dict(zip([each.name for each in asked], alone(tmp_path, asked), strict=True)),
                       BY_NAME["fastapi"].answer, LEAST_COSINE)  # fmt: skip
-    with opened(BY_NAME["fastapi"], tmp_path, python) as running:
+    with opened(BY_NAME["fastapi"], tmp_path, python, Setting(1, 1, 8, 2.0)) as running:
 
         def ask(payload):
             return requests.post(running.host + running.route, data=payload.body, timeout=60).content
