@@ -158,7 +158,9 @@ def reason_against(seen: Seen) -> str:
     """Why a setting cannot be taken at a load; "" where it can."""
     if seen.wrong:
         return f"{seen.wrong} wrong answers under load"
-    return "" if seen.sound else f"{seen.failed:.1%} of the requests failed ({', '.join(seen.errors) or 'no answer'})"
+    if seen.failed:
+        return f"{seen.failed:.1%} of the requests failed ({', '.join(seen.errors)})"
+    return "" if seen.sound else "no answer came within the windows"
 
 
 def _by_setting(best: Best, subject: Subject, clients: Sequence[int]) -> list[tuple[Setting, list[int]]]:

@@ -76,7 +76,7 @@ class Visit:
         return Seen(
             tuple(each.requests_per_s for each in counted),
             tuple(columns.latency[each.mask & columns.ok] for each in counted),
-            sum(bool(row.error) for row in within) / len(within) if within else 1.0,
+            sum(bool(row.error) for row in within) / len(within) if within else 0.0,
             sum(row.error == WRONG for row in within), tuple(sorted({row.error for row in within if row.error})),
             round(spent / answered * 1e3, 3) if answered else float("nan"), round(found.client_cpu, 3),
             _median_ms([row.inference_us for row in found.rows if row.inference_us != UNKNOWN]),

@@ -127,6 +127,9 @@ def _doubts(result: Result) -> list[str]:
     if bad := [row for row in rows if row["failed"]]:
         named = [f"{title(result, row['subject'])} at {clients(row['clients'])} ({row['failed']:.1%})" for row in bad]
         found.append(f"Requests failed: {_listed(named)}.")
+    if empty := [row for row in rows if not row["requests_per_s"] and not row["failed"]]:
+        named = [f"{title(result, row['subject'])} at {clients(row['clients'])}" for row in empty]
+        found.append(f"No answer came within the windows of {_listed(named)}; a longer DURATION= has some.")
     if (before := result["environment"]["load_average_before"]) > 0.5 * result["environment"]["cores_available"]:
         found.append(f"The machine was busy before (load average {before:g}): measure again while nothing else runs.")
     return found

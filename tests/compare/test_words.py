@@ -66,8 +66,10 @@ def test_where_no_peer_is_ahead_that_is_the_first_sentence():
 def test_a_busy_machine_and_failed_requests_are_said():
     found = synthetic.result(environment={**synthetic.ENVIRONMENT, "load_average_before": 3.0})
     found["rows"][0] |= {"failed": 0.5}
+    found["rows"][1] |= {"requests_per_s": 0.0}
     said = words.sentences(found)
     assert "was busy before (load average 3)" in said and "as served by default at 1 client (50.0%)" in said
+    assert "within the windows of ours, as served by default at 8 clients; a longer DURATION= has some." in said
 
 
 def test_both_pages_open_with_the_answer_and_have_every_figure(tmp_path):
