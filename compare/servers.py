@@ -34,6 +34,7 @@ from serving.model_settings import ModelSettings
 PEERS = Path(__file__).with_name("peers")
 MARK = "MAKE_COMPARE_SERVER"
 START_TIMEOUT_S = 180
+QUIET_SCANS, SCAN_EVERY_S = 3, 0.1
 PORTS = ("PORT", "PORT_2", "PORT_3", "PORT_4", "PORT_5")
 
 
@@ -171,20 +172,25 @@ def last_line(log: Path) -> str:
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """All processes that were started with this mark, or inherited it."""
+    """All processes that were started with this mark, or inherited it, and have not ended."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == mark:
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
 def _end(process: subprocess.Popen[bytes], mark: str) -> None:
     """Ends a server and all that it started, at once: nobody asks it any more, and some take seconds to say goodbye."""
-    while left := [each for each in marked(mark) if each.status() != psutil.STATUS_ZOMBIE]:
+    quiet = 0
+    while quiet < QUIET_SCANS:  # a process that is being started shows no environment for a moment
+        left = marked(mark)
         for each in left:
             with suppress(psutil.Error):
                 each.kill()
         psutil.wait_procs(left, timeout=1)
+        process.poll()
+        quiet = 0 if left else quiet + 1
+        time.sleep(SCAN_EVERY_S)
     process.wait()
