@@ -26,7 +26,7 @@ class Request:
     model: str = "minilm"
     peers: tuple[str, ...] = tuple(BY_NAME)
     clients: tuple[int, ...] = (1, 8, 64)
-    window_s: float = 1.0
+    window_s: float = 0.75
     rounds: int = 2
     out: Path = RESULTS / "compare.json"
 
@@ -36,7 +36,7 @@ def read(environment: Mapping[str, str]) -> Request:
     result_file.chosen(environment, RESULTS / "any.json", BESIDE)  # before anything else: it may be another's file
     name = _model(environment)
     return Request(
-        name, _peers(environment), _clients(environment), _window_s(environment.get("DURATION", "").strip() or "1"),
+        name, _peers(environment), _clients(environment), _window_s(environment.get("DURATION", "").strip() or "0.75"),
         _whole("ROUNDS", environment.get("ROUNDS", "").strip() or "2", 20),
         result_file.chosen(environment, RESULTS / f"{name}.json", BESIDE),
     )  # fmt: skip

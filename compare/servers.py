@@ -176,9 +176,18 @@ def marked(mark: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+            if _carries(process, mark) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+def _carries(process: psutil.Process, mark: str) -> bool:
+    """Whether a process was started with the mark. Searched in the raw block where there is one: a process that writes
+    its title, as Ray's do, writes over the beginning of its environment, and psutil reads no further than that."""
+    raw = Path(f"/proc/{process.pid}/environ")
+    if raw.parent.exists():
+        return f"{MARK}={mark}".encode() in raw.read_bytes()
+    return process.environ().get(MARK) == mark
 
 
 def _end(process: subprocess.Popen[bytes], mark: str) -> None:
