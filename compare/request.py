@@ -77,7 +77,7 @@ def _window_s(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 600:
-        raise CompareError(f"DURATION={text} is not understood: seconds of a window are expected, as in DURATION=1")
+        raise CompareError(f"DURATION={text} is not understood: seconds of a window are expected, as in DURATION=0.75")
     return seconds
 
 

@@ -198,7 +198,7 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
         for each in left:
             with suppress(psutil.Error):
                 each.kill()
-        psutil.wait_procs(left, timeout=1)
+        psutil.wait_procs(left, timeout=SCAN_EVERY_S)
         process.poll()
         quiet = 0 if left else quiet + 1
         time.sleep(SCAN_EVERY_S)

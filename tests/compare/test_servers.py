@@ -26,9 +26,17 @@ from loadtest.cores import Split
 from loadtest.payloads import payloads
 from tests.conftest import STORE
 
-LEAVER = """
+TITLED = """
+import ctypes, time
+first = ctypes.POINTER(ctypes.c_void_p).in_dll(ctypes.CDLL(None), "environ")[0]
+ctypes.memset(first, 0, 3)  # as a process does that writes its title
+print("titled", flush=True)
+time.sleep(600)
+"""
+LEAVER = f"""
 import os, socket, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+child = subprocess.Popen([sys.executable, "-c", {TITLED!r}], start_new_session=True, stdout=subprocess.PIPE)
+child.stdout.readline()
 print(child.pid, flush=True)
 with socket.create_server(("127.0.0.1", int(os.environ["PORT"]))):
     time.sleep(600)
@@ -44,7 +52,7 @@ def script(tmp_path, text):
     return Peer("toy", "Toy", (), str(tmp_path / "peer.py"))
 
 
-def test_a_process_that_left_its_parents_group_ends_with_the_server(tmp_path):
+def test_a_process_that_left_its_parents_group_and_wrote_its_title_ends_with_the_server(tmp_path):
     with opened(script(tmp_path, LEAVER), tmp_path) as running:
         child = int((tmp_path / "log.txt").read_text())
         assert {child} < {each.pid for each in running.processes()} and running.memory_mib() > 1
