@@ -1,6 +1,6 @@
 # The verbs. `make` lists them. The logic is in the Python modules that they call.
 .DEFAULT_GOAL := help
-.PHONY: help setup archive models serve stop status logs token doctor audit bench choose loadtest soak fuzz faults test lint clean
+.PHONY: help setup archive models serve stop status logs token doctor audit bench choose compare loadtest soak fuzz faults test lint clean
 SHELL := /bin/sh
 
 # The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
@@ -20,6 +20,7 @@ READ_BY_audit := OSV_URL
 READ_BY_bench := $(CHOICE) BATCHES LENGTHS BENCH_SECONDS BENCH_STORE OUT
 READ_BY_choose := $(PLACE) $(CHOICE) MODEL OBJECTIVE SLO_P99_MS RATE MIN_ACCURACY MIN_COSINE BUDGET HOURLY_COST WORKERS \
   THREADS BATCHES TRIALS ROUNDS DURATION SEED RESULTS CHOOSE_STORE
+READ_BY_compare := $(PLACE) MODELS PEERS CLIENTS DURATION ROUNDS DEVICE WEIGHTS OUT COMPARE_STORE
 READ_BY_loadtest := $(PLACE) $(CHOICE) HOST TOKEN TOKEN_FILE PROFILE CONCURRENCY RATE ARRIVALS TRACE SLO_P99_MS DURATION \
   ROUNDS SEED PROCESSES BASELINE RESULTS
 READ_BY_soak := $(PLACE) MODELS VARIANTS DURATION RATE SEED OUT
@@ -141,6 +142,9 @@ bench: $(READY) $(if $(VARIANTS),$(EXTRAS),$(ALL_ENGINES)) ## Measure every vari
 
 choose: $(READY) $(OPTUNA) $(if $(VARIANTS),$(EXTRAS),$(ALL_ENGINES)) ## Search for the variant and settings to deploy, and record them (MODEL=, SLO_P99_MS=, BUDGET=20m)
 	@$(PY) -m choose
+
+compare: $(READY) $(ALL_ENGINES) ## Measure this server beside TorchServe's, FastAPI, LitServe, BentoML, Ray Serve and MLServer (PEERS=, CLIENTS=)
+	@$(PY) -m compare
 
 loadtest: $(READY) ## Measure served latency, one archive at a time, and report (RATE=, SLO_P99_MS=, PROFILE=, BASELINE=)
 	@$(PY) -m loadtest

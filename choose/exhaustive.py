@@ -32,7 +32,7 @@ from choose.study import outcome_of
 from choose.table import Table, in_words, simulate
 from export.own_store import NotBuiltError
 from loadtest import cores, environment
-from loadtest.runner import interleaved
+from loadtest.turns import interleaved
 from serving.environment import usable_cores
 
 SMALL = {"MODEL": "digits", "VARIANTS": "torchscript onnx openvino", "WORKERS": "1,2", "THREADS": "1,2",

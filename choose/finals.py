@@ -21,9 +21,10 @@ from choose.study import Record
 from loadtest import rows, stats
 from loadtest.peak import find_peak, meets
 from loadtest.record import Peak, Run, Trial, rows_file
-from loadtest.runner import FLOOR_WINDOWS, LONGEST_PROBE_S, interleaved
+from loadtest.runner import FLOOR_WINDOWS, LONGEST_PROBE_S
 from loadtest.target import Target
 from loadtest.trial import Measured, Rule
+from loadtest.turns import interleaved
 
 BEST = 3
 LONGEST_WINDOW_S = 20.0

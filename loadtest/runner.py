@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -30,19 +29,13 @@ from loadtest.servers import NULL, Server
 from loadtest.target import Target
 from loadtest.trace import Trace
 from loadtest.trial import Measured, Rule, measure
+from loadtest.turns import interleaved
 
 FLOOR_WINDOWS = 3
 LONGEST_PROBE_S = 20
 TRACE_WINDOWS = 60
 
-Each = TypeVar("Each")
 Open = Callable[[Sequence[str]], AbstractContextManager[Server]]
-
-
-def interleaved(archives: Sequence[Each], rounds: int) -> list[tuple[int, Each]]:
-    """(round, archive, or whatever is compared) in the order A B, B A, A B, ...: a machine that drifts does so for all
-    of them alike."""
-    return [(number, row) for number in range(1, rounds + 1) for row in (archives if number % 2 else archives[::-1])]
 
 
 def steps(profile: Profile, archives: Sequence[Row]) -> int:

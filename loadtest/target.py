@@ -122,6 +122,7 @@ class Target:
     payloads: Sequence[Payload] = ()
     order: Sequence[int] | None = None  # which payload has each turn; None: one after the other
     model: Model | None = None  # None: the one that the archive's name says
+    route: str = ""  # where another server than TorchServe is asked
     _turn: itertools.count[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -131,7 +132,7 @@ class Target:
     @property
     def path(self) -> str:
         """Of the archive's predictions, below ``host``."""
-        return f"/predictions/{self.archive}"
+        return self.route or f"/predictions/{self.archive}"
 
     def next(self) -> tuple[Payload, bool]:
         """The payload whose turn it is, and whether its answer is to be checked."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"handlers", "export", "serving", "loadtest", "choose", "tests"}
+OURS = {"handlers", "export", "serving", "loadtest", "choose", "compare", "tests"}
 
 
 def imported(path: Path) -> set[str]:
@@ -42,11 +42,13 @@ def test_the_catalog_and_the_tasks_import_no_torch():
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("handlers", {"export", "serving", "loadtest", "choose", "tests"}),
-        ("serving", {"export", "handlers", "loadtest", "choose", "tests", "torch", "transformers"}),
-        ("export", {"loadtest", "choose", "tests"}),
-        ("loadtest", {"handlers", "choose", "tests", "torch"}),
-        ("choose", {"handlers", "tests", "torch"}),
+        ("handlers", {"export", "serving", "loadtest", "choose", "compare", "tests"}),
+        ("serving", {"export", "handlers", "loadtest", "choose", "compare", "tests", "torch", "transformers"}),
+        ("export", {"loadtest", "choose", "compare", "tests"}),
+        ("loadtest", {"handlers", "choose", "compare", "tests", "torch"}),
+        ("choose", {"handlers", "compare", "tests", "torch"}),
+        ("compare", {"handlers", "choose", "tests"}),
+        ("compare/peers", {"export", "serving", "loadtest", "compare"}),  # they run in environments of their own
     ],
 )
 def test_import_directions(folder, forbidden):

@@ -79,14 +79,15 @@ def test_every_variable_is_documented():
     names = {word for text in lists for word in re.findall(r"(?<!\()\b[A-Z][A-Z_0-9]+\b", text)}
     assert {"HOST", "OUT", "CONFIG", "BASELINE"} <= names
     pages = " ".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
-    internal = {"RESULTS_JSON", "BENCH_STORE", "CHOOSE_STORE", "TRUST", "FIGURES"}  # between the project's own programs
+    # between the project's own programs
+    internal = {"RESULTS_JSON", "BENCH_STORE", "CHOOSE_STORE", "COMPARE_STORE", "TRUST", "FIGURES"}
     assert [name for name in sorted(names - internal) if not re.search(rf"`[^`\n]*\b{name}\b|\b{name}=", pages)] == []
 
 
 class TestResultFile:
     """OUT is refused before anything runs where it names a folder, no JSON, or what others wrote."""
 
-    @pytest.mark.parametrize("verb", ["bench", "soak", "fuzz", "faults"])
+    @pytest.mark.parametrize("verb", ["bench", "compare", "soak", "fuzz", "faults"])
     def test_each_verb_refuses_a_folder(self, verb, tmp_path):
         done = make(verb, f"OUT={tmp_path}", "MODELS=digits", "DEVICE=cpu")
         assert done.returncode == 2 and done.stderr.startswith(f"OUT={tmp_path} is a folder"), done.stderr

@@ -83,7 +83,7 @@ def test_visits_are_interleaved():
 
     # In a process of its own: the runner brings Locust, which patches the process that imports it.
     code = (
-        "from export.catalog import rows; from loadtest.runner import interleaved;"
+        "from export.catalog import rows; from loadtest.turns import interleaved;"
         "print([r.name for _, r in interleaved(rows(['minilm'], ['eager', 'torchscript'], 'cpu'), 3)])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 
 from export import catalog
 from loadtest.errors import LoadTestError
-from loadtest.target import model_of, named
+from loadtest.target import Target, Token, model_of, named
 from tests.conftest import ROOT
 
 
@@ -80,3 +80,8 @@ def test_an_archive_under_another_name_is_found_by_its_servers_description():
 def test_an_archive_of_no_known_model_is_refused_by_name(client):
     with pytest.raises(LoadTestError, match=r"payloads for prod-x, whose model is not known: .*known: minilm"):
         model_of("prod-x", client)
+
+
+def test_another_server_is_asked_where_its_route_says():
+    asked = [Target("http://x", "minilm-torchscript", Token(lambda: "t"), route=route).path for route in ("", "/embed")]
+    assert asked == ["/predictions/minilm-torchscript", "/embed"]

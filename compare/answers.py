@@ -1,0 +1,72 @@
+"""What a peer is sent and whether its answer is right: its form of a request, and the cosine to the eager reference.
+
+Knows JSON and vectors. Who sends is the load test's business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from compare.errors import CompareError
+from loadtest.payloads import Payload
+
+LEAST_COSINE = 0.9999  # of the same file in fp32
+LEAST_OF_VARIANTS = 0.99  # of ours in another precision; its parity stands beside it
+
+
+def in_form(payload: Payload, form: str) -> Payload:
+    """The payload of a text, as a peer wants it: the text itself, or ``form`` with it in the place of TEXT."""
+    if not form:
+        return payload
+    body = form.replace("TEXT", json.dumps(payload.body.decode()))
+    return Payload(payload.name, body.encode(), "application/json")
+
+
+class Vectors:
+    """The right answers by payload name, and where an answer has its vector. Stands where the load test has golden
+    answers: ``matches`` judges one."""
+
+    def __init__(self, right: Mapping[str, Sequence[float]], path: Sequence[str | int], least: float) -> None:
+        self._right = {name: _unit(vector) for name, vector in right.items()}
+        self._path, self._least = tuple(path), least
+
+    def matches(self, payload: Payload, body: bytes) -> bool:
+        """Whether ``body`` holds the vector for ``payload``; False for what has none."""
+        try:
+            return self.cosine(payload, body) >= self._least
+        except (ValueError, KeyError, TypeError, IndexError):
+            return False
+
+    def cosine(self, payload: Payload, body: bytes) -> float:
+        """To the reference. Raises ValueError, KeyError, TypeError or IndexError for what is no such vector."""
+        found: Any = json.loads(body)
+        for key in self._path:
+            found = found[key]
+        return float(_unit(found) @ self._right[payload.name])
+
+    def check(self, payloads: Sequence[Payload], ask: Callable[[Payload], bytes]) -> float:
+        """Asks each payload once, alone; returns the smallest cosine. Raises CompareError where one is wrong."""
+        smallest = 1.0
+        for payload in payloads:
+            body = ask(payload)
+            if not self.matches(payload, body):
+                raise CompareError(f"answers {payload.name} wrong: {self._wrong(payload, body)}")
+            smallest = min(smallest, self.cosine(payload, body))
+        return smallest
+
+    def _wrong(self, payload: Payload, body: bytes) -> str:
+        try:
+            return f"cosine {self.cosine(payload, body):.4f} to eager fp32, at least {self._least} is expected"
+        except (ValueError, KeyError, TypeError, IndexError):
+            return f"{body[:80].decode(errors='replace')}"
+
+
+def _unit(vector: Any) -> np.ndarray:
+    array = np.asarray(vector, dtype=np.float64)
+    if array.ndim != 1 or not np.all(np.isfinite(array)):
+        raise ValueError("no vector")
+    return array / np.linalg.norm(array)
