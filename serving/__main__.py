@@ -40,6 +40,7 @@ def serve() -> int:
         stop(run)  # a crash or a killed start may have left processes, sockets and a stale record
         try:
             state = _start(run, config, plan)
+            _raise_lost_signal()
         except BaseException as error:
             _ignore_signals()
             stop(run)
@@ -109,10 +110,21 @@ def _show_curl(examples: dict[str, Example], config: Config, client: Client) -> 
         print(f"  {example.curl(f'{config.inference}/predictions/{name}', client.token())}\n")
 
 
+# Signals that came. Python drops an exception that is raised while an object is finalized, so an interrupt that the
+# signal handler raises there is lost.
+_signalled: list[int] = []
+
+
+def _raise_lost_signal() -> None:
+    if _signalled:
+        raise KeyboardInterrupt
+
+
 def _end_on_signal() -> None:
     """Makes SIGTERM and Ctrl-C end a start or a foreground server cleanly."""
 
     def end(number: int, frame: object) -> None:
+        _signalled.append(number)
         # This handler must take no lock: it interrupts the main thread, which may hold it.
         raise KeyboardInterrupt
 
@@ -130,6 +142,7 @@ def _stay(run: RunDirectory, state: State) -> int:
     """Returns when a signal ends the server; raises ServingError when it ends by itself."""
     try:
         while state.running():
+            _raise_lost_signal()
             time.sleep(0.5)
         raise ServingError("TorchServe ended by itself; see: make logs")
     except BaseException as error:

@@ -144,3 +144,28 @@ def test_a_pid_used_again_is_not_mistaken_for_the_server(place, tmp_path):
     (directory.path / "server.json").write_text(json.dumps(stale))
     assert not directory.read().running()
     assert run("serving", "status", **place).returncode == 1
+
+
+@pytest.mark.parametrize("foreground", ["1", ""])
+def test_a_signal_whose_interrupt_is_lost_ends_the_start_all_the_same(place, tmp_path, foreground):
+    """Python drops an exception that is raised while an object is finalized. Here the signal comes in a finalizer."""
+    script = tmp_path / "serve.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "from serving import __main__ as verbs\n"
+        "class Finalized:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "warm_up = verbs.warm_up\n"
+        "def interrupted(*arguments):\n"
+        "    Finalized()\n"
+        "    return warm_up(*arguments)\n"
+        "verbs.warm_up = interrupted\n"
+        "sys.argv[1:] = ['serve']\n"
+        "sys.exit(verbs.main())\n"
+    )
+    environment = {**os.environ, **place, "FOREGROUND": foreground, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(script)], cwd=ROOT, env=environment, capture_output=True, text=True,
+                          timeout=120)  # fmt: skip
+    assert "Exception ignored" in done.stderr and "Ready after" in done.stdout
+    assert done.returncode == (0 if foreground else 130) and state(place) is None
