@@ -24,10 +24,20 @@ final class Workers {
         watch.start();
     }
 
-    /** Whether the model has had no worker for longer than a request may wait for one. */
+    /**
+     * Whether the model has had no worker for longer than a request may wait for one. Where that is so, the workers are
+     * looked at once more, since one may have come back after the thread's last look.
+     */
     static boolean gone(Model model) {
         Long since = MISSING.get(model);
-        return since != null && System.nanoTime() - since >= TimeUnit.SECONDS.toNanos(Settings.WORKER_WAIT_S);
+        return since != null
+                && System.nanoTime() - since >= TimeUnit.SECONDS.toNanos(Settings.WORKER_WAIT_S)
+                && !loaded(model);
+    }
+
+    private static boolean loaded(Model model) {
+        return ModelManager.getInstance().getWorkers(model.getModelVersionName()).stream()
+                .anyMatch(worker -> worker.getState() == WorkerState.WORKER_MODEL_LOADED);
     }
 
     private static void watch() {
@@ -46,8 +56,7 @@ final class Workers {
     }
 
     private static void look(Model model) {
-        if (ModelManager.getInstance().getWorkers(model.getModelVersionName()).stream()
-                .anyMatch(worker -> worker.getState() == WorkerState.WORKER_MODEL_LOADED)) {
+        if (loaded(model)) {
             MISSING.remove(model);
             return;
         }
