@@ -30,7 +30,7 @@ LISTS_AND_MAPS = {"ports": list, "archives": dict, "foreign": list, "settings": 
 @dataclass
 class State:
     """A start: its temp folder, its config, its archives ({name: sha256}), those of them that this project did not
-    build, their settings from models.toml ({name: settings}), and its Java process.
+    build, their settings where these are not the archives' own ({name: settings}), and its Java process.
 
     It is recorded before the launch, without a process (pid 0), and again when everything is ``ready``.
     """
@@ -110,7 +110,7 @@ class RunDirectory:
 
     @property
     def models(self) -> Path:
-        """The folder with copies of archives whose settings models.toml changes."""
+        """The folder with copies of the archives that are served with other settings than their own."""
         return self.path / "models"
 
     @property
@@ -133,7 +133,8 @@ class RunDirectory:
         Raises ServingError for a folder that holds something else: files in it are replaced and deleted.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self.is_ours() and {path.name for path in self.path.iterdir()} - {"lost+found"}:
+        before = {path.name for path in self.path.iterdir()} - {"lost+found"}
+        if before and not self.is_ours():  # in this order: another start may make the folder at the same moment
             raise ServingError(f"RUN_DIR={self.path} holds other files; name a folder that is new or empty.")
         self.path.chmod(0o700)
         mark(self.path)

@@ -26,6 +26,22 @@ def directory(tmp_path):
     return made
 
 
+def test_a_folder_that_another_start_makes_meanwhile_is_ours(tmp_path, monkeypatch):
+    folder, looked = RunDirectory(tmp_path / "run"), RunDirectory.is_ours
+
+    def overtaken(run):
+        """What a start sees first, before the other one has made the folder."""
+        monkeypatch.setattr(RunDirectory, "is_ours", looked)
+        seen = looked(run)
+        folder.create()
+        return seen
+
+    monkeypatch.setattr(RunDirectory, "is_ours", overtaken)
+    RunDirectory(folder.path).create()
+    folder.create()
+    assert folder.is_ours()
+
+
 @pytest.fixture
 def precious(tmp_path):
     """A user's folder, with something in it."""
