@@ -54,7 +54,7 @@ def find(request: Request, name: str, environment: Mapping[str, str], cores: int
     return Space(
         name, model.task, options.device, cores, found, searched,
         axes(cores, queue, request.workers, request.threads, request.batches),
-        default(first.row, model.serving, read_config(STORE / f"{first.row.name}.mar")[1], cores, queue),
+        default(first.row, read_config(STORE / f"{first.row.name}.mar")[1], cores, queue),
         tuple(_left_out(model, options.device, found, searched, refused)), memory_mib(),
     )  # fmt: skip
 

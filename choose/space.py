@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from export.catalog import EXACT, Row, Serving
+from export.catalog import EXACT, Row
 from serving.auto_workers import automatic
 
 WORKER_MIB = 300  # memory of a worker without the model: Python and an engine
@@ -148,11 +148,12 @@ def _powers(cores: int) -> tuple[int, ...]:
     return (*(2**n for n in range(cores.bit_length()) if 2**n < cores), cores)
 
 
-def default(row: Row, serving: Serving, config: Mapping[str, Any], cores: int, queue: int) -> Configuration:
-    """The configuration that make archive serve serves by default. ``config`` has the archive's settings. Its 0 threads
-    mean one for each core."""
-    workers = automatic({row.name: config}, cores).get(row.name, serving.workers)
-    return Configuration(row.name, row.variant.name, workers, serving.threads or cores, config["batchSize"], queue)
+def default(row: Row, config: Mapping[str, Any], cores: int, queue: int) -> Configuration:
+    """The configuration that make archive serve serves by default, by the settings in the archive. Its 0 threads mean
+    one for each core."""
+    workers = automatic({row.name: config}, cores).get(row.name, config["minWorkers"])
+    threads = config["archive"]["threads"] or cores
+    return Configuration(row.name, row.variant.name, workers, threads, config["batchSize"], queue)
 
 
 def memory_mib() -> float:

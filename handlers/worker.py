@@ -73,13 +73,14 @@ def _predict() -> Any:
         context.request_processor, context.cl_socket = processors, service.cl_socket
         try:
             bodies = service._entry_point([each.inputs for each in batch], context)
-        except Exception as error:  # a handler of ours answers its own errors
+            message = answers(identities, processors, bodies)
+        except Exception as error:  # not of a request, which the handler answers itself: the whole batch failed
             return _failed(identities, error)
         ended = time.monotonic()
         if ended - written >= SECONDS:  # a gauge: the front end takes each line apart and keeps the last
             written = ended
             context.metrics.add_time(METRIC, round((ended - began) * 1000, 2))
-        return answers(identities, processors, bodies)
+        return message
 
     return predict
 

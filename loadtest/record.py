@@ -60,7 +60,7 @@ class Archive:
     sha256: str | None = None
     parity: dict[str, Any] | None = None
     random_weights: bool | None = None
-    settings: dict[str, Any] | None = None  # of models.toml, where it changes the archive's own
+    settings: dict[str, Any] | None = None  # that the server used in place of the archive's own
 
 
 @dataclass(frozen=True)

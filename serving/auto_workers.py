@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from serving.machine import gpus
 
 CORES = 2  # cores for each worker: one runs its Python code, one the tokenizer's threads and the front end
-MOST = 4  # on one GPU
-GPU_BYTES = 6e9  # GPU memory of one worker with its CUDA context; bert-graph needs 4.5e9
+MOST = 4  # on one GPU: with eight, resnet50-graph answered fewer requests (docs/measurement.md, Levers)
+GPU_BYTES = 6e9  # GPU memory of one worker with its CUDA context; bert-graph needs 4.4e9
 
 
 def automatic(configs: Mapping[str, Mapping[str, Any]], cores: int) -> dict[str, int]:
@@ -36,7 +37,8 @@ def _on_gpu(config: Mapping[str, Any]) -> bool:
     return config.get("deviceType") == "gpu" and (config.get("archive") or {}).get("runtime") not in (None, "null")
 
 
-def _memory() -> list[float]:
+@cache  # nvidia-smi takes up to a second, and make doctor asks for each of its checks
+def _memory() -> tuple[float, ...]:
     """Bytes of each GPU."""
     found = (re.match(r"(\d+) MiB", gpu["memory"]) for gpu in gpus())
-    return [float(each[1]) * 2**20 for each in found if each]
+    return tuple(float(each[1]) * 2**20 for each in found if each)

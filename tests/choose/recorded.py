@@ -17,10 +17,12 @@ from choose.request import Request
 from choose.space import Candidate, Configuration, Space, axes, default
 from choose.study import Search, prior
 from export import catalog
-from export.catalog import Serving
 
 SPEED = {"torchscript": 100.0, "onnx": 160.0, "int8": 210.0}
 PARITY = {"torchscript": 1.0, "onnx": 1.0, "int8": 0.995}
+
+# What the default depends on in an archive's settings.
+CONFIG = {"minWorkers": 1, "batchSize": 8, "archive": {"threads": 0}}
 
 
 def space(cores: int = 2) -> Space:
@@ -28,7 +30,7 @@ def space(cores: int = 2) -> Space:
     rows = catalog.rows(["digits"], list(SPEED), "cpu")
     found = {row.variant.name: Candidate(row, "ab" * 32, {"cosine": PARITY[row.variant.name], "accuracy": 0.99})
              for row in rows}  # fmt: skip
-    first = default(found["torchscript"].row, Serving(), {"batchSize": 8}, cores, 100)
+    first = default(found["torchscript"].row, CONFIG, cores, 100)
     return Space("digits", "image-classification", "cpu", cores, found, tuple(found), axes(cores, 100, batches=(1, 8)),
                  first)  # fmt: skip
 

@@ -25,7 +25,7 @@ def store(tmp_path, monkeypatch):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("record.json", json.dumps({"parity": {"cosine": cosine, "accuracy": None}}))
             archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"configFile": "model-config.yaml"}}))
-            config = {"batchSize": 8, "archive": {"random_weights": variant == "onnx"}}
+            config = {"minWorkers": 1, "batchSize": 8, "archive": {"random_weights": variant == "onnx", "threads": 0}}
             archive.writestr("model-config.yaml", yaml.safe_dump(config))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         path.with_name(path.name + ".sha256").write_text(f"{digest}  {path.name}\n")

@@ -93,3 +93,9 @@ def test_a_handler_that_fails_as_a_whole_costs_its_batch_and_logs_no_text(error,
         (reply,), _ = predict(handle)
     assert struct.unpack_from("!i", reply) == (code,) and b"error" in reply
     assert type(error).__name__ in caplog.text and "a text" not in caplog.text
+
+
+@pytest.mark.parametrize("bodies", [[], [b"one", b"two"], ["no bytes"], None])
+def test_answers_that_are_not_one_for_each_request_cost_their_batch_and_not_the_worker(bodies):
+    (reply,), _ = predict(lambda requests, context: bodies)
+    assert struct.unpack_from("!i", reply) == (503,)

@@ -13,6 +13,13 @@ from tests.serving.plain_archives import ours
 GPU = {"name": "a GPU", "memory": "81559 MiB", "driver": "1"}
 
 
+@pytest.fixture(autouse=True)
+def asked_anew():
+    auto_workers._memory.cache_clear()
+    yield
+    auto_workers._memory.cache_clear()
+
+
 @pytest.fixture
 def store(tmp_path):
     ours(tmp_path, "bert-graph", "bert", "graph", deviceType="gpu")
@@ -40,6 +47,13 @@ def test_only_what_runs_a_model_on_a_gpu_gets_more(monkeypatch):
     cpu, others = {"deviceType": "cpu", "archive": {"runtime": "onnx"}}, {"deviceType": "gpu"}
     assert automatic({"bert": graph, "null": null, "cpu": cpu, "others": others}, 16) == {"bert": 4}
     assert automatic({"cpu": cpu}, 16) == {} == automatic({"bert": graph}, 2)
+
+
+def test_nvidia_smi_is_asked_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(auto_workers, "gpus", lambda: asked.append(1) or [GPU])
+    graph = {"deviceType": "gpu", "archive": {"runtime": "graph"}}
+    assert automatic({"bert": graph}, 8) == automatic({"bert": graph}, 8) == {"bert": 4} and len(asked) == 1
 
 
 def test_models_toml_and_then_workers_go_before(store, monkeypatch):

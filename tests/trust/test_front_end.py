@@ -42,16 +42,6 @@ def server(store, tmp_path_factory):
             yield made
 
 
-@pytest.fixture
-def base(server):
-    return server.config.inference
-
-
-@pytest.fixture
-def token(server):
-    return server.client.token()
-
-
 def chunked(token, body, content_type):
     pieces = [body[at : at + 50_000] for at in range(0, len(body), 50_000)]
     sent = b"".join(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in pieces) + b"0\r\n\r\n"

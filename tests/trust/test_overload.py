@@ -46,16 +46,6 @@ def server(store, tmp_path_factory):
         yield made
 
 
-@pytest.fixture
-def base(server):
-    return server.config.inference
-
-
-@pytest.fixture
-def token(server):
-    return server.client.token()
-
-
 @contextmanager
 def full(server, source):
     """The queue is full meanwhile with requests of that address. Each test has its own: pauses may outlast it."""

@@ -34,16 +34,6 @@ def server(store, tmp_path_factory):
         yield made
 
 
-@pytest.fixture
-def base(server):
-    return server.config.inference
-
-
-@pytest.fixture
-def token(server):
-    return server.client.token()
-
-
 def message(size):
     """A PredictionsRequest of ``size`` bytes: the model's name, and its input as a map with one entry."""
     body = size - 6 - 4 - 10
