@@ -17,11 +17,16 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 def requirements(extras: list[str]) -> list[str]:
     """The project's own dependencies and those of the extras. Raises KeyError for an extra that it has not."""
-    text = PYPROJECT.read_text()
-    own = ast.parse(re.search(r"^dependencies = \[.*?^\]$", text, re.MULTILINE | re.DOTALL)[0])
-    optional = ast.parse(re.search(r"^\[project\.optional-dependencies\]\n(.*?)^\[", text, re.MULTILINE | re.DOTALL)[1])
-    tables = {each.targets[0].id: ast.literal_eval(each.value) for each in (*own.body, *optional.body)}
+    tables = _lists(r"^(dependencies = \[.*?^\])$") | _lists(r"^\[project\.optional-dependencies\]\n(.*?)^\[")
     return list(dict.fromkeys(line for name in ("dependencies", *extras) for line in tables[name]))
+
+
+def _lists(pattern: str) -> dict[str, list[str]]:
+    """The named lists in the part of pyproject.toml that the pattern's group matches."""
+    found = re.search(pattern, PYPROJECT.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None, f"pyproject.toml has no part that matches {pattern}"
+    assigned = [each for each in ast.parse(found[1]).body if isinstance(each, ast.Assign)]
+    return {ast.unparse(each.targets[0]): ast.literal_eval(each.value) for each in assigned}
 
 
 if __name__ == "__main__":

@@ -69,11 +69,12 @@ class Tokens:
         if shutil.disk_usage(self._key_file.parent).free < LEAST_FREE:
             raise ServingError(f"The token cannot be renewed: the disk of {self._key_file} is full; free some space.")
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, dict[str, str]]:
         """The key file; read again for a moment where it is incomplete, since TorchServe writes it in place."""
         for attempt in range(20):
             try:
-                return json.loads(self._key_file.read_text())
+                keys: dict[str, dict[str, str]] = json.loads(self._key_file.read_text())
+                return keys
             except FileNotFoundError:
                 raise ServingError(f"There is no key file at {self._key_file}; run: make serve") from None
             except ValueError:
@@ -135,18 +136,21 @@ class Client:
 
     def workers(self, name: str) -> list[dict[str, Any]]:
         """The archive's workers as TorchServe describes them (id, status, pid, ...)."""
-        return self.registration(name)["workers"]
+        found: list[dict[str, Any]] = self.registration(name)["workers"]
+        return found
 
     def registration(self, name: str) -> dict[str, Any]:
         """TorchServe's own description of an archive: version, settings, workers. It is answered without a worker."""
-        return self._management("GET", f"/models/{name}").json()[0]
+        found: dict[str, Any] = self._management("GET", f"/models/{name}").json()[0]
+        return found
 
     def describe(self, name: str) -> dict[str, Any]:
         """The description by TorchServe, with the archive's own description under ``customizedMetadata``.
 
         The answer comes from a worker, so it also proves that one answers.
         """
-        answer = self._management("GET", f"/models/{name}", params={"customized": "true"}).json()[0]
+        query = {"customized": "true"}
+        answer: dict[str, Any] = self._management("GET", f"/models/{name}", params=query).json()[0]
         own = answer.get("customizedMetadata")
         answer["customizedMetadata"] = json.loads(own) if isinstance(own, str) else own
         return answer
@@ -182,7 +186,7 @@ def backoff(refused: int, retry_after: str | None) -> float:
     """Seconds to wait after a 503, where ``refused`` others came right before it: what its Retry-After says, 1 where it
     says nothing, doubled for each of those, and up to half as much more, since others were refused at the same time."""
     told = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
-    return max(told, 1.0) * 2**refused * random.uniform(1, 1.5)
+    return max(told, 1.0) * 2.0**refused * random.uniform(1, 1.5)
 
 
 def _bearer(token: str) -> dict[str, str]:

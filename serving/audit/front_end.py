@@ -22,7 +22,8 @@ _VERSIONED = re.compile(r"^META-INF/versions/\d+/")  # classes for newer version
 
 def listed() -> dict[str, Any]:
     """The list: release, sha256, components, advisories."""
-    return json.loads(LIST.read_text())
+    found: dict[str, Any] = json.loads(LIST.read_text())
+    return found
 
 
 def jar() -> Path:

@@ -44,13 +44,14 @@ def of_maven(database: str, component: dict[str, Any]) -> list[Advisory]:
 
 
 def _ask(database: str, name: str, version: str) -> list[dict[str, Any]]:
-    query = {"package": {"ecosystem": "Maven", "name": name}, "version": version}
+    query: dict[str, Any] = {"package": {"ecosystem": "Maven", "name": name}, "version": version}
     try:
         reply = requests.post(f"{database}/v1/query", json=query, timeout=30)
         reply.raise_for_status()
-        return reply.json().get("vulns", [])
+        found: list[dict[str, Any]] = reply.json().get("vulns", [])
     except (requests.RequestException, ValueError) as error:
         raise AuditError(_unreachable(database, type(error).__name__)) from None
+    return found
 
 
 def _names(entry: dict[str, Any]) -> tuple[str, ...]:

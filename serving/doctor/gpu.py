@@ -22,6 +22,7 @@ def gpu(place: Place) -> Finding:
     problem = _problem(place)
     if problem is None:
         count, driver = _driver(place.cuda_driver)
+        assert driver is not None  # without one there is a problem
         return Finding(OK, f"{count} visible, driver for CUDA {_dotted(driver)}, torch for CUDA {_torch_cuda()}")
     text, cure, matters = problem
     if wanted:

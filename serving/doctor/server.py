@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from serving.config import ADDRESSES, GRPC_PORTS, Config
 from serving.doctor.finding import OK, STOP, WARN, Finding, Place, size
 from serving.owned import MARKER
 from serving.ports import in_use, owner
+
+if TYPE_CHECKING:  # at run time it needs psutil, which may not be installed yet
+    from serving.state import State
 
 LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 
@@ -65,7 +69,7 @@ def left_behind(place: Place) -> Finding:
     return Finding(OK, f"TorchServe runs (pid {state.pid})" if state else "nothing of an earlier server")
 
 
-def _state(place: Place):  # the type needs psutil, which may not be installed yet
+def _state(place: Place) -> State | None:
     try:
         from serving.state import RunDirectory
     except ImportError:
