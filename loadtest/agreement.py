@@ -62,7 +62,7 @@ def wrk(target: Target, users: int, seconds: float, folder: Path) -> Quantiles:
     if "Non-2xx" in text:
         raise LoadTestError(f"wrk saw errors: {text.strip().splitlines()[-3].strip()}")
     found = {int(q): float(value) * UNITS[unit] for q, value, unit in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)\b", text)}
-    return Quantiles(found[50], found[99], float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]))  # type: ignore[index]
+    return Quantiles(found[50], found[99], float(re.findall(r"Requests/sec:\s+([\d.]+)", text)[0]))
 
 
 def h2load(target: Target, rate: float, seconds: float, folder: Path) -> Quantiles:
@@ -102,21 +102,24 @@ def compare(
     subject: Subject, users_of: Sequence[int], rates: Sequence[float], seconds: float, folder: Path
 ) -> list[Pair]:
     """The closed loop with so many users each, and the open loop at these rates."""
-    found, target, crew = [], subject.target, subject.crew
-    for users in users_of:
-        both = _in_turns(
-            lambda users=users: ours(crew.closed(target, users), seconds),
-            lambda users=users: wrk(target, users, seconds, folder),
-        )
-        found.append(Pair(f"closed, {users} at a time", "wrk", *both))
-    for rate in rates:
-        schedule = arrivals.constant(rate, 3 * seconds)
-        both = _in_turns(
-            lambda schedule=schedule: ours(crew.open(target, schedule), seconds, schedule),
-            lambda rate=rate: h2load(target, rate, seconds, folder),
-        )
-        found.append(Pair(f"open, {rate:g}/s constant", "h2load", *both))
-    return found
+    closed = [_closed(subject, users, seconds, folder) for users in users_of]
+    return closed + [_open(subject, rate, seconds, folder) for rate in rates]
+
+
+def _closed(subject: Subject, users: int, seconds: float, folder: Path) -> Pair:
+    target, crew = subject.target, subject.crew
+    both = _in_turns(
+        lambda: ours(crew.closed(target, users), seconds), lambda: wrk(target, users, seconds, folder)
+    )
+    return Pair(f"closed, {users} at a time", "wrk", *both)
+
+
+def _open(subject: Subject, rate: float, seconds: float, folder: Path) -> Pair:
+    target, crew, schedule = subject.target, subject.crew, arrivals.constant(rate, 3 * seconds)
+    both = _in_turns(
+        lambda: ours(crew.open(target, schedule), seconds, schedule), lambda: h2load(target, rate, seconds, folder)
+    )
+    return Pair(f"open, {rate:g}/s constant", "h2load", *both)
 
 
 def table(pairs: Sequence[Pair]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def _with_archive(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> li
         before, after = (windows(trials[archive, same_point(row)]) for archive in (run.baseline, row["archive"]))
         for q in (50, 99):
             if base[f"p{q}_ms"] is not None and row[f"p{q}_ms"] is not None:
-                compared = stats.compare(before, after, lambda values, q=q: stats.percentile(values, q))
+                compared = stats.compare(before, after, partial(stats.percentile, q=q))
                 found.append(_entry(row, run.baseline, f"p{q}_ms", compared, margin))
         found += _throughput(base, row, run.baseline, margin)
     return found
@@ -94,7 +95,8 @@ def throughput(base: dict[str, Any], row: dict[str, Any]) -> Comparison | None:
     sides = [np.asarray(each.get("windows_requests_per_s") or []) for each in (base, row)]
     if not all(side.size and side.all() for side in sides):
         return None
-    return stats.compare(*([[value] for value in side] for side in sides), statistic=np.mean)
+    before, after = ([[value] for value in side] for side in sides)
+    return stats.compare(before, after, np.mean)
 
 
 def whole_interval(base: dict[str, Any], row: dict[str, Any], metric: str) -> Comparison | None:

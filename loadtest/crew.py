@@ -97,7 +97,7 @@ class Several:
     def start(self) -> int:
         """Starts all parts at the same instant, or with the users of a closed loop within a second."""
         begin = [now_us() + LEAD_US * len(self._members)] if self._scheduled else []
-        began = self._all(lambda member: member.ask("start", *begin))
+        began: list[int] = self._all(lambda member: member.ask("start", *begin))
         self._taker = gevent.spawn(self._keep_taking)
         return max(began)
 

@@ -60,7 +60,7 @@ class Hand:
 
     def start(self, begin_us: int | None = None) -> int:
         """When the first request is due: ``begin_us`` in an open loop."""
-        return self._load.start() if begin_us is None else self._load.start(begin_us)  # type: ignore[call-arg]
+        return self._load.start(begin_us) if isinstance(self._load, OpenLoop) else self._load.start()
 
     def take(self, token: str) -> list[tuple[Any, ...]]:
         """The rows since the last time, each handed over once; from now on requests carry ``token``."""

@@ -12,7 +12,6 @@ from loadtest.compare import same_point, throughput, whole_interval
 from loadtest.gate import point
 from loadtest.numbers import DASH, amount
 from loadtest.report_md import parity
-from loadtest.stats import Comparison
 from loadtest.summary import mostly_failed
 
 BASE = "eager"
@@ -33,7 +32,7 @@ def fastest(rows: Sequence[Row]) -> list[str]:
     won: dict[str, list[str]] = {}
     points = list(dict.fromkeys(map(same_point, rows)))
     for each in points:
-        here = [row for row in rows if same_point(row) == each and not mostly_failed(row) and _speed(row) is not None]
+        here = [row for row in rows if same_point(row) == each and not mostly_failed(row) and _has_speed(row)]
         if here:
             best = max(here, key=_speed)
             won.setdefault(name(best), []).append(_clause(best, here))
@@ -57,11 +56,13 @@ def name(row: Row) -> str:
     return f"`{row['archive']}`" + (f" ({', '.join(notes)})" if notes else "")
 
 
-def _speed(row: Row) -> float | None:
+def _has_speed(row: Row) -> bool:
+    return bool(row["requests_per_s"]) if row["mode"] == "closed" else row["p50_ms"] is not None
+
+
+def _speed(row: Row) -> float:
     """What decides, the more the better: answers per second of a closed loop, else the median of latency, negative."""
-    if row["mode"] == "closed":
-        return row["requests_per_s"] or None
-    return None if row["p50_ms"] is None else -row["p50_ms"]
+    return float(row["requests_per_s"] if row["mode"] == "closed" else -row["p50_ms"])
 
 
 def _clause(best: Row, here: Sequence[Row]) -> str:
@@ -69,11 +70,13 @@ def _clause(best: Row, here: Sequence[Row]) -> str:
     closed, others = best["mode"] == "closed", [row for row in here if row is not best]
     said = f"{amount(best['requests_per_s'])} requests/s" if closed else f"p50 {amount(best['p50_ms'])} ms"
     base = next((row for row in others if row["variant"] == BASE), max(others, key=_speed, default=None))
-    ratio = base and (throughput(base, best) if closed else whole_interval(base, best, "p50_ms"))
-    return f"{point(best)}, {said}" + (_against(ratio, base) if ratio else "")
+    return f"{point(best)}, {said}" + (_against(base, best) if base else "")
 
 
-def _against(ratio: Comparison, base: Row) -> str:
+def _against(base: Row, best: Row) -> str:
+    ratio = throughput(base, best) if best["mode"] == "closed" else whole_interval(base, best, "p50_ms")
+    if ratio is None:
+        return ""
     other = BASE if base["variant"] == BASE else f"`{base['archive']}`"
     interval = f"{amount(ratio.low)} to {amount(ratio.high)}"
     if ratio.low <= 1 <= ratio.high:

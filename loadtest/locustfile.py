@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,8 @@ def keep_apart(stats: RequestStats) -> None:
 
         return logged
 
-    stats.log_request, stats.log_error = apart(stats.log_request), apart(stats.log_error)
+    stats.log_request = apart(stats.log_request)  # type: ignore[method-assign]  # of this very object, as said above
+    stats.log_error = apart(stats.log_error)  # type: ignore[method-assign]
 
 
 def _hand_over(gathered: list[Row], data: dict[str, Any]) -> None:
@@ -106,7 +108,7 @@ def _hand_over(gathered: list[Row], data: dict[str, Any]) -> None:
 
 
 def _write(environment: Environment, gathered: list[Row]) -> None:
-    if path := environment.parsed_options.rows:
+    if path := _options(environment).rows:
         rows.write(Path(path), rows.merge([gathered]))
         logger.info("Wrote %d rows to %s", len(gathered), path)
 
@@ -122,6 +124,7 @@ def on_test_start(environment: Environment, **_: Any) -> None:
     except LoadTestError as error:
         logger.error("%s", error)
         environment.process_exit_code = 2
+        assert environment.runner is not None  # it called this
         environment.runner.quit()
 
 
@@ -131,8 +134,14 @@ def floors(targets: list[Target]) -> frozenset[str]:
     return frozenset(empty) if len(empty) < len(targets) else frozenset()
 
 
+def _options(environment: Environment) -> Namespace:
+    found: Namespace | None = environment.parsed_options
+    assert found is not None  # Locust parses them before its first event
+    return found
+
+
 def _targets(environment: Environment) -> list[Target]:
-    options, token = environment.parsed_options, Token.from_environment()
+    options, token = _options(environment), Token.from_environment()
     state = RunDirectory.default().read()
     names = words(options.archives) or ([name for name in state.archives if name not in state.foreign] if state else [])
     if not names:

@@ -10,12 +10,16 @@ import io
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from export.catalog import Model
-from export.tasks import TASKS
+from export.tasks import TASKS, Request
 from loadtest.errors import LoadTestError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 DATA = Path(__file__).with_name("data")
 LONG_SIDES = (256, 512, 640)
@@ -66,16 +70,22 @@ def _text(task: str, tokens: int) -> Payload:
     words = [word for sentence in sentences() for word in sentence.split()]
     count = max(1, round(tokens / TOKENS_PER_WORD))
     text = [words[index % len(words)] for index in range(count)]
-    made = TASKS[task].traffic(" ".join(text))
+    made = _request(task, " ".join(text))
     if made.content_type == "text/plain":
-        begin = TASKS[task].traffic(" ".join(text[:BEGINNING])).body.decode()
+        begin = _request(task, " ".join(text[:BEGINNING])).body.decode()
         made = replace(made, body=" ".join([begin, *text[BEGINNING:]]).encode())
     return Payload(f"tokens-{tokens}", made.body, made.content_type)
 
 
+def _request(task: str, sentence: str) -> Request:
+    traffic = TASKS[task].traffic
+    assert traffic is not None  # every task of texts has it
+    return traffic(sentence)
+
+
 @lru_cache
 def _texts(task: str) -> tuple[Payload, ...]:
-    made = [TASKS[task].traffic(sentence) for sentence in sentences()]
+    made = [_request(task, sentence) for sentence in sentences()]
     return tuple(Payload(f"sentence-{index:02d}", each.body, each.content_type) for index, each in enumerate(made))
 
 
@@ -102,9 +112,9 @@ def _photographs() -> tuple[Payload, ...]:
     return tuple(made)
 
 
-def _jpeg(image: object, quality: int) -> bytes:
+def _jpeg(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)  # type: ignore[attr-defined]
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

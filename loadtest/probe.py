@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from loadtest.servers import Server, device, fresh, given, running
 from loadtest.target import Target
 from loadtest.trial import Rule, measure
 from serving.choice import names
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def seconds_each() -> float:
     return numbers("DURATION", "10", float)[0]
 
 
-def numbers(name: str, default: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
+def numbers(name: str, default: str, kind: Callable[[str], N]) -> tuple[N, ...]:
     """The numbers of an environment variable. Raises LoadTestError."""
     text = os.environ.get(name) or default
     with contextlib.suppress(ValueError):  # one sentence for what is no number and what is none to use

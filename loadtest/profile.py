@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from loadtest.arrivals import KINDS
 from loadtest.errors import LoadTestError
@@ -23,6 +23,7 @@ else:
 
 FOLDER = Path(__file__).with_name("profiles")
 SHAPES = ("step", "spike")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _parse(name: str, settings: dict[str, Any]) -> Profile:
     known = {field.name for field in fields(Profile)}
     if unknown := sorted(set(settings) - known):
         raise LoadTestError(f"profiles/{name}.toml: unknown {', '.join(unknown)}; known: {', '.join(sorted(known))}.")
-    lists = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    lists: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     return Profile(**{**lists, "name": name})
 
 
@@ -102,7 +103,8 @@ def asked_processes(environment: Mapping[str, str]) -> int:
     """$PROCESSES, 0 without it. Raises LoadTestError."""
     if not (text := environment.get("PROCESSES")):
         return 0
-    if (count := _read("PROCESSES", text)) < 1:
+    count: int = _read("PROCESSES", text)
+    if count < 1:
         raise LoadTestError(f"PROCESSES={text} is no number of processes; write it as in PROCESSES=2.")
     return count
 
@@ -114,7 +116,7 @@ def _read(key: str, text: str) -> Any:
         raise LoadTestError(f"{key}={text} is not understood; write it as in {READERS[key][2]}.") from None
 
 
-def numbers(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+def numbers(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
     """A reader of several values, with commas or spaces between."""
     return lambda text: tuple(kind(part) for part in text.replace(",", " ").split())
 

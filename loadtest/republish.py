@@ -42,7 +42,8 @@ def series(page: str) -> list[dict[str, Any]]:
     _, found, rest = page.partition(BEGIN)
     if not found:
         raise ValueError("the page holds no series")
-    return json.loads(rest.partition(END)[0])
+    charts: list[dict[str, Any]] = json.loads(rest.partition(END)[0])
+    return charts
 
 
 def main(paths: list[str]) -> int:

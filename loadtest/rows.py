@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 DROPPED, WRONG, TIMEOUT = "dropped", "wrong answer", "timeout"  # kinds of error that the client itself finds
 OVERLOAD = (DROPPED, TIMEOUT, "503 queue")  # what a server that is sound does under too much load
 UNKNOWN = -1  # a time or count that the server did not state, as in an error's answer
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ def from_list(cells: Sequence[Any]) -> Row:
     """The inverse of ``to_list``, from text as well. Raises ValueError when the count is wrong."""
     if len(cells) != len(FIELDS):
         raise ValueError(f"A row has {len(cells)} cells and needs {len(FIELDS)}.")
-    return Row(*(str(cell) if name in TEXT else int(cell) for name, cell in zip(FIELDS, cells, strict=True)))
+    values: list[Any] = [str(cell) if name in TEXT else int(cell) for name, cell in zip(FIELDS, cells, strict=True)]
+    return Row(*values)
 
 
 def merge(parts: Iterable[Iterable[Row]]) -> list[Row]:
@@ -91,14 +96,14 @@ def merge(parts: Iterable[Iterable[Row]]) -> list[Row]:
 class Columns:
     """Rows as arrays of one length, for arithmetic; stages are NaN where the server did not state them."""
 
-    intended: np.ndarray
-    sent: np.ndarray
-    ended: np.ndarray
-    ok: np.ndarray
-    preprocess: np.ndarray
-    inference: np.ndarray
-    postprocess: np.ndarray
-    batch: np.ndarray
+    intended: Ints
+    sent: Ints
+    ended: Ints
+    ok: Bools
+    preprocess: Floats
+    inference: Floats
+    postprocess: Floats
+    batch: Floats
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Columns:
@@ -115,15 +120,15 @@ class Columns:
         return cls(ints[:, 0], ints[:, 1], ints[:, 2], ok, *stated)
 
     @property
-    def latency(self) -> np.ndarray:
+    def latency(self) -> Ints:
         """Microseconds from the intended start to the end: what a user waits."""
         return self.ended - self.intended
 
     @property
-    def service(self) -> np.ndarray:
+    def service(self) -> Ints:
         """Microseconds from the actual send to the end: what the server took, once asked."""
         return self.ended - self.sent
 
-    def take(self, mask: np.ndarray) -> Columns:
+    def take(self, mask: Bools) -> Columns:
         """The rows where ``mask`` is true."""
         return Columns(*(getattr(self, field.name)[mask] for field in fields(self)))

@@ -164,7 +164,8 @@ class Visit:
         self._keep(target, "trace", "open", "trace", round(trace.rate, 2), replace(seen, windows=windows))
 
     def _of_sizes(self, target: Target, sizes: np.ndarray) -> Target:
-        made, order = payloads.sized(target.model, sizes)  # type: ignore[arg-type]
+        assert target.model is not None  # Target finds it
+        made, order = payloads.sized(target.model, sizes)
         if order is None:
             return target
         asked = replace(target, payloads=made, order=order, golden=None, _turn=itertools.count())

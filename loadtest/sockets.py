@@ -45,13 +45,13 @@ def note_times() -> None:
     The two are hooks that it leaves open to be overridden.
     """
 
-    def create(pool: ConnectionPool, family: int, kind: int, protocol: int) -> TimedSocket:
-        return TimedSocket(family, kind, protocol)
+    def create(self: ConnectionPool, family: int, socktype: int, protocol: int) -> TimedSocket:
+        return TimedSocket(family, socktype, protocol)
 
-    def after_connect(pool: Any, sock: Any) -> None:
+    def after_connect(self: Any, sock: Any) -> None:
         # Without it the tail of a large body waits for the ACK of what went before.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        pool.timed = sock if isinstance(sock, TimedSocket) else None
+        self.timed = sock if isinstance(sock, TimedSocket) else None
 
-    ConnectionPool._create_tcp_socket = create
-    ConnectionPool.after_connect = after_connect
+    ConnectionPool._create_tcp_socket = create  # type: ignore[method-assign]  # hooks, as said above
+    ConnectionPool.after_connect = after_connect  # type: ignore[method-assign]

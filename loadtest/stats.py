@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 STABLE_WITHIN = 0.10
@@ -79,11 +80,13 @@ def interval_ranks(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[in
     return max(1, low), min(n, high)
 
 
-def _binomial(n: int, p: float) -> np.ndarray:
+def _binomial(n: int, p: float) -> NDArray[np.float64]:
     """P(k successes in n) for k = 0..n, in logarithms so that large n do not overflow."""
     factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
     k = np.arange(n + 1)
-    return np.exp(factorial[n] - factorial - factorial[::-1] + k * math.log(p) + (n - k) * math.log1p(-p))
+    logarithms = factorial[n] - factorial - factorial[::-1] + k * math.log(p) + (n - k) * math.log1p(-p)
+    found: NDArray[np.float64] = np.exp(logarithms)
+    return found
 
 
 def estimate(values: Any, q: float, confidence: float = CONFIDENCE) -> Estimate | None:

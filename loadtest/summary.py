@@ -172,7 +172,7 @@ def _errors(seen: Sequence[Seen]) -> dict[str, Any]:
 
 def mostly_failed(row: dict[str, Any]) -> bool:
     """Whether most requests of a row failed: then the figures are those of the few that did not."""
-    return row["error_rate"] > MOST
+    return bool(row["error_rate"] > MOST)
 
 
 def _verdicts(seen: Sequence[Seen], columns: Columns, shared_cores: int) -> dict[str, Any]:

@@ -33,8 +33,8 @@ def main() -> int:
         with one_archive(users) as subject:
             server, target = subject.server, subject.target
             for count in [*counts, *reversed(counts)]:
-                # A server of our own, so there is a client of its management.
-                server.client.scale(target.archive, count)  # type: ignore[union-attr]
+                assert server.client is not None  # a server of our own, so there is a client of its management
+                server.client.scale(target.archive, count)
                 memory[count] = server.rss()
                 for each in users:
                     print(f"{count} workers, {each} users", file=sys.stderr, flush=True)
