@@ -22,9 +22,9 @@ from bench.measure import as_array, cpu_gflops, gpu_rates, interleaved
 from bench.plan import Cell, Plan, cells, inputs, operations, read_plan
 from export.catalog import CatalogError, Row
 from export.device import DeviceError
+from export.errors import CheckpointError
 from export.own_store import ROOT, NotBuiltError
 from export.quiet import quieten
-from export.weights import CheckpointError
 from loadtest import result_file
 from loadtest.environment import machine
 from loadtest.errors import LoadTestError

@@ -23,12 +23,12 @@ from bench.load import build, load
 from bench.plan import Cell, inputs
 from export.catalog import CatalogError, Row
 from export.device import DeviceError
+from export.errors import CheckpointError
 from export.options import read_options
 from export.own_store import NotBuiltError
 from export.parity import Parity
 from export.progress import table
 from export.quiet import quieten
-from export.weights import CheckpointError
 from handlers.settings import Settings
 from handlers.text import TextEncoder
 from loadtest.environment import machine

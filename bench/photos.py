@@ -60,11 +60,12 @@ def measure(data: bytes, device: str) -> dict[str, Any]:
         calls |= _on_gpu(data)
     times = interleaved(calls, SECONDS, lambda text: None)
     took = {name: percentile(as_array(each), 50) for name, each in times.items()}
-    row = {"size": "{}x{}".format(*size), "kb": round(len(data) / 1e3), "host_ms": round(took["host"], 3),
-           "host_off_by": _off_by(on_host(data), expected)}  # fmt: skip
+    row: dict[str, Any] = {"size": "{}x{}".format(*size), "kb": round(len(data) / 1e3)}
+    row |= {"host_ms": round(took["host"], 3), "host_off_by": _off_by(on_host(data), expected)}
     if device != "gpu":
         return row | dict.fromkeys(ON_GPU)
-    values = (took["together"] / TOGETHER, took["alone"], _off_by(calls["alone"]()[0].cpu().numpy(), expected))
+    alone: Any = calls["alone"]()
+    values = (took["together"] / TOGETHER, took["alone"], _off_by(alone[0].cpu().numpy(), expected))
     return row | {name: round(value, 3) for name, value in zip(ON_GPU, values, strict=True)}
 
 

@@ -89,9 +89,11 @@ def inputs(settings: Settings, cell: Cell) -> tuple[np.ndarray, ...]:
 
 
 def _input(spec: TensorSpec, settings: Settings, cell: Cell, generator: np.random.Generator) -> np.ndarray:
-    shape = [{"batch": cell.batch, "tokens": cell.length}.get(dim, dim) for dim in spec.dims]
+    sizes: dict[str | int, int | None] = {"batch": cell.batch, "tokens": cell.length}
+    shape = [int(sizes.get(dim) or dim) for dim in spec.dims]
     if spec.name == "pixels":
         return generator.integers(0, 256, shape, dtype=np.uint8)
+    assert settings.text is not None and cell.length is not None  # only models of texts have the other inputs
     if spec.name == "input_ids":
         return generator.integers(min(1000, settings.text.vocabulary // 2), settings.text.vocabulary - 1, shape)
     if spec.name == "token_type_ids":

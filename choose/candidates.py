@@ -94,7 +94,7 @@ def _left_out(
     model: Model, device: str, found: Mapping[str, Candidate], searched: tuple[str, ...], refused: Mapping[str, str]
 ) -> list[dict[str, str]]:
     """Each variant of the catalog that is not searched, with the reason."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     for row in catalog.VARIANTS:
         if row.name in searched or (row.kinds == ("none",)) != (model.kind == "none"):
             continue

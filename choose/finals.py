@@ -142,19 +142,19 @@ class Finals:
     def peak(self, finalist: Finalist, requests_per_s: float) -> Peak:
         """The highest Poisson rate of the finalist within the objective, searched from three quarters of its throughput
         in the closed loop."""
-        request = self.bench.request
-        assert request.slo_p99_ms is not None
+        request, slo_p99_ms = self.bench.request, self.bench.request.slo_p99_ms
+        assert slo_p99_ms is not None
         with self.bench.open_server(finalist.configuration) as server:
             target = self.bench.target(server, finalist.configuration)
 
             def probe(rate: float) -> tuple[bool, bool]:
                 window = max(request.window_s, min(stats.smallest_sample(99) / rate, LONGEST_PROBE_S) / FLOOR_WINDOWS)
                 rule = Rule(window, 1, FLOOR_WINDOWS, fixed=True)
-                self.say(f"within a p99 of {request.slo_p99_ms:g} ms? {rate:g} requests/s of {finalist.configuration}")
-                return meets(self.bench.open(target, rate, rule), request.slo_p99_ms, 0.0)
+                self.say(f"within a p99 of {slo_p99_ms:g} ms? {rate:g} requests/s of {finalist.configuration}")
+                return meets(self.bench.open(target, rate, rule), slo_p99_ms, 0.0)
 
             start = max(0.5, round(0.75 * requests_per_s, 1))
-            found = find_peak(finalist.configuration.key, request.slo_p99_ms, probe, start)
+            found = find_peak(finalist.configuration.key, slo_p99_ms, probe, start)
         self.run.peaks.append(found)
         self.run.write()
         return found

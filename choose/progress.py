@@ -9,7 +9,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Progress:
@@ -17,11 +20,12 @@ class Progress:
 
     def __init__(self, budget_s: float, left_s: Callable[[], float], best: Callable[[], str] = lambda: "") -> None:
         self._budget_s, self._left_s, self._best = budget_s, left_s, best
-        self._began, self._bar = time.monotonic(), None
+        self._began = time.monotonic()
+        self._bar: tqdm[NoReturn] | None = None
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar: Any = tqdm(total=round(budget_s), bar_format="{bar:12} {desc}", dynamic_ncols=True)
+            self._bar = tqdm(total=round(budget_s), bar_format="{bar:12} {desc}", dynamic_ncols=True)
 
     def say(self, text: str) -> None:
         """Prints what begins now."""

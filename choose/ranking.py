@@ -6,6 +6,7 @@ Knows intervals and the rule for beating the default. decision.py writes the dec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,9 +128,9 @@ def _compared(request: Request, default: Finalist, each: Finalist, seen: dict[An
         return Comparison(float(np.mean(used[1]) / np.mean(used[0])), min(ratios), max(ratios), stats.CONFIDENCE)
     try:
         if request.objective == "throughput":
-            return stats.compare(*(_rates(side) for side in sides), statistic=np.mean)
+            return stats.compare(_rates(sides[0]), _rates(sides[1]), np.mean)
         q = 50 if request.rate is None else 99
-        return stats.compare(*(windows(side) for side in sides), statistic=lambda values: stats.percentile(values, q))
+        return stats.compare(windows(sides[0]), windows(sides[1]), partial(stats.percentile, q=q))
     except ValueError:
         return None
 
@@ -143,7 +144,7 @@ def better(request: Request, row: dict[str, Any]) -> bool:
     ratio = row["ratio_to_default"]
     if ratio is None:
         return False
-    return ratio["low"] > 1 if request.objective == "throughput" else ratio["high"] < 1
+    return bool(ratio["low"] > 1 if request.objective == "throughput" else ratio["high"] < 1)
 
 
 def ranked(request: Request, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -111,10 +111,11 @@ class Space:
     def all(self) -> Iterator[Configuration]:
         """Every configuration, the default first."""
         yield self.default
-        for variant, *values in product(self.searched, *(self.axes[name] for name in SETTINGS)):
-            each = self.configuration(variant, **dict(zip(SETTINGS, values, strict=True)))
-            if each != self.default and self.allows(each):
-                yield each
+        for variant in self.searched:
+            for values in product(*(self.axes[name] for name in SETTINGS)):
+                each = self.configuration(variant, **dict(zip(SETTINGS, values, strict=True)))
+                if each != self.default and self.allows(each):
+                    yield each
 
     def stated(self) -> dict[str, Any]:
         """The section ``space`` of decision.json."""

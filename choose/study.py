@@ -109,7 +109,9 @@ class Search:
 
     def spent_s(self) -> float:
         """Seconds that trials have taken, in this run and in those before, as far as they are on record."""
-        return sum(each.user_attrs.get("seconds", 0.0) for each in self.study.get_trials(deepcopy=False))
+        trials = self.study.get_trials(deepcopy=False)
+        spent: float = sum(each.user_attrs.get("seconds", 0.0) for each in trials)
+        return spent
 
     def _record(self, number: int, trial: FrozenTrial) -> Record:
         result = trial.user_attrs["result"]
@@ -291,7 +293,11 @@ def prior(space: Space, request: Request, speeds: dict[str, float]) -> Iterator[
     workers = 1 if alone else min(space.cores, 8)
     wanted = {"workers": workers, "threads": max(1, space.cores // workers), "batch_size": 1 if alone else 8,
               "queue": space.default.queue}  # fmt: skip
-    nearest = {name: min(space.axes[name], key=lambda level, name=name: abs(level - wanted[name])) for name in SETTINGS}
+    nearest = {name: _nearest(space.axes[name], wanted[name]) for name in SETTINGS}
     for name in ordered:
         if speeds.get(name, fastest) >= HOPELESS * fastest:
             yield space.configuration(name, **nearest)
+
+
+def _nearest(levels: Sequence[int], wanted: int) -> int:
+    return min(levels, key=lambda level: abs(level - wanted))

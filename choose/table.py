@@ -33,7 +33,8 @@ class Table:
     def score(self, each: Configuration) -> float:
         """The mean of the rounds; 0 where one of them does not meet the objective."""
         scores = [worth(self.request, outcome).score for outcome in self.outcomes[each]]
-        return float(np.mean(scores)) if all(score is not None for score in scores) else 0.0  # type: ignore[arg-type]
+        met = [score for score in scores if score is not None]
+        return float(np.mean(met)) if len(met) == len(scores) else 0.0
 
     def evaluate(self, seed: int) -> Evaluate:
         """The outcome of a configuration: the figures of one of the rounds."""

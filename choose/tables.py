@@ -111,7 +111,9 @@ def verdict(row: Row, decision: dict[str, Any]) -> str:
 
 def same(row: Row, other: Row | None) -> bool:
     """Whether both are the same archive with the same settings."""
-    return bool(other) and (row["archive"], row["settings"]) == (other["archive"], other["settings"])
+    if not other:
+        return False
+    return (row["archive"], row["settings"]) == (other["archive"], other["settings"])
 
 
 def _configuration(decision: dict[str, Any]) -> Column:

@@ -26,11 +26,12 @@ def sentences(decision: dict[str, Any]) -> str:
 def figure(objective: dict[str, Any], finalist: Finalist) -> float | None:
     """The figure that is optimised: requests/s; the median in ms, or with a rate the p99; MiB, of a GPU where one is
     used."""
+    found: float | None = finalist["p99_ms" if objective["rate"] else "p50_ms"]
     if objective["name"] == "throughput":
-        return finalist["requests_per_s"]
+        found = finalist["requests_per_s"]
     if objective["name"] == "memory":
-        return finalist["gpu_memory_mib"] or finalist["memory_mib"]
-    return finalist["p99_ms" if objective["rate"] else "p50_ms"]
+        found = finalist["gpu_memory_mib"] or finalist["memory_mib"]
+    return found
 
 
 def configuration(finalist: Finalist) -> str:

@@ -44,7 +44,7 @@ class Visit:
         asked = [in_form(each, self.form) for each in payloads(model(self.model))]
         self.target = Target(
             self.running.host, self.archive, self.running.token, payloads=asked, model=model(self.model),
-            route=self.running.route, golden=self.vectors,  # type: ignore[arg-type] - it judges as Golden does
+            route=self.running.route, golden=self.vectors,
         )  # fmt: skip
 
     def check(self) -> float:

@@ -23,7 +23,8 @@ def of(model: str) -> dict[str, list[float]]:
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise CompareError(f"The eager reference of {model} was not computed; what it said stands above.")
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def main(name: str) -> int:

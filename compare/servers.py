@@ -82,8 +82,10 @@ def yaml_to_json(text: dict[str, object]) -> str:
 @contextmanager
 def ours(model: str, setting: Setting, store: Path, split: cores.Split) -> Iterator[Running]:
     """Our server with one archive, as ``make archive serve`` starts it, or with the settings of ``setting``."""
-    found = {"workers": setting.workers, "threads": setting.threads, "batch_size": setting.batch}
-    table = ModelSettings(Path("make compare"), {model: found} if setting.workers else {})
+    found: dict[str, dict[str, int | float]] = {}
+    if setting.workers:
+        found[model] = {"workers": setting.workers, "threads": setting.threads, "batch_size": setting.batch}
+    table = ModelSettings(Path("make compare"), found)
     with fresh([f"{model}-{setting.variant}"], split, store, table, at_once=True) as server:
         assert server.state is not None  # it was started here
         with cores.on(split.client):

@@ -30,7 +30,7 @@ def sentences(result: Result) -> str:
 
 def title(result: Result, name: str) -> str:
     """What a subject is called."""
-    return next(each["title"] for each in result["subjects"] if each["name"] == name)
+    return next(str(each["title"]) for each in result["subjects"] if each["name"] == name)
 
 
 def interval(row: Row) -> str:

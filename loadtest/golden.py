@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from export.tasks import TASKS
 from loadtest.payloads import Payload
+
+
+class Judge(Protocol):
+    """Says of an answer to a payload whether it is right."""
+
+    def matches(self, payload: Payload, body: bytes) -> bool:
+        """Whether ``body`` is a right answer to ``payload``; False for what is no answer at all."""
 
 
 class Golden:

@@ -17,7 +17,7 @@ import requests
 
 from export.catalog import CatalogError, Model, model, variant
 from loadtest.errors import LoadTestError
-from loadtest.golden import Golden
+from loadtest.golden import Golden, Judge
 from loadtest.payloads import Payload, payloads
 from serving.client import Client
 from serving.config import Config
@@ -117,7 +117,7 @@ class Target:
     host: str
     archive: str
     token: Token
-    golden: Golden | None = None
+    golden: Judge | None = None
     check_every: int = CHECK_EVERY
     payloads: Sequence[Payload] = ()
     order: Sequence[int] | None = None  # which payload has each turn; None: one after the other

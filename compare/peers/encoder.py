@@ -21,7 +21,8 @@ class Encoder:
             torch.set_num_threads(threads)
         text = json.loads((directory / "text.json").read_text())
         self.device = torch.device(os.environ.get("DEVICE", "cpu"))
-        self.model = torch.jit.load(directory / "model.pt", map_location=self.device).eval()
+        loaded: torch.jit.ScriptModule = torch.jit.load(directory / "model.pt", map_location=self.device)
+        self.model = loaded.eval()
         self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         self.tokenizer.enable_truncation(min(text["max_length"], pad_to or text["max_length"]))
         self.tokenizer.enable_padding(pad_id=text["pad_id"], length=pad_to)
@@ -34,4 +35,5 @@ class Encoder:
         with torch.inference_mode():
             output = self.model(ids, mask)
         output = output[0] if isinstance(output, tuple) else output
-        return output.float().cpu().tolist()
+        vectors: list[list[float]] = output.float().cpu().tolist()
+        return vectors

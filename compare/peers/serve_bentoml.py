@@ -14,6 +14,8 @@ if BATCH > 1:
 
     @bentoml.service(workers=WORKERS, traffic={"timeout": TIMEOUT_S})
     class Embeddings:
+        """A worker, with a model of its own; an answer to a batch of texts."""
+
         def __init__(self) -> None:
             self.encoder = Encoder()
 
@@ -25,7 +27,9 @@ if BATCH > 1:
 else:
 
     @bentoml.service(workers=WORKERS, traffic={"timeout": TIMEOUT_S})
-    class Embeddings:
+    class Embeddings:  # type: ignore[no-redef]  # one of the two is made
+        """A worker, with a model of its own; an answer to each request."""
+
         def __init__(self) -> None:
             self.encoder = Encoder()
 

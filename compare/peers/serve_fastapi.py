@@ -2,18 +2,21 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 import uvicorn
 from encoder import Encoder
 from fastapi import FastAPI, Request
+from starlette.datastructures import State
 
 BATCH, WAIT_S = int(os.environ["BATCH"]), float(os.environ["WAIT_MS"]) / 1e3
 
 
 @asynccontextmanager
-async def lifespan(app):
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """The model, its thread and the batcher of a worker process, from its start to its end."""
     app.state.encoder, app.state.pool = await asyncio.to_thread(Encoder), ThreadPoolExecutor(1)
     app.state.queue = asyncio.Queue()
     batcher = asyncio.create_task(batches(app.state))
@@ -24,8 +27,9 @@ async def lifespan(app):
 app = FastAPI(lifespan=lifespan)
 
 
-@app.post("/predictions/model")
-async def predict(request: Request):
+@app.post("/predictions/model", response_model=None)  # else each answer would be checked against the annotation
+async def predict(request: Request) -> dict[str, list[float]]:
+    """The embedding of the text in the body."""
     text, state = (await request.body()).decode(), request.app.state
     if BATCH == 1:
         return {"embedding": (await run(state, [text]))[0]}
@@ -34,11 +38,13 @@ async def predict(request: Request):
     return {"embedding": await answer}
 
 
-def run(state, texts):
+def run(state: State, texts: list[str]) -> asyncio.Future[list[list[float]]]:
+    """The embeddings of texts, computed in the model's thread."""
     return asyncio.get_running_loop().run_in_executor(state.pool, state.encoder, texts)
 
 
-async def batches(state):
+async def batches(state: State) -> None:
+    """Answers texts that come within WAIT_S of each other together, up to BATCH of them; until it is cancelled."""
     while True:
         waiting = [await state.queue.get()]
         with suppress(asyncio.TimeoutError):

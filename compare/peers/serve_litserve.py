@@ -1,6 +1,7 @@
 """LitServe: an API of four methods, its own worker processes and its own batches."""
 
 import os
+from typing import Any
 
 import litserve
 from encoder import Encoder
@@ -9,16 +10,23 @@ BATCH, WAIT_S = int(os.environ["BATCH"]), float(os.environ["WAIT_MS"]) / 1e3
 
 
 class Embeddings(litserve.LitAPI):
-    def setup(self, device):
+    """LitServe stacks the texts of a batch to a list; without batches, ``predict`` has one text."""
+
+    def setup(self, device: str) -> None:
+        """Loads the model, in a worker process."""
         self.encoder = Encoder()
 
-    def decode_request(self, request):
+    # LitServe would check each request and answer against the annotations of these two, which takes time.
+    def decode_request(self, request):  # type: ignore[no-untyped-def]
+        """The text of a request's JSON."""
         return request["text"]
 
-    def predict(self, texts):
+    def predict(self, texts: Any) -> list[Any]:
+        """An embedding of each text, or of the one text."""
         return self.encoder(texts) if BATCH > 1 else self.encoder([texts])[0]
 
-    def encode_response(self, output):
+    def encode_response(self, output):  # type: ignore[no-untyped-def]
+        """The JSON of an answer."""
         return {"embedding": output}
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from encoder import Encoder
@@ -13,22 +14,26 @@ from mlserver.types import InferenceRequest, InferenceResponse
 
 
 class Embeddings(MLModel):
+    """A runtime of one model."""
+
     async def load(self) -> bool:
+        """Loads the model, in a worker process; True: it is ready."""
         self.encoder = Encoder()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """The embeddings of a batch of texts, as one tensor (texts, width)."""
         vectors = np.array(self.encoder(StringCodec.decode_input(payload.inputs[0])), dtype=np.float32)
         return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("embedding", vectors)])
 
 
-def settings() -> tuple[dict, dict]:
+def settings() -> tuple[dict[str, Any], dict[str, Any]]:
     """(settings.json, model-settings.json)"""
     port, batch = int(os.environ["PORT"]), int(os.environ["BATCH"])
     server = {"host": "127.0.0.1", "http_port": port, "grpc_port": int(os.environ["PORT_2"]),
               "metrics_port": int(os.environ["PORT_3"]), "parallel_workers": int(os.environ["WORKERS"]),
               "debug": False}  # fmt: skip
-    model = {"name": "model", "implementation": "serve_mlserver.Embeddings"}
+    model: dict[str, Any] = {"name": "model", "implementation": "serve_mlserver.Embeddings"}
     if batch > 1:
         model |= {"max_batch_size": batch, "max_batch_time": float(os.environ["WAIT_MS"]) / 1e3}
     return server, model
