@@ -161,8 +161,9 @@ test: $(READY) $(ALL_EXTRAS) ## Run the whole test suite, real TorchServe includ
 faults: $(READY) $(ALL_EXTRAS) ## Run all fault tests, in about two hours, and write their figures (OUT=, FAULT_SECONDS=3600)
 	@$(PY) -m tests.trust.faults
 
-lint: $(READY) ## Check style and imports with ruff
+lint: $(READY) ## Check style, imports and docstrings with ruff, and types with mypy
 	@$(PY) -m ruff check .
+	@$(PY) -m mypy
 
 clean: $(READY) ## Stop the server; remove archives built here, caches and logs (keeps .venv)
 	@$(PY) -m serving clean

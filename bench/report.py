@@ -27,6 +27,7 @@ class Ticker:
             print(f"measuring {where}", file=sys.stderr, flush=True)
 
     def __call__(self, text: str) -> None:
+        """Shows what the cell is at, where it is a terminal."""
         if sys.stderr.isatty():
             print(f"\r\033[K{self._where}: {text}", end="", file=sys.stderr, flush=True)
 

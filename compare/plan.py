@@ -47,6 +47,7 @@ class Subject:
 
     @property
     def ours(self) -> bool:
+        """Whether it is this project's server."""
         return self.peer is None
 
     @property

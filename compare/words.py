@@ -39,6 +39,7 @@ def interval(row: Row) -> str:
 
 
 def clients(count: int) -> str:
+    """A number of clients, with the noun."""
     return f"{count} client{'s' * (count != 1)}"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 
 def main(archive: Path, exchange: Path) -> None:
+    """Answers the requests in ``exchange`` with the unpacked ``archive``, and writes the answers there."""
     sys.path[0] = str(archive)  # replaces this script's folder, which belongs to the checkout
     import numpy as np
     from ts.model_loader import ModelLoaderFactory

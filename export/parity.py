@@ -31,6 +31,7 @@ class Parity:
 
     @property
     def passed(self) -> bool:
+        """Whether nothing failed."""
         return not self.failures
 
     def summary(self) -> str:
@@ -52,6 +53,7 @@ class Parity:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Parity:
+        """The inverse of ``record``."""
         values = {key: value for key, value in record.items() if key != "passed"}
         return cls(**{**values, "failures": tuple(record.get("failures", ()))})
 

@@ -58,6 +58,7 @@ class GpuPhotos:
         return suits(file, self._resize)
 
     def __call__(self, items: Sequence[File | np.ndarray]) -> Tensor:
+        """The pixels of all items. Raises what ``on_host`` raises."""
         pixels = torch.empty(len(items), self._crop, self._crop, 3, dtype=torch.uint8, device=self._device)
         for row, item in enumerate(items):
             if not isinstance(item, File):

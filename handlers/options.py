@@ -16,7 +16,8 @@ from handlers.errors import RequestError
 class Option(Protocol):
     """Reads one option's value. Raises RequestError."""
 
-    def read(self, name: str, value: Any) -> Any: ...
+    def read(self, name: str, value: Any) -> Any:
+        """The value for the option ``name``, from JSON or from text."""
 
 
 @dataclass(frozen=True)

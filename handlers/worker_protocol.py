@@ -40,9 +40,14 @@ class Received:
 class Answered(Protocol):
     """What an answer consists of beside its body; TorchServe's RequestProcessor."""
 
-    def get_response_status_code(self) -> int: ...
-    def get_response_status_phrase(self) -> str | None: ...
-    def get_response_headers(self) -> dict[str, str]: ...
+    def get_response_status_code(self) -> int:
+        """The status of HTTP."""
+
+    def get_response_status_phrase(self) -> str | None:
+        """The reason phrase beside the status; None for none."""
+
+    def get_response_headers(self) -> dict[str, str]:
+        """The headers that the worker sets."""
 
 
 class Short(Exception):

@@ -76,6 +76,7 @@ class ClosedLoop(_Here):
         return now_us()
 
     def stop(self) -> None:
+        """Ends the users; requests under way have STOP_TIMEOUT_S to be answered."""
         self._runner.quit()
 
 
@@ -109,6 +110,7 @@ class OpenLoop(_Here):
         return begin
 
     def stop(self) -> None:
+        """Ends the schedule; requests under way have STOP_TIMEOUT_S to be answered, and are given up then."""
         self._scheduler.kill()
         self._under_way.join(timeout=STOP_TIMEOUT_S)
         self._under_way.kill()

@@ -50,9 +50,11 @@ def _cell(cell: tuple[str, Any], column: int, is_number: bool) -> str:
 
 
 def text(value: Any) -> tuple[str, Any]:
+    """(HTML, value to sort by) of a cell that shows the value as it is."""
     return escape(str(value)), value
 
 
 def number_cell(value: float | None, interval: Sequence[float] | None = None) -> tuple[str, Any]:
+    """(HTML, value to sort by) of a figure; its interval, in milliseconds, is shown under the pointer."""
     title = f' title="95 % interval {interval[0]:g} to {interval[1]:g} ms"' if interval else ""
     return f"<span{title}>{number(value)}</span>", value

@@ -54,6 +54,7 @@ class Settings:
 
     @property
     def settle_s(self) -> float:
+        """Seconds that are loaded and not counted: a third of all, and at most two minutes."""
         return min(120.0, self.seconds / 3)
 
     @classmethod

@@ -24,11 +24,13 @@ class TimedSocket(gevent.socket.socket):
         self._asking = False
 
     def sendall(self, *arguments: Any) -> None:
+        """Sends the bytes; the first since an answer are the beginning of a request, and are noted."""
         if not self._asking:
             self._asking, self.sent = True, time.time()
         super().sendall(*arguments)
 
     def recv(self, *arguments: Any) -> bytes:
+        """Receives bytes of an answer, and notes when they came."""
         loop = get_hub().loop
         before = loop.now()
         data = super().recv(*arguments)

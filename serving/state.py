@@ -106,6 +106,7 @@ class RunDirectory:
 
     @property
     def logs(self) -> Path:
+        """The folder with TorchServe's logs."""
         return self.path / "logs"
 
     @property

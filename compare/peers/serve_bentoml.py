@@ -22,6 +22,7 @@ if BATCH > 1:
         # max_latency_ms refuses what is late, so it is no wait; BentoML finds the wait by itself.
         @bentoml.api(route="/predictions/model", batchable=True, max_batch_size=BATCH, max_latency_ms=TIMEOUT_S * 1000)
         def encode(self, texts: list[str]) -> list[list[float]]:
+            """An embedding of each text."""
             return self.encoder(texts)
 
 else:
@@ -35,6 +36,7 @@ else:
 
         @bentoml.api(route="/predictions/model")
         def encode(self, texts: list[str]) -> list[list[float]]:
+            """An embedding of each text."""
             return self.encoder(texts)
 
 

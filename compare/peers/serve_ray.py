@@ -24,6 +24,7 @@ class Embeddings:
         self.encoder = Encoder()
 
     async def __call__(self, request: Request) -> dict[str, list[float]]:
+        """The embedding of the text in the body."""
         text = (await request.body()).decode()
         return {"embedding": await self.batch(text) if BATCH > 1 else self.encoder([text])[0]}
 

@@ -25,6 +25,7 @@ def archive() -> None:
 
 
 def model_config() -> str:
+    """The archive's own settings: WORKERS, and with BATCH above 1 the batches."""
     workers, batch, wait_ms = (float(os.environ[name]) for name in ("WORKERS", "BATCH", "WAIT_MS"))
     lines = ["startupTimeout: 300"]
     lines += [f"minWorkers: {workers:.0f}", f"maxWorkers: {workers:.0f}"] if workers else []

@@ -26,6 +26,7 @@ TARGET = 0.98
 
 
 def main() -> int:
+    """Prints the accuracy of each kind of picture; 1 where one is below TARGET, 2 where COUNT or SEED is no number."""
     count, seed = os.environ.get("COUNT") or "1000", os.environ.get("SEED") or ""
     if not count.isdigit() or not int(count) or (seed and not seed.isdigit()):
         print(f"COUNT={count} SEED={seed} must be whole numbers, as in COUNT=1000 SEED=1.", file=sys.stderr)

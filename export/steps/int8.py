@@ -53,6 +53,7 @@ class Int8Linear(nn.Module):
         self.packed = torch.ops.quantized.linear_prepack(_quantized(weight), linear.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
+        """The layer's output, float [..., outputs], of float [..., inputs]."""
         product = torch.ops.quantized.linear_dynamic(x * self.kept, self.packed, False)
         return product + x.index_select(-1, self.outliers) @ self.outlier_weight
 

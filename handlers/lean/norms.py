@@ -78,11 +78,13 @@ def load_statistics(stats, row, count, tiles, width, block: tl.constexpr, epsilo
 
 @triton.jit
 def parameters(vector, columns, inside):
+    """These columns of a vector, in fp32; 0 for those that are not ``inside``."""
     return tl.load(vector + columns, inside, 0.0).to(tl.float32)
 
 
 @triton.jit
 def normed(value, inside, gain, shift, width: tl.constexpr, epsilon: tl.constexpr):
+    """The layer norm of one row, whose columns are 0 where they are not ``inside``."""
     centred = tl.where(inside, value - tl.sum(value, 0) / width, 0.0)
     scale = tl.rsqrt(tl.sum(centred * centred, 0) / width + epsilon)
     return centred * scale * gain + shift

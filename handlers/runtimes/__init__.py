@@ -29,7 +29,8 @@ class Runtime(Protocol):
     the maximum logit and the sum of exponentials, which handlers.scores.best_by_tiles ranks by.
     """
 
-    def __call__(self, *inputs: Any) -> Outputs: ...
+    def __call__(self, *inputs: Any) -> Outputs:
+        """The outputs of one batch."""
 
 
 # name -> the module of this package that loads it, by its function ``load_<name>``

@@ -77,6 +77,7 @@ class GraphRuntime:
                     yield batch, length, True
 
     def __call__(self, *inputs: np.ndarray | torch.Tensor) -> dict[str, np.ndarray]:
+        """The outputs of a batch, which is cut where it is larger than the largest graph's."""
         step = self._batches[-1]
         if len(inputs[0]) <= step:
             return self._run(inputs)
