@@ -16,7 +16,7 @@ from export.catalog import variant_names
 from export.own_models import own_models
 from loadtest import profile
 from serving.chosen import Choices
-from serving.model_settings import read_tables
+from serving.model_settings import ModelSettings
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, blocks, make_commands, spans
 from tests.test_project import targets
@@ -80,7 +80,7 @@ def test_python_compiles(block):
 def test_models_toml_is_accepted(block, tmp_path):
     path = tmp_path / "models.toml"
     path.write_text(block.text)
-    assert read_tables(path) and Choices.load(path).path == path
+    assert ModelSettings.load(path).models and Choices.load(path).path == path
     assert len(own_models(path)) == block.text.count("\nsource =")
 
 
@@ -104,7 +104,7 @@ def test_every_test_that_a_page_names_exists():
     named = {(page, code) for page, code in spans() if re.fullmatch(r"test_\w+(\.py)?", code)}
     assert len(named) > 20
     files = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
-    missing = [(page, code) for page, code in named if code not in files and f"def {code}" not in TESTS]
+    missing = [(page, code) for page, code in named if code not in files and f"def {code}(" not in TESTS]
     assert missing == []
 
 
