@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -68,6 +69,17 @@ def test_every_link_leads_to_a_file_and_an_anchor_of_the_site(site):
             if not file.is_file() or (anchor and file in found and anchor not in found[file].anchors):
                 dead.append(f"{path.relative_to(site)}: {target}")
     assert dead == []
+
+
+def test_links_of_the_repository_become_links_of_the_site():
+    found = importlib.util.spec_from_file_location("root_pages", ROOT / "docs" / "root_pages.py")
+    root_pages = importlib.util.module_from_spec(found)
+    found.loader.exec_module(root_pages)
+    readme = "[a](docs/api.md#limits) [b](deploy/Dockerfile) ![c](docs/results/headline.svg) [d](#here)"
+    assert root_pages.linked(readme, "index.md") == "[a](api.md#limits) b ![c](results/headline.svg) [d](#here)"
+    page = "[a](../SECURITY.md) [b](results/loadtest-cpu.md) [c](https://example.org) [d](../README.md#how-fast)"
+    in_site = "[a](security.md) [b](results/loadtest-cpu.html) [c](https://example.org) [d](index.md#how-fast)"
+    assert root_pages.linked(page, "api.md") == in_site
 
 
 def test_a_page_that_the_navigation_lacks_and_a_dead_anchor_end_the_build(tmp_path):
