@@ -1,6 +1,6 @@
 # The verbs. `make` lists them. The logic is in the Python modules that they call.
 .DEFAULT_GOAL := help
-.PHONY: help setup archive models serve stop status logs token doctor audit bench choose compare loadtest soak fuzz faults test lint clean
+.PHONY: help setup archive models serve stop status logs token doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
 SHELL := /bin/sh
 
 # The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
@@ -61,6 +61,7 @@ ALL_ENGINES :=
 ALL_EXTRAS :=
 AUDIT :=
 OPTUNA :=
+MKDOCS :=
 DOCTOR := $(PYTHON) -m serving.doctor
 else
 PY := .venv/bin/python
@@ -73,9 +74,10 @@ EXTRAS := $(if $(VARIANTS),$(call ENGINES_OF,$(BOOTSTRAP),"$(VARIANTS)"))$(if $(
   ENGINES_OF,$(if $(wildcard $(READY)),$(PY),$(BOOTSTRAP)),--chosen "$(MODELS)"))
 AUDIT := .venv/.audit
 OPTUNA := .venv/.choose
+MKDOCS := .venv/.docs
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
-ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) .venv/.signed
+ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) .venv/.signed
 # Before setup the doctor runs on any Python, since it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
@@ -165,6 +167,10 @@ lint: $(READY) ## Check style, imports and docstrings with ruff, and types with 
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
+docs: $(READY) $(MKDOCS) ## Build the documentation as a site in site/, which needs no network; fails for a dead link
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "Written: site/index.html"
+
 clean: $(READY) ## Stop the server; remove archives built here, caches and logs (keeps .venv)
 	@$(PY) -m serving clean
-	@rm -rf .cache
+	@rm -rf .cache site

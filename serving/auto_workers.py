@@ -1,6 +1,6 @@
 """The number of workers of an archive on a GPU, where the user gives none.
 
-The Python code of one worker is slower than its GPU (docs/measurement.md, Levers), so several workers share a GPU.
+The Python code of one worker is slower than its GPU (docs/served-results.md, Levers), so several workers share a GPU.
 Their number depends on the machine's cores, its GPUs and their memory. On a CPU an archive keeps the one worker that it
 was built with. More workers on a CPU raise throughput and latency; make choose measures both.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from serving.machine import gpus
 
 CORES = 2  # cores for each worker: one runs its Python code, one the tokenizer's threads and the front end
-MOST = 4  # on one GPU: with eight, resnet50-graph answered fewer requests (docs/measurement.md, Levers)
+MOST = 4  # on one GPU: with eight, resnet50-graph answered fewer requests (docs/served-results.md, Levers)
 GPU_BYTES = 6e9  # GPU memory of one worker with its CUDA context; bert-graph needs 4.4e9
 
 

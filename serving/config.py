@@ -16,7 +16,7 @@ from serving.errors import ServingError
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESSES = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
 # On fewer cores, Java's optimizing compiler (level 4) competes with the workers: every hundredth request took about 4
-# ms longer. At level 1 it does not. The figures: docs/measurement.md, Levers.
+# ms longer. At level 1 it does not. The figures: docs/served-results.md, Levers.
 ENOUGH_CORES, LEVEL = 4, "TieredStopAtLevel"
 # This project's own properties. The front end gets them as Java system properties
 # (serving/front_end/java/frontend/Settings.java).

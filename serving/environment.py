@@ -69,7 +69,7 @@ def worker_environment(hidden: str = "") -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if not re.fullmatch(hidden, key)}
     environment["LC_ALL"] = "C.UTF-8"
     # By default, OpenMP's threads spin at every barrier. When two workers, or a worker and its client, share cores,
-    # each wastes time that the other needs. docs/measurement.md has the figures.
+    # each wastes time that the other needs. docs/served-results.md has the figures.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
     # Where a worker keeps code that it compiles and what it measures. Inductor's default is in the temporary folder,

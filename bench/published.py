@@ -1,7 +1,7 @@
-"""Writes the README's results table from the published runs: ``python -m bench.readme``; a test fails when the table is
-out of date.
+"""Writes what pages show of the published runs: ``python -m bench.published``; a test fails where it is out of date.
 
-Knows docs/results/bench-cpu.json, bench-h100.json and the figures of the document that this project started from.
+That is the table of all variants in docs/variants.md, the README's headline tables and their picture. Knows the results
+in docs/results and the figures of the document that this project started from.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bench.headline import headline
+from bench.picture import picture
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
-BEGIN, END = "<!-- results: python -m bench.readme -->\n", "<!-- end of results -->"
+PICTURE = RESULTS / "headline.svg"
+BEGIN, END = "<!-- {}: python -m bench.published -->\n", "<!-- end of {} -->"
 LENGTH = 128
 # The document's own figures, batch 1, milliseconds: (CPU, GPU).
 DOCUMENT = {
@@ -61,22 +65,36 @@ def _machines(cpu: dict[str, Any], gpu: dict[str, Any]) -> str:
         f"In process, batch 1, p50, BERT-base at {LENGTH} tokens, ResNet-50 at 224 x 224, random weights, numpy in to "
         "numpy out. CPU: " + facts[0] + ". GPU: " + facts[1] + ". On the GPU, convolutions in fp32 use TF32, PyTorch's "
         'default, and matrix products do not. The column "document" has the figures of the document that this project '
-        "started from; they were not measured here. All rows: [CPU](docs/results/bench-cpu.md), "
-        "[GPU](docs/results/bench-h100.md)."
+        "started from; they were not measured here. All rows: [CPU](results/bench-cpu.md), "
+        "[GPU](results/bench-h100.md)."
     )
 
 
-def published() -> str:
-    """The table of the published runs."""
-    return results_table(*(json.loads((RESULTS / f"bench-{name}.json").read_text()) for name in ("cpu", "h100")))
+def read(name: str) -> dict[str, Any]:
+    """The published result of this name."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def renewed(readme: str) -> str:
-    """The README's text with its results section written anew."""
-    head, _, rest = readme.partition(BEGIN)
-    return head + BEGIN + published() + END + rest.partition(END)[2]
+def sections() -> dict[tuple[Path, str], str]:
+    """The Markdown of each section that is made of results, by its page and its name."""
+    cpu, gpu = read("bench-cpu"), read("bench-h100")
+    served = [read("loadtest-cpu"), read("loadtest-h100-graph")]
+    return {
+        (ROOT / "docs" / "variants.md", "results"): results_table(cpu, gpu),
+        (ROOT / "README.md", "headline"): headline([gpu, cpu], served),
+    }
+
+
+def renewed(page: str, name: str, section: str) -> str:
+    """A page's text with its section ``name`` written anew. Raises ValueError where the page has no such section."""
+    begin, end = BEGIN.format(name), END.format(name)
+    if begin not in page or end not in page:
+        raise ValueError(f"no section {name}")
+    head, _, rest = page.partition(begin)
+    return head + begin + section + end + rest.partition(end)[2]
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(renewed(path.read_text()))
+    for (path, name), section in sections().items():
+        path.write_text(renewed(path.read_text(), name, section))
+    PICTURE.write_text(picture([read("bench-h100"), read("bench-cpu")]))
