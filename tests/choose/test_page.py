@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from selenium.webdriver.support.ui import WebDriverWait
 
 from choose import charts, page, words
 from loadtest import publish
@@ -84,14 +85,18 @@ def test_the_page_escapes_what_it_is_told():
     assert "<script>alert(1)" not in text and "&lt;script&gt;alert(1)" in text and "</script><b>" not in text
 
 
+def wait_for(browser, selector, count):
+    """Plotly draws a chart again after the page has loaded, when it knows its width; a chart is empty meanwhile."""
+    found = "return document.querySelectorAll(arguments[0]).length"
+    WebDriverWait(browser, 20).until(lambda _: browser.execute_script(found, selector) == count, f"not {count} {selector}")
+
+
 @chromium.NEEDED
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_the_page_draws_in_silence_and_asks_nobody(browser, folder, colours):
     chromium.show(browser, (folder / "decision.html").as_uri(), colours)
-    drawn = "return document.querySelectorAll(arguments[0]).length"
-    points = browser.execute_script(drawn, "[data-chart=pareto] .points path")
-    assert points == sum(bool(each[5] and each[7]) for each in synthetic.TRIALS)
-    assert browser.execute_script(drawn, "[data-chart=importance] .point") == 5
+    wait_for(browser, "[data-chart=pareto] .points path", sum(bool(each[5] and each[7]) for each in synthetic.TRIALS))
+    wait_for(browser, "[data-chart=importance] .point", 5)
     assert browser.get_log("browser") == []
     assert all(url.startswith(("file:", "data:", "blob:")) for url in chromium.asked_for(browser))
 

@@ -40,9 +40,14 @@ def marks(browser, chart):
     return browser.execute_script("return document.querySelectorAll(arguments[0]).length", selector)
 
 
+def wait_for_marks(browser, chart):
+    """Plotly draws a chart again after the page has loaded, when it knows its width; a chart is empty meanwhile."""
+    WebDriverWait(browser, 20).until(lambda _: marks(browser, chart) >= 2, f"{chart} has no marks")
+
+
 @pytest.mark.parametrize("chart", ["curve", "distribution", "stages", "windows"])
 def test_every_chart_has_marks(opened, chart):
-    assert marks(opened, chart) >= 2
+    wait_for_marks(opened, chart)
 
 
 def test_the_console_is_silent_and_nothing_is_asked_for(opened):
@@ -80,6 +85,7 @@ def test_another_load_point_draws_other_numbers(opened):
 def test_the_page_never_scrolls_sideways(opened, pixels):
     chromium.width(opened, pixels)
     opened.refresh()
+    wait_for_marks(opened, "windows")
     assert opened.execute_script("return document.documentElement.scrollWidth") <= pixels
     rights = "return [...document.querySelectorAll('.chart svg.main-svg')].map(s => s.getBoundingClientRect().right)"
     assert max(opened.execute_script(rights)) <= pixels
@@ -130,7 +136,8 @@ def test_pages_that_share_plotly_draw_as_before(browser, tmp_path):
     publish.share(page)
     assert page.read_bytes() == once and len(once) < 200_000 < (tmp_path / "plotly.min.js").stat().st_size
     chromium.show(browser, page.as_uri())
-    assert marks(browser, "curve") >= 2 and browser.get_log("browser") == []
+    wait_for_marks(browser, "curve")
+    assert browser.get_log("browser") == []
     (tmp_path / "plotly.min.js").rename(tmp_path / "elsewhere")
     chromium.show(browser, page.as_uri())
     assert "needs plotly.min.js beside the page" in browser.find_element("css selector", "[data-chart]").text
@@ -140,7 +147,9 @@ def test_pages_that_share_plotly_draw_as_before(browser, tmp_path):
 @pytest.mark.parametrize("name", ["loadtest-cpu", "loadtest-h100", "loadtest-h100-graph"])
 def test_the_published_pages_draw(browser, name):
     chromium.show(browser, (RESULTS / f"{name}.html").as_uri())
-    assert marks(browser, "curve") >= 2 and marks(browser, "windows") >= 2 and browser.get_log("browser") == []
+    wait_for_marks(browser, "curve")
+    wait_for_marks(browser, "windows")
+    assert browser.get_log("browser") == []
     assert (RESULTS / f"{name}.html").stat().st_size < 200_000
 
 
