@@ -20,11 +20,10 @@ def headline(runs: list[dict[str, Any]], served: list[dict[str, Any]]) -> str:
     over_http = [_served(run, name) for run in served for name in run["archives"] if _shown(name)]
     return "\n".join([
         *_table(IN_PROCESS, in_process), "",
-        f"In process, p50, batch 1, random weights. {_versions(runs)} "
-        "[All variants and commands](docs/variants.md#results).",
+        f"In process, p50, batch 1, random weights; {_versions(runs)}: [commands](docs/variants.md#results).",
         "", *_table(SERVED, over_http), "",
-        f"Over HTTP, one worker, `make loadtest`. {_versions(served)} "
-        "Commands: [CPU](docs/results/loadtest-cpu.md), [H100](docs/results/loadtest-h100-graph.md).", "",
+        f"Over HTTP, one worker, `make loadtest`; {_versions(served)}: "
+        "[CPU report](docs/results/loadtest-cpu.md), [H100 report](docs/results/loadtest-h100-graph.md).", "",
     ])  # fmt: skip
 
 
@@ -77,9 +76,12 @@ def _milliseconds(value: float) -> str:
 
 
 def _versions(runs: list[dict[str, Any]]) -> str:
-    """Date and torch of each run: ``H100: 2026-11-23, torch 2.11.0.``"""
-    environments = [(machine(run), run["environment"]) for run in runs]
-    return " ".join(f"{place}: {e['date'][:10]}, torch {e['packages']['torch']}." for place, e in environments)
+    """Date and torch of each run: ``2026-11-23, torch 2.11.0 (H100) and 2.14.1 (2 cores)``."""
+    by_date: dict[str, list[str]] = {}
+    for run in runs:
+        version = f"{run['environment']['packages']['torch']} ({machine(run).split(',')[0]})"
+        by_date.setdefault(run["environment"]["date"][:10], []).append(version)
+    return "; ".join(f"{date}, torch {' and '.join(versions)}" for date, versions in by_date.items())
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:

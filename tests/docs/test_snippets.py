@@ -1,5 +1,5 @@
 """The commands and the code in the pages fit the project: verbs, variables and their values, modules, files and tests
-exist, and code compiles. tests/docs/test_served_snippets.py runs the requests."""
+exist, and code compiles. tests/serving/test_served_pages.py sends the requests."""
 
 from __future__ import annotations
 
