@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from handlers.budget import Budget
+from handlers.lanes import Lanes
 from handlers.runtimes import Outputs, Runtime
 
 
 @dataclass(frozen=True)
 class Split:
     """``pieces`` are the row numbers of each forward pass. Of texts, ``lengths`` are the tokens of each row, int
-    [rows], and ``per_token`` names the outputs that have a value for each token."""
+    [rows], and ``per_token`` names the outputs that have a value for each token. ``small``: the pieces together need no
+    more memory than one may."""
 
     pieces: Sequence[np.ndarray]
     lengths: np.ndarray | None = None
     per_token: frozenset[str] = frozenset()
+    small: bool = False
 
 
 class Passes:
@@ -28,6 +31,7 @@ class Passes:
     """
 
     runtime: Runtime
+    lanes: Lanes | None = None
     unit = "items"
 
     def __init__(self) -> None:
@@ -48,7 +52,19 @@ class Passes:
     def forward(self, inputs: tuple[Any, ...]) -> Outputs:
         """The runtime's outputs for a batch's inputs. Raises Busy when the time of the batch is over."""
         split = self.split(inputs)
-        return self._pass(*inputs) if len(split.pieces) == 1 else in_pieces(self._pass, inputs, split)
+        if len(split.pieces) == 1:
+            return self._pass(*inputs)
+        return in_pieces(self._side_by_side if self.lanes and split.small else self._in_turn, inputs, split)
+
+    def _in_turn(self, parts: Iterable[tuple[Any, ...]]) -> Iterator[Outputs]:
+        return (self._pass(*part) for part in parts)
+
+    def _side_by_side(self, parts: Iterable[tuple[Any, ...]]) -> list[Outputs]:
+        """Their speed is not learned: a large pass, which the estimate is for, costs more per unit."""
+        assert self.lanes is not None
+        passes = list(parts)
+        self.budget.check(sum(map(self.cost, passes)))
+        return self.lanes.run(passes)
 
     def _pass(self, *inputs: Any) -> Outputs:
         cost = self.cost(inputs)
@@ -69,11 +85,14 @@ def pieces(groups: Sequence[np.ndarray], lengths: np.ndarray, most_tokens: int, 
     return found
 
 
-def in_pieces(run: Callable[..., Outputs], inputs: tuple[Any, ...], split: Split) -> Outputs:
-    """The outputs of ``run`` for all rows, a piece at a time, texts padded to the longest of each piece."""
+def in_pieces(
+    run: Callable[[Iterable[tuple[Any, ...]]], Iterable[Outputs]], inputs: tuple[Any, ...], split: Split
+) -> Outputs:
+    """The outputs for all rows. ``run`` gets the inputs of each piece, its texts padded to their longest, and gives its
+    outputs, in order."""
     merged: Outputs = {}
-    for rows in split.pieces:
-        part = run(*(_part(each, rows, split.lengths) for each in inputs))
+    parts = (tuple(_part(each, rows, split.lengths) for each in inputs) for rows in split.pieces)
+    for rows, part in zip(split.pieces, run(parts), strict=True):
         for name, values in part.items():
             per_token = name in split.per_token
             if name not in merged:

@@ -24,9 +24,10 @@ from handlers.admission import refusals
 from handlers.description import describe
 from handlers.errors import RequestError, places
 from handlers.forward import Passes
+from handlers.lanes import lanes
 from handlers.options import Option, read_options
 from handlers.requests import Form, Payload, Shape, read_payload
-from handlers.runtimes import Outputs, Runtime, load_runtime
+from handlers.runtimes import Outputs, Runtime, load_runtime, threads
 from handlers.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ class Service(Passes):
         worker.install(sys.modules["__main__"])
         self.prepare()
         self.runtime: Runtime = load_runtime(self.directory, self.settings, self.gpu_id)
+        self.lanes = lanes(self.runtime, threads(self.settings))
         for sample in self.samples():
             for _ in range(WARM_UP_CALLS):
                 self.forward(self.collate(sample).inputs)

@@ -65,7 +65,9 @@ class TextService(Service):
         on_cpu, lengths = self.settings.device == "cpu", inputs[1].sum(axis=1)
         groups = groups_of_like_length(lengths) if on_cpu else [np.arange(len(lengths))]
         most = CPU_TOKENS if on_cpu else GPU_TOKENS
-        return Split(pieces(groups, lengths, most, MAX_SEQUENCES), lengths, self._per_token)
+        found = pieces(groups, lengths, most, MAX_SEQUENCES)
+        padded = sum(len(rows) * int(lengths[rows].max()) for rows in found)
+        return Split(found, lengths, self._per_token, small=on_cpu and padded <= most)
 
     def unpadded(self, batch: Batch, row: int, name: str, output: np.ndarray) -> np.ndarray:
         return output[row, : int(batch.context.attention_mask[row].sum())]
@@ -81,5 +83,8 @@ class TextService(Service):
 
     def samples(self) -> list[list[Any]]:
         alone = [[self.sample(words)] for words in WARM_UP_WORDS]
-        full = [[self.sample(WARM_UP_WORDS[1])] * self.max_batch] if self.max_batch > 1 else []
-        return alone + full
+        if self.max_batch == 1:
+            return alone
+        full = [self.sample(WARM_UP_WORDS[1])] * self.max_batch
+        unlike = [self.sample(words) for words in WARM_UP_WORDS]
+        return [*alone, full, unlike]

@@ -88,7 +88,8 @@ def test_the_page_escapes_what_it_is_told():
 def wait_for(browser, selector, count):
     """Plotly draws a chart again after the page has loaded, when it knows its width; a chart is empty meanwhile."""
     found = "return document.querySelectorAll(arguments[0]).length"
-    WebDriverWait(browser, 20).until(lambda _: browser.execute_script(found, selector) == count, f"not {count} {selector}")
+    waiting = WebDriverWait(browser, 20)
+    waiting.until(lambda _: browser.execute_script(found, selector) == count, f"not {count} {selector}")
 
 
 @chromium.NEEDED

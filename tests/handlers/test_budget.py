@@ -81,7 +81,7 @@ def test_pieces_are_bounded_in_rows_and_padded_tokens():
 def test_images_in_pieces_are_answered_in_order():
     pixels = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1)
     split = Split([np.arange(4), np.arange(4, 10)])
-    found = in_pieces(lambda part: {"logits": part.reshape(-1, 1) * 2}, (pixels,), split)
+    found = in_pieces(lambda parts: ({"logits": part.reshape(-1, 1) * 2} for (part,) in parts), (pixels,), split)
     assert found["logits"][:, 0].tolist() == [2.0 * n for n in range(10)]
 
 
