@@ -31,6 +31,7 @@ class QuestionAnswering(TextService):
     shape = Shape(fields=("question", "context"))
     answer_key = None
     encoder_class = WindowEncoder
+    encoder: WindowEncoder
     options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, N_BEST), "max_answer_tokens": Whole(1, 512)}
 
     def read(self, payload: Payload) -> list[Windows]:
