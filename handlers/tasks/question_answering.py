@@ -28,10 +28,10 @@ class QuestionAnswering(TextService):
     likeliest spans of different text. Where no span is possible, the answer is empty and its score 0.
     """
 
+    encoder: WindowEncoder
     shape = Shape(fields=("question", "context"))
     answer_key = None
     encoder_class = WindowEncoder
-    encoder: WindowEncoder
     options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, N_BEST), "max_answer_tokens": Whole(1, 512)}
 
     def read(self, payload: Payload) -> list[Windows]:
