@@ -89,13 +89,13 @@ def inputs(settings: Settings, cell: Cell) -> tuple[np.ndarray, ...]:
 
 
 def _input(spec: TensorSpec, settings: Settings, cell: Cell, generator: np.random.Generator) -> np.ndarray:
-    sizes: dict[str | int, int | None] = {"batch": cell.batch, "tokens": cell.length}
-    shape = [int(sizes.get(dim) or dim) for dim in spec.dims]
+    shape = spec.shape(cell.batch, cell.length or 0)
     if spec.name == "pixels":
         return generator.integers(0, 256, shape, dtype=np.uint8)
-    assert settings.text is not None and cell.length is not None  # only models of texts have the other inputs
+    assert cell.length is not None  # only models of texts have the other inputs
     if spec.name == "input_ids":
-        return generator.integers(min(1000, settings.text.vocabulary // 2), settings.text.vocabulary - 1, shape)
+        vocabulary = settings.text_input.vocabulary
+        return generator.integers(min(1000, vocabulary // 2), vocabulary - 1, shape)
     if spec.name == "token_type_ids":
         return np.zeros(shape, dtype=np.int64)
     return np.ones(shape, dtype=np.int64) if len(shape) == 2 else np.full(shape, cell.length // 2)

@@ -94,6 +94,7 @@ def read_record(archive: Path) -> dict[str, Any] | None:
     """The record of an archive, or None when it is absent, no zip, or not one of ours."""
     try:
         with zipfile.ZipFile(archive) as source:
-            return json.loads(source.read(RECORD))
+            found: dict[str, Any] = json.loads(source.read(RECORD))
+            return found
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return None

@@ -195,7 +195,7 @@ def expected_answer(task: Task, expect: str, shown: str, reply: dict[str, Any]) 
 
 def _accuracy(batches: list[list[dict[str, Any]]], labels: list[str]) -> float:
     guesses = [reply["body"]["predictions"][0]["label"] for batch in batches for reply in batch]
-    return sum(guess == label for guess, label in zip(guesses, labels, strict=True)) / len(labels)
+    return sum(bool(guess == label) for guess, label in zip(guesses, labels, strict=True)) / len(labels)
 
 
 def remove_leftovers(store: Path) -> None:

@@ -33,7 +33,7 @@ def text_batches(draft: Draft) -> list[tuple[Any, ...]]:
 
     from handlers.text import TextEncoder
 
-    text = draft.checkpoint.text
+    text = draft.checkpoint.text_input
     encoder = TextEncoder(draft.checkpoint.directory / "tokenizer.json", text.max_length, text.pad_id)
     batches = []
     for sentence in sentences():
@@ -47,7 +47,7 @@ def text_batches(draft: Draft) -> list[tuple[Any, ...]]:
 
 def image_batches(draft: Draft) -> list[np.ndarray]:
     """uint8 [1, height, width, 3], one per image."""
-    image = draft.checkpoint.image
+    image = draft.checkpoint.image_input
     if image.preparation["kind"] == "digit":
         from export.digits import pixels, split
 

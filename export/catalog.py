@@ -207,7 +207,8 @@ def models() -> list[Model]:
 
 def model(name: str) -> Model:
     """The model row of that name. Raises CatalogError with the known names."""
-    return _find(name, models(), "model")[0]
+    found: Model = _find(name, models(), "model")[0]
+    return found
 
 
 def variant(name: str) -> list[Variant]:

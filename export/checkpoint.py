@@ -29,3 +29,15 @@ class Checkpoint:
     labels: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def text_input(self) -> TextInput:
+        """``text``, of a model of texts."""
+        assert self.text is not None, f"{self.label} takes no texts"
+        return self.text
+
+    @property
+    def image_input(self) -> ImageInput:
+        """``image``, of a model of images."""
+        assert self.image is not None, f"{self.label} takes no images"
+        return self.image

@@ -8,6 +8,7 @@ import base64
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main(archive: Path, exchange: Path) -> None:
@@ -51,14 +52,15 @@ def main(archive: Path, exchange: Path) -> None:
     np.savez(exchange / "outputs.npz", **arrays)
 
 
-def raw_outputs(service, requests, content_types):
+def raw_outputs(service: Any, requests: list[Any], content_types: list[str]) -> list[dict[str, Any]]:
     """The model's raw outputs for each item of the requests, as one batch."""
     from handlers.requests import read_payload
 
     items = []
     for request, content_type in zip(requests, content_types, strict=True):
         items += service.read(read_payload(request, content_type, service.shape, 1))
-    return service.outputs(items)
+    found: list[dict[str, Any]] = service.outputs(items)
+    return found
 
 
 if __name__ == "__main__":

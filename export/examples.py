@@ -21,11 +21,11 @@ def examples(settings: Settings) -> tuple[Any, ...]:
 def _example(spec: TensorSpec, settings: Settings, generator: Any) -> Any:
     import torch
 
-    shape = [{"batch": BATCH, "tokens": TOKENS}.get(dim, dim) for dim in spec.dims]
+    shape = spec.shape(BATCH, TOKENS)
     if spec.name == "pixels":
         return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     if spec.name == "input_ids":
-        return torch.randint(0, settings.text.vocabulary, shape, generator=generator)
+        return torch.randint(0, settings.text_input.vocabulary, shape, generator=generator)
     if spec.name == "attention_mask":
         mask = torch.ones(shape, dtype=torch.int64)
         mask[1, 6:] = 0

@@ -107,7 +107,8 @@ def _reduced(network: nn.Module, found: ImageModel, classes: bool) -> bool:
 
     def outputs(pixels: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return network(torch.tensor(pixels)).numpy()
+            found: np.ndarray = network(torch.tensor(pixels)).numpy()
+            return found
 
     files = [body for body in cases.photographs() if body.startswith(b"\xff\xd8")]
     return measure_reduction(outputs, found.preparation, files[:2], EXACT, classes).allowed
@@ -168,6 +169,7 @@ def _write_random(found: ImageModel, source: Path | None, directory: Path) -> No
     if found.library == "transformers":
         from transformers import AutoConfig, AutoModelForImageClassification
 
+        assert source is not None  # a network of transformers comes from a folder
         config = AutoConfig.from_pretrained(source, local_files_only=True)
         AutoModelForImageClassification.from_config(config).save_pretrained(directory)
         return

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.catalog import Row
+from export.errors import CheckpointError
 from export.quiet import quieten
-from export.weights import CheckpointError, Choice
+from export.weights import Choice
 
 if TYPE_CHECKING:
     from export.build import Built

@@ -60,7 +60,8 @@ def chosen_lines(choices: Choices, device: str) -> list[str]:
 
 def variants_of(model: Model, device: str) -> tuple[list[str], list[str]]:
     """(the variants that fit the model on ``device``, why each of the others does not)."""
-    fitting, against = [], []
+    fitting: list[str] = []
+    against: list[str] = []
     for variant in VARIANTS:
         if model.kind not in variant.kinds or variant.device not in ("any", device):
             continue
@@ -75,7 +76,7 @@ def variants_of(model: Model, device: str) -> tuple[list[str], list[str]]:
 def architecture_of(model: Model) -> str:
     """The network in a word or two: the family and its size, or the architecture's name."""
     if named := model.options.get("architecture"):
-        return named
+        return str(named)
     if model.source.kind == "local" and not Path(model.source.name).exists():
         return "missing"
     config = config_of(model)

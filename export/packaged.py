@@ -77,7 +77,7 @@ def _packaged_pooling(path: Path) -> str:
             f"{path}/{folders[0]} pools by {'+'.join(map(str, modes)) or 'nothing'}, which is not supported; the "
             f"supported ones are {', '.join(POOLINGS)}."
         )
-    return modes[0]
+    return str(modes[0])
 
 
 def activation(path: Path, config: dict[str, Any]) -> str:

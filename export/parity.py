@@ -78,16 +78,16 @@ def compare(outputs: Outputs, reference: Outputs, tolerance: Tolerance, classes:
     cosine = min(_cosine(ours, theirs) for ours, theirs in pairs)
     alike = [ours.argmax() == theirs.argmax() for ours, theirs in rows] if classes else []
     top1 = float(np.mean(alike)) if alike else None
-    failures = []
+    found: list[str] = []
     allowed = tolerance.max_abs * max(1.0, largest)
     if difference > allowed:
-        failures.append(f"max |Δ| is {difference:.2e}, allowed {allowed:.1e}")
+        found.append(f"max |Δ| is {difference:.2e}, allowed {allowed:.1e}")
     if cosine < tolerance.cosine:
-        failures.append(f"cosine is {cosine:.6f}, at least {tolerance.cosine} wanted")
+        found.append(f"cosine is {cosine:.6f}, at least {tolerance.cosine} wanted")
     if top1 is not None and top1 < tolerance.top1:
-        failures.append(f"top-1 agreement is {top1:.1%}, at least {tolerance.top1:.1%} wanted")
+        found.append(f"top-1 agreement is {top1:.1%}, at least {tolerance.top1:.1%} wanted")
     # Three significant digits. Further digits differ between machines, and so would the bytes of the archive.
-    return Parity(float(f"{difference:.2e}"), round(cosine, 6), top1, failures=tuple(failures))
+    return Parity(float(f"{difference:.2e}"), round(cosine, 6), top1, failures=tuple(found))
 
 
 def _shapes(outputs: Outputs, reference: Outputs) -> tuple[str, ...]:
@@ -144,4 +144,5 @@ def _nearest(embeddings: np.ndarray) -> np.ndarray:
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     likeness = unit @ unit.T
     np.fill_diagonal(likeness, -np.inf)
-    return likeness.argmax(axis=1)
+    found: np.ndarray = likeness.argmax(axis=1)
+    return found

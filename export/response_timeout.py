@@ -44,10 +44,9 @@ def operations(module: Any, settings: Settings) -> int:
 def _largest(settings: Settings) -> tuple[Any, ...]:
     import torch
 
-    sizes = {"batch": 1, "tokens": settings.text.max_length if settings.text else 0}
-    shapes = [[sizes.get(dim, dim) for dim in spec.dims] for spec in settings.inputs]
+    tokens = settings.text.max_length if settings.text else 0
     filled = {"attention_mask": torch.ones}
     return tuple(
-        filled.get(spec.name, torch.zeros)(shape, dtype=getattr(torch, spec.dtype))
-        for spec, shape in zip(settings.inputs, shapes, strict=True)
+        filled.get(spec.name, torch.zeros)(spec.shape(1, tokens), dtype=getattr(torch, spec.dtype))
+        for spec in settings.inputs
     )

@@ -157,7 +157,8 @@ def random_folder(folder: TextFolder, directory: Path) -> Path:
 
 def plain_bert(directory: Path) -> Path:
     """bert-base-uncased's own config and tokenizer without its weights."""
-    from transformers import BertConfig, BertTokenizerFast
+    # transformers makes the second name, an alias, when it is imported.
+    from transformers import BertConfig, BertTokenizerFast  # type: ignore[attr-defined]
 
     BertConfig(architectures=["BertForMaskedLM"]).save_pretrained(directory)
     words = VOCABULARY.read_text(encoding="utf-8").splitlines()

@@ -249,7 +249,7 @@ def _limit(path: Path, config: dict[str, Any], family: Family, options: Mapping[
     for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
         if isinstance(found := read_object(path / name).get(key), int):
             packaged.append(found)
-    wanted = options.get("max_length")
+    wanted: int | None = options.get("max_length")
     if wanted is None:
         return min(packaged)
     if not 2 < wanted <= positions:

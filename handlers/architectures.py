@@ -27,7 +27,7 @@ class TextModel(nn.Module):
     whose data-dependent shortcuts (skip the mask when nothing is padded) a trace would freeze.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
         family = FAMILIES[network.config.model_type]
@@ -36,7 +36,8 @@ class TextModel(nn.Module):
     @property
     def base(self) -> nn.Module:
         """The network without its head."""
-        return self.network.base_model
+        found: nn.Module = self.network.base_model
+        return found
 
     def call(self, network: nn.Module, input_ids: Tensor, attention_mask: Tensor, types: Tensor | None = None) -> Any:
         """The network's own output record. ``input_ids``, ``attention_mask`` and ``types`` are int64 [N, L]."""
@@ -84,21 +85,21 @@ class MaskFiller(TextModel):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, mask_position: Tensor) -> Tensor:
         hidden = self.call(self.base, input_ids, attention_mask).last_hidden_state
         index = mask_position.view(-1, 1, 1).expand(-1, 1, hidden.size(2))
-        return self.head(hidden.gather(1, index)).squeeze(1)
+        logits: Tensor = self.head(hidden.gather(1, index)).squeeze(1)
+        return logits
 
 
-def mask_head(network: nn.Module) -> nn.Module:
+def mask_head(network: Any) -> nn.Module:
     """The masked-language-model head of a ...ForMaskedLM network: hidden states [..., H] to logits [..., V]."""
     family = network.config.model_type
-    if family == "bert":
-        return network.cls
     if family == "distilbert":
         return nn.Sequential(
             network.vocab_transform, network.activation, network.vocab_layer_norm, network.vocab_projector
         )
     if family == "electra":
         return nn.Sequential(network.generator_predictions, network.generator_lm_head)
-    return network.lm_head
+    head: nn.Module = network.cls if family == "bert" else network.lm_head
+    return head
 
 
 class TextLogits(TextModel):
@@ -108,7 +109,8 @@ class TextLogits(TextModel):
     """
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
-        return self.call(self.network, input_ids, attention_mask, token_type_ids).logits
+        logits: Tensor = self.call(self.network, input_ids, attention_mask, token_type_ids).logits
+        return logits
 
 
 class Spans(TextModel):
@@ -135,6 +137,8 @@ class ImageModel(nn.Module):
         super().__init__()
         self.network = network
         self.channels_last = False
+        self.scale: Tensor
+        self.shift: Tensor
         # (x / 255 - mean) / std as one multiply and one add.
         self.register_buffer("scale", torch.tensor([1 / (255 * s) for s in std]).view(1, 3, 1, 1))
         self.register_buffer("shift", torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, 3, 1, 1))
@@ -143,7 +147,8 @@ class ImageModel(nn.Module):
         images = pixels.permute(0, 3, 1, 2)  # channels-last, as pixels are
         if not self.channels_last:
             images = images.contiguous()
-        return self.network(images.to(self.scale.dtype) * self.scale + self.shift)
+        found: Tensor = self.network(images.to(self.scale.dtype) * self.scale + self.shift)
+        return found
 
 
 # Where model.safetensors is missing, transformers would take a pickle.
@@ -177,7 +182,9 @@ def load_network(directory: Path, kind: str) -> nn.Module:
 
     config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True)
     more = {"add_pooling_layer": False} if kind == "pooled" and FAMILIES[config.model_type].pooler else {}
-    return getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(directory, config=config, **NO_PICKLE, **more)
+    loader: Any = getattr(transformers, AUTO_CLASSES[kind])
+    network: nn.Module = loader.from_pretrained(directory, config=config, **NO_PICKLE, **more)
+    return network
 
 
 def wrap_text(network: nn.Module, head: dict[str, Any]) -> nn.Module:
@@ -191,7 +198,7 @@ def wrap_text(network: nn.Module, head: dict[str, Any]) -> nn.Module:
 def _image(directory: Path, settings: Settings) -> nn.Module:
     from handlers.networks import build_network, features
 
-    head, image = settings.head, settings.image
+    head, image = settings.head, settings.image_input
     network = build_network(head["library"], head["architecture"], head["classes"], directory)
     if head["features"]:
         network = features(network, head["library"])

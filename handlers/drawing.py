@@ -103,7 +103,8 @@ def _joined(ink: np.ndarray, level: float) -> np.ndarray:
         if (grown == found).all():
             break
         found = grown
-    return found & marks
+    kept: np.ndarray = found & marks
+    return kept
 
 
 def _windows(values: np.ndarray) -> np.ndarray:

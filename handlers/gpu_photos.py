@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,15 +33,15 @@ def suits(file: File, resize: int) -> bool:
     try:
         image = Image.open(io.BytesIO(file.data), formats=("JPEG",))
         upright = image.getexif().get(ORIENTATION, 1) == 1
-        plain = image.mode == "L" or (image.mode == "RGB" and _ycbcr(image))
+        plain = image.mode == "L" or (image.mode == "RGB" and isinstance(image, JpegImageFile) and _ycbcr(image))
     except Exception:  # whatever is wrong with the header, the host says it to the client
         return False
     return plain and upright and not sliver(image.size, resize)
 
 
-def _ycbcr(image: Image.Image) -> bool:
+def _ycbcr(image: JpegImageFile) -> bool:
     """Whether three channels are YCbCr, as nvJPEG takes them to be, and not RGB samples stored as they are."""
-    return image.info.get("adobe_transform", 1) == 1 and image.layer[0][0] != ord("R")
+    return bool(image.info.get("adobe_transform", 1) == 1) and image.layer[0][0] != ord("R")
 
 
 class GpuPhotos:
@@ -89,7 +90,8 @@ class GpuPhotos:
         from torchvision.io import ImageReadMode, decode_jpeg
 
         streams = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
-        return decode_jpeg(streams, mode=ImageReadMode.RGB, device=self._device)
+        found: list[Tensor] = decode_jpeg(streams, mode=ImageReadMode.RGB, device=self._device)
+        return found
 
     def _prepare(self, images: Tensor) -> Tensor:
         """[N, crop, crop, 3] of uint8 [N, 3, H, W]: scaled and cut as handlers/image.py's ``photo`` does it."""

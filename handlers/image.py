@@ -13,11 +13,11 @@ import io
 import struct
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -37,8 +37,9 @@ SLIVER = 4  # sides' ratio above which an image is cropped before it is enlarged
 # Pillow warns of each odd value in EXIF; each different warning would be a line of the log and be remembered for good.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 # Opened by class, not by Image.open, which would look at the bytes again to find it.
-_DECODERS = {"JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile, "GIF": GifImageFile,
-             "BMP": BmpImageFile}  # fmt: skip
+_DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile, "GIF": GifImageFile, "BMP": BmpImageFile,
+}  # fmt: skip
 _SAYS_WHAT_IS_UP = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # in ``info``
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -281,7 +282,7 @@ def gpu_decodable(preparation: dict[str, Any]) -> bool:
     )
 
 
-PREPARATIONS = {"photo": photo, "digit": digit}
+PREPARATIONS: dict[str, Callable[..., np.ndarray]] = {"photo": photo, "digit": digit}
 
 
 def prepare(image: Image.Image, settings: dict[str, Any]) -> np.ndarray:

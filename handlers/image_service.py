@@ -32,7 +32,7 @@ class ImageService(Service):
     unit = "images"
 
     def prepare(self) -> None:
-        self.image = self.settings.image
+        self.image = self.settings.image_input
         self.preparation = self.image.preparation
         self.on_gpu = self._on_gpu() if self.settings.decode_on_gpu else None
 

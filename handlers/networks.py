@@ -27,7 +27,8 @@ class Logits(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(pixel_values=images).logits
+        found: Tensor = self.network(pixel_values=images).logits
+        return found
 
 
 def build_network(library: str, architecture: str, classes: int, directory: Path) -> nn.Module:
@@ -48,7 +49,8 @@ def empty_network(library: str, architecture: str, classes: int | None, director
     if library == "torchvision":
         from torchvision.models import get_model
 
-        return get_model(architecture, weights=None, **arguments)
+        network: nn.Module = get_model(architecture, weights=None, **arguments)
+        return network
     from timm import create_model
 
     name = f"local-dir:{directory}" if directory and (directory / CONFIG).is_file() else architecture
@@ -96,7 +98,8 @@ def features(network: nn.Module, library: str) -> nn.Module:
     changed. Raises ArchiveError where an architecture has no such layer.
     """
     if library == "timm":
-        network.reset_classifier(0)
+        of_timm: Any = network
+        of_timm.reset_classifier(0)
         return network
     name, _ = last_linear(network)
     parent, _, attribute = name.rpartition(".")

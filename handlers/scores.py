@@ -12,11 +12,13 @@ def scored(logits: np.ndarray, function: str) -> np.ndarray:
     """Scores of float [..., C] logits by ``Settings.head["scores"]``: "softmax", "sigmoid" or "none"."""
     if function == "softmax":
         exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return exponentials / exponentials.sum(axis=-1, keepdims=True)
+        shares: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+        return shares
     if function == "sigmoid":
         # exp of what is not positive: that of a large logit would overflow.
         small = np.exp(-np.abs(logits))
-        return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+        found: np.ndarray = np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+        return found
     return logits
 
 

@@ -106,7 +106,8 @@ class Service(Passes):
 
     def unpadded(self, batch: Batch, row: int, name: str, output: np.ndarray) -> np.ndarray:
         """Row ``row`` of an output without what padding added; the output's name is ``name``."""
-        return output[row]
+        found: np.ndarray = output[row]
+        return found
 
     # TorchServe's contract.
 

@@ -30,6 +30,11 @@ class TensorSpec:
         """Whether the tensor has a row per token."""
         return "tokens" in self.dims
 
+    def shape(self, batch: int, tokens: int) -> list[int]:
+        """The tensor's sizes for a batch of so many items, the longest of so many tokens (0 for images)."""
+        sizes = {"batch": batch, "tokens": tokens}
+        return [sizes[each] if isinstance(each, str) else each for each in self.dims]
+
 
 @dataclass(frozen=True)
 class TextInput:
@@ -100,11 +105,25 @@ class Settings:
         """The record of a parsed section. Raises ArchiveError for a missing section, a missing or an unknown key."""
         if not section:
             raise ArchiveError(f"{where} has no 'archive' section; run: make archive")
-        return _record(cls, section, where)
+        found: Settings = _record(cls, section, where)
+        return found
+
+    @property
+    def text_input(self) -> TextInput:
+        """``text``, of a model of texts."""
+        assert self.text is not None, f"{self.model} takes no texts"
+        return self.text
+
+    @property
+    def image_input(self) -> ImageInput:
+        """``image``, of a model of images."""
+        assert self.image is not None, f"{self.model} takes no images"
+        return self.image
 
     def section(self) -> dict[str, Any]:
         """The record as plain YAML values."""
-        return _plain(asdict(self))
+        found: dict[str, Any] = _plain(asdict(self))
+        return found
 
 
 _NESTED = {"text": TextInput, "image": ImageInput}

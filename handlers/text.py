@@ -131,10 +131,11 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str | tuple[str, str]], offsets: bool = False) -> Tokens:
         """The batch, padded to its longest text. ``offsets``: keep the tokenizer's records; of single texts only."""
+        alone = [each for each in texts if isinstance(each, str)]
         if offsets:
-            return self.padded(self._tokenizer.encode_batch(texts), texts)
+            return self.padded(self._tokenizer.encode_batch(alone), alone)
         # encode_batch_fast is the same without offsets into the text.
-        singles = iter(self._tokenizer.encode_batch_fast([each for each in texts if isinstance(each, str)]))
+        singles = iter(self._tokenizer.encode_batch_fast(alone))
         pairs = iter(self._pairs([each for each in texts if not isinstance(each, str)]))
         return self.padded([next(singles if isinstance(each, str) else pairs) for each in texts])
 
@@ -205,6 +206,7 @@ class TextEncoder:
         """``decode(ids)`` with each of ``token_ids`` in turn in that place."""
         if around is None:
             return [self.decode([*ids[:place], token_id, *ids[place + 1 :]]) for token_id in token_ids]
+        assert self._before is not None  # else there is no ``around``
         for token_id in token_ids:
             if token_id not in self._pieces:
                 self._pieces[token_id] = self.decode([self._before, token_id])[1:]

@@ -30,7 +30,7 @@ class TextService(Service):
     unit = "tokens"
 
     def prepare(self) -> None:
-        text = self.settings.text
+        text = self.settings.text_input
         self.encoder = self.encoder_class(self.directory / "tokenizer.json", text.max_length, text.pad_id)
         self.budget.least = min(LEAST_TIMED, text.max_length)
         self._inputs = tuple(each.name for each in self.settings.inputs)
@@ -38,10 +38,11 @@ class TextService(Service):
 
     def labels(self) -> list[str]:
         """The archive's labels, in the order of the model's classes."""
-        return json.loads((self.directory / "labels.json").read_text())
+        found: list[str] = json.loads((self.directory / "labels.json").read_text())
+        return found
 
     def read(self, payload: Payload) -> list[Any]:
-        text = self.settings.text
+        text = self.settings.text_input
         return read_texts(payload, text.max_chars, text.max_total_chars, self.shape.fields)
 
     def collate(self, items: list[Any]) -> Batch:
@@ -53,7 +54,8 @@ class TextService(Service):
         return tuple(getattr(tokens, name) for name in self._inputs if hasattr(tokens, name))
 
     def costs(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
-        return inputs[1].sum(axis=1)
+        found: np.ndarray = inputs[1].sum(axis=1)
+        return found
 
     def cost(self, inputs: tuple[np.ndarray, ...]) -> int:
         return inputs[0].size

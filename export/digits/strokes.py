@@ -28,7 +28,8 @@ def _line(*points: tuple[float, float]) -> np.ndarray:
 def _bend(start: tuple[float, float], control: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
     """A quadratic Bézier curve."""
     t = np.linspace(0, 1, STEPS)[:, None]
-    return (1 - t) ** 2 * np.array(start) + 2 * t * (1 - t) * np.array(control) + t**2 * np.array(end)
+    curve: np.ndarray = (1 - t) ** 2 * np.array(start) + 2 * t * (1 - t) * np.array(control) + t**2 * np.array(end)
+    return curve
 
 
 def _zero(rng: np.random.Generator) -> Path:

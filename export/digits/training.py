@@ -52,7 +52,7 @@ def train(report: Callable[[str], Any] = print, seed: int = SEED) -> nn.Module:
     report(f"training digits: making {PRINTED + WRITTEN:,} pictures")
     torch.manual_seed(seed)
     inputs, labels = (torch.from_numpy(array) for array in training_set())
-    network = resnet18(num_classes=len(LABELS)).to(memory_format=torch.channels_last)
+    network: nn.Module = resnet18(num_classes=len(LABELS)).to(memory_format=torch.channels_last)
     model = ImageModel(network, MEAN, STD)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -42,7 +42,8 @@ def library_of(name: str) -> tuple[str, str]:
 def _torchvision_names() -> list[str]:
     import torchvision.models
 
-    return torchvision.models.list_models(module=torchvision.models)
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names
 
 
 def _timm_names() -> list[str]:
@@ -82,12 +83,12 @@ def shapes(library: str, architecture: str, classes: int | None = None, director
             raise CheckpointError(f"{library} cannot build {architecture}{where}: {detail}") from None
 
 
-def head_of(library: str, network: nn.Module) -> str:
+def head_of(library: str, network: Any) -> str:
     """The name of the weight whose first dimension is the number of classes."""
     if library == "timm":
         name = network.pretrained_cfg.get("classifier") or "classifier"
         return f"{name if isinstance(name, str) else name[0]}.weight"
-    return [name for name, _ in network.named_parameters() if name.endswith(".weight")][-1]
+    return [str(name) for name, _ in network.named_parameters() if name.endswith(".weight")][-1]
 
 
 def published(architecture: str, network: nn.Module, file_name: str) -> Any:

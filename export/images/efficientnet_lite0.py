@@ -11,8 +11,9 @@ import hashlib
 import re
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from export.errors import CheckpointError
 from export.images import by_name
@@ -56,7 +57,8 @@ def read() -> ImageModel:
     order."""
     from torchvision.models import ResNet50_Weights
 
-    pixels = by_name.timm_pixels(by_name.shapes("timm", ARCHITECTURE).pretrained_cfg, ARCHITECTURE)
+    network: Any = by_name.shapes("timm", ARCHITECTURE)
+    pixels = by_name.timm_pixels(network.pretrained_cfg, ARCHITECTURE)
     labels = tuple(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
     return ImageModel(**vars(pixels), library="timm", architecture=ARCHITECTURE, classes=len(labels), labels=labels)
 
@@ -72,7 +74,7 @@ def write(directory: Path) -> None:
     save_file(state, directory / WEIGHTS)
 
 
-def renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def renamed(state: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
     """The state with timm's names. The package numbers all blocks in one sequence; timm numbers them within each stage
     of ``network``. A name that fits no rule is kept, for ``check_fit`` to refuse."""
     blocks = [f"blocks.{stage}.{index}" for stage, each in enumerate(network.blocks) for index in range(len(each))]

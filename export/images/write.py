@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -23,7 +24,8 @@ def write_checkpoint(model: ImageModel, source: Path, directory: Path) -> None:
     """
     if model.library == "transformers":
         network = _transformers(model, source)
-        network.network.save_pretrained(directory)
+        own: Any = network.network
+        own.save_pretrained(directory)
     else:
         network = _by_name(model, source, directory)
     _try(network, model, source)

@@ -40,7 +40,7 @@ def cuda_graph(draft: Draft) -> None:
     draft.runtime = "graph"
     draft.settings["buckets"] = {"batches": [1, 2, 4, 8, 16, 32]}
     if not draft.is_image:
-        limit = draft.checkpoint.text.max_length
+        limit = draft.checkpoint.text_input.max_length
         draft.settings["buckets"]["lengths"] = [length for length in (16, 32, 64, 128, 256) if length < limit] + [limit]
 
 
@@ -49,5 +49,5 @@ def decode_on_gpu(draft: Draft) -> None:
     """JPEG photographs decoded and scaled on the GPU (handlers/gpu_photos.py); a digit's drawing stays on the host."""
     from handlers.image import gpu_decodable
 
-    if gpu_decodable(draft.checkpoint.image.preparation):
+    if gpu_decodable(draft.checkpoint.image_input.preparation):
         draft.settings["decode_on_gpu"] = True

@@ -44,6 +44,9 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear, largest: Tensor) -> None:
         super().__init__()
+        self.outliers: Tensor
+        self.outlier_weight: Tensor
+        self.kept: Tensor
         weight = linear.weight.detach().clone()
         outliers = largest.argsort(descending=True)[:OUTLIERS].sort().values
         self.register_buffer("outliers", outliers)
@@ -54,7 +57,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output, float [..., outputs], of float [..., inputs]."""
-        product = torch.ops.quantized.linear_dynamic(x * self.kept, self.packed, False)
+        product: Tensor = torch.ops.quantized.linear_dynamic(x * self.kept, self.packed, False)
         return product + x.index_select(-1, self.outliers) @ self.outlier_weight
 
 

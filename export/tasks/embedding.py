@@ -19,15 +19,17 @@ def sentence_transformer(checkpoint: Checkpoint) -> Any:
     """The checkpoint's source in sentence-transformers, fp32: as packaged, or with the pooling that the model's row
     names."""
     import torch
-    from sentence_transformers import SentenceTransformer, models
+
+    # ``models`` is an alias since sentence-transformers 6, made when it is imported.
+    from sentence_transformers import SentenceTransformer, models  # type: ignore[attr-defined]
 
     source, head = str(checkpoint.source), checkpoint.head
     arguments = {"dtype": torch.float32}
     if checkpoint.facts["packaged"]:
         encoder = SentenceTransformer(source, device="cpu", local_files_only=True, model_kwargs=arguments)
-        encoder.max_seq_length = checkpoint.text.max_length
+        encoder.max_seq_length = checkpoint.text_input.max_length
         return encoder
-    network = models.Transformer(source, max_seq_length=checkpoint.text.max_length, model_kwargs=arguments)
+    network = models.Transformer(source, max_seq_length=checkpoint.text_input.max_length, model_kwargs=arguments)
     pooling = models.Pooling(width_of(checkpoint.config), pooling_mode=head["pooling"])
     modules = [network, pooling, *([models.Normalize()] if head["normalize"] else [])]
     return SentenceTransformer(modules=modules, device="cpu")

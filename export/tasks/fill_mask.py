@@ -13,7 +13,7 @@ MASK = "[MASK]"  # the mask in the sentences of this module; each checkpoint has
 
 
 def _cases(checkpoint: Checkpoint) -> list[Request]:
-    return [Request(text.replace(MASK, checkpoint.text.mask_token).encode()) for text in cases.MASKED]
+    return [Request(text.replace(MASK, checkpoint.text_input.mask_token).encode()) for text in cases.MASKED]
 
 
 def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]:
@@ -24,7 +24,7 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
     found = []
     for request in requests:
         encoded = tokenizer(
-            request.body.decode(), truncation=True, max_length=checkpoint.text.max_length, return_tensors="pt"
+            request.body.decode(), truncation=True, max_length=checkpoint.text_input.max_length, return_tensors="pt"
         )
         with torch.inference_mode():
             logits = network(**encoded).logits[0]
@@ -50,7 +50,7 @@ TASK = Task(
     head="mask",
     example=lambda checkpoint: {
         "content_type": "text/plain",
-        "text": f"Paris is the {checkpoint.text.mask_token} of France.",
+        "text": f"Paris is the {checkpoint.text_input.mask_token} of France.",
     },
     cases=_cases,
     reference=_reference,

@@ -12,7 +12,7 @@ from export.tasks.task import Request
 
 def photograph_cases(checkpoint: Checkpoint) -> list[Request]:
     """The images that parity is measured on: photographs, or drawings for a model that reads those."""
-    if checkpoint.image.preparation["kind"] == "digit":
+    if checkpoint.image_input.preparation["kind"] == "digit":
         from export.digits import split
 
         return [Request(body, "image/png") for body in split()[2][:32]]
@@ -33,7 +33,7 @@ def library_model(checkpoint: Checkpoint) -> tuple[Any, Any]:
     returns logits, or features for a head without classes."""
     makers = {"torchvision": _torchvision, "timm": _timm, "transformers": _transformers}
     network, transform = makers[checkpoint.head["library"]](checkpoint)
-    if checkpoint.image.preparation["kind"] == "digit":
+    if checkpoint.image_input.preparation["kind"] == "digit":
         transform = _digit_transform(checkpoint)
     return network, transform
 
@@ -44,7 +44,7 @@ def _torchvision(checkpoint: Checkpoint) -> tuple[Any, Any]:
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms._presets import ImageClassification
 
-    head, image = checkpoint.head, checkpoint.image
+    head, image = checkpoint.head, checkpoint.image_input
     network = get_model(head["architecture"], weights=None, num_classes=head["classes"])
     network.load_state_dict(_state(checkpoint))
     if head["features"]:
@@ -65,7 +65,7 @@ def _timm(checkpoint: Checkpoint) -> tuple[Any, Any]:
     head, source = checkpoint.head, checkpoint.source
     folder = source.is_dir() and (source / "config.json").is_file()
     name = f"local-dir:{source}" if folder else head["architecture"]
-    network = timm.create_model(name, pretrained=False, num_classes=head["classes"])
+    network: Any = timm.create_model(name, pretrained=False, num_classes=head["classes"])
     network.load_state_dict(_state(checkpoint))
     if head["features"]:
         network.reset_classifier(0)
@@ -112,10 +112,10 @@ def _digit_transform(checkpoint: Checkpoint) -> Any:
 
     from handlers.image import prepare
 
-    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (checkpoint.image.mean, checkpoint.image.std))
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (checkpoint.image_input.mean, checkpoint.image_input.std))
 
     def transform(picture: Any) -> Any:
-        pixels = torch.from_numpy(prepare(picture, checkpoint.image.preparation)).permute(2, 0, 1)
+        pixels = torch.from_numpy(prepare(picture, checkpoint.image_input.preparation)).permute(2, 0, 1)
         return (pixels.float() / 255 - mean) / std
 
     return transform

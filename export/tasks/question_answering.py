@@ -25,7 +25,7 @@ def _ask(question: str, context: str) -> Request:
 
 def _cases(checkpoint: Checkpoint) -> list[Request]:
     short = [each for each in cases.SENTENCES if len(each) < 300]
-    asked = [*ASKED, ("Which room has a piano?", _rooms(checkpoint.text.max_length))]
+    asked = [*ASKED, ("Which room has a piano?", _rooms(checkpoint.text_input.max_length))]
     return [_ask(*each) for each in asked] + [_ask(QUESTION, each) for each in short]
 
 
@@ -45,7 +45,7 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
     for request in requests:
         asked = json.loads(request.body)
         outputs = []
-        for window in _windows(tokenizer, asked["question"], asked["context"], checkpoint.text.max_length):
+        for window in _windows(tokenizer, asked["question"], asked["context"], checkpoint.text_input.max_length):
             with torch.inference_mode():
                 outputs.append(network(**{name: torch.tensor([ids]) for name, ids in window.items()}))
         found.append({

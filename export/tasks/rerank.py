@@ -41,7 +41,7 @@ def cross_encoder(checkpoint: Checkpoint) -> Any:
 
     arguments = {"dtype": torch.float32}
     encoder = CrossEncoder(str(checkpoint.source), device="cpu", local_files_only=True, model_kwargs=arguments)
-    encoder.max_seq_length = checkpoint.text.max_length
+    encoder.max_seq_length = checkpoint.text_input.max_length
     return encoder
 
 

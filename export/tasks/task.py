@@ -71,7 +71,7 @@ def inputs_of(task: Task, checkpoint: Checkpoint) -> tuple[TensorSpec, ...]:
     from handlers.settings import TensorSpec
 
     if task.kind == "image":
-        image = checkpoint.image
+        image = checkpoint.image_input
         return (TensorSpec("pixels", ("batch", image.height, image.width, 3), "uint8"),)
     if task.kind != "text":
         return ()

@@ -27,7 +27,7 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
     for request in requests:
         value = value_of(request)
         texts = [value] if isinstance(value, str) else [value[field] for field in FIELDS]
-        encoded = tokenizer(*texts, truncation=True, max_length=checkpoint.text.max_length, return_tensors="pt")
+        encoded = tokenizer(*texts, truncation=True, max_length=checkpoint.text_input.max_length, return_tensors="pt")
         with torch.inference_mode():
             found.append({"logits": network(**encoded).logits.numpy()})
     return found

@@ -46,4 +46,4 @@ def same_vector(golden: Any, answer: Any) -> bool:
     if len(ours) != len(theirs):
         return False
     dot = sum(x * y for x, y in zip(ours, theirs, strict=True))
-    return dot >= MIN_COSINE * math.sqrt(sum(x * x for x in ours) * sum(y * y for y in theirs)) > 0
+    return bool(dot >= MIN_COSINE * math.sqrt(sum(x * x for x in ours) * sum(y * y for y in theirs)) > 0)

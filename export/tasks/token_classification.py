@@ -23,7 +23,7 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
     found = []
     for request in requests:
         encoded = tokenizer(
-            request.body.decode(), truncation=True, max_length=checkpoint.text.max_length, return_tensors="pt"
+            request.body.decode(), truncation=True, max_length=checkpoint.text_input.max_length, return_tensors="pt"
         )
         with torch.inference_mode():
             found.append({"logits": network(**encoded).logits[0].numpy()})

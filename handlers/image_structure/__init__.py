@@ -13,6 +13,8 @@ from handlers.errors import RequestError
 from handlers.image_structure import bmp, gif, jpeg, png, webp
 from handlers.image_structure.file import File, cut_short
 
+__all__ = ["FORMATS", "File", "inspect"]
+
 FORMATS = {"JPEG": jpeg, "PNG": png, "WebP": webp, "GIF": gif, "BMP": bmp}
 
 
@@ -25,7 +27,8 @@ def inspect(data: bytes) -> File:
     for walk in FORMATS.values():
         if data.startswith(walk.STARTS):
             try:
-                return walk.read(data)
+                found: File = walk.read(data)
+                return found
             except (IndexError, struct.error):  # the walk ran beyond the file's end
                 raise cut_short() from None
     raise RequestError(f"The bytes are no image of a known format; send one of {', '.join(FORMATS)}.")

@@ -118,10 +118,11 @@ def product(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool, tile: tuple
 def fused(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:
     """See operators.convolve; by cuDNN, which includes ReLU and shortcut in the convolution's epilogue."""
     if not relu:
-        return c(x) if add is None else c(x) + add
+        return operators.convolve(x, c, add, relu)
+    padding = operators.padding_of(c)
     if add is None:
-        return torch.cudnn_convolution_relu(x, c.weight, c.bias, c.stride, c.padding, c.dilation, c.groups)
-    return torch.cudnn_convolution_add_relu(x, c.weight, add, 1.0, c.bias, c.stride, c.padding, c.dilation, c.groups)
+        return torch.cudnn_convolution_relu(x, c.weight, c.bias, c.stride, padding, c.dilation, c.groups)
+    return torch.cudnn_convolution_add_relu(x, c.weight, add, 1.0, c.bias, c.stride, padding, c.dilation, c.groups)
 
 
 def convolve(x: Tensor, c: nn.Conv2d, add: Tensor | None = None, relu: bool = True) -> Tensor:
@@ -136,7 +137,7 @@ def convolve(x: Tensor, c: nn.Conv2d, add: Tensor | None = None, relu: bool = Tr
 def _run(way: Way, x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:
     if way == FUSED:
         return fused(x, c, add, relu)
-    return operators.convolve(x, c, add, relu) if way == SEPARATE else product(x, c, add, relu, way)
+    return operators.convolve(x, c, add, relu) if isinstance(way, str) else product(x, c, add, relu, way)
 
 
 def tiles(x: Tensor, c: nn.Conv2d) -> list[tuple[int, ...]]:
@@ -183,7 +184,8 @@ def _hardware(device: torch.device) -> str:
 
 
 def _milliseconds(call: Callable[[], Tensor]) -> float:
-    return do_bench_cudagraph(call, rep=MEASURE_MS, return_mode="median")
+    found: float = do_bench_cudagraph(call, rep=MEASURE_MS, return_mode="median")
+    return found
 
 
 def _has_engine(x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> bool:

@@ -49,7 +49,8 @@ class LeanLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, ops: ModuleType) -> Tensor:
         mixed = ops.attention(ops.linear(x, self.qkv), mask, self.heads)
-        return ops.feed_forward(mixed, x, self)
+        found: Tensor = ops.feed_forward(mixed, x, self)
+        return found
 
 
 class LeanEncoder(nn.Module):
@@ -94,7 +95,8 @@ class LeanEncoder(nn.Module):
             x = ops.linear(x, self.project)
         for layer in self.layers:
             x = layer(x, mask, ops)
-        return self.head(x, mask, position, ops, out, tiles)
+        outputs: tuple[Tensor, ...] = self.head(x, mask, position, ops, out, tiles)
+        return outputs
 
     def _operators(self) -> ModuleType:
         """The module of operations: ``kernels`` on a GPU, in fp16, for sizes that divide into their tiles; else

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from handlers.lean.errors import LeanError, refusal
-from handlers.lean.resnet import STEM_CHANNELS, LeanResNet, describe_convolution
+from handlers.lean.resnet import STEM_CHANNELS, LeanResNet, build_convolution, describe_convolution
 
 Pair = tuple[nn.Module, nn.Module]  # a convolution and its norm
 Block = tuple[list[Pair], Pair | None]  # the convolutions of a block, and that of its shortcut
@@ -60,7 +60,7 @@ def _unsupported_arguments(config: Mapping[str, Any]) -> str | None:
 
 
 def convert_image(
-    network: nn.Module, scaling: tuple[Tensor, Tensor], head: Mapping[str, Any]
+    network: Any, scaling: tuple[Tensor, Tensor], head: Mapping[str, Any]
 ) -> tuple[LeanResNet, dict[str, Any]]:
     """A LeanResNet with the weights of ``network``, and its spec, from which handlers.lean.build makes one without
     weights.
@@ -71,10 +71,10 @@ def convert_image(
     config = network.config.to_dict() if head["library"] == "transformers" else {}
     if reason := unsupported_image(config, head):
         raise LeanError(reason)
-    stem, blocks, classifier = READERS[head["library"]](network)
+    stem_pair, read, classifier = READERS[head["library"]](network)
     classifier = None if head["features"] else copy.deepcopy(classifier)  # the caller's network does not change
-    stem = _pad_inputs(_fold(stem))
-    blocks = [([_fold(each) for each in pairs], None if kept is None else _fold(kept)) for pairs, kept in blocks]
+    stem = _pad_inputs(_fold(stem_pair))
+    blocks = [([_fold(each) for each in pairs], None if kept is None else _fold(kept)) for pairs, kept in read]
     spec = {
         "network": "resnet",
         "stem": describe_convolution(stem),
@@ -91,6 +91,7 @@ def convert_image(
     lean = LeanResNet(spec)
     lean.stem, lean.classifier = stem, classifier
     lean.scale, lean.shift = (each.detach().flatten().clone() for each in scaling)
+    target: Any
     for target, (convolutions, shortcut) in zip(lean.blocks, blocks, strict=True):
         target.convolutions, target.shortcut = nn.ModuleList(convolutions), shortcut
     return lean.eval(), spec
@@ -110,7 +111,7 @@ def _fold(pair: Pair) -> nn.Conv2d:
 
 def _pad_inputs(stem: nn.Conv2d) -> nn.Conv2d:
     """``stem`` with STEM_CHANNELS input channels; the added ones have zero weights."""
-    padded = nn.Conv2d(STEM_CHANNELS, stem.out_channels, stem.kernel_size, stem.stride, stem.padding, stem.dilation)
+    padded = build_convolution([STEM_CHANNELS, *describe_convolution(stem)[1:]])
     padded.weight = nn.Parameter(F.pad(stem.weight.detach(), (0, 0, 0, 0, 0, STEM_CHANNELS - stem.in_channels)))
     padded.bias = stem.bias
     return padded

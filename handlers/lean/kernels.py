@@ -9,17 +9,23 @@ copies.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor, nn
 
+from handlers.lean import operators
 from handlers.lean.convolutions import convolve
 from handlers.lean.images import max_pool, mean, normalise
 from handlers.lean.launch import launch, wait_for_previous_kernel
 from handlers.lean.norms import Unnormed, normed, parameters
 from handlers.lean.products import FEW_ROWS, linear_add_norm, multiply, multiply_before_norm
+
+if TYPE_CHECKING:
+    from handlers.lean.encoder import LeanEmbeddings, LeanLayer
+    from handlers.lean.heads import MaskHead
 
 __all__ = [
     "attention", "convolve", "embed", "feed_forward", "linear", "max_pool", "mean", "normalise",
@@ -53,7 +59,7 @@ def _embed(ids, mask, mask_out, types, position, position_out, words, positions,
 
 
 def embed(
-    ids: Tensor, mask: Tensor | None, types: Tensor | None, position: Tensor | None, tables: nn.Module
+    ids: Tensor, mask: Tensor | None, types: Tensor | None, position: Tensor | None, tables: LeanEmbeddings
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """See operators.embed; the mask is returned as int8."""
     batch, length = ids.shape
@@ -62,7 +68,10 @@ def embed(
     out = torch.empty(batch, length, width, device=device, dtype=words.dtype)
     mask_out = None if mask is None else torch.empty(batch, length, device=device, dtype=torch.int8)
     position_out = None if position is None else torch.empty(batch, device=device, dtype=position.dtype)
-    type_table = None if types is None else tables.types.weight
+    type_table = None
+    if types is not None:
+        assert tables.types is not None  # a model of one token type is given none
+        type_table = tables.types.weight
     launch(
         _embed, (batch * length,), device, ids, mask, mask_out, types, position, position_out, words,
         tables.positions.weight, type_table, norm.weight, norm.bias, out, length, width, triton.next_power_of_2(width),
@@ -120,7 +129,7 @@ def attention(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """See operators.linear."""
     count = x.numel() // layer.in_features
-    return _few(x, layer, count) if count <= FEW_ROWS else layer(x)
+    return _few(x, layer, count) if count <= FEW_ROWS else operators.linear(x, layer)
 
 
 def _few(x: Tensor | Unnormed, linear: nn.Linear, count: int, gelu: bool = False) -> Tensor:
@@ -130,19 +139,19 @@ def _few(x: Tensor | Unnormed, linear: nn.Linear, count: int, gelu: bool = False
     return out
 
 
-def feed_forward(mixed: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
+def feed_forward(mixed: Tensor, x: Tensor, layer: LeanLayer) -> Tensor:
     """See operators.feed_forward; GELU is always the tanh form, which cuBLASLt has as an epilogue."""
     count = x.numel() // x.size(-1)
     if count <= FEW_ROWS:
-        middle = Unnormed.empty(x.shape, layer.attention_norm, x, raw=True)
-        multiply_before_norm(mixed, layer.out, count, middle, residual=x)
-        return linear_add_norm(_few(middle, layer.up, count, gelu=True), layer.down, middle, layer.norm)
+        unnormed = Unnormed.empty(x.shape, layer.attention_norm, x, raw=True)
+        multiply_before_norm(mixed, layer.out, count, unnormed, residual=x)
+        return linear_add_norm(_few(unnormed, layer.up, count, gelu=True), layer.down, unnormed, layer.norm)
     middle = linear_add_norm(mixed, layer.out, x, layer.attention_norm)
     flat = torch._addmm_activation(layer.up.bias, middle.flatten(0, 1), layer.up.weight.t(), use_gelu=True)
     return linear_add_norm(flat, layer.down, middle, layer.norm)
 
 
-def pick_transform_norm(x: Tensor, position: Tensor, head: nn.Module) -> Unnormed:
+def pick_transform_norm(x: Tensor, position: Tensor, head: MaskHead) -> Unnormed:
     """See operators.pick_transform_norm; GELU is the tanh form, and the norm is left to ``scores``."""
     unnormed = Unnormed.empty((x.size(0), head.transform.out_features), head.norm, x, raw=False)
     multiply_before_norm(x, head.transform, x.size(0), unnormed, gelu=True, picked=position, stretch=x.size(1))

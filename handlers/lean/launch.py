@@ -28,7 +28,8 @@ def wait_for_previous_kernel(pdl: tl.constexpr):
 
 def lines(span: int) -> int:
     """The number of cache lines that hold ``span`` adjacent numbers, rounded up to a power of two, for ``prefetch``."""
-    return triton.next_power_of_2(triton.cdiv(span, LINE.value))
+    found: int = triton.next_power_of_2(triton.cdiv(span, LINE.value))
+    return found
 
 
 @triton.jit

@@ -122,6 +122,7 @@ def add_norm(x: Tensor, bias: Tensor, parts: int, residual: Tensor | Unnormed, n
     earlier_epsilon = 0.0
     if isinstance(residual, Unnormed):
         earlier_gain, earlier_shift, earlier_epsilon = residual.norm.weight, residual.norm.bias, residual.norm.eps
+        assert residual.raw is not None  # it was kept for this
         residual = residual.raw
     out, width = torch.empty_like(residual), residual.size(-1)
     count = residual.numel() // width

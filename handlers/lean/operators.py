@@ -6,34 +6,44 @@ that the result is written to. Without it a new tensor is returned.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from handlers.scores import TILE
 
+if TYPE_CHECKING:  # they import this module
+    from handlers.lean.encoder import LeanEmbeddings, LeanLayer
+    from handlers.lean.heads import MaskHead
+
 
 def activate(x: Tensor, name: str) -> Tensor:
     """``x`` through the activation "gelu", "gelu_tanh" (its approximation by tanh), "relu" or "tanh"."""
     if name == "gelu_tanh":
         return F.gelu(x, approximate="tanh")
-    return {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh}[name](x)
+    functions: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh}
+    return functions[name](x)
 
 
 def embed(
-    ids: Tensor, mask: Tensor | None, types: Tensor | None, position: Tensor | None, tables: nn.Module
+    ids: Tensor, mask: Tensor | None, types: Tensor | None, position: Tensor | None, tables: LeanEmbeddings
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The norm of the sum of the word, position and token type embeddings, [N, L, W]; and ``mask`` and ``position`` on
     the weights' device.
 
-    ``ids``, ``mask`` and ``types`` are int64 [N, L], ``position`` is int64 [N], ``tables`` is a LeanEmbeddings.
+    ``ids``, ``mask`` and ``types`` are int64 [N, L], ``position`` is int64 [N].
     """
-    ids, mask, types, position = (
-        None if each is None else each.to(tables.words.weight.device, non_blocking=True)
-        for each in (ids, mask, types, position)
+    device = tables.words.weight.device
+    ids = ids.to(device, non_blocking=True)
+    mask, types, position = (
+        None if each is None else each.to(device, non_blocking=True) for each in (mask, types, position)
     )
-    sums = tables.words(ids) + tables.positions.weight[: ids.size(1)]
+    sums: Tensor = tables.words(ids) + tables.positions.weight[: ids.size(1)]
     if types is not None:
+        assert tables.types is not None  # a model of one token type is given none
         sums = sums + tables.types(types)
     return tables.norm(sums), mask, position
 
@@ -50,24 +60,27 @@ def attention(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
 
 def linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """layer(x), of ``x`` [N, L, W]."""
-    return layer(x)
+    found: Tensor = layer(x)
+    return found
 
 
-def feed_forward(mixed: Tensor, x: Tensor, layer: nn.Module) -> Tensor:
-    """The part of a LeanLayer after its attention: output projection, norm, up- and down-projection, norm. ``mixed``,
+def feed_forward(mixed: Tensor, x: Tensor, layer: LeanLayer) -> Tensor:
+    """The part of ``layer`` after its attention: output projection, norm, up- and down-projection, norm. ``mixed``,
     [N, L, W], is the result of the attention; ``x`` is the layer's input."""
     x = layer.attention_norm(layer.out(mixed) + x)
-    return layer.norm(layer.down(activate(layer.up(x), layer.activation)) + x)
+    found: Tensor = layer.norm(layer.down(activate(layer.up(x), layer.activation)) + x)
+    return found
 
 
-def pick_transform_norm(x: Tensor, position: Tensor, head: nn.Module) -> Tensor:
-    """A MaskHead's transform, activation and norm of the rows x[n, position[n]]. ``scores`` takes the result.
+def pick_transform_norm(x: Tensor, position: Tensor, head: MaskHead) -> Tensor:
+    """The head's transform, activation and norm of the rows x[n, position[n]]. ``scores`` takes the result.
 
     ``x`` is [N, L, W], ``position`` int64 [N].
     """
     index = position.view(-1, 1, 1).expand(-1, 1, x.size(2))
     picked = x.gather(1, index).squeeze(1)
-    return head.norm(activate(head.transform(picked), head.activation))
+    found: Tensor = head.norm(activate(head.transform(picked), head.activation))
+    return found
 
 
 def scores(x: Tensor, linear: nn.Linear, out: Tensor | None, tiles: Tensor | None = None) -> Tensor:
@@ -104,6 +117,12 @@ def normalise(pixels: Tensor, scale: Tensor, shift: Tensor, channels: int, dtype
     """uint8 [N, H, W, 3] to ``pixels * scale + shift`` as [N, channels, H, W], zeros beyond the third channel."""
     images = pixels.to(scale.device, non_blocking=True).to(dtype) * scale + shift
     return F.pad(images, (0, channels - 3)).permute(0, 3, 1, 2)
+
+
+def padding_of(c: nn.Conv2d) -> tuple[int, ...]:
+    """Pixels on each side; a network that names its padding has no lean form."""
+    assert not isinstance(c.padding, str)
+    return c.padding
 
 
 def convolve(x: Tensor, c: nn.Conv2d, add: Tensor | None = None, relu: bool = True) -> Tensor:

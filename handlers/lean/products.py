@@ -170,10 +170,12 @@ def multiply(
     operators.scores."""
     depth, classes, rows = linear.in_features, linear.out_features, _rows(count)
     columns = TILE if tiles is not None else 64 if classes > 2048 else 32
-    bias, against, sums, norm_tiles, epsilon = linear.bias, None, None, 0, 0.0
+    bias: Tensor = linear.bias
+    against, sums, norm_tiles, epsilon = None, None, 0, 0.0
     if isinstance(x, Unnormed):
         against, bias = fold(linear, x.norm)
-        x, sums, epsilon, norm_tiles = x.scaled, x.sums, x.norm.eps, x.sums.size(2)
+        sums, epsilon, norm_tiles = x.sums, x.norm.eps, x.sums.size(2)
+        x = x.scaled
     launch(
         _product, (triton.cdiv(count, rows) * triton.cdiv(classes, columns), 1), linear.weight.device, x, linear.weight,
         bias, against, sums, out, tiles, count, classes, norm_tiles, depth, rows, columns, _step(depth), gelu,

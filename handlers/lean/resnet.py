@@ -73,7 +73,8 @@ class LeanBlock(nn.Module):
         *first, last = self.convolutions
         for each in first:
             x = ops.convolve(x, each)
-        return ops.convolve(x, last, kept)
+        found: Tensor = ops.convolve(x, last, kept)
+        return found
 
 
 def build_convolution(spec: Sequence[int]) -> nn.Conv2d:
@@ -84,4 +85,5 @@ def build_convolution(spec: Sequence[int]) -> nn.Conv2d:
 
 def describe_convolution(c: nn.Conv2d) -> list[int]:
     """Channels in and out, kernel size, stride, padding, dilation and groups."""
-    return [c.in_channels, c.out_channels, c.kernel_size[0], c.stride[0], c.padding[0], c.dilation[0], c.groups]
+    padding = operators.padding_of(c)[0]
+    return [c.in_channels, c.out_channels, c.kernel_size[0], c.stride[0], padding, c.dilation[0], c.groups]

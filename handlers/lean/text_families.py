@@ -125,7 +125,7 @@ def _unsupported_head(config: Mapping[str, Any], head: Mapping[str, Any]) -> str
     return None
 
 
-def convert_text(network: nn.Module, head: Mapping[str, Any]) -> tuple[LeanEncoder, dict[str, Any]]:
+def convert_text(network: Any, head: Mapping[str, Any]) -> tuple[LeanEncoder, dict[str, Any]]:
     """A LeanEncoder with the weights of ``network``, and its spec, from which handlers.lean.build makes one without
     weights.
 
@@ -175,6 +175,7 @@ def _tables(family: Family, embeddings: Any) -> tuple[Tensor, Tensor, Tensor | N
 
 def _head(family: Family, network: Any, kind: str) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     """The modules of the head, by their names in the lean head, and the head's part of the spec."""
+    names: tuple[str, ...]
     if kind == "pooled":
         return {}, {}
     if kind == "mask":

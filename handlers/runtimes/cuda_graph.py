@@ -139,7 +139,7 @@ class GraphRuntime:
         outputs = {spec.name: self._empty(spec, batch, length) for spec in self._outputs}
         extra = {}
         if self._has_tiles:
-            extra["tiles"] = torch.zeros(-(-self._outputs[0].dims[-1] // TILE), 2, batch).pin_memory()
+            extra["tiles"] = torch.zeros(-(-int(self._outputs[0].dims[-1]) // TILE), 2, batch).pin_memory()
 
         def forward() -> None:
             self._module(**inputs, out=tuple(outputs.values()), **extra)
@@ -161,8 +161,7 @@ class GraphRuntime:
 
     def _empty(self, spec: TensorSpec, batch: int, length: int, on_gpu: bool = False) -> torch.Tensor:
         """Zeros of a bucket's shape, in pinned memory or on the GPU."""
-        sizes = {"batch": batch, "tokens": length}
-        shape, dtype = [sizes.get(each, each) for each in spec.dims], getattr(torch, spec.dtype)
+        shape, dtype = spec.shape(batch, length), getattr(torch, spec.dtype)
         if on_gpu:
             return torch.zeros(shape, dtype=dtype, device=self._device)
         return torch.zeros(shape, dtype=dtype).pin_memory()

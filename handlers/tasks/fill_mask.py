@@ -32,7 +32,7 @@ class FillMask(TextService):
 
     def prepare(self) -> None:
         super().prepare()
-        self.mask = self.settings.text.mask_token
+        self.mask = self.settings.text_input.mask_token
         self.mask_id = self.encoder.token_id(self.mask)
 
     def read(self, payload: Payload) -> list[str]:
@@ -57,7 +57,8 @@ class FillMask(TextService):
         if (counts == 1).all():
             return Batch((*self.inputs_of(tokens), at_mask.argmax(axis=1)), context=tokens)
         # Each text once for each of its masks.
-        repeated = Tokens(*(np.repeat(each, counts, axis=0) for each in tokens.arrays()))
+        arrays: list[Any] = [np.repeat(each, counts, axis=0) for each in tokens.arrays()]
+        repeated = Tokens(*arrays)
         positions = np.concatenate([np.flatnonzero(row) if row.any() else [0] for row in at_mask])
         ends = np.cumsum(counts)
         rows = [range(end - count, end) for end, count in zip(ends.tolist(), counts.tolist(), strict=True)]
@@ -85,7 +86,7 @@ class FillMask(TextService):
         ranked, ids, place, around = found
         ranked = ranked[:count]
         if ids[place] != self.mask_id:
-            limit = self.settings.text.max_length
+            limit = self.settings.text_input.max_length
             raise RequestError(f"The {self.mask} lies beyond the model's limit of {limit} tokens; shorten the text.")
         tokens = [token_id for token_id, _ in ranked]
         if alone:

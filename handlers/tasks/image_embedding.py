@@ -16,4 +16,5 @@ class ImageEmbedding(ImageService):
     list_answer_key = "embeddings"
 
     def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> np.ndarray:
-        return outputs["embedding"][index]
+        found: np.ndarray = outputs["embedding"][index]
+        return found

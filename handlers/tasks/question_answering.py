@@ -28,6 +28,7 @@ class QuestionAnswering(TextService):
     likeliest spans of different text. Where no span is possible, the answer is empty and its score 0.
     """
 
+    encoder: WindowEncoder
     shape = Shape(fields=("question", "context"))
     answer_key = None
     encoder_class = WindowEncoder

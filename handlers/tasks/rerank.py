@@ -28,14 +28,14 @@ class Rerank(TextService):
             raise TooLarge(f"The request has {count} texts to rank; at most {limit} are taken: split it.")
         # The query is tokenized with each text.
         total = sum(len(query) + len(text) for query, texts in rankings for text in texts)
-        check_total(total, self.settings.text.max_total_chars)
+        check_total(total, self.settings.text_input.max_total_chars)
         return rankings
 
     def _ranking(self, item: Any, name: str) -> Ranking:
         if not isinstance(item, dict) or any(field not in item for field in self.shape.fields):
             found = "an object that lacks one of them" if isinstance(item, dict) else kind_of(item)
             raise RequestError(f'{name} is {found}; expected an object with "query" and "texts".')
-        limit, texts = self.settings.text.max_chars, item["texts"]
+        limit, texts = self.settings.text_input.max_chars, item["texts"]
         if not isinstance(texts, list) or not texts:
             found = "an empty list" if texts == [] else kind_of(texts)
             raise RequestError(f'"texts" is {found}; expected a list of at least one string.')

@@ -60,7 +60,7 @@ class TokenClassification(TextService):
     def _pieces(self, encoding: Any, text: str, at: np.ndarray) -> tuple[list[str], list[tuple[int, int]]]:
         """(vocabulary entry, characters from and to) of the tokens ``at``; an unknown token's entry is its text."""
         ids, tokens, offsets = encoding.ids, encoding.tokens, encoding.offsets
-        unknown, spans = self.settings.text.unknown_id, [offsets[i] for i in at]
+        unknown, spans = self.settings.text_input.unknown_id, [offsets[i] for i in at]
         words = [text[a:b] if ids[i] == unknown else tokens[i] for i, (a, b) in zip(at, spans, strict=True)]
         return words, spans
 
@@ -71,7 +71,7 @@ class TokenClassification(TextService):
         blank or with one. An unknown token is a word of its own.
         """
         ids, tokens, offsets = encoding.ids, encoding.tokens, encoding.offsets
-        marked, unknown = self.encoder.marks_pieces, self.settings.text.unknown_id
+        marked, unknown = self.encoder.marks_pieces, self.settings.text_input.unknown_id
         found = [0]
         for place, i in enumerate(at[1:].tolist(), 1):
             start, end = offsets[i]
