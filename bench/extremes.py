@@ -15,7 +15,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,7 +58,10 @@ def _load(archive: Path, folder: Path) -> Any:
     with zipfile.ZipFile(archive) as source:
         source.extractall(folder)
     config = yaml.safe_load((folder / "model-config.yaml").read_text())
-    module = import_module(f"handlers.tasks.{config['archive']['task'].replace('-', '_')}")
+    manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
+    found = spec_from_file_location("entry", folder / manifest["model"]["handler"])
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
     (entry,) = [each for _, each in inspect.getmembers(module, inspect.isclass)
                 if issubclass(each, Service) and each.__module__ == module.__name__]  # fmt: skip
     service = entry()
@@ -146,7 +149,7 @@ class _Context:
         raw = json.dumps(body).encode()
         settings = service.settings
         payload = read_payload({"body": raw}, "application/json", service.shape, settings.max_items, service.options)
-        return int(service.costs(service.collate(service.read(payload)).inputs).sum())
+        return int(service.costs(service.collate(service.items(payload, settings.parameters)).inputs).sum())
 
 
 if __name__ == "__main__":

@@ -46,6 +46,11 @@ def _model(environment: Mapping[str, str]) -> str:
     found = names(environment, "MODELS") or ["minilm"]
     if len(found) > 1:
         raise CompareError(f"MODELS={' '.join(found)} names several models; compare one at a time: MODELS={found[0]}")
+    if handler := model(found[0]).handler:
+        raise CompareError(
+            f"MODELS={found[0]} answers through {handler}, which the peers do not run; compare its checkpoint under "
+            "another name: make archive MODEL=/path NAME=plain, then MODELS=plain"
+        )
     if model(found[0]).task != TASK:
         raise CompareError(
             f"MODELS={found[0]} is of the task {model(found[0]).task}; the peers are written for {TASK}: MODELS=minilm"

@@ -25,6 +25,7 @@ from export.errors import CheckpointError
 from export.fingerprint import fingerprint
 from export.isolated import build_in_process
 from export.options import Options, read_options
+from export.own_handler import check
 from export.own_models import record
 from export.parity import Parity
 from export.progress import Progress, table
@@ -90,6 +91,8 @@ def _lock(store: Path) -> Iterator[None]:
 def _bring_up_to_date(options: Options) -> list[Result]:
     results = {row.name: _current(row, options.choice(row), options.device) for row in options.rows}
     stale = [row for row in options.rows if results[row.name] is None]
+    for model in {row.model.name: row.model for row in stale if row.model.handler}.values():
+        check(model)
     if stale:
         from export.build import remove_leftovers
 

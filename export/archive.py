@@ -28,7 +28,7 @@ def stage_handlers(stage: Path) -> None:
 
 
 def pack(stage: Path, name: str, entry: str, target: Path) -> None:
-    """Writes ``target`` from the stage's files; ``entry`` is a module of the staged handlers package.
+    """Writes ``target`` from the stage's files; ``entry`` is the path in the stage of the module that TorchServe calls.
 
     The archiver arranges the files. The zip is written here, with sorted entries, without clock times and without
     compression: weights hardly compress, and an uncompressed archive loads faster.
@@ -40,7 +40,7 @@ def pack(stage: Path, name: str, entry: str, target: Path) -> None:
         generate_model_archive(ModelArchiverConfig(
             model_name=name,
             version="1.0",
-            handler=f"handlers/{entry}.py",
+            handler=entry,
             extra_files=".",
             config_file="model-config.yaml",
             export_path=str(Path(scratch).resolve()),

@@ -56,7 +56,8 @@ class Model:
 
     ``options`` override the checkpoint's own values (task, pooling, architecture, labels, max_length). ``example`` is a
     request that the archive answers, for warm-up and curl lines. By default it is the task's own. ``expect`` is the
-    best label, token or text of its answer: an archive that answers otherwise is not packed.
+    best label, token or text of its answer: an archive that answers otherwise is not packed. ``handler`` is the path of
+    the user's own handler (export/own_handler.py); empty for the task's.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Model:
     input: dict[str, Any] = field(default_factory=dict)
     serving: Serving = Serving()
     max_items: int = 64  # items per request; with batch_size this bounds the items of a batch
+    handler: str = ""
 
     @property
     def kind(self) -> str:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,12 @@ TIMEOUT_S = 900
 
 
 class DryRunError(Exception):
-    """The archive does not load or does not answer. The message is the error in the worker."""
+    """The archive does not load or does not answer. The message is the error in the worker; ``printed`` is what that
+    process printed."""
+
+    def __init__(self, message: str, printed: str = "") -> None:
+        super().__init__(message)
+        self.printed = printed
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,15 @@ class Batch:
 @dataclass(frozen=True)
 class Answers:
     """Per batch, per request: {"status", "body", "headers"}; and the raw outputs by name, in order, for each item of
-    the batches with ``outputs``."""
+    the batches with ``outputs``.
+
+    ``failures`` has a record of each request that was answered 500: {"kind", "message", "class"}, and the "line" and
+    "function" of a user's own handler in which the error arose, 0 and "" where it arose elsewhere.
+    """
 
     batches: list[list[dict[str, Any]]]
     outputs: list[dict[str, np.ndarray]]
+    failures: list[dict[str, Any]] = field(default_factory=list)
 
 
 def dry_run(archive: Path, batches: Sequence[Batch], batch_size: int, device: str) -> Answers:
@@ -68,8 +78,8 @@ def dry_run(archive: Path, batches: Sequence[Batch], batch_size: int, device: st
         }
         (exchange / "requests.json").write_text(json.dumps(plan))
         _run_child(unpacked, exchange)
-        answers = json.loads((exchange / "answers.json").read_text())
-        return Answers(answers, _outputs(exchange / "outputs.npz"))
+        written = json.loads((exchange / "answers.json").read_text())
+        return Answers(written["answers"], _outputs(exchange / "outputs.npz"), written["failures"])
 
 
 def _outputs(path: Path) -> list[dict[str, np.ndarray]]:
@@ -97,4 +107,4 @@ def _run_child(unpacked: Path, exchange: Path) -> None:
     if done.returncode:
         printed = (done.stdout + done.stderr).strip()
         last = printed.splitlines()[-1] if printed else f"the worker ended with status {done.returncode}"
-        raise DryRunError(root_cause(printed) or last)
+        raise DryRunError(root_cause(printed) or last, printed)

@@ -6,9 +6,13 @@ here and not when it is served. Reads requests.json, writes answers.json and out
 
 import base64
 import json
+import logging
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
+
+USER_HANDLER = "user_handler"  # export/own_handler.py puts it into the archive
 
 
 def main(archive: Path, exchange: Path) -> None:
@@ -28,7 +32,9 @@ def main(archive: Path, exchange: Path) -> None:
     if not str(handlers.__file__).startswith(str(archive)):
         raise SystemExit(f"handlers came from {handlers.__file__}, not from the archive")
     handle, context = loaded._entry_point, loaded.context
-    answers, outputs = [], []
+    answers, outputs, failures = [], [], []
+    log = logging.getLogger("handlers.service")
+    log.addFilter(lambda record: failures.append(failure(record.error, handle.__self__)) or True)
     for batch in plan["batches"]:
         requests = [
             {
@@ -47,18 +53,29 @@ def main(archive: Path, exchange: Path) -> None:
         ])  # fmt: skip
         if batch["outputs"]:
             outputs += raw_outputs(handle.__self__, inputs, [content_type for _, content_type in batch["requests"]])
-    (exchange / "answers.json").write_text(json.dumps(answers))
+    (exchange / "answers.json").write_text(json.dumps({"answers": answers, "failures": failures}))
     arrays = {f"{index}/{name}": values for index, each in enumerate(outputs) for name, values in each.items()}
     np.savez(exchange / "outputs.npz", **arrays)
 
 
+def failure(error: BaseException, service: Any) -> dict[str, Any]:
+    """The record of a request that was answered 500, for export.dry_run.Answers."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).stem == USER_HANDLER]
+    return {
+        "kind": type(error).__name__, "message": str(error), "class": type(service).__name__,
+        "line": own[-1].lineno if own else 0, "function": own[-1].name if own else "",
+    }  # fmt: skip
+
+
 def raw_outputs(service: Any, requests: list[Any], content_types: list[str]) -> list[dict[str, Any]]:
-    """The model's raw outputs for each item of the requests, as one batch."""
+    """The model's raw outputs for each item of the requests, as one batch, without ``preprocess``: the reference knows
+    nothing of a user's own handler."""
     from handlers.requests import read_payload
 
     items = []
     for request, content_type in zip(requests, content_types, strict=True):
-        items += service.read(read_payload(request, content_type, service.shape, 1))
+        items += service.accept(service.read(read_payload(request, content_type, service.shape, 1)))
     found: list[dict[str, Any]] = service.outputs(items)
     return found
 

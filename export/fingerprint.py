@@ -14,6 +14,7 @@ from pathlib import Path
 
 from export.catalog import ENGINES, Engine, Row, Variant
 from export.device import gpu_architecture
+from export.own_handler import digest
 from export.weights import Choice, identity
 from handlers.description import installed
 from handlers.processor import instruction_sets
@@ -50,6 +51,8 @@ def fingerprint(row: Row, device: str, choice: Choice) -> str:
         "packages": installed((*PACKAGES, *(name for each in engines(row.variant) for name in each.packages))),
         "sources": _sources(),
     }
+    if row.model.handler:
+        facts["handler"] = digest(row.model)
     if "to_aoti" in row.variant.steps:  # another machine refuses the archive and names "make archive" as the fix
         facts["compiled_for"] = gpu_architecture() if device == "gpu" else instruction_sets()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

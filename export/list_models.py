@@ -12,6 +12,7 @@ from export.device import DeviceError, resolve_device
 from export.errors import CheckpointError
 from export.fits import reason_against
 from export.options import chosen_rows
+from export.own_handler import digest
 from export.progress import table
 from serving.chosen import Choices
 from serving.errors import ServingError
@@ -25,21 +26,32 @@ def main() -> int:
     except (CatalogError, DeviceError, ServingError) as error:
         print(error, file=sys.stderr)
         return 1
-    lines, reasons = [], []
+    lines, reasons, handlers = [], [], []
     elsewhere = list(dict.fromkeys(row.name for row in VARIANTS if row.device not in ("any", device)))
     for model in found:
         fitting, against = variants_of(model, device)
         lines.append((model.name, model.task, architecture_of(model), str(model.source), " ".join(fitting)))
         reasons += [f"{model.name}: {reason}" for reason in against]
+        handlers += [handler_line(model)] if model.handler else []
     print(table(("name", "task", "architecture", "weights", f"variants that fit ({device})"), lines))
     if elsewhere:
         print(f"\nOn a {'cpu' if device == 'gpu' else 'gpu'} only: {', '.join(elsewhere)}")
     if reasons:
         print("\n" + "\n".join(reasons))
+    if handlers:
+        print("\n" + "\n".join(handlers))
     if choices.models:
         print("\n" + "\n".join(chosen_lines(choices, device)))
     print("\nTo add your own model: make archive MODEL=/path/to/checkpoint (docs/your-model.md)")
     return 0
+
+
+def handler_line(model: Model) -> str:
+    """Where the model's own handler is, or why it cannot be read."""
+    try:
+        return f"{model.name}: answers through {model.handler} (sha256 {digest(model)[:12]})"
+    except CheckpointError as error:
+        return f"{model.name}: {str(error).splitlines()[0]}"
 
 
 def chosen_lines(choices: Choices, device: str) -> list[str]:

@@ -23,7 +23,7 @@ from serving.store import NAME
 # Keys of a row, with the variable of make that each comes from.
 VARIABLES = {
     "task": "TASK", "architecture": "ARCH", "labels": "LABELS", "pooling": "POOLING", "max_length": "MAX_LENGTH",
-    "example": "EXAMPLE", "expect": "EXPECT",
+    "example": "EXAMPLE", "expect": "EXPECT", "handler": "HANDLER",
 }  # fmt: skip
 OPTIONS = ("architecture", "labels", "pooling", "max_length")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -37,7 +37,13 @@ def own_models(path: Path | None = None) -> list[Model]:
     Raises CatalogError for a row that cannot be used.
     """
     path = path or models_file()
-    return [_model(path, name, row) for name, row in read_tables(path).items() if "source" in row]
+    tables = read_tables(path)
+    for name in (name for name, row in tables.items() if "handler" in row and "source" not in row):
+        raise CatalogError(
+            f"{path}: [{name}] has a handler and no source; a handler belongs to a model of your own: make archive "
+            f"MODEL=/path HANDLER=/path/mine.py NAME=another-name."
+        )
+    return [_model(path, name, row) for name, row in tables.items() if "source" in row]
 
 
 def _model(path: Path, name: str, row: Mapping[str, Any]) -> Model:
@@ -68,7 +74,7 @@ def model_of_row(name: str, row: Mapping[str, Any]) -> Model:
     return Model(
         name, task, source_of(row["source"]), {key: row[key] for key in OPTIONS if key in row},
         example_of(row["example"]) if "example" in row else {}, row.get("expect", ""),
-        TEXT if TASKS[task].kind == "text" else PHOTO,
+        TEXT if TASKS[task].kind == "text" else PHOTO, handler=row.get("handler", ""),
     )  # fmt: skip
 
 
@@ -118,7 +124,7 @@ def wanted_row(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]] | N
     row: dict[str, Any] = {"source": _absolute(source), **given}
     if "max_length" in row:
         row["max_length"] = _number(row["max_length"])
-    for key in ("labels", "example"):
+    for key in ("labels", "example", "handler"):
         if key in row:
             row[key] = _absolute(row[key])
     return name, row

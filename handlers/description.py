@@ -18,14 +18,17 @@ DESCRIBED = ("model", "variant", "task", "device", "runtime", "weights", "random
 
 
 def describe(directory: Path, settings: Settings) -> dict[str, Any]:
-    """Identity, parity, versions and input limits of the archive unpacked in ``directory``."""
+    """Identity, parity, versions and input limits of the archive unpacked in ``directory``; "handler" is the file and
+    the digest of a user's own."""
+    record = read_record(directory)
     return {
         **{key: getattr(settings, key) for key in DESCRIBED},
         "text": settings.text and asdict(settings.text),
         "image": settings.image and asdict(settings.image),
         "parameters": settings.parameters,
         "example": settings.example,
-        "parity": read_record(directory).get("parity"),
+        "handler": record.get("handler"),
+        "parity": record.get("parity"),
         "built_with": settings.built_with,
         "running": installed(),
     }

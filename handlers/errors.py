@@ -45,10 +45,14 @@ class Busy(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class HookError(Exception):
+    """A user's own handler broke its contract. The message names types and shapes, never a user's text."""
+
+
 class ArchiveError(Exception):
     """The archive cannot be served here (wrong device, versions or files); the worker refuses to start."""
 
 
-def places(error: Exception) -> str:
+def places(error: BaseException) -> str:
     """Where an error arose, for the log; not its message, which may quote what a user sent."""
     return "".join(traceback.format_tb(error.__traceback__))

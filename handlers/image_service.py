@@ -34,7 +34,8 @@ class ImageService(Service):
     def prepare(self) -> None:
         self.image = self.settings.image_input
         self.preparation = self.image.preparation
-        self.on_gpu = self._on_gpu() if self.settings.decode_on_gpu else None
+        # preprocess gets pixels, never a file.
+        self.on_gpu = self._on_gpu() if self.settings.decode_on_gpu and not self.changes_items else None
 
     def _on_gpu(self) -> Any:
         from handlers.gpu_photos import GpuPhotos

@@ -7,6 +7,7 @@ string, where every value is a string. TorchServe 0.12 hands the query string on
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +15,10 @@ from handlers.errors import RequestError
 
 
 class Option(Protocol):
-    """Reads one option's value. Raises RequestError."""
+    """Reads one option's value. Raises RequestError. ``default`` is the value of a request that gives none; where it is
+    None, the request's options lack the name."""
+
+    default: Any
 
     def read(self, name: str, value: Any) -> Any:
         """The value for the option ``name``, from JSON or from text."""
@@ -26,6 +30,7 @@ class Whole:
 
     low: int
     high: int
+    default: int | None = None
 
     def read(self, name: str, value: Any) -> int:
         """The number, from a number or from its digits."""
@@ -37,10 +42,31 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A number from ``low`` to ``high``, whole or not."""
+
+    low: float
+    high: float
+    default: float | None = None
+
+    def read(self, name: str, value: Any) -> float:
+        """The number, from a number or from its digits."""
+        text = as_text(value)
+        try:
+            number = float(value if text is None else text)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if isinstance(value, bool) or not self.low <= number <= self.high:
+            raise RequestError(f'"{name}" must be a number from {self.low:g} to {self.high:g}.')
+        return number
+
+
+@dataclass(frozen=True)
 class OneOf:
     """One of ``values``."""
 
     values: tuple[str, ...]
+    default: str | None = None
 
     def read(self, name: str, value: Any) -> str:
         """The value as a string."""

@@ -10,11 +10,12 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import orjson
@@ -24,8 +25,9 @@ from handlers.admission import refusals
 from handlers.description import describe
 from handlers.errors import RequestError, places
 from handlers.forward import Passes
+from handlers.hooks import Hooks, as_json
 from handlers.lanes import lanes
-from handlers.options import Option, read_options
+from handlers.options import read_options
 from handlers.requests import Form, Payload, Shape, read_payload
 from handlers.runtimes import Outputs, Runtime, load_runtime, threads
 from handlers.settings import Settings
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 # TorchScript's profiling executor records the first call, specialises on the second and runs on the third.
 WARM_UP_CALLS = 3
+OF_A_REQUEST = (Exception, SystemExit)  # the latter from a hook: it would end the worker and the whole batch
 
 
 @dataclass
@@ -42,10 +45,10 @@ class Job:
 
     form: Form = Form.SINGLE
     items: list[Any] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    error: Exception | None = None
+    error: Exception | SystemExit | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,9 @@ class Batch:
         return range(index, index + 1) if self.rows is None else self.rows[index]
 
 
-class Service(Passes):
-    """Base of the entry classes. A task says how items are read, batched and answered.
+class Service(Hooks, Passes):
+    """Base of the entry classes. A task says how items are read, batched and answered; a user's own handler changes
+    items and answers through the hooks.
 
     ``answer_key`` names a single answer and ``list_answer_key`` a list of them; None: the answer is the whole body.
     """
@@ -74,26 +78,29 @@ class Service(Passes):
     shape = Shape(key="text")
     answer_key: str | None = "predictions"
     list_answer_key = "predictions"
-    options: ClassVar[dict[str, Option]] = {}
-    # What a task defines.
+    # What a task defines, beside ``options``.
 
     def prepare(self) -> None:
         """Loads what reading and answering need (a tokenizer, labels) from ``self.directory``."""
 
     def read(self, payload: Payload) -> list[Any]:
-        """The payload's items, decoded. Raises RequestError."""
+        """The payload's items, decoded, as ``preprocess`` gets them. Raises RequestError."""
         raise NotImplementedError
+
+    def accept(self, items: list[Any]) -> list[Any]:
+        """Items from ``preprocess``, checked, as ``collate`` takes them. Raises RequestError."""
+        return items
 
     def collate(self, items: list[Any]) -> Batch:
         """The items as one batch."""
         raise NotImplementedError
 
-    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[dict[str, Any]]) -> Any:
+    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> Any:
         """What ``answer`` needs of the outputs, for all rows at once; ``options`` are those of each request."""
         return outputs
 
-    def answer(self, batch: Batch, index: int, outputs: Any, options: dict[str, Any]) -> Any:
-        """The JSON value for item ``index`` of the batch, from what ``digest`` returned. Raises RequestError."""
+    def answer(self, batch: Batch, index: int, outputs: Any, options: Mapping[str, Any]) -> Any:
+        """The task's answer to item ``index`` of the batch, from what ``digest`` returned. Raises RequestError."""
         raise NotImplementedError
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
@@ -120,10 +127,14 @@ class Service(Passes):
         self.gpu_id: int | None = context.system_properties.get("gpu_id")
         self.max_batch = int(context.system_properties.get("batch_size") or 1)
         config = context.model_yaml_config or {}
-        self.settings = Settings.read(config.get("archive"), f"{self.directory}/model-config.yaml")
+        settings = Settings.read(config.get("archive"), f"{self.directory}/model-config.yaml")
+        self.options = self.all_options()
+        defaults = {name: each.default for name, each in self.options.items() if each.default is not None}
+        self.settings = replace(settings, parameters={**defaults, **settings.parameters})
         self.budget.timeout_s = float(config.get("responseTimeout") or math.inf)
         worker.install(sys.modules["__main__"])
         self.prepare()
+        self.load()
         self.runtime: Runtime = load_runtime(self.directory, self.settings, self.gpu_id)
         self.lanes = lanes(self.runtime, threads(self.settings))
         for sample in self.samples():
@@ -139,6 +150,10 @@ class Service(Passes):
             if readable:
                 self._serve(readable, started)
         return [self._respond(job, context, row) for row, job in enumerate(jobs)]
+
+    def items(self, payload: Payload, options: Mapping[str, Any]) -> list[Any]:
+        """The payload's items as ``collate`` takes them. Raises RequestError, and whatever ``preprocess`` raises."""
+        return self.accept(self.changed(self.read(payload), options))
 
     def outputs(self, items: list[Any]) -> list[dict[str, np.ndarray]]:
         """The model's raw outputs for each decoded item, by name: what parity compares.
@@ -171,9 +186,11 @@ class Service(Passes):
                 parameter = headers.get("body")
                 content_type = parameter.get("content-type") if isinstance(parameter, dict) else None
                 payload = read_payload(request, content_type, self.shape, self.settings.max_items, self.options)
-                job.options = read_options(self.options, payload.options, self.settings.parameters)
-                job.form, job.items = payload.form, self.read(payload)
-        except Exception as error:
+                # Read-only: where a request gives no option, these are the defaults of all requests.
+                given = read_options(self.options, payload.options, self.settings.parameters)
+                job.options = MappingProxyType(given)
+                job.form, job.items = payload.form, self.items(payload, job.options)
+        except OF_A_REQUEST as error:
             job.error, job.items = error, []
         return job
 
@@ -227,12 +244,12 @@ class Service(Passes):
     def _answer(self, job: Job, batch: Batch, items: range, outputs: Any) -> None:
         try:
             self.budget.check_answering()
-            answers = [self.answer(batch, index, outputs, job.options) for index in items]
-        except Exception as error:
+            found = (self.answer(batch, index, outputs, job.options) for index in items)
+            answers = [self.answered(each, job.options) for each in found]
+            job.body = as_json(self._shaped(job.form, answers))
+            job.headers |= self.extra_headers(batch, items)
+        except OF_A_REQUEST as error:
             job.error = error
-            return
-        job.body = orjson.dumps(self._shaped(job.form, answers), option=orjson.OPT_SERIALIZE_NUMPY)
-        job.headers |= self.extra_headers(batch, items)
 
     def _shaped(self, form: Form, answers: list[Any]) -> Any:
         """The answers as the client asked: one, a list, or KServe v1's predictions."""
@@ -255,6 +272,8 @@ class Service(Passes):
                 context.set_response_header(row, "Retry-After", str(job.error.retry_after_s))
         else:
             status, message = HTTPStatus.INTERNAL_SERVER_ERROR, "The model failed on this request; see the log."
-            logger.error("A request failed with %s:\n%s", type(job.error).__name__, places(job.error))
+            # The error itself is for the dry run; the log's format does not print it.
+            kind, extra = type(job.error).__name__, {"error": job.error}
+            logger.error("A request failed with %s:\n%s", kind, places(job.error), extra=extra)
         context.set_response_status(int(status), status.phrase, row)
         return orjson.dumps({"code": int(status), "type": type(job.error).__name__, "message": message})

@@ -75,10 +75,12 @@ class Runner:
                     self.run.write()
 
     def judged(self, target: Target, model: str) -> Target:
-        """The target with golden answers: those that the model's first archive gave when it was asked alone."""
-        if model not in self.golden:
-            self.golden[model] = target.record_golden()
-        target.golden = self.golden[model]
+        """The target with golden answers: those that the model's first archive gave when it was asked alone. With a
+        user's own handler, those of the same archive: what lower precision may change there is not known."""
+        key = target.archive if target.model and target.model.handler else model
+        if key not in self.golden:
+            self.golden[key] = target.record_golden()
+        target.golden = self.golden[key]
         return target
 
 

@@ -155,7 +155,8 @@ class Target:
             session.trust_env = False  # a proxy from the environment has no business between us and the server
             session.verify = authorities() or True
             assert self.model is not None  # __post_init__ sees to it
-            return Golden.record(self.model.task, self.payloads, lambda each: self._ask(session, each))
+            own = bool(self.model.handler)
+            return Golden.record(self.model.task, self.payloads, lambda each: self._ask(session, each), own)
 
     def _ask(self, session: requests.Session, payload: Payload) -> bytes:
         try:

@@ -46,4 +46,6 @@ TASK = Task(
     traffic=lambda sentence: Request(sentence.encode()),
     classes=False,
     neighbours=True,
+    item="a text, str",
+    answer="the text's vector, float32 [width]",
 )

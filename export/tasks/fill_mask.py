@@ -58,4 +58,6 @@ TASK = Task(
     traffic=_traffic,
     headline=lambda answer: answer["predictions"][0]["token"],
     parameters={"top_k": 5},
+    item="a text, str",
+    answer='a list of {"token", "score", "sequence"}, best first; of several masks, a list for each',
 )

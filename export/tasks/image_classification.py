@@ -29,4 +29,6 @@ TASK = Task(
     same=_same,
     headline=lambda answer: answer["predictions"][0]["label"],
     parameters={"top_k": 5},
+    item="the image's pixels as the model takes them, uint8 [height, width, 3]",
+    answer='a list of {"label", "score"}, best first',
 )

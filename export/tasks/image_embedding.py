@@ -23,4 +23,6 @@ TASK = Task(
     same=same_vector,
     classes=False,
     neighbours=True,
+    item="the image's pixels as the model takes them, uint8 [height, width, 3]",
+    answer="the image's vector, float32 [width]",
 )

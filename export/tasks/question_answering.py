@@ -88,4 +88,6 @@ TASK = Task(
     headline=lambda answer: answer["answer"],
     pairs=True,
     parameters={"top_k": 1, "max_answer_tokens": 30},
+    item="a question and its context, (str, str)",
+    answer='{"answer", "score", "start", "end"}; with top_k, a list of them',
 )

@@ -69,4 +69,6 @@ TASK = Task(
     traffic=_traffic,
     headline=lambda answer: str(answer[0]["index"]),
     pairs=True,
+    item="a query and its texts, (str, (str, ...))",
+    answer='a list of {"index", "score"}, best first',
 )

@@ -42,7 +42,8 @@ class Task:
     answers, as the catalog writes examples; ``cases`` the requests that parity is measured on; ``reference`` each
     case's raw outputs, computed by the library that users of the checkpoint load it with. ``traffic`` makes a request
     of an English sentence, for load tests; ``same`` says whether a later answer to a request is the first one.
-    ``headline`` is what EXPECT is compared with: the best label, token or text of an answer to one item.
+    ``headline`` is what EXPECT is compared with: the best label, token or text of an answer to one item. ``item`` and
+    ``answer`` tell users in words what the hooks of their own handlers get.
     """
 
     name: str
@@ -58,6 +59,8 @@ class Task:
     classes: bool = True  # outputs are scores of classes, of which the best one must agree
     neighbours: bool = False  # outputs are embeddings, whose nearest neighbours must agree
     parameters: dict[str, Any] = field(default_factory=dict)  # defaults of a request's options
+    item: str = ""
+    answer: str = ""
 
     @property
     def entry(self) -> str:

@@ -50,4 +50,6 @@ TASK = Task(
     traffic=lambda sentence: Request(sentence.encode()),
     headline=lambda answer: answer["predictions"][0]["label"],
     pairs=True,
+    item="a text, str, or two texts, (str, str)",
+    answer='a list of {"label", "score"}, best first',
 )

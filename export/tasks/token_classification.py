@@ -57,4 +57,6 @@ TASK = Task(
     traffic=lambda sentence: Request(sentence.encode()),
     headline=_headline,
     parameters={"aggregation_strategy": "simple"},
+    item="a text, str",
+    answer='a list of {"entity_group", "score", "word", "start", "end"}',
 )

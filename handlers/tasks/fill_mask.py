@@ -10,7 +10,6 @@ import numpy as np
 
 from handlers.errors import RequestError, TooLarge
 from handlers.options import Option, Whole
-from handlers.requests import Payload
 from handlers.runtimes import Outputs
 from handlers.scores import Ranked, best, best_by_tiles
 from handlers.service import Batch
@@ -35,10 +34,10 @@ class FillMask(TextService):
         self.mask = self.settings.text_input.mask_token
         self.mask_id = self.encoder.token_id(self.mask)
 
-    def read(self, payload: Payload) -> list[str]:
-        texts = super().read(payload)
+    def accept(self, items: list[str]) -> list[str]:
+        texts = items
         if self.mask != COMMON_MASK:  # so that a request need not change with the model
-            texts = [text.replace(COMMON_MASK, self.mask) for text in texts]
+            texts = [text.replace(COMMON_MASK, self.mask) for text in items]
         counts = [text.count(self.mask) for text in texts]
         for index, count in enumerate(counts):
             if count == 0:

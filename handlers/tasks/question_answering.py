@@ -34,15 +34,18 @@ class QuestionAnswering(TextService):
     encoder_class = WindowEncoder
     options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, N_BEST), "max_answer_tokens": Whole(1, 512)}
 
-    def read(self, payload: Payload) -> list[Windows]:
-        """Each item's windows: tokenized here, so that a request's error is its own. Raises RequestError."""
+    def read(self, payload: Payload) -> list[Any]:
         for index, item in enumerate(payload.items):
             if not isinstance(item, dict):
                 name = name_of("item", index, len(payload.items))
                 raise RequestError(f"{name} is {kind_of(item)}; expected {self.shape.expected()}.")
-        pairs, found, left = super().read(payload), [], MAX_WINDOWS
-        for index, (question, context) in enumerate(pairs):
-            name = name_of("question", index, len(pairs))
+        return super().read(payload)
+
+    def accept(self, items: list[tuple[str, str]]) -> list[Windows]:
+        """Each item's windows: tokenized here, so that a request's error is its own. Raises RequestError."""
+        found, left = [], MAX_WINDOWS
+        for index, (question, context) in enumerate(items):
+            name = name_of("question", index, len(items))
             found.append(self.encoder.windows(question, context, name, left))
             left -= len(found[-1].encodings)
         return found

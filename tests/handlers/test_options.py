@@ -3,7 +3,7 @@
 import pytest
 
 from handlers.errors import RequestError, UnsupportedMediaType
-from handlers.options import OneOf, Whole, read_options
+from handlers.options import Number, OneOf, Whole, read_options
 from handlers.requests import Form, Shape, read_payload
 
 OPTIONS = {"top_k": Whole(1, 100), "mode": OneOf(("all", "first"))}
@@ -89,3 +89,14 @@ def test_a_task_whose_items_have_parts_takes_no_raw_body():
         read({"body": b"a text"}, "text/plain", RANKING)
     with pytest.raises(RequestError, match='no "query" and "texts" and no "instances"'):
         read({"body": b'{"text": "a"}'}, shape=RANKING)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, 0.0), ("0.25", 0.25), (b"1", 1.0), (0.5, 0.5)])
+def test_a_number_comes_as_such_or_as_its_digits(value, expected):
+    assert Number(0, 1).read("threshold", value) == expected
+
+
+@pytest.mark.parametrize("value", [-0.1, "2", True, None, [], "nan", "half", b"\xff", 10**400])
+def test_what_is_no_number_of_the_range_is_refused(value):
+    with pytest.raises(RequestError, match='"threshold" must be a number from 0 to 1'):
+        Number(0, 1).read("threshold", value)
