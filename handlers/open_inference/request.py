@@ -165,7 +165,7 @@ def _elements(data: bytes, count: int, name: str) -> list[bytes]:
 def _from_json(data: Any, datatype: str, shape: tuple[int, ...], name: str) -> Any:
     """The values of a JSON tensor, flat or nested."""
     wanted, kind = (str, "strings") if datatype == "BYTES" else (int, "whole numbers")
-    flat = _flat(data, wanted, len(shape))
+    flat = _flat(data, wanted, shape)
     if flat is None:
         raise RequestError(f'{name}\'s "data" is no list of {kind}, flat or nested as its shape.')
     if len(flat) != math.prod(shape):
@@ -178,18 +178,18 @@ def _from_json(data: Any, datatype: str, shape: tuple[int, ...], name: str) -> A
     return np.array(flat, DTYPES[datatype]).reshape(shape)
 
 
-def _flat(data: Any, wanted: type, depth: int) -> list[Any] | None:
-    """The values of a list, or of lists in lists to ``depth``, in order; None where something else is among them."""
+def _flat(data: Any, wanted: type, shape: tuple[int, ...]) -> list[Any] | None:
+    """The values of a flat list, or of lists nested as ``shape``, in order; None where something else is among them."""
     if not isinstance(data, list):
         return None
     kinds = set(map(type, data))
     if kinds <= {wanted}:
         return data
-    if kinds != {list} or depth == 1:
+    if kinds != {list} or len(shape) == 1 or len(data) != shape[0]:
         return None
     found: list[Any] = []
     for each in data:
-        if (part := _flat(each, wanted, depth - 1)) is None:
+        if (part := _flat(each, wanted, shape[1:])) is None:
             return None
         found += part
     return found
