@@ -255,7 +255,8 @@ class Service(Passes, Tensors):
         except Exception as error:
             job.error = error
             return
-        job.headers |= job.written.headers | ({} if job.own else self.extra_headers(batch, items))
+        if not job.own:
+            job.headers |= self.extra_headers(batch, items)
 
     def _written(self, job: Job, batch: Batch, items: range, outputs: Any) -> Written:
         if job.asked and job.own:
@@ -283,12 +284,13 @@ class Service(Passes, Tensors):
         return answers[0] if self.answer_key is None else {self.answer_key: answers[0]}
 
     def _respond(self, job: Job, context: Any, row: int) -> bytes:
-        context.set_response_content_type(row, job.written.content_type)
+        written = job.written if job.error is None else Written()
+        context.set_response_content_type(row, written.content_type)
         context.set_response_header(row, "x-variant", self.settings.variant)
-        for name, value in job.headers.items():
+        for name, value in (job.headers | written.headers).items():
             context.set_response_header(row, name, value)
         if job.error is None:
-            return job.written.body
+            return written.body
         if isinstance(job.error, RequestError):
             status, message = job.error.status, str(job.error)
             if job.error.retry_after_s:
