@@ -25,6 +25,7 @@ class Refused(Exception):
 
 
 def main(folder: Path, entry: str, found: Path) -> None:
+    """Checks the handler in ``folder`` against the task's module ``entry``, and writes what was found."""
     sys.path[0] = str(folder)  # replaces this script's folder, which belongs to the checkout
     base = classes(importlib.import_module(f"handlers.tasks.{entry}"))[0]
     problem = {}
@@ -38,6 +39,7 @@ def main(folder: Path, entry: str, found: Path) -> None:
 
 
 def imported():
+    """The user's module. Raises ModuleNotFoundError, and Refused for any other error of the import."""
     try:
         return importlib.import_module(NAME)
     except ModuleNotFoundError:
@@ -83,6 +85,7 @@ def check_member(own, base, name, value) -> None:
 
 
 def check_hook(own, name, value) -> None:
+    """Refuses a hook that is no plain method or takes other arguments."""
     expected = ", ".join(("self", *ARGUMENTS[name]))
     plain = inspect.isfunction(value) and not inspect.iscoroutinefunction(value)
     if not plain or inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
@@ -95,6 +98,7 @@ def check_hook(own, name, value) -> None:
 
 
 def check_options(own, base, options) -> None:
+    """Refuses options whose names are taken, or that are none."""
     from handlers.errors import RequestError
 
     if not isinstance(options, dict):

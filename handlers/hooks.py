@@ -37,6 +37,11 @@ class Hooks:
         """Whether a subclass has its own ``preprocess``."""
         return type(self).preprocess is not Hooks.preprocess
 
+    @property
+    def changes_answers(self) -> bool:
+        """Whether a subclass has its own ``postprocess``."""
+        return type(self).postprocess is not Hooks.postprocess
+
     def changed(self, items: list[Any], options: Mapping[str, Any]) -> list[Any]:
         """The items through ``preprocess``. Raises HookError for one of another type or shape."""
         if not self.changes_items:

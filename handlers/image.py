@@ -51,22 +51,26 @@ def read_images(payload: Payload) -> list[bytes]:
     """
     if payload.raw is not None:
         return [payload.raw]
-    return [_from_base64(item, index, len(payload.items)) for index, item in enumerate(payload.items)]
+    return [_file(item, index, len(payload.items)) for index, item in enumerate(payload.items)]
 
 
-def _from_base64(item: Any, index: int, count: int) -> bytes:
+def _file(item: Any, index: int, count: int) -> bytes:
     name = "The image" if count == 1 else f"Image {index}"
+    data = item if isinstance(item, bytes) else _decoded(item, name)  # bytes: of a binary tensor
+    if not data:
+        raise RequestError(f"{name} is empty.")
+    return data
+
+
+def _decoded(item: Any, name: str) -> bytes:
     if not isinstance(item, str):
         raise RequestError(f"{name} is {kind_of(item)}; expected a base64 string.")
     if item.startswith("data:"):
         item = item.partition(",")[2]
     try:
-        data = base64.b64decode(item, validate=True)
+        return base64.b64decode(item, validate=True)
     except (binascii.Error, ValueError):
         raise RequestError(f"{name} is not valid base64; encode the file's bytes with standard base64.") from None
-    if not data:
-        raise RequestError(f"{name} is empty.")
-    return data
 
 
 class _Watched(io.BytesIO):

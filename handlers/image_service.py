@@ -6,17 +6,21 @@ Knows pixels; the task's module knows what the model's output means.
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from handlers.errors import TooLarge
+from handlers.errors import RequestError, TooLarge
 from handlers.forward import Split
 from handlers.image import affordable, decoded, enough, prepare, read_images
 from handlers.image_structure import File, inspect
+from handlers.open_inference import Tensor
 from handlers.requests import Payload, Shape
 from handlers.service import Batch, Service
+
+A, B = TypeVar("A"), TypeVar("B")
 
 # Prepared pixels of one forward pass: 16 and 64 images of 224 x 224. Memory grows with them.
 CPU_PIXELS, GPU_PIXELS = 16 * 224 * 224, 64 * 224 * 224
@@ -46,10 +50,14 @@ class ImageService(Service):
 
     def read(self, payload: Payload) -> list[Any]:
         limit = self.image.max_pixels
-        files = [affordable(inspect(data), limit) for data in read_images(payload)]
+        found = read_images(payload)
+        files = _each(found, lambda data: affordable(inspect(data), limit))
         if sum(file.cost for file in files) > limit:  # by their headers: before the first is decoded
             raise TooLarge(f"The images have more than {limit} pixels together; send them in several requests.")
-        return [file if self.on_gpu and self.on_gpu.takes(file) else self._on_host(file) for file in files]
+        return _each(files, lambda file: file if self.on_gpu and self.on_gpu.takes(file) else self._on_host(file))
+
+    def read_own(self, tensors: dict[str, Tensor]) -> list[Any]:
+        return list(tensors[self.settings.inputs[0].name].values)
 
     def _on_host(self, file: File) -> np.ndarray:
         """uint8 [H, W, 3]"""
@@ -73,3 +81,16 @@ class ImageService(Service):
             Image.fromarray(pixels).save(file, "JPEG")
             items.append(inspect(file.getvalue()))
         return [[item] * count for item in items for count in (1, self.max_batch)]
+
+
+def _each(images: Sequence[A], prepare: Callable[[A], B]) -> list[B]:
+    """``prepare`` of each image. Where there are several, its error says which one is wrong."""
+    found = []
+    for index, each in enumerate(images):
+        try:
+            found.append(prepare(each))
+        except RequestError as error:
+            if len(images) > 1:
+                error.args = (f"Image {index}: {error}",)
+            raise
+    return found

@@ -24,6 +24,7 @@ class Form(Enum):
     SINGLE = "one item"
     LIST = "a list of items"
     INSTANCES = "KServe v1 instances"
+    TENSORS = "tensors of the Open Inference Protocol"
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,16 @@ from typing import Any
 import numpy as np
 import orjson
 
-from handlers import worker
+from handlers import open_inference, worker
 from handlers.admission import refusals
 from handlers.description import describe
 from handlers.errors import RequestError, places
 from handlers.forward import Passes
 from handlers.hooks import Hooks, as_json
 from handlers.lanes import lanes
+from handlers.open_inference import Asked
+from handlers.open_inference.answer import Written, write_answer
+from handlers.open_inference.task import Tensors, as_texts
 from handlers.options import read_options
 from handlers.requests import Form, Payload, Shape, read_payload
 from handlers.runtimes import Outputs, Runtime, load_runtime, threads
@@ -41,12 +44,17 @@ OF_A_REQUEST = (Exception, SystemExit)  # the latter from a hook: it would end t
 
 @dataclass
 class Job:
-    """One request of the batch on its way: what was read, then its answer or the error that takes its place."""
+    """One request of the batch on its way: what was read, then its answer or the error that takes its place.
+
+    ``asked`` is a request in tensors. ``own``: its items are the model's own inputs.
+    """
 
     form: Form = Form.SINGLE
     items: list[Any] = field(default_factory=list)
     options: Mapping[str, Any] = field(default_factory=dict)
-    body: bytes = b""
+    asked: Asked | None = None
+    own: bool = False
+    written: Written = field(default_factory=Written)
     headers: dict[str, str] = field(default_factory=dict)
     error: Exception | SystemExit | None = None
 
@@ -68,7 +76,7 @@ class Batch:
         return range(index, index + 1) if self.rows is None else self.rows[index]
 
 
-class Service(Hooks, Passes):
+class Service(Hooks, Passes, Tensors):
     """Base of the entry classes. A task says how items are read, batched and answered; a user's own handler changes
     items and answers through the hooks.
 
@@ -102,6 +110,10 @@ class Service(Hooks, Passes):
     def answer(self, batch: Batch, index: int, outputs: Any, options: Mapping[str, Any]) -> Any:
         """The task's answer to item ``index`` of the batch, from what ``digest`` returned. Raises RequestError."""
         raise NotImplementedError
+
+    def collate_own(self, items: list[Any]) -> Batch:
+        """Items of the model's own inputs as one batch, without a context."""
+        return self.collate(items)
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
         """Response headers of the request that has these items of the batch."""
@@ -146,9 +158,9 @@ class Service(Hooks, Passes):
         started = time.perf_counter()
         with self.budget.batch(started):
             jobs = [self._read(request, context, row) for row, request in enumerate(requests)]
-            readable = [job for job in jobs if job.items]
-            if readable:
-                self._serve(readable, started)
+            for own in (False, True):
+                if readable := [job for job in jobs if job.items and job.own is own]:
+                    self._serve(readable, started)
         return [self._respond(job, context, row) for row, job in enumerate(jobs)]
 
     def items(self, payload: Payload, options: Mapping[str, Any]) -> list[Any]:
@@ -178,8 +190,10 @@ class Service(Hooks, Passes):
         job = Job()
         try:
             self.budget.check_reading()
-            if headers.get("describe") == "True":
-                job.body = orjson.dumps(describe(self.directory, self.settings))
+            if wanted := headers.get(open_inference.WANTED):
+                self._read_tensors(job, request, headers, wanted, context)
+            elif headers.get("describe") == "True":
+                job.written = Written(orjson.dumps(describe(self.directory, self.settings)))
             elif headers.get("explain") == "True":
                 raise RequestError("This model has no explanations; use /predictions.")
             else:
@@ -194,6 +208,21 @@ class Service(Hooks, Passes):
             job.error, job.items = error, []
         return job
 
+    def _read_tensors(
+        self, job: Job, request: dict[str, Any], headers: dict[str, Any], wanted: str, context: Any
+    ) -> None:
+        self.model = context.model_name, str(context.manifest["model"]["modelVersion"])
+        if wanted != open_inference.INFER:
+            job.written = Written(orjson.dumps(self.metadata(*self.model)))
+            return
+        job.form, (job.asked, job.own) = Form.TENSORS, self.asked(request.get("body"), headers)
+        tensors = job.asked.tensors
+        job.options = MappingProxyType(read_options(self.options, job.asked.options, self.settings.parameters))
+        if job.own:
+            job.items = self.read_own(tensors)
+        else:
+            job.items = self.items(Payload(job.form, None, self.items_of(tensors)), job.options)
+
     def _serve(self, jobs: list[Job], started: float) -> None:
         """Runs the jobs as one batch; should that fail as a whole, each alone, so that only the culprit fails."""
         try:
@@ -207,7 +236,8 @@ class Service(Hooks, Passes):
                 self._serve([job], time.perf_counter())
 
     def _serve_together(self, jobs: list[Job], started: float) -> None:
-        batch = self.collate([item for job in jobs for item in job.items])
+        own, items = jobs[0].own, [item for job in jobs for item in job.items]
+        batch = self.collate_own(items) if own else self.collate(items)
         if len(admitted := self._admitted(jobs, batch)) < len(jobs):
             if admitted:
                 self._serve(admitted, started)
@@ -215,7 +245,7 @@ class Service(Hooks, Passes):
         collated = time.perf_counter()
         outputs = self.forward(batch.inputs)
         inferred = time.perf_counter()
-        digested = self.digest(batch, outputs, [job.options for job in jobs])
+        digested = outputs if own else self.digest(batch, outputs, [job.options for job in jobs])
         first = 0
         for job in jobs:
             items = range(first, first + len(job.items))
@@ -244,12 +274,29 @@ class Service(Hooks, Passes):
     def _answer(self, job: Job, batch: Batch, items: range, outputs: Any) -> None:
         try:
             self.budget.check_answering()
-            found = (self.answer(batch, index, outputs, job.options) for index in items)
-            answers = [self.answered(each, job.options) for each in found]
-            job.body = as_json(self._shaped(job.form, answers))
-            job.headers |= self.extra_headers(batch, items)
+            job.written = self._written(job, batch, items, outputs)
+            if not job.own:
+                job.headers |= self.extra_headers(batch, items)
         except OF_A_REQUEST as error:
             job.error = error
+
+    def _written(self, job: Job, batch: Batch, items: range, outputs: Any) -> Written:
+        if job.asked and job.own:
+            rows = {name: values[items.start : items.stop] for name, values in outputs.items()}
+            return write_answer(self.model, job.asked, self.own_outputs(job.items, job.asked, rows))
+        answers = [self._answer_to(job, batch, index, items, outputs) for index in items]
+        if job.asked:
+            tensors = as_texts(map(as_json, answers)) if self.changes_answers else self.tensors_of(answers)
+            return write_answer(self.model, job.asked, tensors)
+        return Written(as_json(self._shaped(job.form, answers)))
+
+    def _answer_to(self, job: Job, batch: Batch, index: int, items: range, outputs: Any) -> Any:
+        try:
+            return self.answered(self.answer(batch, index, outputs, job.options), job.options)
+        except RequestError as error:
+            if len(items) > 1:
+                error.args = (f"Item {index - items.start}: {error}",)
+            raise
 
     def _shaped(self, form: Form, answers: list[Any]) -> Any:
         """The answers as the client asked: one, a list, or KServe v1's predictions."""
@@ -260,12 +307,13 @@ class Service(Hooks, Passes):
         return answers[0] if self.answer_key is None else {self.answer_key: answers[0]}
 
     def _respond(self, job: Job, context: Any, row: int) -> bytes:
-        context.set_response_content_type(row, "application/json")
+        written = job.written if job.error is None else Written()
+        context.set_response_content_type(row, written.content_type)
         context.set_response_header(row, "x-variant", self.settings.variant)
-        for name, value in job.headers.items():
+        for name, value in (job.headers | written.headers).items():
             context.set_response_header(row, name, value)
         if job.error is None:
-            return job.body
+            return written.body
         if isinstance(job.error, RequestError):
             status, message = job.error.status, str(job.error)
             if job.error.retry_after_s:

@@ -6,11 +6,16 @@ Knows tokens; the task's module knows what the model's output means.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from handlers.errors import RequestError
 from handlers.forward import Split, pieces
+from handlers.open_inference import Asked, Tensor
+from handlers.open_inference.token_rows import IDS, Row, padded, read_rows
 from handlers.requests import Payload
 from handlers.service import Batch, Service
 from handlers.text import TextEncoder, Tokens, groups_of_like_length, read_texts
@@ -28,6 +33,7 @@ class TextService(Service):
 
     encoder_class: type[TextEncoder] = TextEncoder
     unit = "tokens"
+    mask_id: int | None = None  # fill-mask's
 
     def prepare(self) -> None:
         text = self.settings.text_input
@@ -44,6 +50,29 @@ class TextService(Service):
     def read(self, payload: Payload) -> list[Any]:
         text = self.settings.text_input
         return read_texts(payload, text.max_chars, text.max_total_chars, self.shape.fields)
+
+    def items_of(self, tensors: dict[str, Tensor]) -> tuple[Any, ...]:
+        return super().items_of(decoded(tensors))
+
+    def read_own(self, tensors: dict[str, Tensor]) -> list[Row]:
+        return read_rows(tensors, self.settings.text_input, self.mask_id)
+
+    def collate_own(self, items: list[Row]) -> Batch:
+        arrays = padded(items, self.settings.text_input.pad_id)
+        return Batch(tuple(arrays[name] for name in self._inputs))
+
+    def own_outputs(self, items: Sequence[Row], asked: Asked, outputs: dict[str, np.ndarray]) -> dict[str, Tensor]:
+        """Outputs with a value per token are zero beyond a row's tokens."""
+        found = {}
+        for name, values in outputs.items():
+            if name in self._per_token:
+                shape = (*asked.tensors[IDS].shape, *values.shape[2:])
+                whole = np.zeros(shape, values.dtype)
+                for at, row in enumerate(items):
+                    whole[at, : len(row.ids)] = values[at, : len(row.ids)]
+                values = whole
+            found[name] = values
+        return super().own_outputs(items, asked, found)
 
     def collate(self, items: list[Any]) -> Batch:
         tokens = self.encoder.encode(items)
@@ -90,3 +119,21 @@ class TextService(Service):
         full = [self.sample(WARM_UP_WORDS[1])] * self.max_batch
         unlike = [self.sample(words) for words in WARM_UP_WORDS]
         return [*alone, full, unlike]
+
+
+def decoded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """BYTES tensors with their elements as strings. Raises RequestError for one that is not UTF-8."""
+    return {name: replace(tensor, values=_texts(tensor.values, name)) for name, tensor in tensors.items()}
+
+
+def _texts(values: Sequence[str | bytes], name: str) -> list[str]:
+    found = []
+    for index, value in enumerate(values):
+        try:
+            found.append(value.decode() if isinstance(value, bytes) else value)
+        except UnicodeDecodeError as error:
+            raise RequestError(
+                f'Element {index} of "{name}" is not UTF-8 text (byte {error.start} is 0x{value[error.start]:02x}); '
+                "encode it as UTF-8."
+            ) from None
+    return found

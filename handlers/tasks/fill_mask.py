@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from handlers.errors import RequestError, TooLarge
+from handlers.open_inference import Spec, Tensor
+from handlers.open_inference.answer import ITEM, columns_by_item
 from handlers.options import Option, Whole
 from handlers.runtimes import Outputs
 from handlers.scores import Ranked, best, best_by_tiles
@@ -27,6 +29,9 @@ Found = tuple[Ranked, list[int], int, Around]
 class FillMask(TextService):
     """Answers each text with the likeliest tokens for each of its masks."""
 
+    answer_specs = (
+        ITEM, Spec("token", "BYTES", (-1, -1)), Spec("score", "FP32", (-1, -1)), Spec("sequence", "BYTES", (-1, -1)),
+    )  # fmt: skip
     options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, 100)}
 
     def prepare(self) -> None:
@@ -79,6 +84,10 @@ class FillMask(TextService):
         rows = batch.of(index)
         answers = [self._one(found[row], options["top_k"], len(rows) == 1) for row in rows]
         return answers[0] if len(rows) == 1 else answers
+
+    def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
+        """A row for each mask."""
+        return columns_by_item(self.answer_specs, [each if isinstance(each[0], list) else [each] for each in answers])
 
     def _one(self, found: Found, count: int, alone: bool) -> list[dict[str, Any]]:
         """The likeliest tokens for one mask; ``alone``: it is the text's only one."""

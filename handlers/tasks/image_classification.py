@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from handlers.image_service import ImageService
+from handlers.open_inference import Spec
 from handlers.options import Option, Whole
 from handlers.runtimes import Outputs
 from handlers.scores import Ranked, best
@@ -14,6 +15,7 @@ from handlers.service import Batch
 class ImageClassification(ImageService):
     """Answers each image with its likeliest labels and their softmax probabilities."""
 
+    answer_specs = (Spec("label", "BYTES", (-1, -1)), Spec("score", "FP32", (-1, -1)))
     options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, 1000)}
 
     def prepare(self) -> None:

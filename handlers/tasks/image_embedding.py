@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from handlers.image_service import ImageService
+from handlers.open_inference import Spec, Tensor
 from handlers.runtimes import Outputs
 from handlers.service import Batch
 
@@ -13,7 +14,11 @@ class ImageEmbedding(ImageService):
     """Answers each image with the features before the model's head."""
 
     answer_key = "embedding"
+    answer_specs = (Spec("embedding", "FP32", (-1, -1)),)
     list_answer_key = "embeddings"
+
+    def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
+        return {"embedding": Tensor.of(np.stack(answers), "FP32")}
 
     def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> np.ndarray:
         found: np.ndarray = outputs["embedding"][index]

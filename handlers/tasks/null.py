@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from handlers.open_inference import Spec, Tensor
 from handlers.requests import Payload
 from handlers.runtimes import Outputs
 from handlers.service import Batch, Service
@@ -11,6 +12,15 @@ from handlers.service import Batch, Service
 
 class Null(Service):
     """Takes any body and answers {"predictions": []}."""
+
+    def input_specs(self) -> tuple[Spec, ...]:
+        return (Spec("input", "BYTES", (-1,)),)
+
+    def items_of(self, tensors: dict[str, Tensor]) -> tuple[Any, ...]:
+        return tuple(tensors["input"].values)
+
+    def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
+        return {}
 
     def read(self, payload: Payload) -> list[Any]:
         return list(payload.items) or [None]

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from handlers.errors import RequestError
+from handlers.open_inference import Spec, Tensor
+from handlers.open_inference.answer import ITEM, columns_by_item
 from handlers.options import Option, Whole
 from handlers.requests import Payload, Shape, kind_of
 from handlers.runtimes import Outputs
@@ -32,6 +34,10 @@ class QuestionAnswering(TextService):
     shape = Shape(fields=("question", "context"))
     answer_key = None
     encoder_class = WindowEncoder
+    answer_specs = (
+        ITEM, Spec("answer", "BYTES", (-1,)), Spec("score", "FP32", (-1,)), Spec("start", "INT64", (-1,)),
+        Spec("end", "INT64", (-1,)),
+    )  # fmt: skip
     options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, N_BEST), "max_answer_tokens": Whole(1, 512)}
 
     def read(self, payload: Payload) -> list[Any]:
@@ -68,6 +74,10 @@ class QuestionAnswering(TextService):
         ]  # fmt: skip
         answers = _answers(tokens.texts[index], [each.offsets for each in encodings], spans)
         return answers[0] if options["top_k"] == 1 else answers[: options["top_k"]]
+
+    def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
+        """A row for each answer; a question with ``top_k`` above 1 may have fewer than that."""
+        return columns_by_item(self.answer_specs, [each if isinstance(each, list) else [each] for each in answers])
 
     def sample(self, words: int) -> Windows:
         return self.encoder.windows("What is it?", super().sample(words), "The question")

@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 
 from handlers.errors import RequestError, TooLarge
+from handlers.open_inference import Spec, Tensor
+from handlers.open_inference.answer import columns
 from handlers.requests import Payload, Shape, kind_of
 from handlers.runtimes import Outputs
 from handlers.scores import ranked, scored
 from handlers.service import Batch
 from handlers.text import check_total, checked_text, name_of
-from handlers.text_service import TextService
+from handlers.text_service import TextService, decoded
 
 Ranking = tuple[str, tuple[str, ...]]  # a query and the texts to rank by it
 
@@ -20,6 +22,20 @@ class Rerank(TextService):
 
     shape = Shape(fields=("query", "texts"))
     answer_key = None
+    answer_specs = (Spec("index", "INT64", (-1,)), Spec("score", "FP32", (-1,)))
+
+    def input_specs(self) -> tuple[Spec, ...]:
+        return Spec("query", "BYTES", (1,)), Spec("texts", "BYTES", (-1,))
+
+    def items_of(self, tensors: dict[str, Tensor]) -> tuple[Any, ...]:
+        """One item, a query with all its texts."""
+        if missing := [name for name in self.shape.fields if name not in tensors]:
+            raise RequestError(f'The input "{missing[0]}" is missing; send query and texts.')
+        texts = decoded(tensors)
+        return ({"query": texts["query"].values[0], "texts": texts["texts"].values},)
+
+    def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
+        return columns(self.answer_specs, answers[0])
 
     def read(self, payload: Payload) -> list[Ranking]:
         count, limit = len(payload.items), self.settings.max_items

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from handlers.open_inference import Spec
 from handlers.options import Option, Whole
 from handlers.requests import Shape
 from handlers.runtimes import Outputs
@@ -17,6 +18,7 @@ class TextClassification(TextService):
     """
 
     shape = Shape(key="text", fields=("text", "text_pair"))
+    answer_specs = (Spec("label", "BYTES", (-1, -1)), Spec("score", "FP32", (-1, -1)))
     options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, 1000)}
 
     def prepare(self) -> None:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from handlers.open_inference import Spec, Tensor
+from handlers.open_inference.answer import ITEM, columns_by_item
 from handlers.options import OneOf, Option
 from handlers.runtimes import Outputs
 from handlers.scores import scored
@@ -26,6 +28,10 @@ class TokenClassification(TextService):
     takes the label of the word's first token, "max" that of the token with the highest score.
     """
 
+    answer_specs = (
+        ITEM, Spec("entity_group", "BYTES", (-1,)), Spec("score", "FP32", (-1,)), Spec("word", "BYTES", (-1,)),
+        Spec("start", "INT64", (-1,)), Spec("end", "INT64", (-1,)),
+    )  # fmt: skip
     options: ClassVar[dict[str, Option]] = {"aggregation_strategy": OneOf(("simple", "first", "max"))}
 
     def prepare(self) -> None:
@@ -56,6 +62,10 @@ class TokenClassification(TextService):
             words = [self.encoder.join(words[a:b]) for a, b in runs]
             spans = [(spans[a][0], spans[b - 1][1]) for a, b in runs]
         return self._entities(classes, best, words, spans)
+
+    def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
+        """A row for each entity."""
+        return columns_by_item(self.answer_specs, answers)
 
     def _pieces(self, encoding: Any, text: str, at: np.ndarray) -> tuple[list[str], list[tuple[int, int]]]:
         """(vocabulary entry, characters from and to) of the tokens ``at``; an unknown token's entry is its text."""

@@ -7,7 +7,8 @@ private run folder. The corrections fit TorchServe 0.12.0. If a class differs, n
 *Additional classes* (``java/``, compiled into ``front_end.jar``). ServerInitializer puts two of them before
 TorchServe's request handlers. Framing refuses requests that break the rules of HTTP/1.1. Gate checks a request's token,
 length and form before its body is read, bounds the bytes of all requests and the number of connections, and closes
-connections without a reset. Answering answers 400 to every error while a request is read.
+connections without a reset. OpenInference answers the URLs of the Open Inference Protocol; inference goes the way of
+/predictions from there. Answering answers 400 to every error while a request is read.
 
 *Exchanged names* (CORRECTIONS). ApiUtils makes an HttpJob, which knows its sender. So a full queue is shared between
 addresses, and a request leaves it when its client disconnects. InferenceImpl makes a GrpcJob, and ModelServer builds

@@ -20,7 +20,9 @@ INFERENCE = (
     ("POST", "/explanations/null"), ("POST", "/invocations?model_name=null"), ("POST", "/models/null/invoke"),
     ("POST", "/null/predict"), ("POST", "/v1/models/null:predict"), ("POST", "/v1/models/null:explain"),
     ("POST", "/v2/models/null/infer"), ("POST", "/v2/models/null/explain"), ("GET", "/v2"), ("GET", "/v2/health/live"),
-    ("GET", "/v2/health/ready"), ("GET", "/v2/models/null"), ("POST", "/wfpredict/x"), ("GET", "/no/such/path"),
+    ("GET", "/v2/health/ready"), ("GET", "/v2/models/null"), ("GET", "/v2/models/null/ready"),
+    ("POST", "/v2/models/null/versions/1.0/infer"), ("GET", "/v2/models/null/versions/1.0"),
+    ("GET", "/v2/models/null/versions/1.0/ready"), ("POST", "/wfpredict/x"), ("GET", "/no/such/path"),
 )  # fmt: skip
 MANAGEMENT = (
     ("GET", "/models"), ("POST", "/models?url=null.mar"), ("GET", "/models/null"), ("GET", "/models/null/1.0"),
@@ -79,7 +81,10 @@ def http(base: str, method: str, path: str, authorization: str | None, **argumen
 
 def refused(reply: requests.Response) -> bool:
     """Whether TorchServe said that the token does not do."""
-    return reply.status_code == 400 and reply.json()["type"] == "InvalidKeyException"
+    if reply.status_code != 400:
+        return False
+    said = reply.json()
+    return said.get("type") == "InvalidKeyException" or "Token Authorization failed" in said.get("error", "")
 
 
 def call(config: Config, port: str, method: str, authorization: str | None, message: bytes = b"") -> tuple[str, str]:

@@ -112,10 +112,16 @@ def test_a_full_queue_says_so_and_when_to_come_back(server, base, token):
     with busy(server), contextlib.ExitStack() as stack:
         fill(server, stack, QUEUE)
         answer = ask(base, post(token, b"hi"))
+        in_tensors = ask(base, post(token, b"{}").replace(PATH.encode(), b"/v2/models/null/infer", 1))
+        unsent = head("/v2/models/null/versions/1.0/infer", token, "Content-Length: 900000", "Expect: 100-continue")
+        objected = ask(base, unsent)
         arguments = ("/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions", f"Bearer {token}")
         code, said = call(server.config, "grpc_inference_port", *arguments, field(1, "null"))
     assert (answer.status, answer.headers["retry-after"], answer.end) == (503, "1", "open")
     assert f"The queue of null is full ({QUEUE} requests); retry after 1 s" in answer.json()["message"]
+    for refused in (in_tensors, objected):
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json() == {"error": answer.json()["message"]}
     assert code == "UNAVAILABLE" and f"The queue of null is full ({QUEUE} requests); retry after 1 s" in said
 
 

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from serving.client import Client
-from tests.trust.fuzz import forms, good, images, structures, texts, wire
+from tests.trust.fuzz import forms, good, images, structures, tensors, texts, wire
 from tests.trust.fuzz.case import Case, Reply
 from tests.trust.fuzz.cost import Cost
-from tests.trust.fuzz.good import Golden, same
+from tests.trust.fuzz.good import Golden, plain, same
 from tests.trust.fuzz.sender import Sender
 from tests.trust.fuzz.verdict import fault
 
@@ -50,6 +50,7 @@ class Campaign:
     def __init__(self, base: str, client: Client, readers: list[str], viewers: list[str]) -> None:
         self._client, self._names = client, [*readers, *viewers]
         self._texts, self._images = _paths(readers), _paths(viewers)
+        self._tensors = tensors.cases(_paths(readers, TENSORS), _paths(viewers, TENSORS))
         self.sender = Sender(base, client, BURST)
         self.golden = Golden(lambda text: client.predict(readers[0], text, "text/plain").content)
         self.pids = self.workers()
@@ -89,7 +90,7 @@ class Campaign:
         both = st.one_of(self._texts, self._images)
         crossed = st.one_of(*[self._texts] * 5, self._images)
         kinds = [*[texts.cases(crossed)] * 4, *[images.cases(self._images)] * 4, images.raw_cases(self._texts),
-                 *[forms.cases(both)] * 2, *[wire.cases(both)] * 2]  # fmt: skip
+                 *[forms.cases(both)] * 2, *[wire.cases(both)] * 2, *[self._tensors] * 3]  # fmt: skip
         return st.one_of(*kinds, *[good.cases(self._texts, self._images)] * 4)
 
     def _burst(self, burst: list[Case]) -> None:
@@ -132,16 +133,18 @@ class Campaign:
         return None
 
 
-def _paths(names: list[str]) -> st.SearchStrategy[str]:
-    """Every way to ask these archives that takes any body."""
-    forms = ("/predictions/{0}", "/predictions/{0}", "/predictions/{0}/1.0", "/v1/models/{0}:predict",
-    "/v2/models/{0}/infer",
-             "/models/{0}/invoke", "/{0}/predict")  # fmt: skip
+# Every way to ask an archive that takes any body, and those that take tensors.
+ANY = ("/predictions/{0}", "/predictions/{0}", "/predictions/{0}/1.0", "/v1/models/{0}:predict", "/models/{0}/invoke",
+       "/{0}/predict")  # fmt: skip
+TENSORS = ("/v2/models/{0}/infer", "/v2/models/{0}/versions/1.0/infer")
+
+
+def _paths(names: list[str], forms: tuple[str, ...] = ANY) -> st.SearchStrategy[str]:
     return st.sampled_from([form.format(name) for form in forms for name in names])
 
 
 def _agree(one: bytes, other: bytes) -> bool:
-    first, second = (next(iter(json.loads(body).values())) for body in (one, other))
+    first, second = (next(iter(plain(json.loads(body)).values())) for body in (one, other))
     nested = isinstance(first[0], list)
     pairs = zip(first, second, strict=True) if nested else [(first, second)]
     return all(same(a, b) for a, b in pairs)

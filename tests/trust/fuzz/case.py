@@ -23,6 +23,12 @@ class Case:
     golden: str = ""
     raw: bytes = b""
     hang_up: bool = False
+    json_length: str = ""  # the header of the Open Inference Protocol's binary tensors
+
+    @property
+    def in_tensors(self) -> bool:
+        """Whether it goes to one of the Open Inference Protocol's URLs, whose answers have a form of their own."""
+        return self.target.startswith("/v2/")
 
     def __repr__(self) -> str:
         """Short enough to read in a failure: long bodies are cut, and say so."""

@@ -1,7 +1,8 @@
 """Whether a reply is acceptable, and what is wrong with it if not. Knows the promises, not the requests' contents.
 
 Acceptable: 2xx with an answer of the right form (and the right one, where that is known), 4xx with ``code``, ``type``
-and ``message``. Where HTTP itself is broken, no answer at all is acceptable too.
+and ``message``, or with ``error`` from the Open Inference Protocol. Where HTTP itself is broken, no answer at all is
+acceptable too.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def _is_refusal(case: Case, reply: Reply) -> bool:
     body = _parsed(reply)
     if not isinstance(body, dict):
         return case.raw[:4] == b"HEAD"
+    if case.in_tensors or (case.raw and "error" in body):
+        return body.keys() == {"error"} and isinstance(body["error"], str) and body["error"] != ""
     said = body.keys() == {"code", "type", "message"} and body["code"] == reply.status
     return said and all(isinstance(body[key], str) and body[key] for key in ("type", "message"))
 

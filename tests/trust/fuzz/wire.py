@@ -11,7 +11,8 @@ TARGETS = (
     "/predictions/../../etc/passwd", "/predictions/..%2f..%2fetc", "http://x{path}", "{path}/9.9", "{path}/1.0/a/b",
     "{path}?%", "{path}?text=a", "/explanations/minilm", "/v1/models/:predict", "/v1/models/x:explain",
     "/v2/models/x/infer",
-    "/v2/models/x/versions/1/infer", "/v2/health/ready", "/v2", "/wfpredict", "/wfpredict/x",
+    "/v2/models/x/versions/1/infer", "/v2/health/ready", "/v2", "/v2/models/minilm-torchscript",
+    "/v2/models/minilm-torchscript/ready", "/v2/models/%2f/infer", "/wfpredict", "/wfpredict/x",
     "/invocations?model_name=x",
     "/models/x/invoke", "/x/predict", "/api-description", "/ping", "/metrics", "/models", "/token?type=inference",
 )  # fmt: skip
@@ -21,6 +22,7 @@ HEADERS = (
     "X: " + "a" * 9_000, "Content-Type: \xff\xfe/\x01", "Content-Type: multipart/form-data; boundary=" + "b" * 3_000,
     "nocolon",
     ": x", "X-\xe9: \xff", "X\x00: y", "X : y", " folded", "describe: True", "explain: True", "body: x",
+    "open-inference: infer", "Inference-Header-Content-Length: 1",
     "url_path: ../..",
     "ts_request_sequence_id: 1", "ts_stream_next: true", "x-variant: forged", "Expect: 100-continue", "Expect: tea",
     "Upgrade: h2c\r\nConnection: Upgrade", "Connection: close", "Host: " + "h" * 500, "Cookie: " + "c=d; " * 400,

@@ -4,6 +4,7 @@ import io.netty.channel.ChannelDuplexHandler;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
 import io.netty.channel.socket.DuplexChannel;
+import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpContent;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
@@ -188,6 +189,9 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             if (response.status().codeClass() == HttpStatusClass.INFORMATIONAL) {
                 context.write(message, promise);
                 return;
+            }
+            if (incoming.openInference() && message instanceof FullHttpResponse) {
+                OpenInference.mend((FullHttpResponse) message);
             }
             if (response.status().equals(HttpResponseStatus.SERVICE_UNAVAILABLE)) {
                 response.headers().set(HttpHeaderNames.RETRY_AFTER, Settings.RETRY_AFTER_S);

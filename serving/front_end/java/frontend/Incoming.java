@@ -16,6 +16,7 @@ final class Incoming {
     private long taken;
     private Form form;
     private String noPlace;
+    private boolean openInference;
 
     Incoming(ConnectorType connector, String peer) {
         this.connector = connector;
@@ -25,6 +26,11 @@ final class Incoming {
     /** Whether the connection stays open after the answer, as far as its client says. */
     boolean keepAlive() {
         return keepAlive;
+    }
+
+    /** Whether the request is one of the Open Inference Protocol's. */
+    boolean openInference() {
+        return openInference;
     }
 
     /** Why the queue has no place for the request, whose body is not worth keeping then; or null. */
@@ -43,6 +49,7 @@ final class Incoming {
 
     private Refusal head(HttpRequest request) {
         noPlace = null;
+        openInference = OpenInference.is(request.uri());
         keepAlive = HttpUtil.isKeepAlive(request);
         if (request.decoderResult().isFailure()) {
             return Refusal.malformed("Invalid HTTP message.");
@@ -94,5 +101,6 @@ final class Incoming {
         Budget.give(peer, taken);
         taken = 0;
         form = null;
+        openInference = false;
     }
 }

@@ -21,7 +21,8 @@ import org.pytorch.serve.wlm.ModelManager;
  */
 final class Queue {
     private static final Field JOBS = jobs();
-    private static final Pattern TARGET = Pattern.compile("/predictions/([^/?%]+)(?:/([^/?%]+))?(?=\\?|$)");
+    private static final Pattern TARGET = Pattern.compile("/(?:predictions/(?<name>[^/?%]+)(?:/(?<version>[^/?%]+))?"
+            + "|v2/models/(?<model>[^/?%]+)(?:/versions/(?<release>[^/?%]+))?/infer)(?=\\?|$)");
     private static final Map<Job, LinkedBlockingDeque<Job>> COMING = new IdentityHashMap<>();
 
     private final Model model;
@@ -50,6 +51,11 @@ final class Queue {
         return of(job.getModelName(), job.getModelVersion());
     }
 
+    private static Queue of(Matcher named) {
+        return named.group("name") == null ? of(named.group("model"), named.group("release"))
+                : of(named.group("name"), named.group("version"));
+    }
+
     private static Queue of(String name, String version) {
         try {
             return of(ModelManager.getInstance().getModel(name, version));
@@ -70,11 +76,12 @@ final class Queue {
 
     /**
      * Why a request to that target would have no place now, or null where it may have one: what {@link #admit} would say,
-     * before a body is read for it. Changes nothing, and looks at full queues and TorchServe's own paths alone.
+     * before a body is read for it. Changes nothing, and looks at full queues and the paths of
+     * /predictions and /v2 alone.
      */
     static String objection(String target, String peer) {
         Matcher named = TARGET.matcher(target);
-        Queue queue = named.lookingAt() ? of(named.group(1), named.group(2)) : null;
+        Queue queue = named.lookingAt() ? of(named) : null;
         if (queue == null) {
             return null;
         }

@@ -35,7 +35,8 @@ final class Workers {
                 && !loaded(model);
     }
 
-    private static boolean loaded(Model model) {
+    /** Whether a worker of the model answers. */
+    static boolean loaded(Model model) {
         return ModelManager.getInstance().getWorkers(model.getModelVersionName()).stream()
                 .anyMatch(worker -> worker.getState() == WorkerState.WORKER_MODEL_LOADED);
     }

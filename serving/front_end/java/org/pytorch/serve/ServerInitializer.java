@@ -4,6 +4,7 @@ import frontend.Answering;
 import frontend.Connections;
 import frontend.Framing;
 import frontend.Gate;
+import frontend.OpenInference;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelInitializer;
 import io.netty.channel.ChannelOption;
@@ -18,7 +19,6 @@ import org.pytorch.serve.http.TokenAuthorizationHandler;
 import org.pytorch.serve.http.api.rest.ApiDescriptionRequestHandler;
 import org.pytorch.serve.http.api.rest.InferenceRequestHandler;
 import org.pytorch.serve.http.api.rest.ManagementRequestHandler;
-import org.pytorch.serve.http.api.rest.OpenInferenceProtocolRequestHandler;
 import org.pytorch.serve.http.api.rest.PrometheusMetricsRequestHandler;
 import org.pytorch.serve.servingsdk.impl.PluginsManager;
 import org.pytorch.serve.util.ConfigManager;
@@ -58,12 +58,10 @@ public final class ServerInitializer extends ChannelInitializer<Channel> {
         HttpRequestHandlerChain last = first;
         if (serves(ConnectorType.INFERENCE_CONNECTOR)) {
             last = last.setNextHandler(new TokenAuthorizationHandler(TokenType.INFERENCE));
+            last = last.setNextHandler(new OpenInference());
             last = last.setNextHandler(
                     new InferenceRequestHandler(PluginsManager.getInstance().getInferenceEndpoints()));
             last = last.setNextHandler(new WorkflowInferenceRequestHandler());
-            if (ConfigManager.getInstance().isOpenInferenceProtocol()) {
-                last = last.setNextHandler(new OpenInferenceProtocolRequestHandler());
-            }
         }
         if (serves(ConnectorType.MANAGEMENT_CONNECTOR)) {
             last = last.setNextHandler(new TokenAuthorizationHandler(TokenType.MANAGEMENT));

@@ -1,0 +1,90 @@
+"""Writes the answer to an inference request, and makes tensors of the records that tasks answer with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from handlers.errors import TooLarge
+from handlers.open_inference import BINARY, BINARY_SIZE, JSON, JSON_LENGTH, MOST_BYTES, SIZE, Asked, Spec, Tensor
+
+ITEM = Spec("item", "INT64", (-1,))  # of each row, the number of the item that it answers
+
+
+@dataclass(frozen=True)
+class Written:
+    """An answer's body, its content type and the headers beside it."""
+
+    body: bytes = b""
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def write_answer(model: tuple[str, str], asked: Asked, outputs: Mapping[str, Tensor]) -> Written:
+    """The answer of ``model`` (its name and version) with the outputs that were asked for, which ``outputs`` has.
+
+    Raises TooLarge where the answer would be larger than TorchServe lets through.
+    """
+    wanted = asked.outputs or dict.fromkeys(outputs, asked.binary)
+    if sum(outputs[each].nbytes for each in wanted) > MOST_BYTES:  # before they are written as JSON, which takes time
+        raise _too_long()
+    parts = {name: _raw(outputs[name]) for name, binary in wanted.items() if binary}
+    document = {
+        "model_name": model[0],
+        "model_version": model[1],
+        "outputs": [_described(name, outputs[name], parts.get(name)) for name in wanted],
+        **({} if asked.identity is None else {"id": asked.identity}),
+    }
+    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    body = b"".join((head, *parts.values()))
+    if len(body) > MOST_BYTES:
+        raise _too_long()
+    return Written(body, BINARY, {JSON_LENGTH: str(len(head))}) if parts else Written(body)
+
+
+def _described(name: str, tensor: Tensor, raw: bytes | None) -> dict[str, Any]:
+    described = {"name": name, "datatype": tensor.datatype, "shape": tensor.shape}
+    if raw is not None:
+        return {**described, "parameters": {BINARY_SIZE: len(raw)}}
+    return {**described, "data": tensor.values if tensor.datatype == "BYTES" else tensor.values.ravel()}
+
+
+def _raw(tensor: Tensor) -> bytes:
+    if tensor.datatype != "BYTES":
+        return tensor.values.tobytes()
+    elements = [each.encode() if isinstance(each, str) else each for each in tensor.values]
+    return b"".join(part for each in elements for part in (SIZE.pack(len(each)), each))
+
+
+def _too_long() -> TooLarge:
+    return TooLarge(
+        f"The answer has more than {MOST_BYTES >> 20} MiB; send fewer items, or ask for fewer or binary outputs."
+    )
+
+
+def columns(specs: Sequence[Spec], rows: Sequence[Any]) -> dict[str, Tensor]:
+    """A tensor for each field of the records in ``rows``: [rows] where each is one record, [rows, k] where each is a
+    list of k records."""
+    listed = bool(rows) and isinstance(rows[0], list)
+    shape = (len(rows), len(rows[0])) if listed else (len(rows),)
+    records = [record for row in rows for record in row] if listed else rows
+    return {spec.name: _column(spec.datatype, shape, [record[spec.name] for record in records]) for spec in specs}
+
+
+def _column(datatype: str, shape: tuple[int, ...], values: list[Any]) -> Tensor:
+    if datatype == "BYTES":
+        return Tensor(datatype, shape, values)
+    return Tensor.of(np.array(values, np.float64 if datatype == "FP32" else np.int64).reshape(shape), datatype)
+
+
+def columns_by_item(specs: Sequence[Spec], answers: Sequence[Sequence[Any]]) -> dict[str, Tensor]:
+    """The same for items of several rows each, with ``ITEM`` before them."""
+    items = [index for index, rows in enumerate(answers) for _ in rows]
+    return {
+        ITEM.name: Tensor.of(np.array(items, np.int64), ITEM.datatype),
+        **columns([spec for spec in specs if spec is not ITEM], [row for rows in answers for row in rows]),
+    }
