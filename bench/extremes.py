@@ -60,6 +60,7 @@ def _load(archive: Path, folder: Path) -> Any:
     config = yaml.safe_load((folder / "model-config.yaml").read_text())
     manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
     found = spec_from_file_location("entry", folder / manifest["model"]["handler"])
+    assert found is not None and found.loader is not None  # a path that ends in .py has both
     module = module_from_spec(found)
     found.loader.exec_module(module)
     (entry,) = [each for _, each in inspect.getmembers(module, inspect.isclass)

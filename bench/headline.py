@@ -38,7 +38,8 @@ def machine(run: dict[str, Any]) -> str:
     """``H100`` or ``2 cores, AMD EPYC``: where a result was measured."""
     environment = run["environment"]
     if environment["gpus"]:
-        return environment["gpus"][0]["name"].removeprefix("NVIDIA ").split()[0]
+        name: str = environment["gpus"][0]["name"]
+        return name.removeprefix("NVIDIA ").split()[0]
     return f"{environment['cores_available']} cores, {environment['cpu']}"
 
 
@@ -68,7 +69,7 @@ def _served(run: dict[str, Any], name: str) -> Iterable[str]:
 
 
 def _clients(row: dict[str, Any]) -> int:
-    return row["concurrency"]
+    return int(row["concurrency"])
 
 
 def _milliseconds(value: float) -> str:

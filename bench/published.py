@@ -72,7 +72,8 @@ def _machines(cpu: dict[str, Any], gpu: dict[str, Any]) -> str:
 
 def read(name: str) -> dict[str, Any]:
     """The published result of this name."""
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
 
 
 def sections() -> dict[tuple[Path, str], str]:

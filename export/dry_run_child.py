@@ -33,8 +33,12 @@ def main(archive: Path, exchange: Path) -> None:
         raise SystemExit(f"handlers came from {handlers.__file__}, not from the archive")
     handle, context = loaded._entry_point, loaded.context
     answers, outputs, failures = [], [], []
-    log = logging.getLogger("handlers.service")
-    log.addFilter(lambda record: failures.append(failure(record.error, handle.__self__)) or True)
+
+    def note(record: Any) -> bool:
+        failures.append(failure(record.error, handle.__self__))
+        return True
+
+    logging.getLogger("handlers.service").addFilter(note)
     for batch in plan["batches"]:
         requests = [
             {

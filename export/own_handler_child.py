@@ -10,6 +10,7 @@ import json
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 NAME = "user_handler"
 ARGUMENTS = {"preprocess": ("item", "options"), "postprocess": ("answer", "options"), "load": ()}
@@ -19,7 +20,7 @@ OPTIONS = "options"
 class Refused(Exception):
     """What was found. ``name`` is the user's class, where there is one."""
 
-    def __init__(self, found, name=""):
+    def __init__(self, found: str, name: str = "") -> None:
         super().__init__(found)
         self.name = name
 
@@ -38,7 +39,7 @@ def main(folder: Path, entry: str, found: Path) -> None:
     found.write_text(json.dumps(problem))
 
 
-def imported():
+def imported() -> Any:
     """The user's module. Raises ModuleNotFoundError, and Refused for any other error of the import."""
     try:
         return importlib.import_module(NAME)
@@ -51,12 +52,12 @@ def imported():
         raise Refused(f"fails{at} while it is imported ({type(error).__name__}: {said})") from error
 
 
-def classes(module):
+def classes(module: Any) -> list[type]:
     """The classes that TorchServe finds in an entry module."""
     return [each for _, each in inspect.getmembers(module, inspect.isclass) if each.__module__ == module.__name__]
 
 
-def check(module, base) -> None:
+def check(module: Any, base: type) -> None:
     """Raises Refused."""
     found = classes(module)
     if hasattr(module, "handle"):
@@ -73,7 +74,7 @@ def check(module, base) -> None:
         check_member(own, base, name, value)
 
 
-def check_member(own, base, name, value) -> None:
+def check_member(own: type, base: type, name: str, value: Any) -> None:
     """Of what the class defines, only the hooks may have names that the task has."""
     if name in ARGUMENTS:
         check_hook(own, name, value)
@@ -84,7 +85,7 @@ def check_member(own, base, name, value) -> None:
         raise Refused(f"overrides {name}, which is the task's own; a handler may override {hooks}", own.__name__)
 
 
-def check_hook(own, name, value) -> None:
+def check_hook(own: type, name: str, value: Any) -> None:
     """Refuses a hook that is no plain method or takes other arguments."""
     expected = ", ".join(("self", *ARGUMENTS[name]))
     plain = inspect.isfunction(value) and not inspect.iscoroutinefunction(value)
@@ -97,7 +98,7 @@ def check_hook(own, name, value) -> None:
         raise Refused(f"has {name}({given}) where {name}({expected}) is called", own.__name__) from None
 
 
-def check_options(own, base, options) -> None:
+def check_options(own: type, base: Any, options: Any) -> None:
     """Refuses options whose names are taken, or that are none."""
     from handlers.errors import RequestError
 

@@ -20,7 +20,8 @@ from handlers.open_inference import Tensor
 from handlers.requests import Payload, Shape
 from handlers.service import Batch, Service
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 # Prepared pixels of one forward pass: 16 and 64 images of 224 x 224. Memory grows with them.
 CPU_PIXELS, GPU_PIXELS = 16 * 224 * 224, 64 * 224 * 224

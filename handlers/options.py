@@ -18,7 +18,9 @@ class Option(Protocol):
     """Reads one option's value. Raises RequestError. ``default`` is the value of a request that gives none; where it is
     None, the request's options lack the name."""
 
-    default: Any
+    @property
+    def default(self) -> Any:
+        """The value of a request that gives none."""
 
     def read(self, name: str, value: Any) -> Any:
         """The value for the option ``name``, from JSON or from text."""

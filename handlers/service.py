@@ -140,7 +140,7 @@ class Service(Hooks, Passes, Tensors):
         self.max_batch = int(context.system_properties.get("batch_size") or 1)
         config = context.model_yaml_config or {}
         settings = Settings.read(config.get("archive"), f"{self.directory}/model-config.yaml")
-        self.options = self.all_options()
+        self.options = self.all_options()  # type: ignore[misc]  # from here on, those of all its classes
         defaults = {name: each.default for name, each in self.options.items() if each.default is not None}
         self.settings = replace(settings, parameters={**defaults, **settings.parameters})
         self.budget.timeout_s = float(config.get("responseTimeout") or math.inf)
@@ -248,9 +248,9 @@ class Service(Hooks, Passes, Tensors):
         digested = outputs if own else self.digest(batch, outputs, [job.options for job in jobs])
         first = 0
         for job in jobs:
-            items = range(first, first + len(job.items))
-            first = items.stop
-            self._answer(job, batch, items, digested)
+            rows = range(first, first + len(job.items))
+            first = rows.stop
+            self._answer(job, batch, rows, digested)
         stages = {
             "x-preprocess-ms": collated - started,
             "x-inference-ms": inferred - collated,

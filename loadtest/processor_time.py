@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,9 @@ class Spent:
         found = [(each, process) for process in server.state.processes() for each in _threads(process)]
         return cls({thread: (_kind(process, thread), _seconds(thread)) for thread, process in found})
 
-    def since(self, before: Spent) -> Counter[str]:
+    def since(self, before: Spent) -> dict[str, float]:
         """Seconds by kind since ``before``, of the threads that still run."""
-        spent: Counter[str] = Counter()
+        spent: dict[str, float] = defaultdict(float)
         for thread, (kind, seconds) in self.by_thread.items():
             spent[kind] += max(0.0, seconds - before.by_thread.get(thread, (kind, 0.0))[1])
         return spent

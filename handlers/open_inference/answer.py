@@ -55,7 +55,7 @@ def _described(name: str, tensor: Tensor, raw: bytes | None) -> dict[str, Any]:
 
 def _raw(tensor: Tensor) -> bytes:
     if tensor.datatype != "BYTES":
-        return tensor.values.tobytes()
+        return bytes(tensor.values.tobytes())
     elements = [each.encode() if isinstance(each, str) else each for each in tensor.values]
     return b"".join(part for each in elements for part in (SIZE.pack(len(each)), each))
 

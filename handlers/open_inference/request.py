@@ -151,7 +151,8 @@ class _Inputs:
 
 def _elements(data: bytes, count: int, name: str) -> list[bytes]:
     """The elements of a binary BYTES tensor: each after its length, four bytes, little-endian."""
-    found, at = [], 0
+    at = 0
+    found: list[bytes] = []
     while at + SIZE.size <= len(data) and len(found) < count:
         start = at + SIZE.size
         at = start + SIZE.unpack_from(data, at)[0]

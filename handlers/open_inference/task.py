@@ -44,7 +44,11 @@ class Tensors:
     settings: Settings
     shape: ClassVar[Shape]
     answer_specs: ClassVar[tuple[Spec, ...]] = ()
-    changes_answers: bool  # handlers.hooks.Hooks has it
+
+    @property
+    def changes_answers(self) -> bool:
+        """Whether a user's own handler changes the answers (handlers.hooks.Hooks)."""
+        raise NotImplementedError
 
     @property
     def given_specs(self) -> tuple[Spec, ...]:

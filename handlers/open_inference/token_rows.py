@@ -57,7 +57,7 @@ def _like(tensors: Mapping[str, Tensor], name: str, ids: np.ndarray, default: in
         return np.full_like(ids, default)
     if tensors[name].shape != ids.shape:
         raise RequestError(f'"{name}" has another shape than "{IDS}".')
-    return tensors[name].values.astype(np.int64)
+    return np.asarray(tensors[name].values, np.int64)
 
 
 def _check(name: str, wrong: np.ndarray, what: str) -> None:
@@ -70,8 +70,8 @@ def _places(tensors: Mapping[str, Tensor], ids: np.ndarray, lengths: np.ndarray,
     if PLACE not in tensors:
         at_mask = (ids == mask_id) & within
         _check(IDS, ~at_mask.any(axis=1, keepdims=True), f'has no mask token (id {mask_id}); or send "{PLACE}"')
-        return at_mask.argmax(axis=1)
-    places = tensors[PLACE].values.astype(np.int64).reshape(-1)
+        return np.asarray(at_mask.argmax(axis=1))
+    places = np.asarray(tensors[PLACE].values, np.int64).reshape(-1)
     outside = (places < 0) | (places >= lengths)
     _check(PLACE, outside[:, None], "is no place within its tokens")
     return places

@@ -1,5 +1,6 @@
 """Entry: sentence embeddings. One text -> {"embedding": [...]}, a list -> {"embeddings": [[...], ...]}."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,6 @@ class Embedding(TextService):
     def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
         return {"embedding": Tensor.of(np.stack(answers), "FP32")}
 
-    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> np.ndarray:
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> np.ndarray:
         found: np.ndarray = outputs["embedding"][index]
         return found

@@ -3,7 +3,7 @@
 A text with several masks is answered with one such list per mask, as transformers' pipeline does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,7 +68,7 @@ class FillMask(TextService):
         rows = [range(end - count, end) for end, count in zip(ends.tolist(), counts.tolist(), strict=True)]
         return Batch((*self.inputs_of(repeated), positions), rows, repeated)
 
-    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[dict[str, Any]]) -> list[Found]:
+    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> list[Found]:
         """The likeliest tokens of each row, as many as any request wants; from tiles where the runtime tells them."""
         count = max(each["top_k"] for each in options)
         if "tops" in outputs:
@@ -80,7 +80,7 @@ class FillMask(TextService):
         around = self.encoder.around(list(zip(ids, places, strict=True)))
         return list(zip(ranked, ids, places, around, strict=True))
 
-    def answer(self, batch: Batch, index: int, found: list[Found], options: dict[str, Any]) -> list[Any]:
+    def answer(self, batch: Batch, index: int, found: list[Found], options: Mapping[str, Any]) -> list[Any]:
         rows = batch.of(index)
         answers = [self._one(found[row], options["top_k"], len(rows) == 1) for row in rows]
         return answers[0] if len(rows) == 1 else answers

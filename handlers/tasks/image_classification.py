@@ -1,7 +1,7 @@
 """Entry: image classification. An image -> {"predictions": [{"label", "score"}, ...]}, best first."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from handlers.image_service import ImageService
@@ -22,9 +22,9 @@ class ImageClassification(ImageService):
         super().prepare()
         self.labels = json.loads((self.directory / "labels.json").read_text())
 
-    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[dict[str, Any]]) -> list[Ranked]:
+    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> list[Ranked]:
         """The likeliest classes of each image, as many as any request wants."""
         return best(outputs["logits"], max(each["top_k"] for each in options))
 
-    def answer(self, batch: Batch, index: int, found: list[Ranked], options: dict[str, Any]) -> list[dict[str, Any]]:
+    def answer(self, batch: Batch, index: int, found: list[Ranked], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"label": self.labels[label], "score": score} for label, score in found[index][: options["top_k"]]]

@@ -1,5 +1,6 @@
 """Entry: answers at once. What is measured through it is the server's own floor."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Null(Service):
     def collate(self, items: list[Any]) -> Batch:
         return Batch((np.zeros(len(items), dtype=np.uint8),))
 
-    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> list[Any]:
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> list[Any]:
         return []
 
     def samples(self) -> list[list[Any]]:

@@ -5,6 +5,7 @@ is read in overlapping windows. Answers are chosen as in SQuAD's reference code 
 run_squad.py): of each window, spans from one of the best starts to one of the best ends.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,7 +63,7 @@ class QuestionAnswering(TextService):
         rows = [range(end - len(item.encodings), end) for item, end in zip(items, ends, strict=True)]
         return Batch(self.inputs_of(tokens), rows, tokens)
 
-    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> Any:
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> Any:
         tokens, rows = batch.context, batch.of(index)
         encodings = [tokens.encodings[row] for row in rows]
         contexts = [_context(encoding) for encoding in encodings]

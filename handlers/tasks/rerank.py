@@ -1,5 +1,6 @@
 """Entry: rerank. {"query": ..., "texts": [...]} -> [{"index", "score"}, ...], the most relevant text first."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Rerank(TextService):
         rows = [range(end - len(texts), end) for end, (_, texts) in zip(ends, items, strict=True)]
         return Batch(self.inputs_of(tokens), rows, tokens)
 
-    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> list[dict[str, Any]]:
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows = batch.of(index)
         scores = scored(outputs["logits"][rows.start : rows.stop, 0], self.settings.head["scores"])
         return [{"index": text, "score": score} for text, score in ranked(scores)]

@@ -1,5 +1,6 @@
 """Entry: text classification. A text or a pair of texts -> {"predictions": [{"label", "score"}, ...]}, best first."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from handlers.open_inference import Spec
@@ -25,6 +26,6 @@ class TextClassification(TextService):
         super().prepare()
         self.names = self.labels()
 
-    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> list[dict[str, Any]]:
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         scores = ranked(scored(outputs["logits"][index], self.settings.head["scores"]))
         return [{"label": self.names[label], "score": score} for label, score in scores[: options.get("top_k")]]

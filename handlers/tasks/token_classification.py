@@ -5,6 +5,7 @@ O are in none. Groups, scores and words are those of transformers' token-classif
 are in characters of the text as sent.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -46,7 +47,7 @@ class TokenClassification(TextService):
         tokens = self.encoder.encode(items, offsets=True)
         return Batch(self.inputs_of(tokens), context=tokens)
 
-    def answer(self, batch: Batch, index: int, outputs: Outputs, options: dict[str, Any]) -> list[dict[str, Any]]:
+    def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         encoding, text = batch.context.encodings[index], batch.context.texts[index]
         at = np.flatnonzero(np.equal(encoding.special_tokens_mask, 0))
         if not len(at):
