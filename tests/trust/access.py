@@ -78,8 +78,8 @@ def http(base: str, method: str, path: str, authorization: str | None, **argumen
 
 
 def refused(reply: requests.Response) -> bool:
-    """Whether TorchServe said that the token does not do."""
-    return reply.status_code == 400 and reply.json()["type"] == "InvalidKeyException"
+    """Whether the server said that the token does not do."""
+    return reply.status_code == 401 and reply.json()["type"] == "InvalidKeyException"
 
 
 def call(config: Config, port: str, method: str, authorization: str | None, message: bytes = b"") -> tuple[str, str]:

@@ -40,6 +40,8 @@ class Sender:
         headers = {"Authorization": f"Bearer {self._client.token()}"}
         if case.content_type is not None:
             headers["Content-Type"] = case.content_type
+        if case.encoding:
+            headers["Content-Encoding"] = case.encoding
         try:
             reply = self._session.request(case.method, self._base + case.target, data=case.body, headers=headers,
             timeout=TIMEOUT_S)

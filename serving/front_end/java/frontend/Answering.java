@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.util.Arrays;
 import java.util.stream.Collectors;
 import org.pytorch.serve.archive.DownloadArchiveException;
+import org.pytorch.serve.archive.model.InvalidKeyException;
 import org.pytorch.serve.archive.model.ModelException;
 import org.pytorch.serve.archive.model.ModelNotFoundException;
 import org.pytorch.serve.archive.model.ModelVersionNotFoundException;
@@ -44,7 +45,10 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
         int references = request.refCnt();
         try {
             QueryStringDecoder target = new QueryStringDecoder(request.uri());
-            handlers.handleRequest(context, request, target, target.path().split("/"));
+            FullHttpRequest plain = Plain.of(request, Gate.of(context).incoming());
+            handlers.handleRequest(context, plain, target, target.path().split("/"));
+        } catch (Plain.Unreadable body) {
+            body.refusal.send(context);
         } catch (Throwable failure) {
             HttpResponseStatus status = status(failure);
             if (status.code() >= 500 && status != HttpResponseStatus.SERVICE_UNAVAILABLE) {
@@ -67,6 +71,9 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
         if (failure instanceof ResourceNotFoundException || failure instanceof ModelNotFoundException
                 || failure instanceof ModelVersionNotFoundException || failure instanceof WorkflowNotFoundException) {
             return HttpResponseStatus.NOT_FOUND;
+        }
+        if (failure instanceof InvalidKeyException) {
+            return HttpResponseStatus.UNAUTHORIZED;
         }
         if (failure instanceof ConflictStatusException) {
             return HttpResponseStatus.CONFLICT;
