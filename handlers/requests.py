@@ -123,7 +123,7 @@ def _of_form(fields: dict[str, Any], shape: Shape, options: Collection[str]) -> 
     taken = shape.fields if whole else alone
     if not taken:
         unnamed = f"The form has no field {shape.named()} with content; curl -d calls any body a form"
-        raise UnsupportedMediaType(f"{unnamed}: send yours {shape.how()}.")
+        raise RequestError(f"{unnamed}: send yours {shape.how()}.")
     if len(fields) > len(taken):
         raise RequestError(f"The form has a field that this model does not know; it knows: {known}.")
     return {name: _field_text(name, fields[name]) for name in taken} if whole else fields[taken[0]]

@@ -70,7 +70,7 @@ FORMS = {
 def test_large_forms_are_refused_before_they_are_decoded(server, base, token, form):
     answer = ask(base, FORMS[form](token))
     assert (answer.status, answer.end) == (413, "closed") and "form has at most" in answer.json()["message"]
-    assert ask(base, post(token, parts(1), MULTIPART)).status == 415  # the handler's word
+    assert ask(base, post(token, parts(1), MULTIPART)).status == 400  # the handler's word
 
 
 def test_forms_that_cannot_be_read_are_not_kept(base, token):
@@ -146,7 +146,7 @@ PACKED = {
 @pytest.mark.parametrize("body", PACKED)
 def test_gzip_is_undone_within_the_limits_of_any_body(server, base, token, body):
     make, content_type, status, says = PACKED[body]
-    answer = ask(base, packed(token, make(), content_type), 5)
+    answer = ask(base, packed(token, make(), content_type))
     assert answer.status == status, answer
     assert status == 200 or says in answer.json()["message"]
     eventually(lambda: ask(base, post(token, b"x" * 900_000)).status == 200, 10)  # all its bytes are given back
@@ -159,8 +159,9 @@ def test_a_packed_body_that_grows_beyond_the_memory_for_requests_is_told_to_come
         for _ in range(HEAP // 2 // 4 * 3 // LARGEST):  # all that one address may hold
             sock = stack.enter_context(connection(base))
             sock.sendall(head(PATH, token, f"Content-Length: {LARGEST - 2_000}"))
-        eventually(lambda: ask(base, packed(token, small), 5).status == 503)
-        answer = ask(base, packed(token, small), 5)
+        seen = [ask(base, packed(token, small))]
+        eventually(lambda: seen[-1].status == 503 or seen.append(ask(base, packed(token, small))))
+        answer = seen[-1]
     assert (answer.status, answer.headers["retry-after"]) == (503, "1") and "as many bytes" in answer.json()["message"]
     eventually(lambda: ask(base, packed(token, small)).status == 200, 10)
 

@@ -7,7 +7,6 @@ import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpUtil;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.List;
@@ -44,7 +43,10 @@ final class Plain {
                 : Refusal.unsupported("Content-Encoding can be gzip, once; send the body so, or as it is.");
     }
 
-    /** The request, or one with its true body and type in its place. Asks {@code sender} before it holds more bytes. */
+    /**
+     * The request, or one with its true body and type in its place, which the caller releases. Asks {@code sender}
+     * before it holds more bytes.
+     */
     static FullHttpRequest of(FullHttpRequest request, Incoming sender) throws Unreadable {
         boolean packed = isCoded(request) && request.content().isReadable();
         FullHttpRequest plain = packed ? unpacked(request, sender) : request;
@@ -58,16 +60,17 @@ final class Plain {
     }
 
     private static FullHttpRequest unpacked(FullHttpRequest request, Incoming sender) throws Unreadable {
-        // An array of its own: TorchServe takes a buffer's whole array for the body.
-        ByteBuf body = Unpooled.wrappedBuffer(unpack(request.content(), sender));
+        ByteBuf body = unpack(request.content(), sender);
         FullHttpRequest plain = request.replace(body);
         plain.headers().remove(HttpHeaderNames.CONTENT_ENCODING);
         HttpUtil.setContentLength(plain, body.readableBytes());
         return plain;
     }
 
-    private static byte[] unpack(ByteBuf packed, Incoming sender) throws Unreadable {
-        ByteArrayOutputStream whole = new ByteArrayOutputStream(PIECE);
+    /** A direct buffer: of one on the heap, TorchServe takes the whole array for any part of a form. */
+    private static ByteBuf unpack(ByteBuf packed, Incoming sender) throws Unreadable {
+        ByteBuf whole = Unpooled.directBuffer(PIECE);
+        boolean done = false;
         byte[] piece = new byte[PIECE];
         try (InputStream bytes = new GZIPInputStream(new ByteBufInputStream(packed.duplicate()), PIECE)) {
             for (int read = bytes.read(piece); read >= 0; read = bytes.read(piece)) {
@@ -75,12 +78,17 @@ final class Plain {
                 if (refusal != null) {
                     throw new Unreadable(refusal);
                 }
-                whole.write(piece, 0, read);
+                whole.writeBytes(piece, 0, read);
             }
+            done = true;
+            return whole;
         } catch (IOException damaged) {
             throw new Unreadable(Refusal.malformed("The body is not valid gzip, or is cut short."));
+        } finally {
+            if (!done) {
+                whole.release();
+            }
         }
-        return whole.toByteArray();
     }
 
     /** The fields of a form that arrived packed, which could not be counted then. */
@@ -88,6 +96,7 @@ final class Plain {
         Form form = Form.of(plain, plain.content().readableBytes());
         Refusal refusal = form == null ? null : form.read(plain.content());
         if (refusal != null) {
+            plain.release();
             throw new Unreadable(refusal);
         }
     }
