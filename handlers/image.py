@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import re
 import struct
 import time
 import warnings
@@ -33,6 +34,7 @@ CPU_SECONDS = 3.0  # of one image: four times what the costliest that is taken n
 EXIF_BYTES = 65_536  # as much as a JPEG's segment holds; Pillow's time grows with its square
 STRIP = 1_000_000  # pixels that are converted at once, where that takes more memory than the image
 REDUCED = "decoded at a part of its size"  # mark in an image's ``info``
+URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 SLIVER = 4  # sides' ratio above which an image is cropped before it is enlarged
 # Pillow warns of each odd value in EXIF; each different warning would be a line of the log and be remembered for good.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -65,6 +67,8 @@ def _file(item: Any, index: int, count: int) -> bytes:
 def _decoded(item: Any, name: str) -> bytes:
     if not isinstance(item, str):
         raise RequestError(f"{name} is {kind_of(item)}; expected a base64 string.")
+    if URL.match(item):
+        raise RequestError(f"{name} is a URL, and this server fetches nothing; send the file's bytes, or their base64.")
     if item.startswith("data:"):
         item = item.partition(",")[2]
     try:

@@ -5,6 +5,8 @@ Knows the wire formats (raw bytes, JSON, KServe v1, a form) and nothing of texts
 
 from __future__ import annotations
 
+import difflib
+import itertools
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,6 +18,10 @@ from handlers.errors import RequestError, TooLarge, UnsupportedMediaType
 
 # TorchServe reads this field of /invocations to find the model, and then hands it on with the others.
 ROUTING = "model_name"
+GZIP = b"\x1f\x8b"  # begins no image of ours and no UTF-8 text
+# What other servers call an item; a key that is spelt almost right is found without.
+OTHER_NAMES = frozenset(("input", "inputs", "sentence", "sentences", "prompt", "photo", "picture", "file", "data"))
+LONGEST_NAME, MOST_NAMES = 20, 10  # of the keys that are looked at
 
 
 class Form(Enum):
@@ -46,12 +52,16 @@ class Shape:
         pair = f", {objects}" if self.fields else ""
         return f'{raw}, or JSON {{"{self.key}": ...}}{pair} or {{"instances": [...]}}'
 
+    def named(self) -> str:
+        """The fields of a form that hold an item, for an error's sentence."""
+        return f'"{self.key}" or "data"' if self.key else " and ".join(f'"{name}"' for name in self.fields)
+
     def how(self) -> str:
         """How to send it with curl, for an error's sentence."""
         as_json = f"as JSON with -H 'Content-Type: application/json': {self.expected()}"
         if not self.key:
             return as_json
-        raw = "with -H 'Content-Type: text/plain'" if self.key == "text" else "with curl -T file"
+        raw = "with -H 'Content-Type: text/plain'" if self.key == "text" else "with curl -X POST -T file"
         return f"raw {raw}, or {as_json}"
 
 
@@ -73,9 +83,9 @@ def read_payload(
 
     ``request`` maps parameter names to values as TorchServe's worker passes them: ``{"body": ...}`` for a plain
     body, one entry per field for a form, and one per parameter of the query string. Of those, the ones that
-    ``options`` names are taken. A form may have the item in one field of any name, in the field ``shape.key`` or
-    "data", or as one field for each of ``shape.fields``; any other field beside these is an error, so that no misspelt
-    one is dropped.
+    ``options`` names are taken. A form may have the item in the field ``shape.key`` or "data", or as one field for each
+    of ``shape.fields``; any other field is an error, so that no misspelt one is dropped, and no part of a text that
+    curl -d calls a form is taken for the whole.
 
     Raises RequestError, TooLarge or UnsupportedMediaType.
     """
@@ -85,11 +95,13 @@ def read_payload(
     value, media_type = _body(request, content_type, shape, options)
     raw = _raw(value)
     if raw is None:  # decoded by TorchServe already (decode_input_request=true)
-        return _from_json(value, shape, max_items, given)
+        return _from_json(value, shape, max_items, given, options)
     if not raw:
         raise RequestError(f"The request body is empty; send {shape.expected()}.")
+    if raw.startswith(GZIP):
+        raise RequestError("The body is gzip, which no header says; send the header Content-Encoding: gzip.")
     if media_type == "application/json" or (media_type == "" and raw[:1] in b"{["):
-        return _from_json(_parse(raw), shape, max_items, given)
+        return _from_json(_parse(raw), shape, max_items, given, options)
     if not shape.key:
         raise UnsupportedMediaType(f"This model takes no raw body; send {shape.how()}.")
     return Payload(Form.SINGLE, raw=raw, options=given)
@@ -104,22 +116,15 @@ def _body(request: dict[str, Any], content_type: str | None, shape: Shape, optio
 
 def _of_form(fields: dict[str, Any], shape: Shape, options: Collection[str]) -> Any:
     """A form's item: the value of one field, or an object of all of ``shape.fields``."""
-    if len(fields) == 1:
-        value = next(iter(fields.values()))
-        # curl -d 'some text' arrives as a form whose only field has that text as its name and no value.
-        if value not in ("", b""):
-            return value
-        raise UnsupportedMediaType(
-            f"The body came as a form field without a value, as curl -d sends it; send it {shape.how()}."
-        )
     if not fields:
-        raise RequestError(f"The request has no readable body; send it {shape.how()}.")
+        raise RequestError(f"The request has no readable body (curl -d calls any body a form); send it {shape.how()}.")
     known = ", ".join(dict.fromkeys(filter(None, (shape.key, *shape.fields, *options))))
     whole = bool(shape.fields) and all(name in fields for name in shape.fields)
-    alone = [name for name in (shape.key, "data") if name and fields.get(name)][:1]
+    alone = [name for name in (shape.key, "data") if name and fields.get(name, "") not in ("", b"")][:1]
     taken = shape.fields if whole else alone
     if not taken:
-        raise RequestError(f"The form has {len(fields)} fields; send exactly one, or those that are known: {known}.")
+        unnamed = f"The form has no field {shape.named()} with content; curl -d calls any body a form"
+        raise RequestError(f"{unnamed}: send yours {shape.how()}.")
     if len(fields) > len(taken):
         raise RequestError(f"The form has a field that this model does not know; it knows: {known}.")
     return {name: _field_text(name, fields[name]) for name in taken} if whole else fields[taken[0]]
@@ -148,9 +153,11 @@ def _parse(raw: bytes) -> Any:
         raise RequestError(f"The body is not valid JSON: {error}.") from None
 
 
-def _from_json(value: Any, shape: Shape, max_items: int, given: dict[str, Any]) -> Payload:
+def _from_json(value: Any, shape: Shape, max_items: int, given: dict[str, Any], options: Collection[str]) -> Payload:
     if not isinstance(value, dict):
         raise RequestError(f"The JSON body is {kind_of(value)}; expected an object: {shape.expected()}.")
+    if misplaced := next((name for name in options if name in value), None):
+        raise RequestError(f'"{misplaced}" is an option; send it as {{"parameters": {{"{misplaced}": ...}}}}.')
     if "parameters" in value:
         inside = value["parameters"]
         if not isinstance(inside, dict):
@@ -176,7 +183,17 @@ def _items(value: dict[str, Any], shape: Shape) -> tuple[Form, list[Any]]:
         items = value[shape.key]
         return (Form.LIST, items) if isinstance(items, list) else (Form.SINGLE, [items])
     named = f'"{shape.key}"' if shape.key else " and ".join(f'"{name}"' for name in shape.fields)
-    raise RequestError(f'The JSON body has no {named} and no "instances"; send {shape.expected()}.')
+    raise RequestError(f'The JSON body has no {named} and no "instances"; {_meant(value, shape)} {shape.expected()}.')
+
+
+def _meant(value: dict[str, Any], shape: Shape) -> str:
+    """The word "send", after a question where the object has one of an item's keys under another name."""
+    names = [name for name in (shape.key, *shape.fields) if name and name not in value]
+    for given in itertools.islice((key for key in value if len(key) < LONGEST_NAME), MOST_NAMES):
+        alike = names[:1] if given in OTHER_NAMES else difflib.get_close_matches(given, names, 1)
+        if alike:
+            return f'did you mean "{alike[0]}" by "{given}"? Send'
+    return "send"
 
 
 def _instance(item: Any, shape: Shape) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
 from serving.identity import built_here
+from serving.logs import show as show_logs
 from serving.model_settings import KEYS
 from serving.plan import Plan
 from serving.server import start, stop, wait_until_ready
@@ -107,7 +107,8 @@ def _already_running(state: State, plan: Plan) -> int:
 def _show_curl(examples: dict[str, Example], config: Config, client: Client) -> None:
     for name, example in examples.items():
         print(f"  # {name}")
-        print(f"  {example.curl(f'{config.inference}/predictions/{name}', client.token())}\n")
+        print(f"  {example.curl(f'{config.inference}/predictions/{name}', client.token())}")
+        print(f"  {example.shown_answer()}\n" if example.answer else "")
 
 
 # Signals that came. Python drops an exception that is raised while an object is finalized, so an interrupt that the
@@ -192,13 +193,8 @@ def clean() -> int:
 
 
 def logs() -> int:
-    """Prints the last lines of every log. FOLLOW=1 prints new lines as they come."""
-    run = RunDirectory.default()
-    files = sorted(str(path) for path in run.logs.glob("*.log"))
-    if not files:
-        raise ServingError(f"There are no logs in {run.logs}; run: make serve")
-    follow = ["-F"] if os.environ.get("FOLLOW") == "1" else []
-    return subprocess.run(["tail", "-n", "60", *follow, *files], check=False).returncode
+    """Prints the last telling lines of every log. FOLLOW=1 prints new lines as they come."""
+    return show_logs(RunDirectory.default().logs, follow=os.environ.get("FOLLOW") == "1")
 
 
 def token() -> int:

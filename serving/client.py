@@ -6,9 +6,12 @@ Knows URLs, the key file and TorchServe's answers, not models: request and respo
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import random
+import re
 import shutil
+import ssl
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -16,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from serving.config import Config
 from serving.errors import RequestRefused, ServingError
 
 RENEW_BEFORE_S = 30
+_PEM = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 LEAST_FREE = 1 << 16  # bytes that must be free on the key file's disk; a renewal writes about 300
 
 
@@ -31,9 +36,10 @@ class Tokens:
     a second process reads the token that the first one got.
     """
 
-    def __init__(self, key_file: Path, management: str) -> None:
+    def __init__(self, key_file: Path, management: str, certificate: Path | None = None) -> None:
         self._key_file = key_file
         self._management = management
+        self._certificate = certificate
 
     def get(self, kind: str) -> str:
         """A valid token; ``kind`` is "inference" or "management". Raises ServingError."""
@@ -54,7 +60,7 @@ class Tokens:
         self._require_space()
         api_key = self._read()["API"]["key"]
         try:
-            with direct() as session:
+            with direct(self._certificate) as session:
                 reply = session.get(
                     f"{self._management}/token", params={"type": kind}, headers=_bearer(api_key), timeout=10
                 )
@@ -82,11 +88,34 @@ class Tokens:
         raise ServingError(f"{self._key_file} is not JSON; run: make stop serve")
 
 
-def direct() -> requests.Session:
-    """A session that ignores proxies from the environment, since the server is on loopback."""
+class _Pinned(HTTPAdapter):
+    """Trusts the server with one certificate, whatever name it is for: the server is reached on loopback."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self._fingerprint = fingerprint
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, assert_fingerprint=self._fingerprint)
+
+
+def direct(certificate: Path | None = None) -> requests.Session:
+    """A session that ignores proxies from the environment, since the server is on loopback. With ``certificate``, a PEM
+    file, it trusts a server that has the first certificate in it, and no other. Raises ServingError."""
     session = requests.Session()
     session.trust_env = False
+    if certificate:
+        session.verify = False  # neither authority nor name: the fingerprint is compared instead
+        session.mount("https://", _Pinned(_fingerprint(certificate)))
     return session
+
+
+def _fingerprint(certificate: Path) -> str:
+    try:
+        found = _PEM.search(certificate.read_text())
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(found[0])).hexdigest()
+    except (OSError, ValueError, TypeError):
+        raise ServingError(f"certificate_file={certificate} is no readable PEM certificate; name one.") from None
 
 
 def _seconds_left(entry: Mapping[str, str]) -> float:
@@ -105,8 +134,9 @@ class Client:
 
     def __init__(self, config: Config, key_file: Path, timeout_s: float = 120.0, retries: int = 3) -> None:
         self._config = config
-        self._tokens = Tokens(key_file, config.management)
-        self._session = direct()
+        certificate = config.certificate
+        self._tokens = Tokens(key_file, config.management, certificate)
+        self._session = direct(certificate)
         self._timeout = timeout_s
         self._retries = retries
 

@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from serving.errors import ServingError
 
@@ -21,8 +21,13 @@ ENOUGH_CORES, LEVEL = 4, "TieredStopAtLevel"
 # This project's own properties. The front end gets them as Java system properties
 # (serving/front_end/java/frontend/Settings.java).
 FAIR_QUEUE, CONNECTIONS = "fair_queue", "max_connections"
+OPEN_PING, TOKEN_FILE = "open_ping", "inference_token_file"
+CERTIFICATE, PRIVATE_KEY = "certificate_file", "private_key_file"  # PEM
+OWN = (FAIR_QUEUE, CONNECTIONS, OPEN_PING, TOKEN_FILE)
+SHORTEST_TOKEN = 32  # characters of a token that does not expire (MountedTokens.java)
 LARGEST_REQUEST = "max_request_size", 6_553_500  # the property, and TorchServe's own default
 FEWEST_CONNECTIONS = 16  # with fewer, the share of one address would be too small for a browser
+_TOKEN = re.compile(rf"[!-~]{{{SHORTEST_TOKEN},}}")
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
 
@@ -71,6 +76,23 @@ class Config:
         # A server that is bound to all interfaces is reached on loopback.
         return address.replace("//0.0.0.0", "//127.0.0.1").rstrip("/")
 
+    @property
+    def certificate(self) -> Path | None:
+        """The file with the server's certificate, where an API is served with TLS; else None. Raises ServingError."""
+        if not any(self._url(key).startswith("https://") for key in ADDRESSES):
+            return None
+        missing = [key for key in (CERTIFICATE, PRIVATE_KEY) if not self.properties.get(key)]
+        if missing:
+            raise ServingError(
+                f"{self.path} has an address of https:// and no {' and no '.join(missing)}; name the PEM files there, "
+                "or write http:// and let a proxy in front end TLS."
+            )
+        return self._beside(self.properties[CERTIFICATE])
+
+    def _beside(self, given: str) -> Path:
+        """A path of the config file, which is relative to its folder."""
+        return self.path.resolve().parent / given
+
     def ports(self) -> dict[int, str]:
         """Every port the server listens on, with the property that sets it. Raises ServingError."""
         return {self._port(key, default): key for key, default in {**ADDRESSES, **GRPC_PORTS}.items()}
@@ -87,14 +109,16 @@ class Config:
         settings of Java's compiler and memory for this machine. Raises ServingError."""
         pattern = "file://" + re.escape(str(store)) + "/.*"
         # Java's property files use the backslash as an escape.
-        extra = {"model_store": str(store), "allowed_urls": pattern.replace("\\", "\\\\")}
+        given = [key for key in (CERTIFICATE, PRIVATE_KEY) if self.properties.get(key)]
+        paths = {key: str(self._beside(self.properties[key])) for key in given}
+        extra = {**paths, "model_store": str(store), "allowed_urls": pattern.replace("\\", "\\\\")}
         vmargs = self.properties.get("vmargs", "")
-        added = [*self._memory(vmargs), *self._fairness(), *self._connections()]
+        added = [*self._memory(vmargs), *self._fairness(), *self._connections(), *self._access()]
         if cores < ENOUGH_CORES and LEVEL not in vmargs:
             added.append(f"-XX:{LEVEL}=1")
         if added:
             extra["vmargs"] = " ".join([vmargs, *added]).strip()
-        properties = {key: value for key, value in self.properties.items() if key not in (FAIR_QUEUE, CONNECTIONS)}
+        properties = {key: value for key, value in self.properties.items() if key not in OWN}
         return "".join(f"{key}={value}\n" for key, value in {**properties, **extra}.items())
 
     def _memory(self, vmargs: str) -> list[str]:
@@ -123,10 +147,37 @@ class Config:
             raise ServingError(f"{key}={self.properties[key]} is no number; write one, as in {key}={default}") from None
 
     def _fairness(self) -> list[str]:
-        value = self.properties.get(FAIR_QUEUE, "true")
-        if value not in ("true", "false"):
-            raise ServingError(f"{FAIR_QUEUE}={value} is neither true nor false; write one of them")
+        value = self._choice(FAIR_QUEUE, "true")
         return [f"-Dfrontend.fair={value}"] if FAIR_QUEUE in self.properties else []
+
+    def _choice(self, key: str, default: str) -> str:
+        value = self.properties.get(key) or default
+        if value not in ("true", "false"):
+            raise ServingError(f"{key}={value} is neither true nor false; write one of them")
+        return value
+
+    def _access(self) -> list[str]:
+        """Java's options for who needs no token, and for tokens that do not expire."""
+        added = ["-Dfrontend.openPing=true"] if self._choice(OPEN_PING, "false") == "true" else []
+        if given := self.properties.get(TOKEN_FILE):
+            added.append(f"-Dfrontend.tokenFile={quote(str(self._token_file(given)))}")
+        return added
+
+    def _token_file(self, given: str) -> Path:
+        """The file, which must hold a token in each line that is not empty. A relative path is the config file's."""
+        path = self._beside(given)
+        try:
+            tokens = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise ServingError(f"{TOKEN_FILE}={given} cannot be read ({why}); name a readable file") from None
+        tokens = [token.strip() for token in tokens if token.strip()]
+        if not tokens or not all(_TOKEN.fullmatch(token) for token in tokens):
+            raise ServingError(
+                f"{TOKEN_FILE}={given} needs one token per line, each of {SHORTEST_TOKEN} characters or more; make one "
+                f"with: openssl rand -hex {SHORTEST_TOKEN} > {given}"
+            )
+        return path
 
     def _connections(self) -> list[str]:
         if CONNECTIONS not in self.properties:

@@ -1,4 +1,5 @@
-"""make status: prints a line per archive, and for missing workers since when, why, and what to do.
+"""make status: prints where the server is and since when, a line per archive, and for missing workers since when, why,
+and what to do.
 
 TorchServe starts a dead worker again by itself, after a pause that grows with each failure. Knows the server's answers,
 its logs and its folders.
@@ -7,9 +8,13 @@ its logs and its folders.
 from __future__ import annotations
 
 import re
+import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from serving.client import Client
 from serving.config import Config
@@ -21,6 +26,8 @@ from serving.worker_log import failure
 
 NOT_OURS = "not built here"
 RESTART = "run: make stop serve"
+NO_WEIGHTS = "none:"  # what an archive without any says
+UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _FOLDER = re.compile(r'\(in directory "([^"]+)"\)')
 
 
@@ -34,12 +41,26 @@ def show() -> int:
     if state is None or not state.running():
         print(_not_running(run, state))
         return 1
-    client = Client(Config.load(), run.key_file, timeout_s=30)
+    config = Config.load()
+    with suppress(psutil.NoSuchProcess):  # each line below then says that nothing answers
+        up = up_for(time.time() - psutil.Process(state.pid).create_time())
+        print(f"{config.inference} (pid {state.pid}), up for {up}")
+    client = Client(config, run.key_file, timeout_s=30)
     healthy = [_line(client, run, state, name) for name in state.archives]
     if not Path(state.temp, "models").is_dir():
         print(f"The unpacked archives are gone from {state.temp}: no worker can start again; {RESTART}")
         return 1
     return 0 if all(healthy) else 1
+
+
+def up_for(seconds: float) -> str:
+    """A time in its two largest units: "40 s", "12 min 40 s", "3 d 0 h"."""
+    left, parts = max(0, int(seconds)), []
+    for unit, size in UNITS:
+        if left >= size or parts or size == 1:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2])
 
 
 def _not_running(run: RunDirectory, state: State | None) -> str:
@@ -63,12 +84,17 @@ def _line(client: Client, run: RunDirectory, state: State, name: str) -> bool:
         print(f"{name}: does not answer ({error})")
         return False
     workers, ready = described["workers"], _ready(described)
-    origin = f" ({NOT_OURS})" if foreign else ""
+    origin = f" ({NOT_OURS})" if foreign else _weights(described)
     print(f"{name}: version {described['modelVersion']}, {ready}/{len(workers)} workers ready{origin}")
     if workers and ready == len(workers):
         return True
     print(f"  {why(run, name)}")
     return False
+
+
+def _weights(described: dict[str, Any]) -> str:
+    weights = (described.get("customizedMetadata") or {}).get("weights") or NO_WEIGHTS
+    return "" if weights.startswith(NO_WEIGHTS) else f", weights {weights.removesuffix(' weights')}"
 
 
 def why(run: RunDirectory, name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies
@@ -19,15 +19,18 @@ from serving.errors import ServingError
 ROOT = Path(__file__).resolve().parent.parent
 REQUESTS = 200
 SECONDS = 1.5
+SHOWN = 100  # characters of an answer
 
 
 @dataclass(frozen=True)
 class Example:
-    """A request that an archive answers: a text, or a file of the checkout or of the user's."""
+    """A request that an archive answers: a text, or a file of the checkout or of the user's. ``answer`` is empty until
+    it was sent."""
 
     content_type: str
     text: str | None = None
     file: str | None = None
+    answer: str = ""
 
     @classmethod
     def of(cls, description: dict[str, Any]) -> Example:
@@ -43,6 +46,11 @@ class Example:
         """The request's bytes."""
         return (ROOT / self.file).read_bytes() if self.file else (self.text or "hello").encode()
 
+    def shown_answer(self) -> str:
+        """The answer's beginning, as a comment for a shell; empty where the request was not sent."""
+        text = " ".join(self.answer.split())
+        return f"# {text if len(text) <= SHOWN else text[:SHOWN] + ' ...'}" if text else ""
+
     def curl(self, url: str, token: str) -> str:
         """The request as a curl command, for a shell in the checkout's folder."""
         text = shlex.quote(self.text or "hello")
@@ -52,6 +60,7 @@ class Example:
         )  # fmt: skip
         method = "-X POST " if self.file else ""
         direct = "--noproxy '*' " if getproxies() else ""
+        direct += "-k " if url.startswith("https://127.0.0.1") else ""  # the certificate is for another name
         return f"curl {direct}{method}-H 'Authorization: Bearer {token}' {data} {url}"
 
 
@@ -71,4 +80,4 @@ def warm_up(client: Client, name: str) -> Example:
             raise ServingError(f"{name} answers its own example with {reply.status_code}: {reply.text[:200]}")
         if time.monotonic() > end:
             break
-    return example
+    return replace(example, answer=reply.text)

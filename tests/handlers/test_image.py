@@ -252,7 +252,16 @@ def test_base64_and_data_urls():
     assert read_images(payload) == [data, data]
 
 
-@pytest.mark.parametrize(("item", "says"), [("!!", "base64"), (5, "a number"), ("", "empty"), (None, "null")])
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ("!!", "base64"),
+        (5, "a number"),
+        ("", "empty"),
+        (None, "null"),
+        ("https://example.org/cat.jpg", "is a URL.*fetches nothing"),
+    ],
+)
 def test_bad_base64(item, says):
     with pytest.raises(RequestError, match=says):
         read_images(Payload(Form.SINGLE, raw=None, items=(item,)))

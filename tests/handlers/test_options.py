@@ -36,7 +36,7 @@ def test_options_come_in_the_body_or_in_the_query_string(request_):
 def test_a_raw_body_and_a_form_take_the_query_string_as_well():
     payload = read({"top_k": "2", "body": b"a text"}, "text/plain")
     assert (payload.raw, payload.options) == (b"a text", {"top_k": "2"})
-    assert read({"top_k": "2", "upload": b"a text"}, None).raw == b"a text"
+    assert read({"top_k": "2", "data": b"a text"}, None).raw == b"a text"
 
 
 def test_without_options_the_defaults_hold():

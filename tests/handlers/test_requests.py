@@ -1,8 +1,10 @@
 """Every wire format gives the same payload. Every malformed request gives a sentence that says how to fix it."""
 
+import gzip
+
 import pytest
 
-from handlers.errors import RequestError, TooLarge, UnsupportedMediaType
+from handlers.errors import RequestError, TooLarge
 from handlers.requests import Form, Shape, read_payload
 
 
@@ -33,8 +35,9 @@ def test_json_without_a_content_type_is_recognised():
     assert read(b'{"text": "a"}', None).items == ("a",)
 
 
-def test_a_form_with_one_field_is_its_content():
-    assert read_payload({"upload": bytearray(b"abc")}, None, Shape(key="image"), 4).raw == b"abc"
+@pytest.mark.parametrize("name", ["image", "data"])
+def test_a_form_with_one_field_is_its_content(name):
+    assert read_payload({name: bytearray(b"abc")}, None, Shape(key="image"), 4).raw == b"abc"
 
 
 def form(fields, shape=None, options=("top_k",)):
@@ -72,9 +75,25 @@ def test_a_field_that_would_be_dropped_is_refused_with_the_known_ones(fields, sh
     assert str(refused.value) == f"The form has a field that this model does not know; it knows: {known}."
 
 
-def test_several_fields_of_other_names_are_refused_with_the_known_ones():
-    with pytest.raises(RequestError, match="2 fields; send exactly one, or those that are known: text, text_pair, top"):
-        form({"words": b"a", "pair": b"b"})
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"words": b"a", "pair": b"b"},
+        {"upload": b"abc"},
+        {'{"text": "1 1': b'2"}'},  # curl -d '{"text": "1+1=2"}'
+        {"E ": b" mc2"},
+        {"Hello world": ""},
+        {"text": b""},
+        {"top_k": b"3"},
+    ],
+)
+def test_a_form_without_a_field_for_an_item_is_told_which_header_to_add(fields):
+    with pytest.raises(RequestError) as refused:
+        form(fields)
+    assert str(refused.value).startswith(
+        ('The form has no field "text" or "data" with content', "The request has no r")
+    )
+    assert "-H 'Content-Type: text/plain'" in str(refused.value)
 
 
 @pytest.mark.parametrize("value", [b"\xff", "\ud800"])
@@ -113,9 +132,35 @@ def test_malformed_bodies_name_what_was_expected(body, error, says):
         read(body)
 
 
-def test_curl_d_without_a_type_is_told_how_to_send_text():
-    with pytest.raises(UnsupportedMediaType, match="Content-Type: text/plain"):
-        read_payload({"Hello world": ""}, None, Shape(key="text"), 4)
+@pytest.mark.parametrize(
+    ("body", "key", "fields", "says"),
+    [
+        (b'{"inputs": "a"}', "text", (), 'did you mean "text" by "inputs"\\? Send UTF-8 text, or JSON'),
+        (b'{"texts": ["a"]}', "text", (), 'did you mean "text" by "texts"'),
+        (b'{"images": "a"}', "image", (), 'did you mean "image" by "images"'),
+        (b'{"contexts": "a", "question": "b"}', "", ("question", "context"), 'did you mean "context" by "contexts"'),
+        (b'{"zzz": "a"}', "text", (), 'no "instances"; send UTF-8'),
+    ],
+)
+def test_a_key_that_is_almost_right_is_asked_for(body, key, fields, says):
+    with pytest.raises(RequestError, match=says):
+        read_payload({"body": body}, "application/json", Shape(key=key, fields=fields), 4)
+
+
+def test_an_option_beside_the_item_would_be_dropped_and_is_refused():
+    with pytest.raises(RequestError, match='"top_k" is an option; send it as'):
+        read_payload({"body": b'{"text": "a", "top_k": 1}'}, "application/json", Shape(key="text"), 4, ("top_k",))
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", None])
+def test_gzip_that_no_header_names_is_told_so(content_type):
+    with pytest.raises(RequestError, match="send the header Content-Encoding: gzip"):
+        read(gzip.compress(b"hello"), content_type)
+
+
+def test_a_model_of_several_parts_says_how_to_send_them():
+    with pytest.raises(RequestError, match='no field "question" and "context" with content'):
+        read_payload({"hello": ""}, None, Shape(fields=("question", "context")), 4)
 
 
 def test_no_body_at_all():

@@ -78,12 +78,61 @@ def test_the_number_of_connections_is_the_front_ends_to_know_and_not_torchserves
 
 
 @pytest.mark.parametrize(
-    "line", ["fair_queue=maybe", "max_request_size=much\nvmargs=-Xmx1g", "max_connections=much", "max_connections=15"]
+    "line",
+    [
+        "fair_queue=maybe",
+        "open_ping=maybe",
+        "max_request_size=much\nvmargs=-Xmx1g",
+        "max_connections=much",
+        "max_connections=15",
+    ],
 )
 def test_a_setting_of_the_front_end_that_is_none_is_refused(tmp_path, line):
     (tmp_path / "config.properties").write_text(f"{line}\n")
     with pytest.raises(ServingError, match=r"maybe is neither true nor|much is no number|15 is too few; write 16"):
         Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
+
+
+def test_ping_is_open_and_tokens_are_mounted_by_choice(tmp_path):
+    file, config = tmp_path / "a b+c%", tmp_path / "config.properties"
+    file.write_text(f"{'x' * 32}\n\n{'+/=~' * 8}\n")
+    config.write_text(f"open_ping=true\ninference_token_file={file.name}\n")
+    text = Config.load(config).effective(Path("/store"), 4)
+    assert f"vmargs=-Dfrontend.openPing=true -Dfrontend.tokenFile={tmp_path}/a%20b%2Bc%25\n" in text
+    assert "open_ping" not in text and "inference_token_file" not in text
+    config.write_text("open_ping=false\n")
+    assert "openPing" not in Config.load(config).effective(Path("/store"), 4)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read .No such file"),
+        (b"", "one token per line"),
+        (b"x" * 31, "32 characters or more; make one with: openssl rand -hex 32 > token"),
+        (b"x" * 32 + b" " + b"x" * 32, "one token per line"),
+        ("é".encode() * 40, "one token per line"),
+        (b"\xff" * 40, "it is no text"),
+    ],
+)
+def test_a_file_without_good_tokens_is_refused_with_the_cure(tmp_path, content, says):
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    (tmp_path / "config.properties").write_text("inference_token_file=token\n")
+    with pytest.raises(ServingError, match=says):
+        Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
+
+
+def test_https_needs_the_files_of_a_certificate_and_their_paths_are_the_configs(tmp_path):
+    config = tmp_path / "config.properties"
+    config.write_text("inference_address=https://127.0.0.1:8443\ncertificate_file=tls/server.pem\n")
+    with pytest.raises(ServingError, match="https:// and no private_key_file; name the PEM files"):
+        _ = Config.load(config).certificate
+    config.write_text(f"{config.read_text()}private_key_file=/keys/server.key\n")
+    assert Config.load(config).certificate == tmp_path / "tls" / "server.pem"
+    text = Config.load(config).effective(Path("/store"), 4)
+    assert f"certificate_file={tmp_path}/tls/server.pem\n" in text and "private_key_file=/keys/server.key\n" in text
+    assert Config.load(ROOT / "config.properties").certificate is None
 
 
 def test_models_of_the_config_which_torchserve_would_ignore_are_refused_with_the_cure(tmp_path):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -96,7 +97,12 @@ def test_a_real_photograph_is_answered_right(served, variant):
         ("minilm-eager", b"text+as+form", "application/x-www-form-urlencoded", 400, "Content-Type: text/plain"),
         ("digits-eager", b"not an image", "image/png", 400, "no image"),
         ("digits-eager", PNG[:300], "image/png", 400, "cut short"),
+        ("digits-eager", PNG[:-12], "image/png", 400, "cut short"),
         ("digits-eager", {"image": "%%"}, "application/json", 400, "base64"),
+        ("digits-eager", {"image": "https://example.org/7.png"}, "application/json", 400, "fetches nothing"),
+        ("minilm-eager", {"inputs": "hello"}, "application/json", 400, 'did you mean "text" by "inputs"?'),
+        ("digits-eager", {"images": "x"}, "application/json", 400, 'did you mean "image" by "images"?'),
+        ("bert-eager", {"text": "A [MASK].", "top_k": 2}, "application/json", 400, '"top_k" is an option'),
         ("bert-eager", b"no mask here", "text/plain", 400, "at least one"),
     ],
 )
@@ -160,7 +166,7 @@ def test_every_api_refuses_without_its_token(served):
     }
     for url, of_the_wrong_kind in calls.items():
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {of_the_wrong_kind}"}):
-            assert requests.get(url, headers=headers).status_code == 400
+            assert requests.get(url, headers=headers).status_code == 401
 
 
 def test_a_renewed_token_replaces_the_old_one_and_clients_find_it(served):
@@ -170,7 +176,7 @@ def test_a_renewed_token_replaces_the_old_one_and_clients_find_it(served):
     assert new != old
     assert requests.get(
         f"{served.config.inference}/ping", headers={"Authorization": f"Bearer {old}"}
-    ).status_code == 400  # fmt: skip
+    ).status_code == 401  # fmt: skip
     assert post(served, "null", b"x", "text/plain").ok
     printed = run("serving", "token", **served.environment)
     assert printed.stdout == f"{new}\n" and printed.stderr == ""
@@ -184,8 +190,11 @@ def test_the_key_file_is_private(served):
 def test_status_says_every_row_is_ready(served):
     status = run("serving", "status", **served.environment)
     assert status.returncode == 0
-    assert [line.split(":")[0] for line in status.stdout.splitlines()] == served.names
-    assert all("1/1 workers ready" in line for line in status.stdout.splitlines())
+    server, *lines = status.stdout.splitlines()
+    assert re.fullmatch(rf"{served.config.inference} \(pid \d+\), up for \d+ .+", server)
+    assert [line.split(":")[0] for line in lines] == served.names
+    assert all("1/1 workers ready" in line for line in lines)
+    assert "resnet50-torchscript: version 1.0, 1/1 workers ready, weights random" in lines
 
 
 def test_serving_again_says_that_it_runs(served):

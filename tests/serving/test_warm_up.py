@@ -13,6 +13,13 @@ def test_a_shell_reads_the_example_as_it_is(text):
     assert words[words.index("--data-raw") + 1] == text
 
 
+def test_an_answer_is_shown_on_one_line_and_cut_where_it_is_long():
+    assert Example("text/plain", "a", answer='{\n  "predictions": []\n}').shown_answer() == '# { "predictions": [] }'
+    long = Example("text/plain", "a", answer=f'{{"embedding":[{"0.5, " * 99}]}}').shown_answer()
+    assert long.startswith('# {"embedding":[0.5, 0.5') and long.endswith(" ...") and len(long) < 120
+    assert Example("text/plain", "a").shown_answer() == ""
+
+
 def test_a_file_with_a_blank_in_its_name_is_one_word(tmp_path):
     path = tmp_path / "my rose.jpg"
     path.write_bytes(b"x")

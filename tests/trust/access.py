@@ -80,8 +80,8 @@ def http(base: str, method: str, path: str, authorization: str | None, **argumen
 
 
 def refused(reply: requests.Response) -> bool:
-    """Whether TorchServe said that the token does not do."""
-    if reply.status_code != 400:
+    """Whether the server said that the token does not do."""
+    if reply.status_code != 401:
         return False
     said = reply.json()
     return said.get("type") == "InvalidKeyException" or "Token Authorization failed" in said.get("error", "")

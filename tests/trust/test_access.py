@@ -32,6 +32,7 @@ def test_inference_endpoints_take_the_inference_key_only(served, method, path):
     for what, header in wrong_credentials(found, "inference").items():
         reply = http(base, method, path, header, data=b"x")
         assert refused(reply), f"{what}: {reply.status_code} {reply.text}"
+        assert reply.headers["www-authenticate"] == "Bearer"
     assert not refused(http(base, method, path, f"Bearer {found['inference']}", data=b"x"))
 
 

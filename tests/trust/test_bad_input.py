@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from subprocess import PIPE
 
 import pytest
 from PIL import Image
 
+from export.cases import SAMPLES
 from tests.trust.fuzz.campaign import Campaign
 from tests.trust.fuzz.case import Case, Reply
 from tests.trust.fuzz.cost import Cost
-from tests.trust.fuzz.good import Golden
+from tests.trust.fuzz.good import Golden, same
 from tests.trust.fuzz.images import WRONG_EXIF, png
 from tests.trust.fuzz.sender import Sender
 from tests.trust.fuzz.verdict import fault
@@ -36,6 +39,9 @@ def test_bad_input_at_scale(served):
 ROWS = (b"\0" + b"\xff" * 875) * 3_000 + bytes(876 * 4_000)  # white above black: a blank image is refused before
 LARGE = base64.b64encode(png(7_000, 7_000, zlib.compress(ROWS, 9))).decode()
 JSON = "application/json"
+
+
+URLENCODED = "application/x-www-form-urlencoded"  # what curl -d says of any body
 
 
 def to(name: str, body: bytes | dict, content_type: str) -> Case:
@@ -100,6 +106,61 @@ def test_a_blank_strip_of_49_million_pixels_in_65_kb_is_refused_and_the_worker_l
     assert pids == [worker["pid"] for worker in served.client.workers(IMAGE)]
 
 
+DRAWING = Image.open(SAMPLES / "seven.png").convert("L").resize((300, 300))  # as a BMP larger than a form may be
+
+
+def encoded(format: str) -> bytes:
+    buffer = io.BytesIO()
+    DRAWING.save(buffer, format)
+    return buffer.getvalue()
+
+
+UNMISTAKABLE = {
+    "JSON with an equals sign": (TEXT, b'{"text": "1+1=2"}', JSON),
+    "JSON with a form's other signs": (TEXT, b'\n {"text": ["a&b=c", "50%25", "%zz"]}', JSON),
+    "JSON larger than a form may be": (TEXT, b'{"text": "' + b"a=b " * 20_000 + b'"}', JSON),
+    "KServe's JSON": (TEXT, b'{"instances": ["a=b"]}', JSON),
+    "a word": (TEXT, b"hello", "text/plain"),
+    "a sentence": (TEXT, "It's a sentence, für wahr; isn't it?".encode(), "text/plain"),
+    **{f"a {each}": (IMAGE, encoded(each), "image/x") for each in ("PNG", "JPEG", "GIF", "BMP", "WEBP")},
+}
+
+
+@pytest.mark.parametrize("sent", UNMISTAKABLE)
+def test_what_can_be_no_form_is_read_as_what_it_is_where_curl_calls_it_one(sender, sent):
+    name, body, true_type = UNMISTAKABLE[sent]
+    reply, expected = (json.loads(sender.send(to(name, body, kind)).body) for kind in (URLENCODED, true_type))
+    (key,) = expected
+    assert key in ("embedding", "embeddings", "predictions") and reply.keys() == {key}
+    assert same(*[value[0] if isinstance(value[0], list) else value for value in (reply[key], expected[key])])
+
+
+@pytest.mark.parametrize(
+    "body", [b"E = mc2", b"1+1", b"100%25", b"R&D", b"upload=hi", b'["a", "b"]', b'"hello"', b"text=", b"[MASK]"]
+)
+def test_what_may_be_a_form_is_one_and_its_sender_is_told_which_header_to_add(sender, body):
+    reply = sender.send(to(TEXT, body, URLENCODED))
+    message = json.loads(reply.body).get("message", "")
+    assert reply.status == 400 and "-H 'Content-Type: text/plain'" in message, reply
+    assert "-H 'Content-Type: application/json'" in message
+
+
+def test_gzip_is_undone_and_what_it_held_is_answered(sender):
+    file = (
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + encoded("PNG") + b"\r\n--b--\r\n"
+    )
+    sent = (
+        (to(TEXT, b'{"text": "hello"}', JSON), "embedding"),
+        (to(IMAGE, encoded("PNG"), "image/png"), "predictions"),
+        (to(IMAGE, file, "multipart/form-data; boundary=b"), "predictions"),
+    )
+    for case, golden in sent:
+        packed = sender.send(replace(case, body=gzip.compress(case.body), encoding="gzip"))
+        assert packed.status == 200 and same(*[json.loads(each.body)[golden] for each in (packed, sender.send(case))])
+    unnamed = sender.send(to(TEXT, gzip.compress(b"hello"), "text/plain"))
+    assert unnamed.status == 400 and b"send the header Content-Encoding: gzip" in unnamed.body
+
+
 BURNER = """
 import sys, time
 for line in sys.stdin:
@@ -132,6 +193,9 @@ def test_a_request_that_costs_too_much_is_found_in_a_burst_that_does():
         burner.stdin.close()
 
 
+RIGHT = json.dumps({"embedding": [1.0] + [0.0] * 383}).encode()
+
+
 class TestTheJudge:
     """The fuzz can fail: what it must not let pass."""
 
@@ -148,6 +212,8 @@ class TestTheJudge:
             (hostile, Reply(400, b'{"code": 404, "type": "a", "message": "b"}'), "bad error body"),
             (hostile, Reply(413, b"", by_handler=True), "bad error body"),
             (hostile, Reply(302, b""), "bad error body"),
+            (Case("form", refused=True), Reply(200, RIGHT, by_handler=True), "wrong answer"),
+            (Case("form", refused=True), Reply(415, b'{"code": 415, "type": "a", "message": "b"}'), None),
             (hostile, Reply(200, b'{"embedding": [NaN]}', by_handler=True), "wrong answer"),
             (hostile, Reply(200, b'{"predictions": []}', by_handler=True), "wrong answer"),
             (text, Reply(200, b'{"embedding": [0.0, 1.0]}', by_handler=True), "wrong answer"),

@@ -88,7 +88,7 @@ def test_cve_2023_43654_shelltorch_no_archive_is_fetched_over_the_network(server
 
 
 def test_cve_2023_43654_shelltorch_management_takes_a_key_and_loopback(served):
-    assert http(served.config.management, "GET", "/models", None).status_code == 400
+    assert http(served.config.management, "GET", "/models", None).status_code == 401
     assert served.config.management.startswith("http://127.0.0.1:")
 
 

@@ -4,6 +4,7 @@ the others."""
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.trust.access import call, field
+from tests.trust.access import GRPC_MANAGEMENT, call, field
 from tests.trust.crowd import PATH, SLOW, busy, fill, post, queued
 from tests.trust.figures import FULL, record
 from tests.trust.place import eventually, place, reconfigure, rewrite
@@ -22,6 +23,7 @@ from tests.trust.raw import ask, connection, head, receive
 
 pytestmark = pytest.mark.served
 QUEUE, LARGEST, HEAP, SILENCE_S = 16, 1 << 20, 128 << 20, 10
+MOUNTED = "1f" * 16 + "+/="
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"
 
 
@@ -29,8 +31,11 @@ URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-dat
 def server(store, tmp_path_factory):
     """A server of one slow worker, with a short queue and little memory."""
     flags = f"-Xmx{HEAP >> 20}m -XX:+UseSerialGC -XX:MaxDirectMemorySize=80m -Dfrontend.silenceS={SILENCE_S}"
-    settings = {"job_queue_size": str(QUEUE), "max_request_size": str(LARGEST), "vmargs": flags}
-    with place(tmp_path_factory.mktemp("front"), store, **settings) as made:
+    folder = tmp_path_factory.mktemp("front")
+    (folder / "a token").write_text(f"{MOUNTED}\n\n{MOUNTED[::-1]}\n")
+    settings = {"job_queue_size": str(QUEUE), "max_request_size": str(LARGEST), "vmargs": flags,
+                "open_ping": "true", "inference_token_file": "a token"}  # fmt: skip
+    with place(folder, store, **settings) as made:
         rewrite(made.store / "null.mar", lambda name, data: data + SLOW if name == "null.py" else data)
         reconfigure(made.store / "null.mar", batchSize=1)
         made.serve()
@@ -38,7 +43,7 @@ def server(store, tmp_path_factory):
         with connection(inference, elsewhere) as silent, connection(inference, elsewhere) as headless:
             silent.sendall(head(PATH, made.client.token(), "Content-Length: 9") + b"half")
             headless.sendall(b"POST /")
-            made.slow = [silent, headless]
+            made.slow, made.token_file = [silent, headless], folder / "a token"
             yield made
 
 
@@ -65,7 +70,7 @@ FORMS = {
 def test_large_forms_are_refused_before_they_are_decoded(server, base, token, form):
     answer = ask(base, FORMS[form](token))
     assert (answer.status, answer.end) == (413, "closed") and "form has at most" in answer.json()["message"]
-    assert ask(base, post(token, parts(3), MULTIPART)).status in (200, 400)  # the handler's word
+    assert ask(base, post(token, parts(1), MULTIPART)).status == 400  # the handler's word
 
 
 def test_forms_that_cannot_be_read_are_not_kept(base, token):
@@ -83,10 +88,97 @@ def test_a_request_without_a_token_is_refused_before_its_body_is_sent(server, ba
             with connection(port) as sock:
                 sock.sendall(head(path, key, "Content-Length: 1000000"))
                 answer = receive(sock, 5)
-            assert (answer.status, answer.end) == (400, "closed")
-            assert answer.json()["type"] == "InvalidKeyException"
+            assert (answer.status, answer.end) == (401, "closed")
+            assert answer.json()["type"] == "InvalidKeyException" and answer.headers["www-authenticate"] == "Bearer"
     for port, path in ((base, "/api-description"), (server.config.metrics, "/metrics")):
         assert ask(port, head(path, None, "Content-Length: 1000000", method="GET")).status == 413
+
+
+def test_ping_needs_no_token_where_the_config_says_so_and_takes_no_body(server, base):
+    answer = ask(base, head("/ping", None, method="GET"))
+    assert (answer.status, answer.json()["status"]) == (200, "Healthy")
+    assert ask(base, head("/ping?x=1", "AAAAAAAA", method="GET")).status == 200
+    assert ask(base, head("/ping", None, "Content-Length: 1000000", method="GET")).status == 413
+    for path, method in (("/ping", "POST"), ("/ping/x", "GET"), ("//ping", "GET"), (PATH, "GET"), ("/v2/ping", "GET")):
+        assert ask(base, head(path, None, method=method)).status == 401
+    assert ask(server.config.management, head("/ping", None, method="GET")).status == 401
+
+
+def test_mounted_tokens_are_inference_tokens_until_their_file_changes(server, base):
+    method = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Ping"
+    for token in (MOUNTED, MOUNTED[::-1]):
+        assert ask(base, post(token, b"hi")).status == 200
+        assert call(server.config, "grpc_inference_port", method, f"Bearer {token}")[0] == "OK"
+    for wrong in (MOUNTED[:-1], f"{MOUNTED}x", f"{MOUNTED} {MOUNTED}", ""):
+        assert ask(base, post(wrong, b"hi")).status == 401
+    for path in ("/models", "/token?type=inference"):
+        assert ask(server.config.management, head(path, MOUNTED, method="GET")).status == 401
+    code, _ = call(server.config, "grpc_management_port", GRPC_MANAGEMENT[0], f"Bearer {MOUNTED}")
+    assert code == "PERMISSION_DENIED"
+    server.token_file.write_text("short\n" + "new" * 20)
+    eventually(lambda: ask(base, post(MOUNTED, b"hi")).status == 401, 10)
+    assert ask(base, post("new" * 20, b"hi")).status == 200 and ask(base, post("short", b"hi")).status == 401
+    server.token_file.unlink()
+    eventually(lambda: ask(base, post("new" * 20, b"hi")).status == 401, 10)
+    assert ask(base, post(server.client.token(), b"hi")).status == 200
+
+
+def packed(token, body, content_type="text/plain", coding="gzip"):
+    return post(token, body, content_type, f"Content-Encoding: {coding}")
+
+
+PACKED = {
+    "a body": (lambda: gzip.compress(b"x" * 900_000), "text/plain", 200, ""),
+    "two members": (lambda: gzip.compress(b"x") + gzip.compress(b"y" * 900_000), "text/plain", 200, ""),
+    "a body as large as may be": (lambda: gzip.compress(bytes(LARGEST)), "text/plain", 200, ""),
+    "a byte more": (lambda: gzip.compress(bytes(LARGEST + 1)), "text/plain", 413, "max_request_size"),
+    "a bomb of 900 MB": (lambda: gzip.compress(bytes(9 << 20)) * 100, "text/plain", 413, "max_request_size"),
+    "a form of 2,000 parts": (lambda: gzip.compress(parts(2_000)), MULTIPART, 413, "form has at most"),
+    "a form of 2,000 fields": (lambda: gzip.compress(b"a&" * 2_000), URLENCODED, 413, "form has at most"),
+    "a urlencoded form of 900 kB": (lambda: gzip.compress(b"a=" + b"b" * 900_000), URLENCODED, 413, "at most 65536"),
+    "a body that is cut short": (lambda: gzip.compress(b"x" * 900_000)[:-9], "text/plain", 400, "not valid gzip"),
+    "a wrong checksum": (lambda: gzip.compress(b"x")[:-8] + b"abcd" + gzip.compress(b"x")[-4:], "text/plain", 400,
+                         "not valid gzip"),
+    "no gzip": (lambda: b"hi", "text/plain", 400, "not valid gzip"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", PACKED)
+def test_gzip_is_undone_within_the_limits_of_any_body(server, base, token, body):
+    make, content_type, status, says = PACKED[body]
+    answer = ask(base, packed(token, make(), content_type))
+    assert answer.status == status, answer
+    assert status == 200 or says in answer.json()["message"]
+    eventually(lambda: ask(base, post(token, b"x" * 900_000)).status == 200, 10)  # all its bytes are given back
+
+
+def test_a_packed_body_that_grows_beyond_the_memory_for_requests_is_told_to_come_back(server, base, token):
+    """It is a kilobyte, and a megabyte once it is unpacked."""
+    small = gzip.compress(bytes(LARGEST))
+    with contextlib.ExitStack() as stack:
+        for _ in range(60):  # more than one address may hold: what is left is less than any of them asks for
+            sock = stack.enter_context(connection(base))
+            sock.sendall(head(PATH, token, f"Content-Length: {LARGEST - 2_000}"))
+        seen = [ask(base, packed(token, small))]
+        eventually(lambda: seen[-1].status == 503 or seen.append(ask(base, packed(token, small))))
+        answer = seen[-1]
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1") and "as many bytes" in answer.json()["message"]
+    eventually(lambda: ask(base, packed(token, small)).status == 200, 10)
+
+
+@pytest.mark.parametrize("coding", ["br", "deflate", "gzip, gzip", "zstd", "x", "gzip\r\nContent-Encoding: gzip"])
+def test_other_codings_are_refused_at_the_head(base, token, coding):
+    with connection(base) as sock:
+        sock.sendall(head(PATH, token, f"Content-Encoding: {coding}", "Content-Length: 1000000"))
+        answer = receive(sock, 5)
+    assert (answer.status, answer.end) == (415, "closed") and "can be gzip" in answer.json()["message"]
+
+
+def test_a_field_that_comes_twice_is_refused(base, token):
+    for body, content_type in ((b"text=a&text=b", URLENCODED), (parts(2), MULTIPART)):
+        answer = ask(base, post(token, body, content_type))
+        assert answer.status == 400 and "a field twice" in answer.json()["message"]
+    assert ask(base, post(token, b"text=a", URLENCODED)).status == 200
 
 
 def test_the_bytes_of_all_requests_together_are_bounded(server, base, token):
@@ -213,7 +305,7 @@ def test_pipelined_requests_are_answered_in_order(base, token):
 
 
 def test_an_error_is_readable_by_a_client_that_is_still_sending(base):
-    assert ask(base, post(None, bytes(900_000))).status == 400
+    assert ask(base, post(None, bytes(900_000))).status == 401
 
 
 def test_what_a_user_sent_is_in_no_log(server, base, token):

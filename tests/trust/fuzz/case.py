@@ -11,8 +11,9 @@ class Case:
     """A request. ``raw`` is sent as it is, on a connection of its own, with ``{token}`` filled in; else the other
     fields make a well-formed HTTP request.
 
-    ``golden`` names the right answer of a good request. ``hang_up`` closes the sending side after ``raw``, as a client
-    that dies does: no answer is then as good as a refusal.
+    ``golden`` names the right answer of a good request. A request that is ``refused`` must have none. ``encoding`` is
+    the body's Content-Encoding. ``hang_up`` closes the sending side after ``raw``, as a client that dies does: no
+    answer is then as good as a refusal.
     """
 
     kind: str
@@ -21,6 +22,8 @@ class Case:
     content_type: str | None = None
     method: str = "POST"
     golden: str = ""
+    refused: bool = False
+    encoding: str = ""
     raw: bytes = b""
     hang_up: bool = False
     json_length: str = ""  # the header of the Open Inference Protocol's binary tensors

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from tests.trust.fuzz.case import Case
@@ -65,10 +68,29 @@ urlencoded = st.builds(
     st.lists(pieces, max_size=10),
 )
 
+# What curl -d makes of a text with an equals sign, and forms with fields of other names: none may be answered.
+KNOWN = re.compile("text|image|data|body|^ *{")
+others = st.text(st.sampled_from("abcdtexTimg 019é中[]{}:',.-"), min_size=1, max_size=12).filter(
+    lambda name: not KNOWN.search(name)
+)
+
+
+def _unnamed(name: str, value: str, as_part: bool) -> Case:
+    if not as_part:
+        return Case("form", body=f"{name}={value}".encode(), content_type="application/x-www-form-urlencoded",
+                    refused=True)  # fmt: skip
+    head = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+    return Case("form", body=f"{head}{value}\r\n--b--\r\n".encode(), content_type="multipart/form-data; boundary=b",
+                refused=True)  # fmt: skip
+
+
+values = st.sampled_from((" mc2", '2"}', "1 and all the rest", "%41", "=", "a=b", '{"text": "a"}'))
+unnamed = st.builds(_unnamed, others, values, st.booleans())
+
 
 def cases(paths: st.SearchStrategy[str]) -> st.SearchStrategy[Case]:
     """Forms sent to one of ``paths``."""
     return st.builds(
-        lambda case, path: Case(case.kind, path, case.body, case.content_type),
-        st.one_of(*[multipart] * 6, *[urlencoded] * 3, many), paths,
+        lambda case, path: replace(case, target=path),
+        st.one_of(*[multipart] * 6, *[urlencoded] * 3, *[unnamed] * 3, many), paths,
     )  # fmt: skip

@@ -7,9 +7,11 @@ hostile was sent. tests/export checks whether that embedding itself is right.
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from export.catalog import model
 from loadtest.payloads import payloads, sentences
 from tests.trust.fuzz.case import Case
 
+MULTIPART, URLENCODED = "multipart/form-data; boundary=b", "application/x-www-form-urlencoded"
 MAX_DIFFERENCE = 1e-4  # what company in a batch may change; another sentence differs by some tenths
 TEXTS = sentences()[:12]
 DIGITS = {payload.name: payload.body for payload in payloads(model("digits"))}
@@ -99,11 +102,12 @@ def _is_ranking(item: list[Any]) -> bool:
 def _in_form(name: str, content: bytes, how: str, file: str) -> Case:
     head = f'--b\r\nContent-Disposition: form-data; name="data"{file}\r\n\r\n'
     body = head.encode() + content + b"\r\n--b--\r\n"
-    return Case(how, body=body, content_type="multipart/form-data; boundary=b", golden=name)
+    return Case(how, body=body, content_type=MULTIPART, golden=name)
 
 
 def _text_cases(text: str) -> list[Case]:
-    as_json = {"text": text}, {"text": [text, "company"]}, {"instances": [text]}, {"instances": [{"text": text}, "x"]}
+    as_json = ({"text": text}, {"text": [text, "company"]}, {"instances": [text]}, {"instances": [{"text": text}, "x"]},
+               {"text": text, "note": "1+1=2 & %41"})  # fmt: skip
     plain = Case("good", body=text.encode(), content_type="text/plain", golden=text)
     documents = [Case("good", body=json.dumps(d).encode(), content_type="application/json",
     golden=text) for d in as_json]
@@ -119,14 +123,22 @@ def _digit_cases(name: str, image: bytes) -> list[Case]:
     return [plain, *documents, _in_form(name, image, "good", '; filename="a.png"\r\nContent-Type: image/png')]
 
 
+def _sent_otherwise(case: Case) -> list[Case]:
+    """The case; as curl -d sends it, which calls any body a form; and packed."""
+    packed = replace(case, body=gzip.compress(case.body, mtime=0), encoding="gzip")
+    is_form = case.content_type == MULTIPART
+    return [case, packed] if is_form else [case, packed, replace(case, content_type=URLENCODED)]
+
+
 def cases(text_paths: st.SearchStrategy[str], image_paths: st.SearchStrategy[str]) -> st.SearchStrategy[Case]:
     """Good requests for both kinds of archive in all their forms."""
-    texts = [case for text in TEXTS for case in _text_cases(text)]
-    digits = [case for name, image in DIGITS.items() for case in _digit_cases(name, image)]
+    texts = [sent for text in TEXTS for case in _text_cases(text) for sent in _sent_otherwise(case)]
+    images = [case for name, image in DIGITS.items() for case in _digit_cases(name, image)]
+    digits = [sent for case in images for sent in _sent_otherwise(case)]
 
     def of(found: list[Case], index: int, path: str) -> Case:
         case = found[index % len(found)]
-        return Case(case.kind, path, case.body, case.content_type, golden=case.golden)
+        return replace(case, target=path)
 
     # By index: Hypothesis prints what it draws from.
     index = st.integers(0, 999)

@@ -42,6 +42,8 @@ class Sender:
             headers["Content-Type"] = case.content_type
         if case.json_length:
             headers["Inference-Header-Content-Length"] = case.json_length
+        if case.encoding:
+            headers["Content-Encoding"] = case.encoding
         try:
             reply = self._session.request(case.method, self._base + case.target, data=case.body, headers=headers,
             timeout=TIMEOUT_S)

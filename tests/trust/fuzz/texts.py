@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -14,6 +16,8 @@ CONTENT_TYPES = (
     "application/octet-stream", "image/png", "text/html", "application/x-ndjson", "multipart/form-data", "; ;", "x",
     None,
 )  # fmt: skip
+
+ENCODINGS = ("gzip", "gzip", "gzip", "GZIP", "x-gzip", "deflate", "gzip, gzip", "identity")
 
 # What a JSON library, a recursive walk or a type check is known to stumble over.
 AWKWARD = (
@@ -56,6 +60,11 @@ def damaged(data: bytes, at: int, value: int, cut: bool) -> bytes:
     return data[:at] if cut else data[:at] + bytes([value]) + data[at + 1 :]
 
 
+def _packed(case: Case, at: int, value: int, cut: bool) -> Case:
+    body = damaged(gzip.compress(case.body, mtime=0), at, value, cut)
+    return replace(case, kind="gzip", body=body, encoding=ENCODINGS[value % len(ENCODINGS)])
+
+
 json_bodies = st.builds(_dump, documents, st.booleans())
 damaged_json = st.builds(damaged, json_bodies, st.integers(0, 200), st.integers(0, 255), st.booleans())
 any_text = st.text(st.characters(), min_size=1, max_size=60)  # lone surrogates too
@@ -80,4 +89,5 @@ fitting = st.sampled_from(("application/json", "text/plain"))
 def cases(paths: st.SearchStrategy[str]) -> st.SearchStrategy[Case]:
     """Requests to one of ``paths`` whose body is text or JSON, or should be."""
     types = fitting | st.sampled_from(CONTENT_TYPES)
-    return st.builds(Case, kind=st.just("text"), target=paths, body=bodies, content_type=types)
+    plain = st.builds(Case, kind=st.just("text"), target=paths, body=bodies, content_type=types)
+    return st.one_of(*[plain] * 5, st.builds(_packed, plain, st.integers(0, 10**6), st.integers(0, 255), st.booleans()))

@@ -23,6 +23,8 @@ def fault(case: Case, reply: Reply, golden: Golden) -> str | None:
     if reply.status == 0:
         return None if case.raw else "no answer"
     if 200 <= reply.status < 300:
+        if case.refused:
+            return "wrong answer"
         return None if _is_answer(case, reply) else "wrong answer"
     return None if reply.status >= 400 and _is_refusal(case, reply) else "bad error body"
 

@@ -2,6 +2,7 @@ package frontend;
 
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaderValues;
+import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.QueryStringDecoder;
@@ -18,14 +19,26 @@ final class Access {
         if (!TokenAuthorization.isEnabled() || connector == ConnectorType.ALL) {
             return null;
         }
-        if (connector == ConnectorType.METRICS_CONNECTOR || describesApi(request)) {
+        if (connector == ConnectorType.METRICS_CONNECTOR || describesApi(request)
+                || connector == ConnectorType.INFERENCE_CONNECTOR && isOpenPing(request)) {
             return body ? Refusal.tooLarge("This request takes no body.") : null;
         }
         boolean known = connector == ConnectorType.MANAGEMENT_CONNECTOR
                 ? holds(request, TokenType.MANAGEMENT) || holds(request, TokenType.TOKEN_API)
-                : holds(request, TokenType.INFERENCE);
-        return known ? null : new Refusal(HttpResponseStatus.BAD_REQUEST, "InvalidKeyException",
-                "Token Authorization failed. Token either incorrect, expired, or not provided correctly");
+                : holds(request, TokenType.INFERENCE) || isMounted(request);
+        return known ? null : Refusal.unauthorized(
+                "Token Authorization failed. Token either incorrect, expired, or not provided correctly; "
+                        + "send the header Authorization: Bearer <token>.");
+    }
+
+    /** Whether the request is a probe's, which needs no token where config.properties says so. */
+    static boolean isOpenPing(HttpRequest request) {
+        return Settings.OPEN_PING && HttpMethod.GET.equals(request.method()) && asks(request, "ping");
+    }
+
+    /** Whether the request holds an inference token that does not expire. */
+    static boolean isMounted(HttpRequest request) {
+        return MountedTokens.hold(request.headers().get(HttpHeaderNames.AUTHORIZATION));
     }
 
     /** Why what the client expects before it sends its body does not come, or null. */
@@ -44,13 +57,18 @@ final class Access {
                 TokenAuthorization.parseTokenFromBearerTokenHeader(given), type);
     }
 
-    /** The API's description, which TorchServe gives without a token. */
-    private static boolean describesApi(HttpRequest request) {
+    /** Whether the target's path is that one segment; null stands for the root. */
+    private static boolean asks(HttpRequest request, String segment) {
         try {
             String[] segments = new QueryStringDecoder(request.uri()).path().split("/");
-            return segments.length == 0 || segments.length == 2 && segments[1].equals("api-description");
+            return segment == null ? segments.length == 0 : segments.length == 2 && segments[1].equals(segment);
         } catch (IllegalArgumentException malformed) {
             return false;
         }
+    }
+
+    /** The API's description, which TorchServe gives without a token. */
+    private static boolean describesApi(HttpRequest request) {
+        return asks(request, null) || asks(request, "api-description");
     }
 }

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.util.Arrays;
 import java.util.stream.Collectors;
 import org.pytorch.serve.archive.DownloadArchiveException;
+import org.pytorch.serve.archive.model.InvalidKeyException;
 import org.pytorch.serve.archive.model.ModelException;
 import org.pytorch.serve.archive.model.ModelNotFoundException;
 import org.pytorch.serve.archive.model.ModelVersionNotFoundException;
@@ -41,25 +42,38 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
 
     @Override
     protected void channelRead0(ChannelHandlerContext context, FullHttpRequest request) {
+        FullHttpRequest plain = request;
         int references = request.refCnt();
         try {
             QueryStringDecoder target = new QueryStringDecoder(request.uri());
-            handlers.handleRequest(context, request, target, target.path().split("/"));
+            plain = Plain.of(request, Gate.of(context).incoming());
+            references = plain.refCnt();
+            handlers.handleRequest(context, plain, target, target.path().split("/"));
+        } catch (Plain.Unreadable body) {
+            body.refusal.send(context);
         } catch (Throwable failure) {
-            HttpResponseStatus status = status(failure);
-            if (status.code() >= 500 && status != HttpResponseStatus.SERVICE_UNAVAILABLE) {
-                log(failure);
-            }
             // Netty's decoder of multipart forms keeps the body of one that it cannot read, for ever.
-            int kept = request.refCnt() - references;
+            int kept = plain.refCnt() - references;
             if (kept > 0) {
-                request.release(kept);
+                plain.release(kept);
             }
-            if (failure instanceof Queue.NoPlace) {
-                Gate.of(context).noPlace(context, failure.getMessage());
-            } else {
-                NettyUtils.sendError(context, status, failure);
+            refuse(context, failure);
+        } finally {
+            if (plain != request) {
+                plain.release();
             }
+        }
+    }
+
+    private static void refuse(ChannelHandlerContext context, Throwable failure) {
+        HttpResponseStatus status = status(failure);
+        if (status.code() >= 500 && status != HttpResponseStatus.SERVICE_UNAVAILABLE) {
+            log(failure);
+        }
+        if (failure instanceof Queue.NoPlace) {
+            Gate.of(context).noPlace(context, failure.getMessage());
+        } else {
+            NettyUtils.sendError(context, status, failure);
         }
     }
 
@@ -67,6 +81,9 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
         if (failure instanceof ResourceNotFoundException || failure instanceof ModelNotFoundException
                 || failure instanceof ModelVersionNotFoundException || failure instanceof WorkflowNotFoundException) {
             return HttpResponseStatus.NOT_FOUND;
+        }
+        if (failure instanceof InvalidKeyException) {
+            return HttpResponseStatus.UNAUTHORIZED;
         }
         if (failure instanceof ConflictStatusException) {
             return HttpResponseStatus.CONFLICT;

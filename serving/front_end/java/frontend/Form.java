@@ -1,9 +1,7 @@
 package frontend;
 
 import io.netty.buffer.ByteBuf;
-import io.netty.handler.codec.http.HttpHeaderValues;
 import io.netty.handler.codec.http.HttpRequest;
-import io.netty.handler.codec.http.HttpUtil;
 import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
 
 /**
@@ -14,39 +12,38 @@ final class Form {
     private static final byte[] BOUNDARY = {'\n', '-', '-'};
 
     private final boolean multipart;
+    private final long announced;
+    private boolean none; // curl -d calls it a form
     private int parts;
     private long bytes;
     private int matched;
 
-    private Form(boolean multipart) {
+    private Form(boolean multipart, long announced) {
         this.multipart = multipart;
+        this.announced = announced;
     }
 
-    /** The request's form; null where its body is none. */
-    static Form of(HttpRequest request) {
+    /** The form in a request whose head announces that many bytes; null where its body is none. */
+    static Form of(HttpRequest request, long length) {
         boolean multipart = HttpPostRequestDecoder.isMultipart(request);
-        CharSequence type = HttpUtil.getMimeType(request);
-        boolean urlencoded = HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(type);
-        return multipart || urlencoded ? new Form(multipart) : null;
-    }
-
-    /** Why a body of that many bytes is not read, or null. */
-    Refusal announced(long length) {
-        if (multipart || length <= Settings.URLENCODED_BYTES) {
-            return null;
-        }
-        return Refusal.tooLarge("A urlencoded form has at most " + Settings.URLENCODED_BYTES
-                + " bytes; send JSON, or a multipart form.");
+        return multipart || Mislabelled.isUrlencoded(request) ? new Form(multipart, length) : null;
     }
 
     /** Why the body is read no further than this piece, or null. */
     Refusal read(ByteBuf piece) {
+        none = bytes == 0 && !multipart ? Mislabelled.typeOfStart(piece) != null : none;
         bytes += piece.readableBytes();
+        return none ? null : counted(piece);
+    }
+
+    private Refusal counted(ByteBuf piece) {
         piece.forEachByte(multipart ? this::line : this::field);
         if (parts >= Settings.FORM_PARTS) {
             return Refusal.tooLarge("A form has at most " + Settings.FORM_PARTS + " fields or parts.");
         }
-        return announced(bytes);
+        return multipart || Math.max(bytes, announced) <= Settings.URLENCODED_BYTES ? null
+                : Refusal.tooLarge("A urlencoded form has at most " + Settings.URLENCODED_BYTES + " bytes; send text with "
+                + "-H 'Content-Type: text/plain', JSON with -H 'Content-Type: application/json', or a multipart form.");
     }
 
     private boolean field(byte each) {

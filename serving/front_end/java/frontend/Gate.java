@@ -13,6 +13,7 @@ import io.netty.handler.codec.http.HttpResponse;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.HttpStatusClass;
 import io.netty.handler.codec.http.LastHttpContent;
+import io.netty.handler.ssl.SslHandler;
 import io.netty.util.ReferenceCountUtil;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -65,6 +66,11 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     @Override
     public void end() {
         self.close();
+    }
+
+    /** The request under way. */
+    Incoming incoming() {
+        return incoming;
     }
 
     /** The job made of the request under way: nobody waits for it once the connection is gone. */
@@ -196,6 +202,9 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             if (response.status().equals(HttpResponseStatus.SERVICE_UNAVAILABLE)) {
                 response.headers().set(HttpHeaderNames.RETRY_AFTER, Settings.RETRY_AFTER_S);
             }
+            if (response.status().equals(HttpResponseStatus.UNAUTHORIZED)) {
+                response.headers().set(HttpHeaderNames.WWW_AUTHENTICATE, "Bearer");
+            }
             if (!keepAlive || noPlace) { // TorchServe says "close" with every error
                 response.headers().set(HttpHeaderNames.CONNECTION,
                         keepAlive ? HttpHeaderValues.KEEP_ALIVE : HttpHeaderValues.CLOSE);
@@ -269,7 +278,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
      */
     @Override
     public void close(ChannelHandlerContext context, ChannelPromise promise) {
-        boolean plain = context.pipeline().get("ssl") == null && context.channel() instanceof DuplexChannel;
+        boolean plain = !isEncrypted(context) && context.channel() instanceof DuplexChannel;
         if (!plain || !context.channel().isActive()) {
             context.close(promise);
             return;
@@ -284,6 +293,11 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         context.channel().config().setAutoRead(true);
         ((DuplexChannel) context.channel()).shutdownOutput();
         context.executor().schedule(() -> context.close(), Settings.LINGER_S, TimeUnit.SECONDS);
+    }
+
+    /** TorchServe's handler puts Netty's, under a name of its own, in its place once a TLS connection begins. */
+    private static boolean isEncrypted(ChannelHandlerContext context) {
+        return context.pipeline().get("ssl") != null || context.pipeline().get(SslHandler.class) != null;
     }
 
     @Override

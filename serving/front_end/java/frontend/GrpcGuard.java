@@ -12,8 +12,14 @@ import org.pytorch.serve.util.ConnectorType;
 
 /** TorchServe's interceptor, which checks the token, before a {@link GrpcCall} that counts what the call sends. */
 public final class GrpcGuard extends GRPCInterceptor {
+    private static final Metadata.Key<String> AUTHORIZATION =
+            Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+
+    private final boolean inference;
+
     public GrpcGuard(ConnectorType connector) {
         super(connector);
+        inference = connector == ConnectorType.INFERENCE_CONNECTOR;
     }
 
     @Override
@@ -22,10 +28,12 @@ public final class GrpcGuard extends GRPCInterceptor {
         GrpcCall ours = GrpcCall.current();
         ServerCall<A, B> once = new ClosedOnce<>(call);
         ours.begin(once, Peer.of(call.getAttributes().get(Grpc.TRANSPORT_ATTR_REMOTE_ADDR)));
-        return super.interceptCall(once, headers, (allowed, given) -> {
+        ServerCallHandler<A, B> opened = (allowed, given) -> {
             ours.opens(given);
             return counted(ours, next.startCall(allowed, given));
-        });
+        };
+        boolean mounted = inference && MountedTokens.hold(headers.get(AUTHORIZATION));
+        return mounted ? opened.startCall(once, headers) : super.interceptCall(once, headers, opened);
     }
 
     private static <A> ServerCall.Listener<A> counted(GrpcCall ours, ServerCall.Listener<A> listener) {

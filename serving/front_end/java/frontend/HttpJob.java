@@ -2,7 +2,11 @@ package frontend;
 
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.handler.codec.http.HttpResponseStatus;
+import java.util.HashSet;
+import java.util.Set;
+import org.pytorch.serve.http.BadRequestException;
 import org.pytorch.serve.job.RestJob;
+import org.pytorch.serve.util.messages.InputParameter;
 import org.pytorch.serve.util.messages.RequestInput;
 import org.pytorch.serve.util.messages.WorkerCommands;
 
@@ -21,10 +25,20 @@ public final class HttpJob extends RestJob implements Sent {
             peer = "";
             return;
         }
+        requireDistinct(input);
         gate = Gate.of(context);
         peer = gate.peer();
         Queue.admit(this);
         gate.holds(this);
+    }
+
+    /** The worker would see the last of several values of a name alone. */
+    private static void requireDistinct(RequestInput input) {
+        Set<String> names = new HashSet<>();
+        if (!input.getParameters().stream().map(InputParameter::getName).allMatch(names::add)) {
+            throw new BadRequestException(
+                    "The request has a field twice; send each once, and several items as a list in JSON.");
+        }
     }
 
     @Override

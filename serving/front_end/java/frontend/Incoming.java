@@ -14,6 +14,7 @@ final class Incoming {
     private boolean keepAlive = true;
     private boolean chunked;
     private long taken;
+    private long unpacked;
     private Form form;
     private String noPlace;
     private boolean openInference;
@@ -58,10 +59,8 @@ final class Incoming {
         long length = HttpUtil.getContentLength(request, 0L);
         Refusal refusal = Access.refusal(connector, request, chunked || length > 0);
         refusal = refusal == null ? Access.expectation(request) : refusal;
-        form = Form.of(request);
-        if (refusal == null && form != null) {
-            refusal = form.announced(length);
-        }
+        refusal = refusal == null ? Plain.announced(request) : refusal;
+        form = Plain.isCoded(request) ? null : Form.of(request, length); // else counted when it is unpacked
         refusal = refusal == null ? reserve(length) : refusal;
         return refusal == null ? place(request) : refusal;
     }
@@ -84,9 +83,19 @@ final class Incoming {
         return refusal == null && form != null ? form.read(content.content()) : refusal;
     }
 
+    /** Why the body, which came compressed, may not grow by so many bytes, or null. */
+    Refusal unpacks(long bytes) {
+        unpacked += bytes;
+        return hold(bytes, unpacked);
+    }
+
     private Refusal reserve(long bytes) {
+        return hold(bytes, taken + bytes);
+    }
+
+    private Refusal hold(long bytes, long body) {
         int most = ConfigManager.getInstance().getMaxRequestSize();
-        if (taken + bytes > most) {
+        if (body > most) {
             return Refusal.tooLarge("The body has more than " + most + " bytes (max_request_size).");
         }
         if (!Budget.take(peer, bytes)) {
@@ -100,6 +109,7 @@ final class Incoming {
     void settle() {
         Budget.give(peer, taken);
         taken = 0;
+        unpacked = 0;
         form = null;
         openInference = false;
     }

@@ -5,7 +5,7 @@ import io.netty.handler.codec.http.HttpResponseStatus;
 import org.pytorch.serve.http.ErrorResponse;
 import org.pytorch.serve.util.NettyUtils;
 
-/** A request that is answered before it reaches TorchServe's handlers; the connection ends with the answer. */
+/** The answer to a request that does not reach TorchServe's handlers. */
 final class Refusal {
     private final HttpResponseStatus status;
     private final String type;
@@ -19,6 +19,15 @@ final class Refusal {
 
     static Refusal malformed(String message) {
         return new Refusal(HttpResponseStatus.BAD_REQUEST, "BadRequestException", message);
+    }
+
+    /** The sender shows no valid token. Gate adds the header that a 401 needs. */
+    static Refusal unauthorized(String message) {
+        return new Refusal(HttpResponseStatus.UNAUTHORIZED, "InvalidKeyException", message);
+    }
+
+    static Refusal unsupported(String message) {
+        return new Refusal(HttpResponseStatus.UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaTypeException", message);
     }
 
     static Refusal tooLarge(String message) {

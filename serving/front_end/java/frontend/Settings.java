@@ -2,6 +2,8 @@ package frontend;
 
 import com.sun.management.UnixOperatingSystemMXBean;
 import java.lang.management.ManagementFactory;
+import java.net.URLDecoder;
+import java.nio.charset.StandardCharsets;
 
 /** What serving/config.py hands over as system properties, and the bounds that nobody needs to set. */
 final class Settings {
@@ -10,6 +12,12 @@ final class Settings {
 
     /** Whether one address's share of a full queue, and of these bytes, is bounded. */
     static final boolean FAIR = !"false".equals(System.getProperty("frontend.fair"));
+
+    /** Whether GET /ping needs no token, for probes. */
+    static final boolean OPEN_PING = Boolean.getBoolean("frontend.openPing");
+
+    /** The file of the inference tokens that do not expire; null without one. */
+    static final String TOKEN_FILE = path("frontend.tokenFile");
 
     /** Connections that one port may have open, of all that the process may have: there are five ports. */
     static final int CONNECTIONS = Math.min(Integer.getInteger("frontend.connections", 1_000), descriptors() / 10);
@@ -35,6 +43,12 @@ final class Settings {
     static final long RETRY_AFTER_MS = 1_000;
 
     private Settings() {}
+
+    /** A path that was percent-encoded, since TorchServe splits Java's options at spaces. */
+    private static String path(String property) {
+        String given = System.getProperty(property);
+        return given == null ? null : URLDecoder.decode(given, StandardCharsets.UTF_8);
+    }
 
     private static int descriptors() {
         Object system = ManagementFactory.getOperatingSystemMXBean();

@@ -4,6 +4,7 @@ import frontend.Answering;
 import frontend.Connections;
 import frontend.Framing;
 import frontend.Gate;
+import frontend.InferenceTokens;
 import frontend.OpenInference;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelInitializer;
@@ -57,7 +58,7 @@ public final class ServerInitializer extends ChannelInitializer<Channel> {
         HttpRequestHandlerChain first = new ApiDescriptionRequestHandler(connector);
         HttpRequestHandlerChain last = first;
         if (serves(ConnectorType.INFERENCE_CONNECTOR)) {
-            last = last.setNextHandler(new TokenAuthorizationHandler(TokenType.INFERENCE));
+            last = last.setNextHandler(new InferenceTokens());
             last = last.setNextHandler(new OpenInference());
             last = last.setNextHandler(
                     new InferenceRequestHandler(PluginsManager.getInstance().getInferenceEndpoints()));
