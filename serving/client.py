@@ -113,7 +113,7 @@ def direct(certificate: Path | None = None) -> requests.Session:
 def _fingerprint(certificate: Path) -> str:
     try:
         found = _PEM.search(certificate.read_text())
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(found[0])).hexdigest()
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(found[0] if found else "")).hexdigest()
     except (OSError, ValueError, TypeError):
         raise ServingError(f"certificate_file={certificate} is no readable PEM certificate; name one.") from None
 

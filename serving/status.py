@@ -55,7 +55,8 @@ def show() -> int:
 
 def up_for(seconds: float) -> str:
     """A time in its two largest units: "40 s", "12 min 40 s", "3 d 0 h"."""
-    left, parts = max(0, int(seconds)), []
+    left = max(0, int(seconds))
+    parts: list[str] = []
     for unit, size in UNITS:
         if left >= size or parts or size == 1:
             parts.append(f"{left // size} {unit}")
