@@ -22,7 +22,7 @@ import numpy as np
 from export.catalog import CatalogError
 from loadtest import stats
 from loadtest.errors import LoadTestError
-from loadtest.flame import recording
+from loadtest.flame import py_spy, recording
 from loadtest.probe import Subject, numbers, one_archive, seconds_each
 from loadtest.processor_time import KINDS, Spent
 from loadtest.rows import OVERLOAD, Columns
@@ -70,17 +70,30 @@ def main() -> int:
     try:
         clients, seconds = numbers("CONCURRENCY", "1,8,64,256", int), seconds_each()
         flames = Path(os.environ["FLAMES"]) if os.environ.get("FLAMES") else None
+        if flames:
+            py_spy()  # before minutes of measuring
         if os.environ.get("HOST"):
             raise LoadTestError("HOST names a server of others, whose processes cannot be read; unset it.")
         with one_archive(clients) as subject:
+            said = f"{subject.said}; {parity(subject)}"
             found = [broken(subject, each, seconds, flames) for each in clients]
     except (LoadTestError, CatalogError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(subject.said, HEADER, sep="\n")
+    print(said, HEADER, sep="\n")
     print("\n".join(f"| {' | '.join(each.cells())} |" for each in found), NOTE, sep="\n\n")
     print(f"\n{processor_table(found)}")
     return 0
+
+
+def parity(subject: Subject) -> str:
+    """The archive's own parity, in words."""
+    assert subject.server.client is not None  # a server of our own
+    described = subject.server.client.describe(subject.target.archive)
+    found = (described.get("customizedMetadata") or {}).get("parity") or {}
+    if found.get("cosine") is None:
+        return "no model, nothing to compare"
+    return f"parity with eager fp32: |Δ| {found['max_abs']:.1e}, cosine {found['cosine']:.6f}"
 
 
 def processor_table(found: Sequence[Broken]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtest import rows
+from loadtest import flame, rows
 from loadtest.trace import read
 from serving.client import Client
 from serving.config import Config
@@ -239,6 +239,24 @@ def test_workers_are_compared_in_turns_on_one_server(null_store, tmp_path):
     assert [line[:2] for line in lines] == [["1", "2"], ["2", "2"]]
     assert all(float(line[4]) > 0 for line in lines)
     assert int(lines[0][6]) < int(lines[1][6])  # a second worker was there
+
+
+def test_where_a_requests_time_goes(null_store, tmp_path):
+    variables = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run")}
+    shown = run("loadtest.breakdown", CONCURRENCY="1,4", DURATION="0.5", MODELS="null", **variables)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    lines = [line.strip("| ").split(" | ") for line in shown.stdout.splitlines() if line.startswith("|")]
+    loads, kinds, spent = lines[2:4], lines[4], lines[6:]
+    for clients, load in zip(("1", "4"), loads, strict=True):
+        assert load[0] == clients and float(load[1].replace(",", "")) > 0 and load[2] == "0"
+        assert float(load[3]) >= sum(map(float, load[5:8]))  # the stages are parts of the latency
+    assert {"client", "Java: sockets", "Java: a worker's thread", "worker: main thread"} <= set(kinds)
+    assert [row[0] for row in spent] == ["1", "4"] and all(float(row[kinds.index("client")]) > 0 for row in spent)
+
+
+def test_flame_graphs_without_py_spy_are_one_sentence(tmp_path):
+    refused = run("loadtest.breakdown", FLAMES=str(tmp_path), MODELS="null", PATH=str(tmp_path))
+    assert refused.returncode == 2 and refused.stderr == f"{flame.MISSING}\n" and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("workers", ["one", "0,1", ","])
