@@ -135,7 +135,8 @@ def test_own_token_ids_and_pixels_give_the_same_answers(served, client, access, 
 
 
 def test_the_documents_example_runs(served, access, monkeypatch, capsys):
-    (example,) = re.findall(r"```python\n((?:(?!```).)*tritonclient.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+    page = (ROOT / "docs" / "api.md").read_text()
+    (example,) = re.findall(r"```python\n((?:(?!```).)*tritonclient.*?)```", page, re.DOTALL)
     monkeypatch.setenv("TOKEN", access["Authorization"].removeprefix("Bearer "))
     exec(example.replace("127.0.0.1:8080", served.config.inference.removeprefix("http://")), {})
     assert capsys.readouterr().out == "(2, 384)\n"
