@@ -1,6 +1,7 @@
 """Forward passes side by side: in order, each with its share of the threads, and only where memory is bounded."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -75,6 +76,7 @@ def test_an_error_comes_when_all_passes_have_ended():
             found = super().on(threads, rows)
             if len(rows) == 3:
                 raise ValueError("three")
+            time.sleep(0.2 * len(rows))  # the last of them ends well after the one that fails
             ended.append(len(rows))
             return found
 
@@ -94,14 +96,25 @@ def test_what_would_end_too_late_does_not_begin():
     assert runtime.seen == []
 
 
-def test_a_torch_module_answers_as_in_turn_and_keeps_its_threads():
-    before = torch.get_num_threads()
-    module = torch.nn.Sequential(torch.nn.Linear(2, 64), torch.nn.Tanh(), torch.nn.Linear(64, 3)).eval()
-    runtime = SharedModule(module, ["logits"], threads=2)
+class Notes(torch.nn.Module):
+    """Doubles its input, and notes the processor threads that it may use."""
+
+    def __init__(self):
+        super().__init__()
+        self.threads = []
+
+    def forward(self, rows):
+        self.threads.append(torch.get_num_threads())
+        return 2 * rows
+
+
+def test_a_torch_module_has_one_thread_in_a_lane_and_all_of_them_alone():
+    before, module = torch.get_num_threads(), Notes()
+    runtime = SharedModule(module, ["twice"], threads=before + 3)
     try:
-        for _ in range(20):
-            found = Service(runtime, 2).forward((ROWS,))["logits"]
-            expected = np.concatenate([runtime(ROWS[piece])["logits"] for piece in PIECES])
-            assert np.allclose(found, expected, atol=1e-6) and torch.get_num_threads() == 2
+        for _ in range(5):
+            assert (Service(runtime, 3).forward((ROWS,))["twice"] == 2 * ROWS).all()
+            assert (runtime(ROWS)["twice"] == 2 * ROWS).all()
+        assert module.threads == 5 * [1, 1, 1, before + 3]
     finally:
         torch.set_num_threads(before)
