@@ -97,6 +97,7 @@ setup: $(READY) ## Make .venv with the versions and digests of hashes.txt (the o
 
 .venv/.ready: pyproject.toml hashes.txt
 	@test -n "$(BOOTSTRAP)" || { echo "No Python 3.10, 3.11 or 3.12 found on PATH; install one, or name it: make ... PYTHON=/path/to/python3" >&2; exit 1; }
+	@test ! -L .venv || { echo ".venv is a link, and setting it up anew would empty the folder it points to; remove the link (rm .venv), then run make again." >&2; exit 1; }
 	@echo "Setting up .venv with $(BOOTSTRAP): about 6 GB, most of it torch"
 	@$(BOOTSTRAP) -m venv --clear .venv || { echo "$(BOOTSTRAP) cannot make a virtual environment; on Debian and Ubuntu, install the package python3-venv." >&2; exit 1; }
 	@awk '/^pip==/, !/\\$$/' hashes.txt > .venv/pip.txt

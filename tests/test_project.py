@@ -91,6 +91,19 @@ def targets() -> list[str]:
     return re.findall(r"^([a-z]+):.*$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+def test_setup_leaves_an_environment_that_is_only_linked_alone(tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "kept").write_text("")
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in ("Makefile", "pyproject.toml", "hashes.txt"):
+        (checkout / name).write_text((ROOT / name).read_text())
+    (checkout / ".venv").symlink_to(shared)
+    ran = subprocess.run(["make", "setup"], cwd=checkout, capture_output=True, text=True, timeout=60)
+    assert ran.returncode != 0 and ".venv is a link" in ran.stderr and (shared / "kept").exists(), ran.stdout + ran.stderr
+
+
 def test_make_alone_lists_every_verb_with_a_sentence():
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in targets():
