@@ -55,10 +55,13 @@ class ImageService(Service):
         files = _each(found, lambda data: affordable(inspect(data), limit))
         if sum(file.cost for file in files) > limit:  # by their headers: before the first is decoded
             raise TooLarge(f"The images have more than {limit} pixels together; send them in several requests.")
+        self.figures.add("pixels", sum(file.width * file.height for file in files))
         return _each(files, lambda file: file if self.on_gpu and self.on_gpu.takes(file) else self._on_host(file))
 
     def read_own(self, tensors: dict[str, Tensor]) -> list[Any]:
-        return list(tensors[self.settings.inputs[0].name].values)
+        pixels = tensors[self.settings.inputs[0].name].values
+        self.figures.add("pixels", pixels.size // pixels.shape[-1])
+        return list(pixels)
 
     def _on_host(self, file: File) -> np.ndarray:
         """uint8 [H, W, 3]"""

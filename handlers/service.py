@@ -24,6 +24,7 @@ from handlers import open_inference, worker
 from handlers.admission import refusals
 from handlers.description import describe
 from handlers.errors import RequestError, places
+from handlers.figures import Figures
 from handlers.forward import Passes
 from handlers.hooks import Hooks, as_json
 from handlers.lanes import lanes
@@ -86,6 +87,10 @@ class Service(Hooks, Passes, Tensors):
     shape = Shape(key="text")
     answer_key: str | None = "predictions"
     list_answer_key = "predictions"
+    def __init__(self) -> None:
+        super().__init__()
+        self.figures = Figures()
+
     # What a task defines, beside ``options``.
 
     def prepare(self) -> None:
@@ -114,6 +119,9 @@ class Service(Hooks, Passes, Tensors):
     def collate_own(self, items: list[Any]) -> Batch:
         """Items of the model's own inputs as one batch, without a context."""
         return self.collate(items)
+
+    def count(self, batch: Batch) -> None:
+        """Adds to ``self.figures`` what the model read of a batch."""
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
         """Response headers of the request that has these items of the batch."""
@@ -144,7 +152,7 @@ class Service(Hooks, Passes, Tensors):
         defaults = {name: each.default for name, each in self.options.items() if each.default is not None}
         self.settings = replace(settings, parameters={**defaults, **settings.parameters})
         self.budget.timeout_s = float(config.get("responseTimeout") or math.inf)
-        worker.install(sys.modules["__main__"])
+        worker.install(sys.modules["__main__"], self.figures)
         self.prepare()
         self.load()
         self.runtime: Runtime = load_runtime(self.directory, self.settings, self.gpu_id)
@@ -245,6 +253,7 @@ class Service(Hooks, Passes, Tensors):
         collated = time.perf_counter()
         outputs = self.forward(batch.inputs)
         inferred = time.perf_counter()
+        self.count(batch)
         digested = outputs if own else self.digest(batch, outputs, [job.options for job in jobs])
         first = 0
         for job in jobs:

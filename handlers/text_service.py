@@ -86,6 +86,9 @@ class TextService(Service):
         found: np.ndarray = inputs[1].sum(axis=1)
         return found
 
+    def count(self, batch: Batch) -> None:
+        self.figures.add("tokens", int(np.count_nonzero(batch.inputs[1])))
+
     def cost(self, inputs: tuple[np.ndarray, ...]) -> int:
         return inputs[0].size
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from handlers.errors import places
+from handlers.figures import HEADER, Figures
 from handlers.worker_protocol import Reader, Received, answers, failure
 
 logger = logging.getLogger(__name__)
@@ -24,8 +25,9 @@ KNOWN = "0.12.0"
 METRIC, SECONDS = "PredictionTime", 1.0
 
 
-def install(program: ModuleType) -> bool:
-    """Has ``program``, if it is TorchServe's worker, read and answer by this module from its next message on.
+def install(program: ModuleType, figures: Figures) -> bool:
+    """Has ``program``, if it is TorchServe's worker, read and answer by this module from its next message on, and send
+    ``figures`` with its answers.
 
     The next message has not been sent at that time, since the front end waits for the answer to the load that is
     running. So nothing that TorchServe's reader left behind is lost. Returns whether it was done; a program that is no
@@ -42,7 +44,7 @@ def install(program: ModuleType) -> bool:
         )
         return False
     program.retrieve_msg = _retrieve_msg()  # type: ignore[attr-defined]  # a module's attribute
-    Service.predict = _predict()
+    Service.predict = _predict(figures)
     return True
 
 
@@ -59,7 +61,7 @@ def _retrieve_msg() -> Any:
     return retrieve_msg
 
 
-def _predict() -> Any:
+def _predict(figures: Figures) -> Any:
     from ts.context import RequestProcessor
 
     written = float("-inf")
@@ -73,6 +75,8 @@ def _predict() -> Any:
         context.request_processor, context.cl_socket = processors, service.cl_socket
         try:
             bodies = service._entry_point([each.inputs for each in batch], context)
+            if batch[0].headers.get("describe") != "True":  # a description is no prediction
+                processors[0].add_response_property(HEADER, figures.taken(len(batch)))
             message = answers(identities, processors, bodies)
         except Exception as error:  # not of a request, which the handler answers itself: the whole batch failed
             return _failed(identities, error)

@@ -26,6 +26,7 @@ CERTIFICATE, PRIVATE_KEY = "certificate_file", "private_key_file"  # PEM
 OWN = (FAIR_QUEUE, CONNECTIONS, OPEN_PING, TOKEN_FILE)
 SHORTEST_TOKEN = 32  # characters of a token that does not expire (MountedTokens.java)
 LARGEST_REQUEST = "max_request_size", 6_553_500  # the property, and TorchServe's own default
+METRICS = "metrics_config"
 FEWEST_CONNECTIONS = 16  # with fewer, the share of one address would be too small for a browser
 _TOKEN = re.compile(rf"[!-~]{{{SHORTEST_TOKEN},}}")
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -104,14 +105,18 @@ class Config:
         except ValueError:
             raise ServingError(f"{key}={given} has no port number; write one, as in {key}={default}") from None
 
-    def effective(self, store: Path, cores: int) -> str:
-        """The text of the properties file that TorchServe reads: these settings, the store as the only source, and
-        settings of Java's compiler and memory for this machine. Raises ServingError."""
+    def effective(self, store: Path, cores: int, metrics: str = "") -> str:
+        """The text of the properties file that TorchServe reads: these settings, the store as the only source, settings
+        of Java's compiler and memory for this machine, and ``metrics``, the file with the names of TorchServe's own
+        metrics. That is TorchServe's file where it is to fill all of them, and the user's where one is named. Raises
+        ServingError."""
         pattern = "file://" + re.escape(str(store)) + "/.*"
         # Java's property files use the backslash as an escape.
         given = [key for key in (CERTIFICATE, PRIVATE_KEY) if self.properties.get(key)]
         paths = {key: str(self._beside(self.properties[key])) for key in given}
         extra = {**paths, "model_store": str(store), "allowed_urls": pattern.replace("\\", "\\\\")}
+        if metrics and METRICS not in self.properties and self.properties.get("disable_system_metrics") == "true":
+            extra[METRICS] = metrics
         vmargs = self.properties.get("vmargs", "")
         added = [*self._memory(vmargs), *self._fairness(), *self._connections(), *self._access()]
         if cores < ENOUGH_CORES and LEVEL not in vmargs:

@@ -31,7 +31,7 @@ from serving.state import LOGS, OWN, RunDirectory, State
 from serving.temp_folder import discard, make
 from serving.worker_log import failure
 
-LOG4J = Path(__file__).with_name("log4j2.xml")
+LOG4J, METRICS = (Path(__file__).with_name(name) for name in ("log4j2.xml", "metrics.yaml"))
 START_TIMEOUT_S = 600
 OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
 STOP_TIMEOUT_S = 20
@@ -64,10 +64,11 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     try:
         state = State(temp, str(config.path), list(config.ports()), plan.archives, plan.foreign, plan.settings)
         run.write(state)  # before the launch: if this process is killed now, the next verb finds what it started
-        # TorchServe makes a URL of the path without quoting it, so the file is written to a folder with a plain path.
-        log4j = shutil.copy(LOG4J, temp)
+        # TorchServe makes a URL of the first path without quoting it, and Java reads properties as Latin-1: so both
+        # files are copied to a folder with a plain path.
+        log4j, metrics = shutil.copy(LOG4J, temp), shutil.copy(METRICS, temp)
         effective = run.path / "config.properties"
-        effective.write_text(config.effective(folder, usable_cores()))
+        effective.write_text(config.effective(folder, usable_cores(), metrics))
         _launch(run, state, held, config.properties.get("blacklist_env_vars", ""), [
             "--ts-config", str(effective), "--log-config", log4j, "--model-store", str(folder),
             "--models", *[f"{name}={name}.mar" for name in plan.archives],

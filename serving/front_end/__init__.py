@@ -8,12 +8,13 @@ private run folder. The corrections fit TorchServe 0.12.0. If a class differs, n
 TorchServe's request handlers. Framing refuses requests that break the rules of HTTP/1.1. Gate checks a request's token,
 length and form before its body is read, bounds the bytes of all requests and the number of connections, and closes
 connections without a reset. OpenInference answers the URLs of the Open Inference Protocol; inference goes the way of
-/predictions from there. Answering answers 400 to every error while a request is read.
+/predictions from there. Answering answers 400 to every error while a request is read. Metrics adds what is measured of
+requests and workers to /metrics (docs/monitoring.md).
 
 *Exchanged names* (CORRECTIONS). ApiUtils makes an HttpJob, which knows its sender. So a full queue is shared between
 addresses, and a request leaves it when its client disconnects. InferenceImpl makes a GrpcJob, and ModelServer builds
 its gRPC servers with GrpcServer and GrpcGuard. So gRPC calls and HTTP requests have common limits, and refused calls
-have the right status.
+have the right status. WorkLoadManager makes a WorkerStates, which counts the restarts of workers and times their loads.
 
 Model waits ``maxBatchDelay`` for each further request of a batch, in whole milliseconds, and reads 0 as unset. So a
 lone request waits at least 1 ms. With the unit exchanged, Model waits microseconds, and 1 means "take the queued
@@ -46,6 +47,9 @@ CORRECTIONS = {
         "org/pytorch/serve/grpcimpl/GRPCInterceptor": "frontend/GrpcGuard",
         GRPC_BUILDER: "frontend/GrpcServer",
         **{f"({taken})L{GRPC_BUILDER};": f"({taken})Lfrontend/GrpcServer;" for taken in BUILDER_TAKES},
+    },
+    "org/pytorch/serve/wlm/WorkLoadManager.class": {
+        "org/pytorch/serve/wlm/WorkerStateListener": "frontend/WorkerStates"
     },
     # Model's other waits have no limit, or are delays of sequence batching, which no archive of this project uses.
     "org/pytorch/serve/wlm/Model.class": {"MILLISECONDS": "MICROSECONDS"},

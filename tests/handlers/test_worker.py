@@ -10,6 +10,7 @@ import ts.service
 from ts.context import Context
 
 from handlers import worker
+from handlers.figures import HEADER, Figures
 from handlers.worker_protocol import Received
 
 EMPTY = b"I" + struct.pack("!i", -1)
@@ -42,31 +43,32 @@ def program(file, **names):
 def test_only_the_worker_of_the_torchserve_that_is_known_is_changed(caplog, monkeypatch):
     before = ts.service.Service.predict
     other = program("/project/export/__main__.py", retrieve_msg=len)
-    assert not worker.install(other) and other.retrieve_msg is len
-    assert not worker.install(ModuleType("__main__"))
+    assert not worker.install(other, Figures()) and other.retrieve_msg is len
+    assert not worker.install(ModuleType("__main__"), Figures())
     assert not caplog.text
-    assert not worker.install(program("/ts/model_service_worker.py")) and "slower reader" in caplog.text
+    assert not worker.install(program("/ts/model_service_worker.py"), Figures()) and "slower reader" in caplog.text
     monkeypatch.setattr(ts, "__version__", "0.13.0")
-    assert not worker.install(program("/ts/model_service_worker.py", retrieve_msg=len)) and "0.13.0" in caplog.text
+    assert not worker.install(program("/ts/model_service_worker.py", retrieve_msg=len), Figures())
+    assert "0.13.0" in caplog.text
     assert ts.service.Service.predict is before
 
 
 def test_a_new_connection_starts_with_an_empty_buffer():
     changed = program("/ts/model_service_worker.py", retrieve_msg=len)
-    assert worker.install(changed)
+    assert worker.install(changed, Figures())
     first, second = Connection(EMPTY + b"I"), Connection(EMPTY)
     assert changed.retrieve_msg(first) == (b"I", [])
     assert changed.retrieve_msg(second) == (b"I", [])
 
 
-def predict(handle, batches=1):
+def predict(handle, batches=1, figures=None, describe="True"):
     """(answers, seconds of batches that were written), by a worker whose handler is ``handle``."""
-    assert worker.install(program("/ts/model_service_worker.py", retrieve_msg=len))
+    assert worker.install(program("/ts/model_service_worker.py", retrieve_msg=len), figures or Figures())
     metrics = SimpleNamespace(written=[])
     metrics.add_time = lambda name, value: metrics.written.append((name, value, metrics.request_ids))
     context = Context("model", "", {}, 1, None, "", metrics=metrics)
     service = SimpleNamespace(context=context, cl_socket=None, _entry_point=handle)
-    batch = [Received(b"id", {"describe": "True"}, {"body": b"hi"})]
+    batch = [Received(b"id", {"describe": describe}, {"body": b"hi"})]
     return [ts.service.Service.predict(service, batch) for _ in range(batches)], metrics.written
 
 
@@ -80,6 +82,21 @@ def test_a_handler_gets_what_torchserve_gives_it_and_the_time_is_written_once_a_
     assert len(set(replies)) == 1 and b"x-answer" in replies[0] and b"hi" in replies[0]
     ((name, value, identities),) = written
     assert name == "PredictionTime" and value >= 0 and identities == {0: "id"}
+
+
+def test_a_batchs_figures_go_out_once_with_its_first_answer_and_with_no_description():
+    figures = Figures()
+
+    def handle(requests, context):
+        figures.add("tokens", 3)
+        figures.add("tokens", 4)
+        return [b"body"]
+
+    (reply,), _ = predict(handle, figures=figures)
+    assert HEADER.encode() not in reply
+    (first, second), _ = predict(handle, batches=2, figures=figures, describe="False")
+    assert HEADER.encode() in first and b"batch=1,tokens=14" in first  # the description's as well
+    assert b"batch=1,tokens=7" in second
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,20 @@ def test_the_number_of_connections_is_the_front_ends_to_know_and_not_torchserves
 
 
 @pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("disable_system_metrics=true", "metrics_config=/ours"),
+        ("disable_system_metrics=false", None),
+        ("disable_system_metrics=true\nmetrics_config=/theirs", "metrics_config=/theirs"),
+    ],
+)
+def test_torchserves_metrics_are_those_that_it_fills_or_the_users(tmp_path, lines, expected):
+    (tmp_path / "config.properties").write_text(f"{lines}\n")
+    text = Config.load(tmp_path / "config.properties").effective(Path("/store"), 4, "/ours")
+    assert [line for line in text.splitlines() if "metrics_config" in line] == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "fair_queue=maybe",

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests import metrics
 from tests.trust.access import GRPC_MANAGEMENT, call, field
 from tests.trust.crowd import PATH, SLOW, busy, fill, post, queued
 from tests.trust.figures import FULL, record
@@ -200,9 +201,21 @@ def test_the_bytes_of_all_requests_together_are_bounded(server, base, token):
     assert ask(base, post(token, b"x" * (LARGEST + 1))).json()["type"] == "RequestTooLargeException"
 
 
+def refusals(server, kind):
+    """How many requests to ``null`` the metrics count under that kind of error."""
+    return metrics.value(server.config, "tsi_errors_total", model="null", kind=kind)
+
+
+def spent(server):
+    """The sum of the times of the requests to ``null`` that got a 5xx."""
+    return metrics.value(server.config, "tsi_request_duration_seconds_sum", model="null", stage="total", status="5xx")
+
+
 def test_a_full_queue_says_so_and_when_to_come_back(server, base, token):
+    before, began, waited = refusals(server, "queue_full"), time.monotonic(), spent(server)
     with busy(server), contextlib.ExitStack() as stack:
         fill(server, stack, QUEUE)
+        assert metrics.value(server.config, "tsi_queue_length", model="null") == QUEUE
         answer = ask(base, post(token, b"hi"))
         in_tensors = ask(base, post(token, b"{}").replace(PATH.encode(), b"/v2/models/null/infer", 1))
         unsent = head("/v2/models/null/versions/1.0/infer", token, "Content-Length: 900000", "Expect: 100-continue")
@@ -215,13 +228,17 @@ def test_a_full_queue_says_so_and_when_to_come_back(server, base, token):
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         assert refused.json() == {"error": answer.json()["message"]}
     assert code == "UNAVAILABLE" and f"The queue of null is full ({QUEUE} requests); retry after 1 s" in said
+    assert refusals(server, "queue_full") == before + 4
+    assert 0 < spent(server) - waited < 4 * (time.monotonic() - began)
 
 
 def test_a_request_whose_client_hung_up_leaves_the_queue(server, base, token):
+    before = refusals(server, "client_gone")
     with busy(server):
         with contextlib.ExitStack() as stack:
             fill(server, stack, QUEUE - 1)
         eventually(lambda: queued(server) <= 1)  # the one that is still waited for, unless the worker has it
+        eventually(lambda: refusals(server, "client_gone") == before + QUEUE - 1)
 
 
 def test_a_full_queue_makes_room_for_an_address_that_has_less(server, base, token):

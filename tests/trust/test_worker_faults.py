@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from serving.warm_up import Example
+from tests import metrics
 from tests.trust.figures import FULL, record
 from tests.trust.load import Load
 from tests.trust.place import eventually, place, reconfigure
@@ -43,7 +44,7 @@ def longest_gap(load, since):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_only_what_the_worker_held_fails(server, number):
     """One request per user is under way; the others wait in the queue and are answered by the next worker."""
-    pid = server.worker(NAME)
+    pid, restarts = server.worker(NAME), metrics.value(server.config, "tsi_worker_restarts_total")
     with Load(server, NAME, USERS) as load:
         eventually(lambda: len(load.rows) >= 20)
         struck = time.monotonic()
@@ -62,6 +63,7 @@ def test_only_what_the_worker_held_fails(server, number):
     # 507 is TorchServe's status for a worker that ended with 137, as a kill -9 does, where it learns of that in time.
     assert all(row.began < struck + 0.1 and row.status in (500, 503, 507) for row in failed)
     assert all(row.right for row in load.rows if row.began > struck + 0.1)
+    assert metrics.value(server.config, "tsi_worker_restarts_total") == restarts + 1
 
 
 def test_a_full_queue_refuses_at_once_and_loses_nothing_it_took(server):

@@ -48,7 +48,7 @@ final class Access {
             return null;
         }
         return new Refusal(HttpResponseStatus.EXPECTATION_FAILED, "ExpectationFailedException",
-                "Expect can be \"100-continue\" and nothing else.");
+                "Expect can be \"100-continue\" and nothing else.", Kind.BAD_REQUEST);
     }
 
     private static boolean holds(HttpRequest request, TokenType type) {

@@ -50,7 +50,7 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
             references = plain.refCnt();
             handlers.handleRequest(context, plain, target, target.path().split("/"));
         } catch (Plain.Unreadable body) {
-            body.refusal.send(context);
+            Gate.of(context).answer(context, body.refusal);
         } catch (Throwable failure) {
             // Netty's decoder of multipart forms keeps the body of one that it cannot read, for ever.
             int kept = plain.refCnt() - references;
@@ -71,7 +71,7 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
             log(failure);
         }
         if (failure instanceof Queue.NoPlace) {
-            Gate.of(context).noPlace(context, failure.getMessage());
+            Gate.of(context).noPlace(context, (Queue.NoPlace) failure);
         } else {
             NettyUtils.sendError(context, status, failure);
         }

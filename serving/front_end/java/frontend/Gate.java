@@ -38,14 +38,15 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     private boolean keepAlive = true;
     private String peer = "";
     private Incoming incoming;
-    private HttpJob job;
     private HttpJob coming;
+    private final Exchange exchange;
     private ChannelHandlerContext self;
     private volatile long idleSince;
 
     public Gate(ConnectorType connector, Connections connections) {
         this.connector = connector;
         this.connections = connections;
+        exchange = new Exchange(connector);
     }
 
     static Gate of(ChannelHandlerContext context) {
@@ -73,10 +74,10 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         return incoming;
     }
 
-    /** The job made of the request under way: nobody waits for it once the connection is gone. */
+    /** The job made of the request under way. */
     void holds(HttpJob made) {
-        job = made;
         coming = made;
+        exchange.holds(made);
     }
 
     @Override
@@ -143,10 +144,12 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     }
 
     private void take(ChannelHandlerContext context, Object message) {
+        exchange.begins(); // anew with each part of the request
         Refusal refusal = message instanceof Refusal ? (Refusal) message : null;
         if (message instanceof HttpRequest) {
             idleSince = 0;
             NettyUtils.requestReceived(context.channel(), (HttpRequest) message);
+            exchange.asks(((HttpRequest) message).uri());
             refusal = incoming.begins((HttpRequest) message);
             keepAlive = incoming.keepAlive();
         }
@@ -155,6 +158,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         }
         if (refusal != null) {
             ReferenceCountUtil.release(message);
+            exchange.refused(incoming.noPlace());
             refuse(context, refusal);
             return;
         }
@@ -176,6 +180,12 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     private void refuse(ChannelHandlerContext context, Refusal refusal) {
         deaf = true;
         keepAlive = false;
+        answer(context, refusal);
+    }
+
+    /** Answers a request that is not handed on. */
+    void answer(ChannelHandlerContext context, Refusal refusal) {
+        exchange.refused(refusal);
         refusal.send(context);
     }
 
@@ -183,9 +193,10 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
      * Answers a whole request for which a queue has no place. The connection stays, unless its client wants it closed, but
      * is not read for a while: a client that does not heed Retry-After would take the processors from the workers.
      */
-    void noPlace(ChannelHandlerContext context, String why) {
+    void noPlace(ChannelHandlerContext context, Queue.NoPlace why) {
         noPlace = true;
-        Refusal.busy(why).send(context);
+        exchange.refused(why);
+        Refusal.busy(why.getMessage(), why.kind()).send(context);
     }
 
     @Override
@@ -199,6 +210,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             if (incoming.openInference() && message instanceof FullHttpResponse) {
                 OpenInference.mend((FullHttpResponse) message);
             }
+            exchange.answers(response.status().code());
             if (response.status().equals(HttpResponseStatus.SERVICE_UNAVAILABLE)) {
                 response.headers().set(HttpHeaderNames.RETRY_AFTER, Settings.RETRY_AFTER_S);
             }
@@ -223,7 +235,8 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         }
         count(noPlace);
         context.write(message, written);
-        settle();
+        exchange.ends();
+        incoming.settle();
         if (rests) {
             rest(context);
         } else {
@@ -267,11 +280,6 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         }
     }
 
-    private void settle() {
-        incoming.settle();
-        job = null;
-    }
-
     /**
      * Says that nothing more comes, and drops for a while what the peer still sends: a close with bytes unread is a reset,
      * after which a client may not see the answer.
@@ -306,10 +314,8 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         if (resting) {
             Skipped.add(peer, pause);
         }
-        if (job != null) {
-            Queue.drop(job);
-        }
-        settle();
+        exchange.breaks();
+        incoming.settle();
         waiting.forEach(ReferenceCountUtil::release);
         waiting.clear();
         context.fireChannelInactive();

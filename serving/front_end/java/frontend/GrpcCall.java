@@ -5,7 +5,7 @@ import io.grpc.Metadata;
 import io.grpc.ServerCall;
 import io.grpc.ServerStreamTracer;
 import io.grpc.Status;
-import org.pytorch.serve.http.ServiceUnavailableException;
+import io.netty.handler.codec.http.HttpResponseStatus;
 import org.pytorch.serve.util.ConfigManager;
 
 /**
@@ -29,8 +29,10 @@ final class GrpcCall extends ServerStreamTracer {
     private long unpacked;
     private long received;
     private long parsed;
-    private GrpcJob job;
+    private volatile GrpcJob job;
     private GrpcJob coming;
+    private volatile Kind kind;
+    private volatile Series model;
 
     static GrpcCall current() {
         return CURRENT.get();
@@ -98,8 +100,26 @@ final class GrpcCall extends ServerStreamTracer {
         if (Budget.take(peer, bytes)) {
             return bytes;
         }
+        kind = Kind.MEMORY_FULL;
         refuse(Status.UNAVAILABLE.withDescription(Budget.FULL));
         return 0;
+    }
+
+    private synchronized void refuse(Queue.NoPlace why) {
+        kind = why.kind();
+        model = why.model();
+        refuse(Status.UNAVAILABLE.withDescription(why.getMessage()));
+    }
+
+    /** The call is closed with an error; jobs count their own. Takes no lock, since the caller holds that of the call. */
+    void isRefused(Status why) {
+        if (job != null && job.isAnswered()) {
+            return;
+        }
+        if (model != null) {
+            model.answered(HttpResponseStatus.SERVICE_UNAVAILABLE.code(), 0);
+        }
+        Metrics.error(model, kind == null ? Kind.of(why.getCode()) : kind);
     }
 
     private synchronized void refuse(Status why) {
@@ -122,8 +142,8 @@ final class GrpcCall extends ServerStreamTracer {
         }
         try {
             step.run();
-        } catch (ServiceUnavailableException noPlace) {
-            refuse(Status.UNAVAILABLE.withDescription(noPlace.getMessage()));
+        } catch (Queue.NoPlace noPlace) {
+            refuse(noPlace);
         } finally {
             if (coming != null) {
                 Queue.settled(coming);
@@ -147,6 +167,9 @@ final class GrpcCall extends ServerStreamTracer {
         over = true;
         if (job != null && !status.isOk()) {
             Queue.drop(job);
+            if (status.getCode() == Status.Code.CANCELLED && !job.isAnswered()) {
+                Metrics.error(job.series(), Kind.CLIENT_GONE);
+            }
         }
         Budget.give(peer, received + parsed);
         received = 0;

@@ -26,7 +26,7 @@ public final class GrpcGuard extends GRPCInterceptor {
     public <A, B> ServerCall.Listener<A> interceptCall(ServerCall<A, B> call, Metadata headers,
             ServerCallHandler<A, B> next) {
         GrpcCall ours = GrpcCall.current();
-        ServerCall<A, B> once = new ClosedOnce<>(call);
+        ServerCall<A, B> once = new ClosedOnce<>(call, inference ? ours : null);
         ours.begin(once, Peer.of(call.getAttributes().get(Grpc.TRANSPORT_ATTR_REMOTE_ADDR)));
         ServerCallHandler<A, B> opened = (allowed, given) -> {
             ours.opens(given);
@@ -53,10 +53,12 @@ public final class GrpcGuard extends GRPCInterceptor {
 
     /** Two threads may close a call, gRPC's while a message arrives and TorchServe's: the first does. */
     private static final class ClosedOnce<A, B> extends SimpleForwardingServerCall<A, B> {
+        private final GrpcCall counted; // null for a call to the management API
         private boolean closed;
 
-        ClosedOnce(ServerCall<A, B> call) {
+        ClosedOnce(ServerCall<A, B> call, GrpcCall counted) {
             super(call);
+            this.counted = counted;
         }
 
         @Override
@@ -77,7 +79,11 @@ public final class GrpcGuard extends GRPCInterceptor {
         public synchronized void close(Status status, Metadata trailers) {
             if (!closed) {
                 closed = true;
-                super.close(mended(status), trailers);
+                Status given = mended(status);
+                if (counted != null && !given.isOk()) {
+                    counted.isRefused(given);
+                }
+                super.close(given, trailers);
             }
         }
     }

@@ -1,8 +1,8 @@
 package frontend;
 
 import io.netty.channel.ChannelHandlerContext;
-import io.netty.handler.codec.http.HttpResponseStatus;
 import java.util.HashSet;
+import java.util.Map;
 import java.util.Set;
 import org.pytorch.serve.http.BadRequestException;
 import org.pytorch.serve.job.RestJob;
@@ -15,21 +15,24 @@ public final class HttpJob extends RestJob implements Sent {
     private final ChannelHandlerContext context;
     private final Gate gate;
     private final String peer;
+    private final Series model; // null where TorchServe knows no such model
+    private Kind kind;
 
     public HttpJob(ChannelHandlerContext context, String model, String version, WorkerCommands command,
             RequestInput input) {
         super(context, model, version, command, input);
         this.context = context;
+        this.model = Series.of(model, version);
         if (context == null) { // a step of a workflow
             gate = null;
             peer = "";
             return;
         }
-        requireDistinct(input);
         gate = Gate.of(context);
         peer = gate.peer();
-        Queue.admit(this);
         gate.holds(this);
+        requireDistinct(input);
+        Queue.admit(this);
     }
 
     /** The worker would see the last of several values of a name alone. */
@@ -46,13 +49,36 @@ public final class HttpJob extends RestJob implements Sent {
         return peer;
     }
 
-    /** Worker errors too come this way, but where a 503 comes before a worker has seen the request. */
+    Series series() {
+        return model;
+    }
+
+    /** Why its worker has no answer, or null. */
+    Kind kind() {
+        return kind;
+    }
+
+    @Override
+    public void refuse(Queue.NoPlace why) {
+        if (context == null) {
+            super.sendError(why.status(), why.getMessage());
+        } else {
+            context.executor().execute(() -> gate.noPlace(context, why));
+        }
+    }
+
+    @Override
+    public void response(byte[] body, CharSequence type, int status, String phrase, Map<String, String> headers) {
+        kind = Kind.ofAnswer(status, body);
+        if (model != null) {
+            model.served(status, getScheduled() - getBegin(), headers);
+        }
+        super.response(body, type, status, phrase, headers);
+    }
+
     @Override
     public void sendError(int status, String message) {
-        if (context != null && status == HttpResponseStatus.SERVICE_UNAVAILABLE.code() && getScheduled() == getBegin()) {
-            context.executor().execute(() -> gate.noPlace(context, message));
-        } else {
-            super.sendError(status, message);
-        }
+        kind = Kind.ofFailure(status, message);
+        super.sendError(status, message);
     }
 }

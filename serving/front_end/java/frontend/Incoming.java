@@ -16,7 +16,7 @@ final class Incoming {
     private long taken;
     private long unpacked;
     private Form form;
-    private String noPlace;
+    private Queue.NoPlace noPlace;
     private boolean openInference;
 
     Incoming(ConnectorType connector, String peer) {
@@ -35,7 +35,7 @@ final class Incoming {
     }
 
     /** Why the queue has no place for the request, whose body is not worth keeping then; or null. */
-    String noPlace() {
+    Queue.NoPlace noPlace() {
         return noPlace;
     }
 
@@ -71,7 +71,8 @@ final class Incoming {
         if (inference && !HttpMethod.OPTIONS.equals(request.method())) {
             noPlace = Queue.objection(request.uri(), peer);
         }
-        return noPlace != null && HttpUtil.is100ContinueExpected(request) ? Refusal.busy(noPlace) : null;
+        return noPlace != null && HttpUtil.is100ContinueExpected(request)
+                ? Refusal.busy(noPlace.getMessage(), noPlace.kind()) : null;
     }
 
     /** Why the body is read no further than this piece, or null. */
@@ -99,7 +100,7 @@ final class Incoming {
             return Refusal.tooLarge("The body has more than " + most + " bytes (max_request_size).");
         }
         if (!Budget.take(peer, bytes)) {
-            return Refusal.busy(Budget.FULL);
+            return Refusal.busy(Budget.FULL, Kind.MEMORY_FULL);
         }
         taken += bytes;
         return null;

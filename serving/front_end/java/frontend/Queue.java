@@ -79,21 +79,20 @@ final class Queue {
      * before a body is read for it. Changes nothing, and looks at full queues and the paths of
      * /predictions and /v2 alone.
      */
-    static String objection(String target, String peer) {
+    static NoPlace objection(String target, String peer) {
         Matcher named = TARGET.matcher(target);
         Queue queue = named.lookingAt() ? of(named) : null;
         if (queue == null) {
             return null;
         }
         if (Workers.gone(queue.model)) {
-            return queue.withoutWorker().getMessage();
+            return queue.withoutWorker();
         }
         synchronized (COMING) {
             if (queue.waiting.remainingCapacity() > COMING.size()) {
                 return null;
             }
-            NoPlace refusal = queue.refusal(peer, queue.places());
-            return refusal == null ? null : refusal.getMessage();
+            return queue.refusal(peer, queue.places());
         }
     }
 
@@ -156,7 +155,7 @@ final class Queue {
         int own = places.getOrDefault(peer, 0);
         int all = sum(places);
         if (Settings.FAIR && own > 0 && own >= half && own < all) {
-            return refusal("Requests from this address hold half of the queue of " + name + ", and others wait");
+            return full("Requests from this address hold half of the queue of " + name + ", and others wait");
         }
         boolean fits = all < capacity || Settings.FAIR && own < half && Collections.max(places.values()) > half;
         return fits ? null : full();
@@ -167,15 +166,18 @@ final class Queue {
     }
 
     private NoPlace full() {
-        return refusal("The queue of " + name + " is full (" + capacity + " requests)");
+        return full("The queue of " + name + " is full (" + capacity + " requests)");
+    }
+
+    private NoPlace full(String why) {
+        return new NoPlace(why, Kind.QUEUE_FULL, Series.of(model));
     }
 
     private boolean evict(String peer) {
         for (Iterator<Job> newest = waiting.descendingIterator(); newest.hasNext(); ) {
             Job job = newest.next();
             if (peer(job).equals(peer) && waiting.remove(job)) {
-                job.sendError(503, refusal("Others wait for " + name + ", and this address had more than half of the queue")
-                        .getMessage());
+                tell(job, full("Others wait for " + name + ", and this address had more than half of the queue"));
                 return true;
             }
         }
@@ -186,24 +188,57 @@ final class Queue {
     static void refuseAll(Model model) {
         Queue queue = of(model);
         for (Job job = queue == null ? null : queue.waiting.poll(); job != null; job = queue.waiting.poll()) {
-            job.sendError(503, queue.withoutWorker().getMessage());
+            tell(job, queue.withoutWorker());
         }
     }
 
     private NoPlace withoutWorker() {
-        return refusal("No worker of " + name + " runs (make status says why)");
+        return new NoPlace("No worker of " + name + " runs (make status says why)", Kind.NO_WORKER, Series.of(model));
     }
 
-    private static NoPlace refusal(String why) {
-        return new NoPlace(why + "; retry after " + Settings.RETRY_AFTER_S + " s.");
+    private static void tell(Job job, NoPlace why) {
+        if (job instanceof Sent) {
+            ((Sent) job).refuse(why);
+        } else {
+            job.sendError(why.status(), why.getMessage());
+        }
+    }
+
+    /** The requests that wait for the model's workers. */
+    static int length(Model model) {
+        Queue queue = of(model);
+        return queue == null ? 0 : queue.waiting.size();
+    }
+
+    /** The most that may wait. */
+    static int places(Model model) {
+        Queue queue = of(model);
+        return queue == null ? 0 : queue.capacity;
     }
 
     /** Says that a queue has no place for a request. */
     static final class NoPlace extends ServiceUnavailableException {
         private static final long serialVersionUID = 1L;
 
-        private NoPlace(String message) {
-            super(message);
+        private final transient Kind kind;
+        private final transient Series model;
+
+        private NoPlace(String why, Kind kind, Series model) {
+            super(why + "; retry after " + Settings.RETRY_AFTER_S + " s.");
+            this.kind = kind;
+            this.model = model;
+        }
+
+        int status() {
+            return 503;
+        }
+
+        Kind kind() {
+            return kind;
+        }
+
+        Series model() {
+            return model;
         }
 
         /** Nobody reads where it was made, and there may be thousands a second. */

@@ -37,8 +37,13 @@ final class Workers {
 
     /** Whether a worker of the model answers. */
     static boolean loaded(Model model) {
+        return ready(model) > 0;
+    }
+
+    /** How many have the model loaded. */
+    static long ready(Model model) {
         return ModelManager.getInstance().getWorkers(model.getModelVersionName()).stream()
-                .anyMatch(worker -> worker.getState() == WorkerState.WORKER_MODEL_LOADED);
+                .filter(worker -> worker.getState() == WorkerState.WORKER_MODEL_LOADED).count();
     }
 
     private static void watch() {

@@ -5,6 +5,7 @@ import frontend.Connections;
 import frontend.Framing;
 import frontend.Gate;
 import frontend.InferenceTokens;
+import frontend.Metrics;
 import frontend.OpenInference;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelInitializer;
@@ -37,6 +38,7 @@ public final class ServerInitializer extends ChannelInitializer<Channel> {
     public ServerInitializer(SslContext ssl, ConnectorType connector) {
         this.ssl = ssl;
         this.connector = connector;
+        Metrics.begin();
     }
 
     @Override
