@@ -18,7 +18,8 @@ have the right status. WorkLoadManager makes a WorkerStates, which counts the re
 
 Model waits ``maxBatchDelay`` for each further request of a batch, in whole milliseconds, and reads 0 as unset. So a
 lone request waits at least 1 ms. With the unit exchanged, Model waits microseconds, and 1 means "take the queued
-requests and start", as the catalog intends. Batches still fill while the worker is busy.
+requests and start", as the catalog intends. Batches still fill while the worker is busy. Model's lock becomes Turns, so
+that of several idle workers the one that was busy last takes the next batch.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ OURS = Path(__file__).with_name("front_end.jar")
 # The CRC-32 of the class that this project's ServerInitializer replaces.
 REPLACED, KNOWN = "org/pytorch/serve/ServerInitializer.class", 0x350118DC
 GRPC_BUILDER = "io/grpc/netty/shaded/io/grpc/netty/NettyServerBuilder"
+LOCK = "java/util/concurrent/locks/ReentrantLock"
 BUILDER_TAKES = ("Ljava/net/SocketAddress;", "JLjava/util/concurrent/TimeUnit;", "I")  # its methods in use
 # class -> the names exchanged in it. The class holds each of them once.
 CORRECTIONS = {
@@ -52,7 +54,11 @@ CORRECTIONS = {
         "org/pytorch/serve/wlm/WorkerStateListener": "frontend/WorkerStates"
     },
     # Model's other waits have no limit, or are delays of sequence batching, which no archive of this project uses.
-    "org/pytorch/serve/wlm/Model.class": {"MILLISECONDS": "MICROSECONDS"},
+    "org/pytorch/serve/wlm/Model.class": {
+        "MILLISECONDS": "MICROSECONDS",
+        LOCK: "frontend/Turns",
+        f"L{LOCK};": "Lfrontend/Turns;",
+    },
 }
 PACKAGES = ("org", "frontend")
 

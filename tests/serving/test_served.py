@@ -5,6 +5,7 @@ import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,6 +145,28 @@ def test_scaling_and_ping(served):
     assert len(served.client.workers("null")) == 2
     served.client.scale("null", 1)
     assert len(served.client.workers("null")) == 1
+
+
+def test_one_client_leaves_workers_asleep_that_it_does_not_need(served):
+    served.client.scale("null", 3)
+    workers = {worker["pid"] for worker in served.client.workers("null")}
+
+    def waits():
+        """How often each worker has waited for a request so far."""
+        counted = re.compile(r"^voluntary_ctxt_switches:\s+(\d+)", re.M)
+        return {pid: int(counted.search(Path(f"/proc/{pid}/status").read_text())[1]) for pid in workers}
+
+    try:
+        for _ in range(6):  # the first requests after a start go to each worker in turn
+            assert post(served, "null", b"one", "text/plain").status_code == 200
+        before = waits()
+        for _ in range(60):
+            assert post(served, "null", b"one", "text/plain").status_code == 200
+        waited = sorted(after - before[pid] for pid, after in waits().items())
+    finally:
+        served.client.scale("null", 1)
+    # Two may share them: a client can be faster than the worker's thread is back from its last answer.
+    assert len(workers) == 3 and waited[0] < 5 and sum(waited) >= 60, waited
 
 
 def test_registering_over_the_network_is_off(served):

@@ -159,7 +159,7 @@ def test_grpc_calls_count_as_http_requests_do(served, growth):
         return call(served.config, "grpc_inference_port", method, f"Bearer {token}", field(1, name) + entry)[0]
 
     assert predict(NAME, "hello", token) == "OK"
-    assert predict(NAME, "", token) == "FAILED_PRECONDITION"  # TorchServe's word for 400
+    assert predict(NAME, "", token) == "INVALID_ARGUMENT"
     assert predict("nobody", "hello", token) == "NOT_FOUND"
     assert predict(NAME, "hello", "wrong") == "PERMISSION_DENIED"
     assert grown() == [1, 1, 1, 1, 1, 1]

@@ -23,7 +23,7 @@ final class Queue {
     private static final Field JOBS = jobs();
     private static final Pattern TARGET = Pattern.compile("/(?:predictions/(?<name>[^/?%]+)(?:/(?<version>[^/?%]+))?"
             + "|v2/models/(?<model>[^/?%]+)(?:/versions/(?<release>[^/?%]+))?/infer)(?=\\?|$)");
-    private static final Map<Job, LinkedBlockingDeque<Job>> COMING = new IdentityHashMap<>();
+    private static final Map<Job, Queue> COMING = new IdentityHashMap<>();
 
     private final Model model;
     private final String name;
@@ -112,14 +112,18 @@ final class Queue {
             if (queue.waiting.size() + COMING.size() >= queue.capacity / 2) {
                 queue.admit(peer(job));
             }
-            COMING.put(job, queue.waiting);
+            COMING.put(job, queue);
         }
     }
 
     /** The job is in its queue now, or never will be. */
     static void settled(Job job) {
+        Queue queue;
         synchronized (COMING) {
-            COMING.remove(job);
+            queue = COMING.remove(job);
+        }
+        if (queue != null) {
+            Turns.of(queue.model).arrived(queue.waiting);
         }
     }
 
@@ -140,7 +144,7 @@ final class Queue {
         Set<Job> here = Collections.newSetFromMap(new IdentityHashMap<>());
         here.addAll(waiting);
         COMING.forEach((job, queue) -> {
-            if (queue == waiting) {
+            if (queue.waiting == waiting) {
                 here.add(job);
             }
         });
