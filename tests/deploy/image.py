@@ -101,13 +101,15 @@ def assemble(root, built, store):
 
 
 class Container:
-    """The assembled image, running; leave the ``with`` block and every process of it is gone."""
+    """The assembled image, running; leave the ``with`` block and every process of it is gone. ``mounts`` are folders of
+    the host by their paths in the container, where they can be read only; ``variables`` are added to the image's."""
 
-    def __init__(self, root, log):
+    def __init__(self, root, log, mounts=None, variables=None):
         self._root, self._log = root, log
+        self._mounts, self._variables = mounts or {}, variables or {}
 
     def __enter__(self):
-        for name in (*SYSTEM, "tmp", "proc", "dev", "venv", sys.base_prefix.strip("/")):
+        for name in (*SYSTEM, "tmp", "proc", "dev", "venv", sys.base_prefix.strip("/"), *self._inside()):
             (self._root / name).mkdir(parents=True, exist_ok=True)
         command = ["unshare", "--mount", "--pid", "--fork", "--net", "--kill-child", "sh", "-ec", self._script()]
         self._parent = subprocess.Popen(command, stdout=self._log.open("w"), stderr=subprocess.STDOUT)
@@ -121,6 +123,7 @@ class Container:
         root = shlex.quote(str(self._root))
         folders = [(f"/{name}", name) for name in SYSTEM if Path(f"/{name}").is_dir()]
         folders += [(sys.prefix, "venv"), (sys.base_prefix, sys.base_prefix.strip("/"))]  # Python's own home, too
+        folders += zip(map(str, self._mounts.values()), self._inside(), strict=True)
         binds = [
             f"mount --rbind {shlex.quote(source)} {root}/{name} && mount -o remount,bind,ro {root}/{name}"
             for source, name in folders
@@ -135,10 +138,12 @@ class Container:
             f"exec chroot {root} {shlex.join(self._as_user(*words('ENTRYPOINT'), *words('CMD')))}",
         ])  # fmt: skip
 
-    @staticmethod
-    def _as_user(*command):
+    def _inside(self):
+        return [path.strip("/") for path in self._mounts]
+
+    def _as_user(self, *command):
         user, group = words("USER")[0].split(":")
-        variables = [f"{name}={value}" for name, value in environment().items()]
+        variables = [f"{name}={value}" for name, value in {**environment(), **self._variables}.items()]
         return [
             "/usr/bin/setpriv", "--reuid", user, "--regid", group, "--clear-groups", "--bounding-set=-all",
             "--inh-caps=-all", "--no-new-privs",

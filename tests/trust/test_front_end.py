@@ -100,7 +100,10 @@ def test_ping_needs_no_token_where_the_config_says_so_and_takes_no_body(server, 
     assert (answer.status, answer.json()["status"]) == (200, "Healthy")
     assert ask(base, head("/ping?x=1", "AAAAAAAA", method="GET")).status == 200
     assert ask(base, head("/ping", None, "Content-Length: 1000000", method="GET")).status == 413
-    for path, method in (("/ping", "POST"), ("/ping/x", "GET"), ("//ping", "GET"), (PATH, "GET"), ("/v2/ping", "GET")):
+    assert ask(base, head("/v2/health/ready", None, method="GET")).json() == {"ready": True}
+    for path, method in (("/ping", "POST"), ("/ping/x", "GET"), ("//ping", "GET"), (PATH, "GET"), ("/v2/ping", "GET"),
+                         ("/v2/health/live", "GET"), ("/v2/health", "GET"), ("/v2/health/ready/x", "GET"),
+                         ("/v2/health/ready", "POST"), ("/x/v2/health/ready", "GET")):  # fmt: skip
         assert ask(base, head(path, None, method=method)).status == 401
     assert ask(server.config.management, head("/ping", None, method="GET")).status == 401
 

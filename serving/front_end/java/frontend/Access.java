@@ -6,6 +6,7 @@ import io.netty.handler.codec.http.HttpMethod;
 import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import io.netty.handler.codec.http.QueryStringDecoder;
+import java.util.Arrays;
 import org.pytorch.serve.util.ConnectorType;
 import org.pytorch.serve.util.TokenAuthorization;
 import org.pytorch.serve.util.TokenAuthorization.TokenType;
@@ -33,7 +34,8 @@ final class Access {
 
     /** Whether the request is a probe's, which needs no token where config.properties says so. */
     static boolean isOpenPing(HttpRequest request) {
-        return Settings.OPEN_PING && HttpMethod.GET.equals(request.method()) && asks(request, "ping");
+        return Settings.OPEN_PING && HttpMethod.GET.equals(request.method())
+                && (asks(request, "ping") || asks(request, "v2", "health", "ready"));
     }
 
     /** Whether the request holds an inference token that does not expire. */
@@ -57,11 +59,13 @@ final class Access {
                 TokenAuthorization.parseTokenFromBearerTokenHeader(given), type);
     }
 
-    /** Whether the target's path is that one segment; null stands for the root. */
-    private static boolean asks(HttpRequest request, String segment) {
+    /** Whether the target's path has these segments; without any it is the root. */
+    private static boolean asks(HttpRequest request, String... wanted) {
         try {
             String[] segments = new QueryStringDecoder(request.uri()).path().split("/");
-            return segment == null ? segments.length == 0 : segments.length == 2 && segments[1].equals(segment);
+            return wanted.length == 0 ? segments.length == 0
+                    : segments.length == wanted.length + 1 && segments[0].isEmpty()
+                            && Arrays.asList(wanted).equals(Arrays.asList(segments).subList(1, segments.length));
         } catch (IllegalArgumentException malformed) {
             return false;
         }
@@ -69,6 +73,6 @@ final class Access {
 
     /** The API's description, which TorchServe gives without a token. */
     private static boolean describesApi(HttpRequest request) {
-        return asks(request, null) || asks(request, "api-description");
+        return asks(request) || asks(request, "api-description");
     }
 }

@@ -10,7 +10,7 @@ import org.pytorch.serve.http.TokenAuthorizationHandler;
 import org.pytorch.serve.util.TokenAuthorization.TokenType;
 import org.pytorch.serve.wlm.WorkerInitializationException;
 
-/** TorchServe's check of the inference token, which knows neither mounted tokens nor the choice to open /ping. */
+/** TorchServe's check of the inference token, which knows neither mounted tokens nor the choice to open probes. */
 public final class InferenceTokens extends TokenAuthorizationHandler {
     public InferenceTokens() {
         super(TokenType.INFERENCE);

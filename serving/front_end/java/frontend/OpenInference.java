@@ -21,7 +21,6 @@ import org.pytorch.serve.archive.model.ModelNotFoundException;
 import org.pytorch.serve.archive.workflow.WorkflowException;
 import org.pytorch.serve.http.HttpRequestHandlerChain;
 import org.pytorch.serve.http.MethodNotAllowedException;
-import org.pytorch.serve.util.ApiUtils;
 import org.pytorch.serve.util.ConfigManager;
 import org.pytorch.serve.util.NettyUtils;
 import org.pytorch.serve.wlm.Model;
@@ -82,7 +81,7 @@ public final class OpenInference extends HttpRequestHandlerChain {
             sayWhether(context, new JsonObject(), "live", true);
         } else if (path.equals("/v2/health/ready")) {
             only(HttpMethod.GET, request);
-            sayWhether(context, new JsonObject(), "ready", ApiUtils.isModelHealthy());
+            sayWhether(context, new JsonObject(), "ready", Workers.haveLoaded());
         } else if (model.matches() && "ready".equals(model.group(3))) {
             only(HttpMethod.GET, request);
             JsonObject said = new JsonObject();

@@ -13,7 +13,7 @@ final class Settings {
     /** Whether one address's share of a full queue, and of these bytes, is bounded. */
     static final boolean FAIR = !"false".equals(System.getProperty("frontend.fair"));
 
-    /** Whether GET /ping needs no token, for probes. */
+    /** Whether GET /ping and /v2/health/ready need no token, for probes. */
     static final boolean OPEN_PING = Boolean.getBoolean("frontend.openPing");
 
     /** The file of the inference tokens that do not expire; null without one. */

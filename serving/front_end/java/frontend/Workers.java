@@ -1,6 +1,7 @@
 package frontend;
 
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import org.pytorch.serve.wlm.Model;
@@ -38,6 +39,15 @@ final class Workers {
     /** Whether a worker of the model answers. */
     static boolean loaded(Model model) {
         return ready(model) > 0;
+    }
+
+    /**
+     * Whether there are models, and a worker of each answers. TorchServe's own idea of a healthy model counts workers
+     * that have ended and are to be started again.
+     */
+    static boolean haveLoaded() {
+        Set<Map.Entry<String, ModelVersionedRefs>> models = ModelManager.getInstance().getAllModels();
+        return !models.isEmpty() && models.stream().allMatch(model -> loaded(model.getValue().getDefaultModel()));
     }
 
     /** How many have the model loaded. */

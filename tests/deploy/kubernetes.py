@@ -1,0 +1,73 @@
+"""The manifests as the tests read them: the files, and what Kustomize makes of them."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+KUBERNETES, KSERVE = ROOT / "deploy" / "kubernetes", ROOT / "deploy" / "kserve"
+OVERLAYS = {"cpu": KUBERNETES / "overlays" / "cpu", "gpu": KUBERNETES / "overlays" / "gpu", "kserve": KSERVE}
+# An overlay with what not every cluster has; docs/kubernetes.md shows the same lines.
+OWN = """
+resources: [{cpu}]
+components: [{components}/monitoring, {components}/autoscaling]
+"""
+
+
+def tool():
+    """The command that renders a folder; skips where there is none."""
+    if found := shutil.which("kubectl"):
+        return [found, "kustomize"]
+    if found := shutil.which("kustomize"):
+        return [found, "build"]
+    pytest.skip("neither kubectl nor kustomize is on PATH; https://kubectl.docs.kubernetes.io/installation")
+
+
+@functools.cache
+def rendered(folder):
+    """The objects that Kustomize makes of a folder, by kind."""
+    done = subprocess.run([*tool(), str(folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
+
+
+def own(folder):
+    """A folder below ``folder`` with the cpu overlay and both components. Kustomize takes relative paths only."""
+    place = folder / "own"
+    place.mkdir()
+    names = {"cpu": OVERLAYS["cpu"], "components": KUBERNETES / "components"}
+    text = OWN.format(**{name: os.path.relpath(path, place) for name, path in names.items()})
+    (place / "kustomization.yaml").write_text(text)
+    return place
+
+
+def written(name):
+    """The object in a file below deploy/kubernetes."""
+    return yaml.safe_load((KUBERNETES / name).read_text())
+
+
+def deployment():
+    """The Deployment of the base."""
+    return written("base/deployment.yaml")
+
+
+def container():
+    """Its container."""
+    return deployment()["spec"]["template"]["spec"]["containers"][0]
+
+
+def checkov():
+    """Checkov in an environment of its own, whose hundred packages the project's pins exclude; skips without it."""
+    made = ROOT / ".cache" / "checkov" / "bin" / "checkov"
+    found = str(made) if made.exists() else shutil.which("checkov", path=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ["PATH"]]))  # fmt: skip
+    if not found:
+        pytest.skip("checkov is not there: python3 -m venv .cache/checkov && .cache/checkov/bin/pip install checkov")
+    return found
