@@ -16,7 +16,7 @@ from bench.picture import picture
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 PICTURE = RESULTS / "headline.svg"
-BEGIN, END = "<!-- {}: python -m bench.published -->\n", "<!-- end of {} -->"
+BEGIN, END = "<!-- {}: python -m {} -->\n", "<!-- end of {} -->"
 LENGTH = 128
 # The document's own figures, batch 1, milliseconds: (CPU, GPU).
 DOCUMENT = {
@@ -86,9 +86,10 @@ def sections() -> dict[tuple[Path, str], str]:
     }
 
 
-def renewed(page: str, name: str, section: str) -> str:
-    """A page's text with its section ``name`` written anew. Raises ValueError where the page has no such section."""
-    begin, end = BEGIN.format(name), END.format(name)
+def renewed(page: str, name: str, section: str, module: str = "bench.published") -> str:
+    """A page's text with its section ``name``, which ``module`` writes, anew. Raises ValueError where the page has no
+    such section."""
+    begin, end = BEGIN.format(name, module), END.format(name)
     if begin not in page or end not in page:
         raise ValueError(f"no section {name}")
     head, _, rest = page.partition(begin)
