@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,11 +15,8 @@ from tests.conftest import ROOT
 
 KUBERNETES, KSERVE = ROOT / "deploy" / "kubernetes", ROOT / "deploy" / "kserve"
 OVERLAYS = {"cpu": KUBERNETES / "overlays" / "cpu", "gpu": KUBERNETES / "overlays" / "gpu", "kserve": KSERVE}
-# An overlay with what not every cluster has; docs/kubernetes.md shows the same lines.
-OWN = """
-resources: [{cpu}]
-components: [{components}/monitoring, {components}/autoscaling]
-"""
+PAGE = ROOT / "docs" / "kubernetes.md"
+CHECKOUT = "../torchscript-inference"  # of this project, as the page's own overlay sees it
 
 
 def tool():
@@ -39,11 +37,12 @@ def rendered(folder):
 
 
 def own(folder):
-    """A folder below ``folder`` with the cpu overlay and both components. Kustomize takes relative paths only."""
+    """A folder below ``folder`` with the page's own overlay, both of its components in use. Kustomize takes relative
+    paths only."""
     place = folder / "own"
     place.mkdir()
-    names = {"cpu": OVERLAYS["cpu"], "components": KUBERNETES / "components"}
-    text = OWN.format(**{name: os.path.relpath(path, place) for name, path in names.items()})
+    [text] = re.findall(r"^```yaml\n(apiVersion: kustomize.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^# ", "", text, flags=re.MULTILINE).replace(CHECKOUT, os.path.relpath(ROOT, place))
     (place / "kustomization.yaml").write_text(text)
     return place
 

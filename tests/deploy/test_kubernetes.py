@@ -65,13 +65,14 @@ def test_the_check_finds_a_misspelt_field_and_a_wrong_type():
     assert "two" in refused({**kubernetes.deployment(), "spec": {"replicas": "two"}}, VERSIONS[-1])
 
 
-def test_an_overlay_of_ones_own_takes_both_components(tmp_path):
+def test_the_pages_own_overlay_takes_both_components(tmp_path):
     found = kubernetes.rendered(kubernetes.own(tmp_path))
+    image = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image == f"registry.example.com/{facts.IMAGE}:{facts.version()}"
+    assert {each["metadata"]["namespace"] for each in found.values()} == {"inference"}
     assert found.keys() >= {"Deployment", "PodMonitor", "PrometheusRule", "ScaledObject"}
     assert "replicas" not in found["Deployment"]["spec"]
     assert found["ScaledObject"]["spec"]["scaleTargetRef"]["name"] == found["Deployment"]["metadata"]["name"]
-    page = (ROOT / "docs" / "kubernetes.md").read_text()
-    assert all(f"components/{name}" in page for name in ("monitoring", "autoscaling"))
 
 
 def test_names_and_labels_meet():
