@@ -102,11 +102,13 @@ def assemble(root, built, store):
 
 class Container:
     """The assembled image, running; leave the ``with`` block and every process of it is gone. ``mounts`` are folders of
-    the host by their paths in the container, where they can be read only; ``variables`` are added to the image's."""
+    the host by their paths in the container, where they can be read only; ``variables`` are added to the image's.
+    ``temp`` is a folder of the host for /tmp, in place of a new file system in memory."""
 
-    def __init__(self, root, log, mounts=None, variables=None):
+    def __init__(self, root, log, mounts=None, variables=None, temp=None):
         self._root, self._log = root, log
         self._mounts, self._variables = mounts or {}, variables or {}
+        self._temp = f"--bind {shlex.quote(str(temp))}" if temp else "-t tmpfs -o mode=1777 none"
 
     def __enter__(self):
         for name in (*SYSTEM, "tmp", "proc", "dev", "venv", sys.base_prefix.strip("/"), *self._inside()):
@@ -133,7 +135,7 @@ class Container:
             f"mount --bind {root} {root}",
             *binds,
             f"mount -t proc none {root}/proc; mount --rbind /dev {root}/dev",
-            f"mount -t tmpfs -o mode=1777 none {root}/tmp",
+            f"mount {self._temp} {root}/tmp",
             f"mount -o remount,bind,ro {root}",
             f"exec chroot {root} {shlex.join(self._as_user(*words('ENTRYPOINT'), *words('CMD')))}",
         ])  # fmt: skip

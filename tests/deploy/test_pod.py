@@ -48,12 +48,19 @@ def secret(folder, number):
 @pytest.fixture
 def pod(store, tmp_path):
     """The container of the Deployment, as it starts; its log; the folder of its Secret."""
+    make, tokens = prepared(store, tmp_path, ARCHIVE)
+    with make(tmp_path / "log") as running:
+        yield running, tmp_path / "log", tokens
+
+
+def prepared(store, tmp_path, archive):
+    """(what makes a container of the Deployment, with that archive alone; the folder of its Secret)."""
     if not namespaces():
         pytest.skip("no rights to make namespaces, or util-linux and iproute2 are missing")
     folders = {name: tmp_path / name for name in ("store", "settings", "tokens")}
     for folder in folders.values():
         folder.mkdir()
-    for path in store.glob(f"{ARCHIVE}.mar*"):
+    for path in store.glob(f"{archive}.mar*"):
         shutil.copy(path, folders["store"])
     for name, text in kubernetes.rendered(kubernetes.OVERLAYS["cpu"])["ConfigMap"]["data"].items():
         (folders["settings"] / name).write_text(text)
@@ -62,8 +69,11 @@ def pod(store, tmp_path):
     subprocess.run(["chmod", "-R", "go+rX", tmp_path], check=True)
     variables = {each["name"]: each["value"] for each in kubernetes.container()["env"]}
     mounts = {facts.SETTINGS: folders["settings"], facts.TOKENS: folders["tokens"]}
-    with Container(root, tmp_path / "log", mounts, variables) as running:
-        yield running, tmp_path / "log", folders["tokens"]
+
+    def make(log, temp=None, **others):
+        return Container(root, log, mounts, {**variables, **others}, temp)
+
+    return make, folders["tokens"]
 
 
 def probe(running, kind):
@@ -156,3 +166,18 @@ def queued(running):
     text = running.execute("python", "-c", "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8082/metrics')"
                            ".read().decode())").stdout  # fmt: skip
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("tsi_queue_length{"))
+
+
+@pytest.mark.served
+def test_a_container_that_was_killed_starts_again_with_its_emptydir(store, tmp_path):
+    make, _ = prepared(store, tmp_path, "null")
+    temp = tmp_path / "emptydir"
+    temp.mkdir()
+    temp.chmod(0o1777)
+    for start in ("first", "second"):
+        log = tmp_path / start
+        with make(log, temp, MODELS="null", VARIANTS="") as running:
+            until(lambda log=log, running=running: "Ready after" in log.read_text() or not running.running(), 240, log)
+            assert probe(running, "readiness"), start
+        # Every process got SIGKILL, as when memory ran out; /tmp has what they left, as long as the pod lives.
+        assert len(list(temp.glob("torchserve-*"))) == 1, start
