@@ -14,11 +14,12 @@ from http.client import HTTPResponse
 import psutil
 import pytest
 
-from serving.client import Client, backoff
+from serving.client import Client
 from tests.trust.crowd import PATH, busy, post, queued
 from tests.trust.figures import record
 from tests.trust.place import eventually, place, reconfigure, rewrite
 from tests.trust.raw import ask, connection, head, receive
+from tsi_client.retries import backoff
 
 pytestmark = pytest.mark.served
 QUEUE, CLIENTS, ROUNDS = 16, 256, 4
