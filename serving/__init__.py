@@ -1,4 +1,4 @@
-"""Starts, watches and stops TorchServe, and is its client. Knows addresses, tokens and readiness, never models."""
+"""Starts, watches and stops TorchServe. Knows addresses, tokens and readiness, never models."""
 
 import sys
 from pathlib import Path

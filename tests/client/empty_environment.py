@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
 
@@ -50,7 +51,7 @@ def needed(built: Path, extras: tuple[str, ...]) -> set[str]:
     found: set[str] = set()
     open_ = [each for each in map(Requirement, asked) if applies(each, extras)]
     while open_:
-        name = open_.pop().name
+        name = canonicalize_name(open_.pop().name)
         if name not in found:
             found.add(name)
             open_ += [each for each in map(Requirement, metadata.requires(name) or ()) if applies(each, ())]

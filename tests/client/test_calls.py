@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import pickle
 import time
 from email.utils import formatdate
@@ -68,7 +67,7 @@ def test_a_connection_that_ends_is_tried_again(ask):
 
 
 def test_nobody_listens(ask):
-    with pytest.raises(tsi_client.ConnectionFailed, match="No answer from http://127.0.0.1:9 "):
+    with pytest.raises(tsi_client.ConnectionFailed, match=r"No answer from http://127\.0\.0\.1:9 "):
         ask("http://127.0.0.1:9", retries=0)
 
 
@@ -185,9 +184,8 @@ def test_a_users_own_source_of_tokens(ask):
 
     with scripted(GOOD) as server:
         ask(server.url, Source())
-        assert server.tokens() == ["mine-True"] and ask(server.url, Source(), call="token", arguments=()).startswith(
-            "mine"
-        )
+        assert server.tokens() == ["mine-True"]
+        assert ask(server.url, Source(), call="token", arguments=()) == "mine-True"
 
 
 def test_readiness_is_an_answer_and_no_error(ask):
@@ -265,4 +263,3 @@ def test_waits():
     assert backoff(0, "30") >= 30 and 1 <= backoff(0, None) <= 1.5 and 1 <= backoff(0, "soon") <= 1.5
     assert 8 < seconds_told(formatdate(time.time() + 10, usegmt=True)) <= 10 and seconds_told("0") == 0
     assert 0.1 <= reconnect(0) <= 0.15 and 1.6 <= reconnect(2) <= 2.4
-    assert os.fspath(tsi_client.__file__).startswith(str(__import__("tests").conftest.ROOT / "client"))

@@ -74,10 +74,11 @@ def test_the_code_of_the_pages_runs(served, python, tmp_path, page):
     for here, there in (
         ("http://127.0.0.1:8080", served.config.inference), ("http://127.0.0.1:8081", served.config.management),
         (".run/key_file.json", str(served.directory.key_file)), ("photo.jpg", str(SEVEN)),
+        ("handlers/samples/coffee.jpg", str(SEVEN.with_name("coffee.jpg"))),
     ):  # fmt: skip
         code = code.replace(here, there)
     (tmp_path / "page.py").write_text(f"import os\nos.environ['TOKEN'] = {served.client.token()!r}\n{code}")
     done = run(python, tmp_path, "page.py")
     assert done.returncode == 0, done.stdout + done.stderr
-    printed = [line.split("  # ")[1] for line in code.splitlines() if line.lstrip().startswith("print(")]
-    assert done.stdout.splitlines() == printed
+    said = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
+    assert said and done.stdout.splitlines() == said
