@@ -33,6 +33,12 @@ def python(built, tmp_path_factory):
     return environment(tmp_path_factory.mktemp("environment"), built, "numpy")
 
 
+@pytest.fixture(scope="module")
+def bare(built, tmp_path_factory):
+    """The same without numpy."""
+    return environment(tmp_path_factory.mktemp("bare"), built)
+
+
 def run(python, folder, *arguments):
     """A process of that Python which finds nothing of the checkout."""
     return subprocess.run(
@@ -40,9 +46,8 @@ def run(python, folder, *arguments):
     )
 
 
-def test_torch_is_not_there_and_numpy_only_where_asked_for(built, python, tmp_path):
+def test_torch_is_not_there_and_numpy_only_where_asked_for(built, python, bare, tmp_path):
     assert "No module named 'torch'" in run(python, tmp_path, "-c", "import torch").stderr
-    bare = environment(tmp_path / "bare", built)
     code = "from tsi_client import Client; Client('http://127.0.0.1:9').infer('m', {'x': [1]})"
     assert run(bare, tmp_path, "-c", code).stderr.endswith("infer() needs numpy; run: pip install numpy\n")
     assert {"httpx2", "anyio"} <= needed(built, ()) and not needed(built, ("numpy",)) & {"torch", "requests", "ts"}
@@ -55,14 +60,16 @@ def test_a_stranger_uses_it_against_the_running_server(served, python, tmp_path)
     assert done.returncode == 0 and done.stdout == "fine\n", done.stdout + done.stderr
 
 
-def test_a_callers_types_are_checked(python, tmp_path):
-    (tmp_path / "caller.py").write_text(CALLER)
-    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python), "--cache-dir", tmp_path]
-    good = subprocess.run([*command, "caller.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert good.returncode == 0, good.stdout
-    (tmp_path / "caller.py").write_text(CALLER.replace("timeout=1.5", "timeout='soon'"))
-    bad = subprocess.run([*command, "caller.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert bad.returncode == 1 and '"timeout"' in bad.stdout and "Found 1 error" in bad.stdout, bad.stdout
+def test_a_callers_types_are_checked(bare, tmp_path):
+    (tmp_path / "good.py").write_text(CALLER)
+    (tmp_path / "bad.py").write_text(CALLER.replace("timeout=1.5", "timeout='soon'"))
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(bare), "good.py", "bad.py"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert re.fullmatch(r'bad\.py:6: error: Argument "timeout".*\nFound 1 error in 1 file.*\n', checked.stdout), (
+        checked.stdout
+    )
 
 
 @pytest.mark.served
