@@ -72,11 +72,11 @@ def stalls(connection: socket.socket) -> None:
 
 
 def trickles(start: bytes) -> Step:
-    """Sends ``start`` and then a byte now and then, for ever."""
+    """Sends ``start`` and then a byte now and then, for 15 s."""
 
     def send(connection: socket.socket) -> None:
         connection.sendall(start)
-        while True:
+        for _ in range(300):
             connection.sendall(b"x")
             time.sleep(0.05)
 
