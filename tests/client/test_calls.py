@@ -14,7 +14,8 @@ import pytest
 import tsi_client
 from tests.client.scripted import hangs_up, says, scripted, stalls, trickles
 from tsi_client import AsyncClient, Client, KeyFile
-from tsi_client.exchange import Ask
+from tsi_client.deadline import Deadline
+from tsi_client.exchange import Ask, Call, exchange
 from tsi_client.retries import backoff, reconnect, seconds_told
 from tsi_client.tensors import inference, read_tensors
 
@@ -64,6 +65,14 @@ def test_a_connection_that_ends_is_tried_again(ask):
         with pytest.raises(tsi_client.ConnectionFailed, match=r"No answer from http://127\S+ \(RemoteProtocolError"):
             ask(server.url, retries=1)
         assert len(server.heads) == 2
+
+
+def test_a_connection_is_not_tried_again_where_the_wait_would_outlast_the_call():
+    for again, seconds in ((True, 0.05), (False, 60)):
+        steps = exchange(Call("GET", "/"), None, 3, Deadline(seconds))
+        next(steps)
+        with pytest.raises(tsi_client.ConnectionFailed):
+            steps.throw(tsi_client.ConnectionFailed("reset", again))
 
 
 def test_nobody_listens(ask):
