@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import requests
+import httpx2
 from gevent.pool import Pool
 
 from compare.answers import Vectors, in_form
@@ -82,7 +82,7 @@ class Visit:
             _median_ms([row.inference_us for row in found.rows if row.inference_us != UNKNOWN]),
         )  # fmt: skip
 
-    def _await(self, session: requests.Session) -> None:
+    def _await(self, session: httpx2.Client) -> None:
         deadline, said = time.monotonic() + ANSWER_TIMEOUT_S, "nothing"
         while time.monotonic() < deadline:
             try:
@@ -93,13 +93,13 @@ class Visit:
             time.sleep(0.2)
         raise CompareError(f"does not answer after {ANSWER_TIMEOUT_S} s: {said}")
 
-    def _ask(self, session: requests.Session, payload: Payload) -> bytes:
+    def _ask(self, session: httpx2.Client, payload: Payload) -> bytes:
         try:
-            reply = session.post(self.target.host + self.target.path, data=payload.body,
+            reply = session.post(self.target.host + self.target.path, content=payload.body,
                                  headers=self.target.headers(payload), timeout=60)  # fmt: skip
-        except requests.RequestException as error:
+        except httpx2.HTTPError as error:
             raise CompareError(f"gives no answer ({type(error).__name__})") from None
-        if not reply.ok:
+        if reply.is_error:
             raise CompareError(f"answers {payload.name} with {reply.status_code}: {reply.text[:120].strip()}")
         return reply.content
 

@@ -6,7 +6,6 @@ Knows URLs, headers and tokens. Does not send under load: users.py does.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
 from serving.state import RunDirectory
+from tsi_client import TokenError, TokenFile
 
 TOKEN_GOOD_FOR_S = 20  # tokens are renewed by serving's client, half a minute before they expire
 CHECK_EVERY = 10
@@ -40,7 +40,7 @@ class Token:
         if token := os.environ.get("TOKEN"):
             return cls(lambda: token)
         if path := os.environ.get("TOKEN_FILE"):
-            return cls(lambda: _token_in(Path(path)))
+            return cls(TokenFile(path).get)
         return cls(Client(Config.load(), RunDirectory.default().key_file).token)
 
     def get(self) -> str:
@@ -48,24 +48,11 @@ class Token:
         if time.monotonic() >= self._until:
             try:
                 self._value, self._until = self._source(), time.monotonic() + TOKEN_GOOD_FOR_S
+            except TokenError as error:
+                raise LoadTestError(f"TOKEN_FILE {error}") from None
             except ServingError as error:
                 raise LoadTestError(f"There is no token: {error} (or set TOKEN or TOKEN_FILE)") from None
         return self._value
-
-
-def _token_in(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise LoadTestError(f"TOKEN_FILE {path} cannot be read ({why}); name a readable file.") from None
-    try:
-        token = json.loads(text)["inference"]["key"] if text.startswith("{") else text
-    except (ValueError, KeyError, TypeError):
-        token = ""
-    if not token or any(not "!" <= sign <= "~" for sign in token):
-        raise LoadTestError(f"TOKEN_FILE {path} holds no token; name a file with one, or TorchServe's key_file.json.")
-    return token
 
 
 def authorities() -> str | None:

@@ -21,9 +21,7 @@ def require_signature(signed: Path, public_key: Path) -> None:
         ) from None
     signature = signed.with_name(f"{signed.name}.minisig")
     try:
-        minisign.PublicKey.from_file(public_key).verify(
-            signed.read_bytes(), minisign.Signature.from_file(signature)
-        )
+        minisign.PublicKey.from_file(public_key).verify(signed.read_bytes(), minisign.Signature.from_file(signature))
     except (OSError, minisign.Error, ValueError) as error:
         raise ServingError(
             f"{signed} is not signed by {public_key} ({_why(error)}); sign it with: minisign -Sm {signed}, "

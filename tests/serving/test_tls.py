@@ -4,8 +4,8 @@ import datetime
 import re
 import subprocess
 
+import httpx2
 import pytest
-import requests
 
 from serving.client import direct
 from serving.config import Config
@@ -68,12 +68,13 @@ def test_errors_are_readable_before_the_connection_ends(server):
     refused = server.client.predict("nobody", b"x", "text/plain")
     assert refused.status_code == 404 and refused.json()["code"] == 404
     with direct(server.folder / "models.example.org.pem") as session:
-        untold = session.post(f"{server.config.inference}/predictions/null", data=bytes(1 << 20))
+        untold = session.post(f"{server.config.inference}/predictions/null", content=bytes(1 << 20))
     assert untold.status_code == 401 and untold.json()["type"] == "InvalidKeyException"
 
 
 def test_a_server_with_another_certificate_is_not_trusted(server):
-    with direct(server.folder / "another.example.org.pem") as session, pytest.raises(requests.exceptions.SSLError):
-        session.get(f"{server.config.inference}/ping")
+    with direct(server.folder / "another.example.org.pem") as session:
+        with pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            session.get(f"{server.config.inference}/ping")
     with pytest.raises(ServingError, match="no readable PEM certificate"):
         direct(server.folder / "models.example.org.key")

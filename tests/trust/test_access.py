@@ -85,7 +85,7 @@ def test_every_listener_is_on_loopback(served):
 
 
 def test_keys_and_run_folder_are_the_owners_alone(served):
-    served.client._tokens.renew("inference", served.client.token())  # TorchServe writes the file again
+    served.client.renew()  # TorchServe writes the file again
     assert served.directory.path.stat().st_mode & 0o777 == 0o700
     assert served.directory.key_file.stat().st_mode & 0o777 == 0o600
     for path in served.directory.path.rglob("*"):
@@ -113,7 +113,7 @@ def test_renewal_under_load_loses_no_request(served):
         seen = {renewing.token()}
         for _ in range(5):
             done.wait(0.5)
-            seen.add(renewing._tokens.renew("inference", renewing.token()))
+            seen.add(renewing.renew())
         done.set()
         statuses = [status for answered in asking for status in answered.result()]
     assert len(seen) == 6

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from serving.client import Tokens
 from serving.errors import ServingError
 from tests.trust.disk import fill, small_disk
 from tests.trust.figures import FULL, record
@@ -55,14 +54,13 @@ def test_logs_roll_and_a_full_disk_costs_log_lines_and_nothing_else(store, tmp_p
         answered = sum(client.predict("null", b"1", "text/plain").ok for _ in range(REQUESTS))
         assert answered == REQUESTS and shutil.disk_usage(disk).free == 0
         keys = server.directory.key_file.read_bytes()
-        tokens = Tokens(server.directory.key_file, server.config.management)
         with pytest.raises(ServingError, match="cannot be renewed: the disk"):
-            tokens.renew("inference", client.token())
+            client.renew()
         assert server.directory.key_file.read_bytes() == keys
         assert server.verb("status").returncode == 0
         (disk / "ballast").unlink()
         cut_off_at = log.stat().st_size
-        assert tokens.renew("inference", client.token()) not in keys.decode()
+        assert client.renew() not in keys.decode()
         eventually(lambda: client.predict("null", b"1", "text/plain").ok and log.stat().st_size > cut_off_at)
     record("full_disk_of_a_server", requests=REQUESTS, answered=answered, keys_lost=0, logs_resume=True)
 

@@ -14,7 +14,7 @@ from http.client import HTTPResponse
 import psutil
 import pytest
 
-from serving.client import Client, backoff
+from serving.client import Client
 from tests.trust.crowd import PATH, busy, post, queued
 from tests.trust.figures import record
 from tests.trust.place import eventually, place, reconfigure, rewrite
@@ -119,13 +119,6 @@ def test_the_client_comes_back_by_itself(server):
             began, asked = time.monotonic(), pool.submit(client.predict, "null", b"mine", "text/plain")
             time.sleep(0.5)
         assert asked.result().json() == {"predictions": ["mine"]} and time.monotonic() - began > 1
-
-
-def test_the_client_waits_longer_each_time_and_at_least_what_it_is_told():
-    for refused, told in ((0, 1), (1, 2), (3, 8)):
-        waits = {backoff(refused, "1") for _ in range(50)}
-        assert told <= min(waits) < max(waits) <= 1.5 * told
-    assert backoff(0, "30") >= 30 and 1 <= backoff(0, None) <= 1.5 and 1 <= backoff(0, "soon") <= 1.5
 
 
 def test_pipelined_requests_without_a_place_are_refused_in_turn(server, base, token):

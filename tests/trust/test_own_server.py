@@ -49,8 +49,8 @@ def test_blacklist_env_vars_hides_secrets_from_handlers(own):
 
 @pytest.fixture(scope="module")
 def expired(own):
-    own.client._tokens.renew("inference", own.client.token())
-    own.client._tokens.renew("management", own.client.token("management"))
+    own.client.renew("inference")
+    own.client.renew("management")
     time.sleep(LIFE_S + 0.2)
     return keys(own)
 
