@@ -2,7 +2,10 @@
 its refusals, in raw tensors and in typed ones."""
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 
 import grpc
 import numpy as np
@@ -16,7 +19,7 @@ from tritonclient.grpc.service_pb2 import InferTensorContents, ModelInferRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from export.cases import SENTENCES
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run
 from tests.serving import open_inference
 from tests.serving.open_inference import NAMES, as_served, file_of, pixels, strip, tensor, texts_of, token_ids
 
@@ -157,12 +160,25 @@ def test_an_option_and_the_choice_of_outputs_reach_the_task(client, infer, acces
     assert [len(each) for each in raw.raw_output_contents] == [5, 4]  # "7" after its length, and an FP32
 
 
-def test_the_documents_examples_run(served, access, monkeypatch, capsys):
+def test_the_examples_of_the_page_run_with_the_stubs_that_it_generates(served, tmp_path):
+    made = run("serving.grpc_stubs", str(tmp_path / "stubs"))
+    assert made.returncode == 0 and str(tmp_path / "stubs" / "inference_pb2_grpc.py") in made.stdout, made.stderr
     page = (ROOT / "docs" / "grpc.md").read_text()
-    (example,) = re.findall(r"```python\n((?:(?!```).)*tritonclient.*?)```", page, re.DOTALL)
-    monkeypatch.setenv("TOKEN", access["authorization"].removeprefix("Bearer "))
-    exec(example.replace("127.0.0.1:7070", address(served)), {})
-    assert capsys.readouterr().out == "(2, 384)\n"
+    examples = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    environment = {**os.environ, "TOKEN": served.client.token(), "GRPC_VERBOSITY": "NONE"}
+    for example, said in zip(examples, ("(2, 384)\n", "384\n1\n"), strict=True):
+        code = example.replace("127.0.0.1:7070", address(served))
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, done.stdout) == (0, said), done.stderr
+
+
+def test_stubs_that_cannot_be_written_are_said_so(tmp_path):
+    (tmp_path / "file").touch()
+    refused = run("serving.grpc_stubs", str(tmp_path / "file"))
+    assert refused.returncode == 1 and refused.stderr.endswith("name another folder.\n"), refused.stderr
+    assert run("serving.grpc_stubs").returncode == 2
 
 
 def refusal(call, *arguments, **more):
