@@ -26,6 +26,7 @@ from serving import server
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
+from serving.grpc_stubs import stubs
 from serving.model_settings import ModelSettings
 from serving.plan import Plan
 from serving.start_lock import starting
@@ -90,11 +91,15 @@ class Server:
 def grpc_address(host: str) -> str:
     """host:port of the gRPC inference API beside the HTTP API at ``host``, by the port that config.properties names.
 
-    Raises LoadTestError.
+    Raises LoadTestError, also where the stubs cannot be made.
     """
     parts = urlsplit(host)
     if parts.scheme != "http":
         raise LoadTestError(f"gRPC is asked without TLS, and {host} has it; measure it over HTTP, without PROTOCOL.")
+    try:
+        stubs()  # now, and not when the first user needs them
+    except ServingError as error:
+        raise LoadTestError(str(error)) from None
     ports = {key: port for port, key in Config.load().ports().items()}
     return f"{parts.hostname}:{ports['grpc_inference_port']}"
 
