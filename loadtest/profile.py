@@ -111,6 +111,13 @@ def asked_processes(environment: Mapping[str, str]) -> int:
     return count
 
 
+def asked_protocol(environment: Mapping[str, str]) -> str:
+    """$PROTOCOL, "http" without it. Raises LoadTestError."""
+    if (asked := environment.get("PROTOCOL") or PROTOCOLS[0]) not in PROTOCOLS:
+        raise LoadTestError(f"PROTOCOL={asked} is not known; it may be {' or '.join(PROTOCOLS)}.")
+    return asked
+
+
 def _read(key: str, text: str) -> Any:
     try:
         return READERS[key][1](text)
