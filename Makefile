@@ -22,7 +22,7 @@ READ_BY_choose := $(PLACE) $(CHOICE) MODEL OBJECTIVE SLO_P99_MS RATE MIN_ACCURAC
   THREADS BATCHES TRIALS ROUNDS DURATION SEED RESULTS CHOOSE_STORE
 READ_BY_compare := $(PLACE) MODELS PEERS CLIENTS DURATION ROUNDS DEVICE WEIGHTS OUT COMPARE_STORE
 READ_BY_loadtest := $(PLACE) $(CHOICE) HOST TOKEN TOKEN_FILE PROFILE CONCURRENCY RATE ARRIVALS TRACE SLO_P99_MS DURATION \
-  ROUNDS SEED PROCESSES BASELINE RESULTS
+  ROUNDS SEED PROCESSES PROTOCOL BASELINE RESULTS
 READ_BY_soak := $(PLACE) MODELS VARIANTS DURATION RATE SEED OUT
 READ_BY_fuzz := VARIANTS FUZZ_REQUESTS SEED OUT
 READ_BY_test := ROWS TRUST FIGURES FAULT_SECONDS SEED
@@ -62,6 +62,7 @@ ALL_EXTRAS :=
 AUDIT :=
 OPTUNA :=
 MKDOCS :=
+GRPC :=
 DOCTOR := $(PYTHON) -m serving.doctor
 else
 PY := .venv/bin/python
@@ -75,9 +76,10 @@ EXTRAS := $(if $(VARIANTS),$(call ENGINES_OF,$(BOOTSTRAP),"$(VARIANTS)"))$(if $(
 AUDIT := .venv/.audit
 OPTUNA := .venv/.choose
 MKDOCS := .venv/.docs
+GRPC := .venv/.grpc
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
-ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) .venv/.signed
+ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) $(GRPC) .venv/.signed
 # Before setup the doctor runs on any Python, since it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
@@ -149,7 +151,7 @@ choose: $(READY) $(OPTUNA) $(if $(VARIANTS),$(EXTRAS),$(ALL_ENGINES)) ## Search 
 compare: $(READY) $(ALL_ENGINES) ## Measure this server beside TorchServe's, FastAPI, LitServe, BentoML, Ray Serve and MLServer (PEERS=, CLIENTS=)
 	@$(PY) -m compare
 
-loadtest: $(READY) ## Measure served latency, one archive at a time, and report (RATE=, SLO_P99_MS=, PROFILE=, BASELINE=)
+loadtest: $(READY) $(if $(filter grpc,$(PROTOCOL)),$(GRPC)) ## Measure served latency, one archive at a time, and report (RATE=, SLO_P99_MS=, PROFILE=, BASELINE=)
 	@$(PY) -m loadtest
 
 soak: $(READY) ## Send good and bad requests to all models of one server for a long time; report what grows (DURATION=1800, RATE=)

@@ -2,7 +2,8 @@
 
 For each of $CONCURRENCY (1,8,64,256) clients in a closed loop for $DURATION seconds: latency, the server's stages, and
 the processor time that each process spends for one answer. With $FLAMES, a folder, py-spy samples the worker meanwhile
-and writes a flame graph there for each load. The archive by $MODELS, $VARIANTS and $DEVICE.
+and writes a flame graph there for each load. The archive by $MODELS, $VARIANTS and $DEVICE; over HTTP or, with
+PROTOCOL=grpc, over TorchServe's own gRPC.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from export.catalog import CatalogError
 from loadtest import stats
 from loadtest.errors import LoadTestError
 from loadtest.flame import py_spy, recording
+from loadtest.numbers import DASH
 from loadtest.probe import Subject, numbers, one_archive, seconds_each
 from loadtest.processor_time import KINDS, Spent
 from loadtest.rows import OVERLOAD, Columns
@@ -56,12 +58,14 @@ class Broken:
         """The row of the first table."""
         service = self.answers.service / 1e3
         parts = [each / 1e3 for each in (self.answers.preprocess, self.answers.inference, self.answers.postprocess)]
-        stages = [float(np.nanmean(part)) for part in parts]
+        # Over gRPC a worker states none: the whole time is elsewhere.
+        stages = [0.0 if np.isnan(part).all() else float(np.nanmean(part)) for part in parts]
+        batch = self.answers.batch
         return [
             str(self.clients), f"{self.answers_per_s:,.0f}", f"{self.refused_per_s:,.0f}",
             f"{stats.percentile(service, 50):.2f}", f"{stats.percentile(service, 99):.2f}",
             *(f"{stage:.2f}" for stage in stages), f"{float(service.mean()) - sum(stages):.2f}",
-            f"{float(np.nanmean(self.answers.batch)):.1f}",
+            DASH if np.isnan(batch).all() else f"{float(np.nanmean(batch)):.1f}",
         ]  # fmt: skip
 
 

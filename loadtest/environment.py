@@ -46,6 +46,7 @@ VARIABLES = (
     "ROUNDS",
     "SEED",
     "PROCESSES",
+    "PROTOCOL",
     "HOST",
     "BASELINE",
     "DEVICE",

@@ -40,7 +40,7 @@ class Part:
     @classmethod
     def of(cls, target: Target, number: int, count: int) -> Part:
         """Part ``number`` of ``count``: together they take every turn once."""
-        names = ("host", "archive", "golden", "check_every", "payloads", "order", "model", "route")
+        names = ("host", "archive", "golden", "check_every", "payloads", "order", "model", "route", "grpc")
         return cls({name: getattr(target, name) for name in names}, target.token.get(), number, count)
 
 

@@ -24,7 +24,9 @@ from locust.stats import RequestStats, StatsEntry
 
 from loadtest import rows
 from loadtest.errors import LoadTestError
+from loadtest.profile import PROTOCOLS
 from loadtest.rows import Row
+from loadtest.servers import grpc_address
 from loadtest.target import CHECK_EVERY, Target, Token
 from loadtest.users import ArchiveUser, Recorder
 from serving.choice import words
@@ -39,6 +41,10 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     parser.add_argument(
         "--archives", env_var="ARCHIVES", default="",
         help="Archives to ask, in turns, as in 'minilm-eager null'; default: all that this checkout's server serves",
+    )  # fmt: skip
+    parser.add_argument(
+        "--protocol", choices=PROTOCOLS, default="http", env_var="PROTOCOL",
+        help="Over grpc, the port is the one of config.properties, on the machine that --host names",
     )  # fmt: skip
     parser.add_argument("--check-every", type=int, default=CHECK_EVERY, help="Compare every n-th answer; 0 for none")
     parser.add_argument("--rows", default="", help="Write one row per request to this .csv.gz", include_in_web_ui=False)
@@ -148,7 +154,9 @@ def _targets(environment: Environment) -> list[Target]:
         raise LoadTestError("No archive is named and none served from here: give --archives, or run make serve first.")
     if not environment.host:
         raise LoadTestError("No host is given; add --host and the server's address.")
-    targets = [Target(environment.host.rstrip("/"), name, token) for name in names]
+    host = environment.host.rstrip("/")
+    grpc = grpc_address(host) if options.protocol == "grpc" else ""
+    targets = [Target(host, name, token, grpc=grpc) for name in names]
     for target in targets:
         target.check_every = options.check_every
         target.golden = target.record_golden() if options.check_every else None

@@ -51,11 +51,11 @@ class Subject:
 
 @contextmanager
 def one_archive(users: Sequence[int], rates: Sequence[float] = ()) -> Iterator[Subject]:
-    """The archive, for loads of so many users and of these rates; $PROCESSES as in ``make loadtest``.
+    """The archive, for loads of so many users and of these rates; $PROCESSES and $PROTOCOL as in ``make loadtest``.
 
     The client keeps to its own cores meanwhile. Raises CatalogError, LoadTestError, ServingError.
     """
-    asked = profile.asked_processes(os.environ)
+    asked, protocol = profile.asked_processes(os.environ), profile.asked_protocol(os.environ)
     count = processes(asked, users, rates)
     split, variants = cores.here(count), names(os.environ, "VARIANTS") or ["eager"]
     row = catalog.rows(names(os.environ, "MODELS") or ["null"], variants, device(variants))[0]
@@ -63,7 +63,7 @@ def one_archive(users: Sequence[int], rates: Sequence[float] = ()) -> Iterator[S
     with running(host) if host else fresh([row.name], split) as server, cores.on(() if host else split.client):
         said = f"client on any core, server at {host}" if host else split.statement
         with Crew(count, None if host else split, bool(asked)) as crew:
-            yield Subject(server, server.target(row.name), crew, f"{row.name}, {said}")
+            yield Subject(server, server.target(row.name, protocol), crew, f"{row.name}, {said}")
 
 
 def seconds_each() -> float:

@@ -23,6 +23,7 @@ else:
 
 FOLDER = Path(__file__).with_name("profiles")
 SHAPES = ("step", "spike")
+PROTOCOLS = ("http", "grpc")
 T = TypeVar("T")
 
 
@@ -49,6 +50,7 @@ class Profile:
     soak_s: float = 0.0
     trace: str = ""  # a file of recorded arrivals, replayed at ``rates`` per second or as recorded
     trace_s: float = 0.0  # how much of it; 0: all
+    protocol: str = "http"  # that requests are sent by
     processes: int = 0  # of the load generator; 0: as many as the load needs and the machine has cores for
 
     @property
@@ -109,6 +111,13 @@ def asked_processes(environment: Mapping[str, str]) -> int:
     return count
 
 
+def asked_protocol(environment: Mapping[str, str]) -> str:
+    """$PROTOCOL, "http" without it. Raises LoadTestError."""
+    if (asked := environment.get("PROTOCOL") or PROTOCOLS[0]) not in PROTOCOLS:
+        raise LoadTestError(f"PROTOCOL={asked} is not known; it may be {' or '.join(PROTOCOLS)}.")
+    return asked
+
+
 def _read(key: str, text: str) -> Any:
     try:
         return READERS[key][1](text)
@@ -130,6 +139,7 @@ READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "ROUNDS": ("rounds", int, "ROUNDS=2"),
     "SEED": ("seed", int, "SEED=1"),
     "TRACE": ("trace", str, "TRACE=requests.csv"),
+    "PROTOCOL": ("protocol", str, "PROTOCOL=grpc"),
     "PROCESSES": ("processes", int, "PROCESSES=2"),
 }
 
@@ -140,6 +150,7 @@ def check(profile: Profile) -> Profile:
         "concurrency must be whole numbers from 1": any(n < 1 for n in profile.concurrency),
         "rates must be greater than 0": not all(0 < rate < math.inf for rate in profile.rates),
         f"arrivals may be {', '.join(KINDS)}": not set(profile.arrivals) <= set(KINDS),
+        f"protocol (or PROTOCOL) may be {' or '.join(PROTOCOLS)}": profile.protocol not in PROTOCOLS,
         f"shapes may be {', '.join(SHAPES)}": not set(profile.shapes) <= set(SHAPES),
         "rounds must be from 1": profile.rounds < 1,
         "window_s (or DURATION) must be greater than 0": not 0 < profile.window_s < math.inf,

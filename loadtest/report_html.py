@@ -14,7 +14,7 @@ from loadtest import html_page
 from loadtest.gate import judge, point
 from loadtest.html_results import results
 from loadtest.html_table import number_cell, table, text
-from loadtest.report_md import facts, label, parity
+from loadtest.report_md import facts, label, parity, sent_over
 
 CHARTS = (
     (
@@ -206,7 +206,7 @@ def _method(summary: dict[str, Any]) -> str:
         if used
     ]
     return (
-        f"<p>Each archive was loaded by {'; and by '.join(loops)}. "
+        f"<p>Each archive was loaded {sent_over(summary)}by {'; and by '.join(loops)}. "
         f"Archives took turns, {profile['rounds']} round{'s (A B B A)' if profile['rounds'] > 1 else ''}: "
         "each load ran until two windows agreed, then until three agreed within 10 % on throughput and median, "
         "and those three count; "

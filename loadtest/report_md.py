@@ -23,6 +23,11 @@ METHOD = (
 )
 
 
+def sent_over(summary: dict[str, Any]) -> str:
+    """The protocol in words, where it is not HTTP; a summary of an earlier version names none."""
+    return "over gRPC " if summary["profile"].get("protocol") == "grpc" else ""
+
+
 def cells(row: dict[str, Any]) -> list[str]:
     """One row of the table, as text."""
     return [

@@ -96,7 +96,7 @@ class Visit:
     def measure_all(self) -> None:
         """The null floor, each load point, and once per run the shapes, the soak and the peak."""
         profile = self.runner.profile
-        target = self.runner.judged(self.server.target(self.row.name), self.row.model.name)
+        target = self.runner.judged(self.server.target(self.row.name, profile.protocol), self.row.model.name)
         self._floor()
         for users in profile.concurrency:
             self._say(f"closed loop, {users} at a time")
@@ -126,7 +126,7 @@ class Visit:
         """The server's own share, on the very server that is measured next."""
         if self.row.name != NULL:
             self._say("the null floor")
-            target = self.runner.judged(self.server.target(NULL), NULL)
+            target = self.runner.judged(self.server.target(NULL, self.runner.profile.protocol), NULL)
             rule = Rule(0.5, self.runner.profile.max_warm_up, FLOOR_WINDOWS)
             self._keep(target, "floor", "closed", "", 1, measure(self.runner.crew.closed(target, 1), rule))
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -25,6 +26,7 @@ from serving import server
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
+from serving.grpc_stubs import stubs
 from serving.model_settings import ModelSettings
 from serving.plan import Plan
 from serving.start_lock import starting
@@ -49,9 +51,10 @@ class Server:
     client: Client | None = None
     state: State | None = None
 
-    def target(self, name: str) -> Target:
-        """The archive of that name."""
-        return Target(self.host, name, self.token, model=model_of(name, self.client))
+    def target(self, name: str, protocol: str = "http") -> Target:
+        """The archive of that name, asked by "http" or "grpc". Raises LoadTestError."""
+        grpc = grpc_address(self.host) if protocol == "grpc" else ""
+        return Target(self.host, name, self.token, model=model_of(name, self.client), grpc=grpc)
 
     def describe(self, row: Row) -> Archive:
         """The archive in its own words, as far as its server lets us ask."""
@@ -83,6 +86,22 @@ class Server:
             except psutil.Error:  # it ended meanwhile
                 continue
         return total
+
+
+def grpc_address(host: str) -> str:
+    """host:port of the gRPC inference API beside the HTTP API at ``host``, by the port that config.properties names.
+
+    Raises LoadTestError, also where the stubs cannot be made.
+    """
+    parts = urlsplit(host)
+    if parts.scheme != "http":
+        raise LoadTestError(f"gRPC is asked without TLS, and {host} has it; measure it over HTTP, without PROTOCOL.")
+    try:
+        stubs()  # now, and not when the first user needs them
+    except ServingError as error:
+        raise LoadTestError(str(error)) from None
+    ports = {key: port for port, key in Config.load().ports().items()}
+    return f"{parts.hostname}:{ports['grpc_inference_port']}"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What is asked: one archive of one server, with a valid token and its payloads in rotation.
 
-Knows URLs, headers and tokens. Does not send under load: users.py does.
+Knows URLs, headers and tokens. Does not send under load: users.py does. Golden answers come over HTTP; over gRPC the
+same bodies have the same answers.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ class Target:
     order: Sequence[int] | None = None  # which payload has each turn; None: one after the other
     model: Model | None = None  # None: the one that the archive's name says
     route: str = ""  # where another server than TorchServe is asked
+    grpc: str = ""  # host:port of the gRPC inference API, where that is asked instead
     _turn: itertools.count[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -120,6 +122,16 @@ class Target:
     def path(self) -> str:
         """Of the archive's predictions, below ``host``."""
         return self.route or f"/predictions/{self.archive}"
+
+    @property
+    def method(self) -> str:
+        """How Locust names the requests' kind."""
+        return "gRPC" if self.grpc else "POST"
+
+    @property
+    def url(self) -> str:
+        """Where the requests go."""
+        return f"grpc://{self.grpc}/{self.archive}" if self.grpc else self.host + self.path
 
     def next(self) -> tuple[Payload, bool]:
         """The payload whose turn it is, and whether its answer is to be checked."""

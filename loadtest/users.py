@@ -1,6 +1,7 @@
 """The Locust user that asks an archive, and the recorder that turns Locust's request events into rows.
 
-Knows Locust and the headers of an answer. When requests are sent, and for how long, is engine.py's business.
+Knows Locust, HTTP and the headers of an answer; grpc_sender.py knows gRPC. When requests are sent, and for how long, is
+engine.py's business.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from geventhttpclient.client import HTTPClient
 from locust import FastHttpUser
@@ -23,6 +24,7 @@ from loadtest.target import Target
 
 note_times()
 
+NETWORK_TIMEOUT_S, CONNECTION_TIMEOUT_S = 60.0, 10.0
 STAGES = ("x-preprocess-ms", "x-inference-ms", "x-postprocess-ms")
 
 
@@ -49,58 +51,82 @@ class Reply:
     content: bytes = b""
 
 
-class ArchiveUser(FastHttpUser):
-    """Asks ``target`` its next payload. Subclasses set ``target``.
+class Sender(Protocol):
+    """A user's connection to the server."""
 
-    Sends through the HTTP client below Locust's FastHttpSession and fires Locust's event itself: the session's cookies,
-    redirects and URL parsing took half of the processor time of a request, which a server on the same cores lacks.
-    """
+    def send(self, payload: Payload) -> tuple[Reply, BaseException | None]:
+        """The answer to the payload, and why it is none or a refusal."""
 
-    abstract = True
-    target: Target
-    network_timeout = 60.0
-    connection_timeout = 10.0
+    def times(self, start: float) -> tuple[float, float]:
+        """When the last request left, at ``start`` or after, and when its answer came (s since 1970)."""
 
-    def __init__(self, environment: Environment) -> None:
-        super().__init__(environment)
+
+class HttpSender:
+    """Sends through the HTTP client below Locust's FastHttpSession: the session's cookies, redirects and URL parsing
+    took half of the processor time of a request, which a server on the same cores lacks."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
         self._http = HTTPClient.from_url(
-            self.target.host,
+            target.host,
             concurrency=1,
-            network_timeout=self.network_timeout,
-            connection_timeout=self.connection_timeout,
+            network_timeout=NETWORK_TIMEOUT_S,
+            connection_timeout=CONNECTION_TIMEOUT_S,
             insecure=False,  # a token must not be sent to whoever answers
         )
 
-    def ask(self, intended_us: int | None = None) -> None:
-        """Sends one request and waits for its answer; the row comes from Locust's event."""
-        target = self.target
-        payload, check = target.next()
-        headers, start = target.headers(payload), time.time()
-        reply, exception = self._send(payload, headers)
-        start, end = self._times(start) if exception is None else (start, time.time())
-        note = Note(target.archive, intended_us, check and exception is None)
-        if note.checked and target.golden and not target.golden.matches(payload, reply.content):
-            exception = CatchResponseError(WRONG)
-        self.environment.events.request.fire(
-            request_type="POST", name=target.archive, url=target.host + target.path, start_time=start,
-            response_time=(end - start) * 1e3, response_length=len(reply.content), response=reply,
-            exception=exception, context={"loadtest": note},
-        )  # fmt: skip
+    def send(self, payload: Payload) -> tuple[Reply, BaseException | None]:
+        """One POST."""
+        try:
+            headers = self._target.headers(payload)
+            answer = self._http.request("POST", self._target.path, body=payload.body, headers=headers)
+            reply = Reply(answer.get_code(), answer, bytes(answer.read()))
+        except FAILURE_EXCEPTIONS as error:
+            return Reply(), error
+        return reply, None if reply.status_code < 400 else CatchResponseError(f"status {reply.status_code}")
 
-    def _times(self, start: float) -> tuple[float, float]:
-        """When the request left and its answer came: as the socket saw it or, with TLS between, as this thread did."""
+    def times(self, start: float) -> tuple[float, float]:
+        """As the socket saw it or, with TLS between, as this thread did."""
         timed = getattr(self._http._connection_pool, "timed", None)
         if timed is None or not start <= timed.sent <= timed.came:
             return start, time.time()
         return timed.sent, timed.came
 
-    def _send(self, payload: Payload, headers: dict[str, str]) -> tuple[Reply, BaseException | None]:
-        try:
-            answer = self._http.request("POST", self.target.path, body=payload.body, headers=headers)
-            reply = Reply(answer.get_code(), answer, bytes(answer.read()))
-        except FAILURE_EXCEPTIONS as error:
-            return Reply(), error
-        return reply, None if reply.status_code < 400 else CatchResponseError(f"status {reply.status_code}")
+
+def sender(target: Target) -> Sender:
+    """A connection of the protocol that the target is asked by."""
+    if target.grpc:
+        from loadtest.grpc_sender import GrpcSender  # needs an extra
+
+        return GrpcSender(target)
+    return HttpSender(target)
+
+
+class ArchiveUser(FastHttpUser):
+    """Asks ``target`` its next payload, and fires Locust's event itself. Subclasses set ``target``."""
+
+    abstract = True
+    target: Target
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._sender = sender(self.target)
+
+    def ask(self, intended_us: int | None = None) -> None:
+        """Sends one request and waits for its answer; the row comes from Locust's event."""
+        target = self.target
+        payload, check = target.next()
+        start = time.time()
+        reply, exception = self._sender.send(payload)
+        start, end = self._sender.times(start) if exception is None else (start, time.time())
+        note = Note(target.archive, intended_us, check and exception is None)
+        if note.checked and target.golden and not target.golden.matches(payload, reply.content):
+            exception = CatchResponseError(WRONG)
+        self.environment.events.request.fire(
+            request_type=target.method, name=target.archive, url=target.url, start_time=start,
+            response_time=(end - start) * 1e3, response_length=len(reply.content), response=reply,
+            exception=exception, context={"loadtest": note},
+        )  # fmt: skip
 
 
 def user_class(target: Target, base: type[ArchiveUser] = ArchiveUser) -> type[ArchiveUser]:

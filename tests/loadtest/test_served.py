@@ -83,6 +83,45 @@ def test_locust_runs_headless_and_its_rows_are_exactly_its_requests(null_server,
     assert sum(row.checked for row in written) == pytest.approx(counted / 10, abs=3)
 
 
+def test_locust_asks_over_grpc(null_server, tmp_path):
+    variables, host = null_server
+    done = locust(variables, host, "-u", "4", "-r", "4", "-t", "5s", "--rows", str(tmp_path / "rows.csv.gz"), "--json",
+                  "--protocol", "grpc")  # fmt: skip
+    assert done.returncode == 0 and '"method": "gRPC"' in done.stdout, done.stderr[-2000:]
+    written = rows.read(tmp_path / "rows.csv.gz")
+    assert written and written[0].checked
+    assert {row.error for row in written} == {""} and {row.inference_us for row in written} == {rows.UNKNOWN}
+
+
+def test_an_error_over_grpc_counts_as_the_same_error_over_http(null_server):
+    variables, host = null_server
+    code = """
+import sys, loadtest.users as users
+from loadtest.servers import grpc_address
+from loadtest.target import Target, Token
+from loadtest.payloads import Payload
+host, good, free = sys.argv[1:]
+text, none, large = (Payload("x", body, "text/plain") for body in (b"hi", b"", bytes(17 << 20)))
+for archive, token, address, payload in (
+    ("null", good, grpc_address(host), text), ("null", "wrong", grpc_address(host), text),
+    ("none", good, grpc_address(host), text), ("null", good, grpc_address(host), none),
+    ("null", good, grpc_address(host), large), ("null", good, f"127.0.0.1:{free}", text),
+):
+    known = Target(host, "null", Token(lambda: token), grpc=address)
+    known.archive = archive
+    reply, error = users.sender(known).send(payload)
+    print(users.error_kind(reply, error) if error else "answered")
+"""
+    token = Client(Config.load(Path(variables["CONFIG"])), RunDirectory(Path(variables["RUN_DIR"])).key_file).token()
+    done = subprocess.run(
+        [sys.executable, "-c", code, host, token, str(free_ports(1)[0])],
+        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.split() == ["answered", "token", "404", "400", "413", "connection"], done.stderr
+    refused = run("loadtest", HOST="https://127.0.0.1:1", TOKEN="x", MODELS="null", PROTOCOL="grpc", **variables)
+    assert refused.returncode == 2 and "gRPC is asked without TLS" in refused.stderr
+
+
 def test_locust_without_a_token_says_so(null_server, tmp_path):
     _, host = null_server
     variables = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "nowhere")}
@@ -141,6 +180,23 @@ def test_a_running_server_is_measured_by_its_address_and_a_token_and_compared_wi
         assert ("FAIL" in done.stdout) == bool(status)
         verdicts = {each["metric"]: each["verdict"] for each in json.loads(path.read_text())["comparisons"]}
         assert verdicts["p50_ms"] == verdicts["requests_per_s"] == ("worse" if status else "better")
+
+
+def test_a_running_server_is_measured_over_grpc(null_server, tmp_path):
+    variables, host = null_server
+    client = Client(Config.load(Path(variables["CONFIG"])), RunDirectory(Path(variables["RUN_DIR"])).key_file)
+    settings = {
+        "HOST": host, "TOKEN": client.token(), "MODELS": "null", "CONCURRENCY": "2", "DURATION": "1.2", "ROUNDS": "1",
+        "CONFIG": variables["CONFIG"], "RUN_DIR": str(tmp_path / "other"), "PROCESSES": "2", "PROTOCOL": "grpc",
+    }  # fmt: skip
+    done = run("loadtest", RESULTS=str(tmp_path / "results"), timeout=120, **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = (tmp_path / "results").glob("2*")
+    summary = json.loads((folder / "summary.json").read_text())
+    (row,) = summary["rows"]
+    assert summary["profile"]["protocol"] == "grpc" and "PROTOCOL=grpc" in summary["environment"]["command"]
+    assert row["errors"] == 0 and row["requests"] > 0
+    assert "was loaded over gRPC by a closed loop" in (folder / "report.html").read_text()
 
 
 def test_a_recorded_hour_is_replayed_faster_and_its_goodput_is_the_objectives(null_server, tmp_path):

@@ -3,29 +3,21 @@
 
 import asyncio
 import base64
-import io
 import json
 import re
-import zipfile
 
 import numpy as np
 import pytest
 import requests
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
-import yaml
-from PIL import Image
-from tritonclient.utils import InferenceServerException
 
-from export.cases import MASKED, SAMPLES, SENTENCES
-from handlers.image import decoded, prepare
-from handlers.image_structure import inspect
-from handlers.text import TextEncoder
-from tests.conftest import MODEL_VARIANTS, ROOT
+from export.cases import SENTENCES
+from tests.conftest import ROOT
+from tests.serving import open_inference
+from tests.serving.open_inference import NAMES, as_served, file_of, pixels, refusal, strip, texts_of, token_ids
 
 pytestmark = pytest.mark.served
-IMAGES = {"digits": "seven.png", "resnet50": "flower.jpg", "photos": "coffee.jpg"}
-NAMES = [f"{model}-{variant}" for model, variants in MODEL_VARIANTS.items() for variant in variants]
 
 
 @pytest.fixture
@@ -40,35 +32,18 @@ def client(served):
 
 
 def tensor(name, values, binary=True):
-    values = np.array(values, dtype=object) if isinstance(values, list) else values
-    made = triton.InferInput(name, list(values.shape), triton._infer_input.np_to_triton_dtype(values.dtype))
-    return made.set_data_from_numpy(values, binary_data=binary)
+    return open_inference.tensor(triton, name, values, binary_data=binary)
 
 
 def outputs(binary, *names):
     return [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
 
 
-def file_of(name):
-    return (SAMPLES / IMAGES[name.split("-")[0]]).read_bytes()
-
-
-def texts_of(found):
-    return [each.decode() if isinstance(each, bytes) else each for each in found.ravel().tolist()]
-
-
-def as_served(name):
-    """(the input in tensors as JSON has it, the binary one, the body for /predictions) of a golden case."""
-    if name.split("-")[0] in IMAGES:
-        encoded = base64.b64encode(file_of(name)).decode()
-        return tensor("image", [encoded], False), tensor("image", [file_of(name)]), {"image": [encoded]}
-    golden = list(SENTENCES[:4] if name.startswith("minilm") else MASKED[:2])
-    return tensor("text", golden, False), tensor("text", [each.encode() for each in golden]), {"text": golden}
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_golden_cases_are_answered_as_predictions_and_kserve_v1_answer_them(served, client, access, name):
-    in_json, binary, body = as_served(name)
+    key, values = as_served(name)
+    words = [base64.b64encode(each).decode() if key == "image" else each.decode() for each in values]
+    in_json, binary, body = tensor(key, words, False), tensor(key, values), {key: words}
     plain = served.client.predict(name, json.dumps(body).encode(), "application/json").json()
     instances = {"instances": next(iter(body.values()))}
     v1 = requests.post(f"{served.config.inference}/v1/models/{name}:predict", headers=access, json=instances).json()
@@ -120,17 +95,13 @@ def test_health_and_metadata(served, client, access):
 
 
 def test_own_token_ids_and_pixels_give_the_same_answers(served, client, access, every_row, tmp_path):
-    with zipfile.ZipFile(every_row / "minilm-torchscript.mar") as archive:
-        archive.extract("tokenizer.json", tmp_path)
-    tokens = TextEncoder(tmp_path / "tokenizer.json", 256, 0).encode(list(SENTENCES[:4]))
-    ids = [tensor("input_ids", tokens.input_ids), tensor("attention_mask", tokens.attention_mask.astype(np.int32))]
+    numbers, mask = token_ids(every_row, tmp_path)
+    ids = [tensor("input_ids", numbers), tensor("attention_mask", mask.astype(np.int32))]
     from_ids = client.infer("minilm-torchscript", ids, headers=access).as_numpy("embedding")
     from_texts = client.infer("minilm-torchscript", [tensor("text", list(SENTENCES[:4]))], headers=access)
     assert from_ids == pytest.approx(from_texts.as_numpy("embedding"), abs=1e-5)
-    with zipfile.ZipFile(every_row / "digits-torchscript.mar") as archive:
-        settings = yaml.safe_load(archive.read("model-config.yaml"))["archive"]["image"]
-    pixels = prepare(decoded(inspect(file_of("digits"))), settings["preparation"])
-    logits = client.infer("digits-torchscript", [tensor("pixels", pixels[None])], headers=access).as_numpy("logits")
+    own = tensor("pixels", pixels(every_row))
+    logits = client.infer("digits-torchscript", [own], headers=access).as_numpy("logits")
     assert logits.shape == (1, 10) and logits.argmax() == 7
 
 
@@ -140,12 +111,6 @@ def test_the_documents_example_runs(served, access, monkeypatch, capsys):
     monkeypatch.setenv("TOKEN", access["Authorization"].removeprefix("Bearer "))
     exec(example.replace("127.0.0.1:8080", served.config.inference.removeprefix("http://")), {})
     assert capsys.readouterr().out == "(2, 384)\n"
-
-
-def refusal(call, *arguments, **more):
-    with pytest.raises(InferenceServerException) as refused:
-        call(*arguments, **more)
-    return refused.value.status(), refused.value.message()
 
 
 def test_mistakes_are_said_in_a_sentence_that_the_official_client_shows(client, access):
@@ -167,12 +132,6 @@ def test_mistakes_are_said_in_a_sentence_that_the_official_client_shows(client, 
     assert asked("digits-eager", tensor("image", [file_of("digits"), b"nothing"]))[1].startswith("Image 1: ")
     assert "Token Authorization failed" in refusal(client.infer, "null", [text])[1]
     assert "Token Authorization failed" in refusal(client.get_server_metadata)[1]
-
-
-def strip(width, height):
-    buffer = io.BytesIO()
-    Image.new("L", (width, height), 7).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(

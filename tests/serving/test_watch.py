@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from export.cases import SAMPLES
 from tests import metrics
 from tests.conftest import ROOT
 from tests.serving.prometheus import MONITORING, prometheus
-from tests.trust.access import call, field
+from tests.trust.access import INFER, call, field
 
 pytestmark = pytest.mark.served
 NAME, LABELS = "minilm-torchscript", 'model="minilm",variant="torchscript",version="1.0"'
@@ -158,11 +159,23 @@ def test_grpc_calls_count_as_http_requests_do(served, growth):
         entry = field(3, field(1, "data").decode() + field(2, text).decode())
         return call(served.config, "grpc_inference_port", method, f"Bearer {token}", field(1, name) + entry)[0]
 
+    def infer(name, text, token, datatype="BYTES"):
+        contents = {"bytes_contents": [text.encode()]}
+        given = {"name": "text", "datatype": datatype, "shape": [1], "contents": contents}
+        message = ModelInferRequest(model_name=name, inputs=[given]).SerializeToString()
+        return call(served.config, "grpc_inference_port", INFER, f"Bearer {token}", message)[0]
+
     assert predict(NAME, "hello", token) == "OK"
     assert predict(NAME, "", token) == "INVALID_ARGUMENT"
     assert predict("nobody", "hello", token) == "NOT_FOUND"
-    assert predict(NAME, "hello", "wrong") == "PERMISSION_DENIED"
+    assert predict(NAME, "hello", "wrong") == "UNAUTHENTICATED"
     assert grown() == [1, 1, 1, 1, 1, 1]
+    assert infer(NAME, "hello", token) == "OK"
+    assert infer(NAME, " ", token) == "INVALID_ARGUMENT"  # by the worker
+    assert infer(NAME, "hello", token, "INT64") == "INVALID_ARGUMENT"  # by the front end
+    assert infer("nobody", "hello", token) == "NOT_FOUND"
+    assert infer(NAME, "hello", "wrong") == "UNAUTHENTICATED"
+    assert grown() == [2, 2, 3, 3, 2, 2]
 
 
 def test_workers_queues_loads_and_tokens_are_looked_up(served, watched):

@@ -42,18 +42,23 @@ OPEN = (
 
 _INFERENCE_SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/"
 _MANAGEMENT_SERVICE = "/org.pytorch.serve.grpc.management.ManagementAPIsService/"
-_OPEN_INFERENCE = "/org.pytorch.serve.grpc.openinference.GRPCInferenceService/"
-GRPC_INFERENCE = tuple(
-    _INFERENCE_SERVICE + name for name in ("Ping", "Predictions", "StreamPredictions", "StreamPredictions2")
-)
+_OPEN_INFERENCE = "/inference.GRPCInferenceService/"
+_OTHER_OPEN_INFERENCE = "/org.pytorch.serve.grpc.openinference.GRPCInferenceService/"  # TorchServe's own
+PREDICTIONS, STREAM = _INFERENCE_SERVICE + "Predictions", _INFERENCE_SERVICE + "StreamPredictions"
+INFER = _OPEN_INFERENCE + "ModelInfer"
+GRPC_INFERENCE = (
+    *(_INFERENCE_SERVICE + name for name in ("Ping", "Predictions", "StreamPredictions", "StreamPredictions2")),
+    *(_OPEN_INFERENCE + name for name in ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata",
+                                          "ModelInfer")),
+)  # fmt: skip
 GRPC_MANAGEMENT = tuple(
     _MANAGEMENT_SERVICE + name
     for name in ("DescribeModel", "ListModels", "RegisterModel", "ScaleWorker", "SetDefault", "UnregisterModel")
 )
-# Services that are not offered at all: the other protocol, and reflection.
+# Services that are not offered at all: TorchServe's own form of the other protocol, and reflection.
 GRPC_ABSENT = (
-    _OPEN_INFERENCE + "ServerLive", _OPEN_INFERENCE + "ModelInfer", "/grpc.health.v1.Health/Check",
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    _OTHER_OPEN_INFERENCE + "ServerLive", _OTHER_OPEN_INFERENCE + "ModelInfer", _OPEN_INFERENCE + "ModelStreamInfer",
+    "/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests import metrics
-from tests.trust.access import GRPC_MANAGEMENT, call, field
+from tests.trust.access import GRPC_MANAGEMENT, INFER, PREDICTIONS, STREAM, call, field
 from tests.trust.crowd import PATH, SLOW, busy, fill, post, queued
 from tests.trust.figures import FULL, record
 from tests.trust.place import eventually, place, reconfigure, rewrite
@@ -118,7 +118,7 @@ def test_mounted_tokens_are_inference_tokens_until_their_file_changes(server, ba
     for path in ("/models", "/token?type=inference"):
         assert ask(server.config.management, head(path, MOUNTED, method="GET")).status == 401
     code, _ = call(server.config, "grpc_management_port", GRPC_MANAGEMENT[0], f"Bearer {MOUNTED}")
-    assert code == "PERMISSION_DENIED"
+    assert code == "UNAUTHENTICATED"
     server.token_file.write_text("short\n" + "new" * 20)
     eventually(lambda: ask(base, post(MOUNTED, b"hi")).status == 401, 10)
     assert ask(base, post("new" * 20, b"hi")).status == 200 and ask(base, post("short", b"hi")).status == 401
@@ -223,16 +223,17 @@ def test_a_full_queue_says_so_and_when_to_come_back(server, base, token):
         in_tensors = ask(base, post(token, b"{}").replace(PATH.encode(), b"/v2/models/null/infer", 1))
         unsent = head("/v2/models/null/versions/1.0/infer", token, "Content-Length: 900000", "Expect: 100-continue")
         objected = ask(base, unsent)
-        arguments = ("/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions", f"Bearer {token}")
-        code, said = call(server.config, "grpc_inference_port", *arguments, field(1, "null"))
+        over_grpc = [call(server.config, "grpc_inference_port", method, f"Bearer {token}", field(1, "null"))
+                     for method in (PREDICTIONS, INFER)]  # fmt: skip
     assert (answer.status, answer.headers["retry-after"], answer.end) == (503, "1", "open")
     assert f"The queue of null is full ({QUEUE} requests); retry after 1 s" in answer.json()["message"]
     for refused in (in_tensors, objected):
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         assert refused.json() == {"error": answer.json()["message"]}
-    assert code == "UNAVAILABLE" and f"The queue of null is full ({QUEUE} requests); retry after 1 s" in said
-    assert refusals(server, "queue_full") == before + 4
-    assert 0 < spent(server) - waited < 4 * (time.monotonic() - began)
+    for code, said in over_grpc:
+        assert code == "UNAVAILABLE" and f"The queue of null is full ({QUEUE} requests); retry after 1 s" in said
+    assert refusals(server, "queue_full") == before + 5
+    assert 0 < spent(server) - waited < 5 * (time.monotonic() - began)
 
 
 def test_a_request_whose_client_hung_up_leaves_the_queue(server, base, token):
@@ -339,12 +340,13 @@ def test_what_a_user_sent_is_in_no_log(server, base, token):
     assert not any(word in path.read_text() for path in server.directory.logs.iterdir())
 
 
-def test_grpc_says_what_is_wrong_with_a_status(server, token):
-    method, access = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions", f"Bearer {token}"
+@pytest.mark.parametrize("method", [PREDICTIONS, STREAM])
+def test_grpc_says_what_is_wrong_with_a_status(server, token, method):
+    """A stream ends with the answer of a handler that knows no streams, or with its refusal."""
 
     def predict(name, *keys):
         entries = [field(3, field(1, key).decode() + field(2, "x").decode()) for key in keys]
-        return call(server.config, "grpc_inference_port", method, access, field(1, name) + b"".join(entries))
+        return call(server.config, "grpc_inference_port", method, f"Bearer {token}", field(1, name) + b"".join(entries))
 
     assert predict("null", "data") == ("OK", "")
     code, said = predict("null", "nonsense", "more")

@@ -9,15 +9,16 @@ from collections import Counter
 
 import grpc
 import pytest
+from tritonclient.grpc.service_pb2 import ModelInferRequest
 
-from tests.trust.access import call, field
+from tests.trust.access import INFER, PREDICTIONS, call, field
 from tests.trust.crowd import PATH, SLOW, busy, post, queued
 from tests.trust.figures import record
 from tests.trust.place import eventually, place, reconfigure, rewrite
 from tests.trust.raw import ask, connection, head, receive
 
 pytestmark = pytest.mark.served
-METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
+PROTOCOLS = pytest.mark.parametrize("method", [PREDICTIONS, INFER], ids=["torchserve", "open_inference"])
 QUEUE, LARGEST, HEAP, CONNECTIONS = 16, 1 << 20, 128 << 20, 200
 ONE_ADDRESS = CONNECTIONS // 4 * 3
 
@@ -34,8 +35,15 @@ def server(store, tmp_path_factory):
         yield made
 
 
-def message(size):
-    """A PredictionsRequest of ``size`` bytes: the model's name, and its input as a map with one entry."""
+def message(size, method=PREDICTIONS):
+    """A request of ``size`` bytes: the model's name, and one input."""
+    if method == INFER:
+        given = {"name": "input", "datatype": "BYTES", "shape": [1]}
+        made = ModelInferRequest(model_name="null", inputs=[given], raw_input_contents=[b"x" * (size - 50)])
+        made.raw_input_contents[0] = (size - 54).to_bytes(4, "little") + b"x" * (size - 54)
+        made.id = "x" * (size - made.ByteSize() - 2)
+        assert made.ByteSize() == size
+        return made.SerializeToString()
     body = size - 6 - 4 - 10
     entry = field(1, "data") + b"\x12" + varint(body) + b"x" * body
     made = field(1, "null") + b"\x1a" + varint(len(entry)) + entry
@@ -50,20 +58,20 @@ def varint(number):
     return made + bytes([number])
 
 
-def predict(server, token, size):
-    return call(server.config, "grpc_inference_port", METHOD, f"Bearer {token}", message(size))
+def predict(server, token, size, method=PREDICTIONS):
+    return call(server.config, "grpc_inference_port", method, f"Bearer {token}", message(size, method))
 
 
 @contextlib.contextmanager
-def calls(server, token, size, count, compression=None):
+def calls(server, token, size, count, compression=None, method=PREDICTIONS):
     """So many calls under way, each on a connection of its own, as futures."""
     access, options = [("authorization", f"Bearer {token}")], [("grpc.enable_http_proxy", 0)]
     options += [("grpc.use_local_subchannel_pool", 1)]
     with contextlib.ExitStack() as stack:
         target = f"127.0.0.1:{server.config.properties['grpc_inference_port']}"
         channels = [stack.enter_context(grpc.insecure_channel(target, options, compression)) for _ in range(count)]
-        data = message(size)
-        yield [channel.unary_unary(METHOD).future(data, metadata=access, timeout=60) for channel in channels]
+        data = message(size, method)
+        yield [channel.unary_unary(method).future(data, metadata=access, timeout=60) for channel in channels]
 
 
 def statuses(futures):
@@ -79,13 +87,14 @@ def hold(stack, base, token, count):
     return [receive(sock).status for sock in select.select(socks, [], [], 0)[0]]
 
 
-def test_forty_calls_of_the_largest_size_are_answered_or_told_to_come_back(server, base, token):
-    with calls(server, token, LARGEST, 40) as futures:
+@PROTOCOLS
+def test_forty_calls_of_the_largest_size_are_answered_or_told_to_come_back(server, base, token, method):
+    with calls(server, token, LARGEST, 40, method=method) as futures:
         beside = ask(base, post(token, b"hi"), source="127.0.0.2").status
         found = statuses(futures)
-    record("grpc", calls=40, statuses=dict(found))
+    record("grpc", method=method, calls=40, statuses=dict(found))
     assert beside == 200 and found["OK"] >= 1 and found.keys() <= {"OK", "UNAVAILABLE", "RESOURCE_EXHAUSTED"}
-    assert predict(server, token, LARGEST) == ("OK", "")
+    assert predict(server, token, LARGEST, method) == ("OK", "")
 
 
 def test_a_message_too_large_is_told_so_compressed_or_not(server, token):
@@ -105,10 +114,11 @@ def test_bytes_of_http_leave_less_to_grpc(server, base, token):
     eventually(lambda: predict(server, token, LARGEST)[0] == "OK", 10)
 
 
-def test_bytes_of_grpc_leave_less_to_http_until_their_calls_end(server, base, token):
+@PROTOCOLS
+def test_bytes_of_grpc_leave_less_to_http_until_their_calls_end(server, base, token, method):
     most, waiting = HEAP // 2 // 4 * 3 // LARGEST, 10
     with busy(server), contextlib.ExitStack() as stack:
-        with calls(server, token, LARGEST, waiting) as futures:
+        with calls(server, token, LARGEST, waiting, method=method) as futures:
             eventually(lambda: queued(server) >= waiting)
             refused = hold(stack, base, token, most - 1)  # beside them, the two bytes that the worker has in hand
             assert Counter(refused) == {503: waiting}

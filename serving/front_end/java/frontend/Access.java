@@ -13,6 +13,10 @@ import org.pytorch.serve.util.TokenAuthorization.TokenType;
 
 /** Who may send a body: looked at as soon as the head is there. TorchServe's own handler checks the whole request again. */
 final class Access {
+    /** How TorchServe says that a token is missing, wrong or expired. */
+    static final String DENIED =
+            "Token Authorization failed. Token either incorrect, expired, or not provided correctly";
+
     private Access() {}
 
     /** Why the request is not read further, or null. */
@@ -28,8 +32,7 @@ final class Access {
                 ? holds(request, TokenType.MANAGEMENT) || holds(request, TokenType.TOKEN_API)
                 : holds(request, TokenType.INFERENCE) || isMounted(request);
         return known ? null : Refusal.unauthorized(
-                "Token Authorization failed. Token either incorrect, expired, or not provided correctly; "
-                        + "send the header Authorization: Bearer <token>.");
+                DENIED + "; send the header Authorization: Bearer <token>.");
     }
 
     /** Whether the request is a probe's, which needs no token where config.properties says so. */

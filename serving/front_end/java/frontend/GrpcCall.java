@@ -6,6 +6,7 @@ import io.grpc.ServerCall;
 import io.grpc.ServerStreamTracer;
 import io.grpc.Status;
 import io.netty.handler.codec.http.HttpResponseStatus;
+import org.pytorch.serve.job.Job;
 import org.pytorch.serve.util.ConfigManager;
 
 /**
@@ -29,8 +30,9 @@ final class GrpcCall extends ServerStreamTracer {
     private long unpacked;
     private long received;
     private long parsed;
-    private volatile GrpcJob job;
-    private GrpcJob coming;
+    private Job job;
+    private Job coming;
+    private volatile GrpcCount count; // of the job
     private volatile Kind kind;
     private volatile Series model;
 
@@ -113,26 +115,39 @@ final class GrpcCall extends ServerStreamTracer {
 
     /** The call is closed with an error; jobs count their own. Takes no lock, since the caller holds that of the call. */
     void isRefused(Status why) {
-        if (job != null && job.isAnswered()) {
+        if (count != null && count.isAnswered()) {
             return;
         }
         if (model != null) {
-            model.answered(HttpResponseStatus.SERVICE_UNAVAILABLE.code(), 0);
+            model.answered(status(why), 0);
         }
         Metrics.error(model, kind == null ? Kind.of(why.getCode()) : kind);
     }
 
-    private synchronized void refuse(Status why) {
+    /** What the refusal is over HTTP, as far as metrics go: whose fault it is. */
+    private static int status(Status why) {
+        boolean ours = why.getCode() == Status.Code.UNAVAILABLE || why.getCode() == Status.Code.INTERNAL;
+        return ours ? HttpResponseStatus.SERVICE_UNAVAILABLE.code() : HttpResponseStatus.BAD_REQUEST.code();
+    }
+
+    /** Closes the call with an error: whatever else comes for it is dropped. */
+    synchronized void refuse(Status why) {
         if (!over) {
             over = true;
             call.close(why, new Metadata());
         }
     }
 
+    /** The model that the call asks, where a job is not made of every such call. */
+    void asks(Series asked) {
+        model = asked;
+    }
+
     /** The job made of the call: nobody waits for it once the call is cancelled. */
-    synchronized void holds(GrpcJob made) {
+    synchronized void holds(Job made, GrpcCount counted) {
         job = made;
         coming = made;
+        count = counted;
     }
 
     /** Hands a message, or its end, to TorchServe, which makes a job of it in the course of that. */
@@ -167,8 +182,8 @@ final class GrpcCall extends ServerStreamTracer {
         over = true;
         if (job != null && !status.isOk()) {
             Queue.drop(job);
-            if (status.getCode() == Status.Code.CANCELLED && !job.isAnswered()) {
-                Metrics.error(job.series(), Kind.CLIENT_GONE);
+            if (status.getCode() == Status.Code.CANCELLED && !count.isAnswered()) {
+                Metrics.error(count.series(), Kind.CLIENT_GONE);
             }
         }
         Budget.give(peer, received + parsed);

@@ -88,9 +88,13 @@ public final class GrpcGuard extends GRPCInterceptor {
         }
     }
 
-    /** The true status for what TorchServe calls INTERNAL. */
+    /** The true status for what TorchServe calls INTERNAL, and for a caller that it does not know. */
     private static Status mended(Status status) {
         String text = String.valueOf(status.getDescription());
+        if (status.getCode() == Status.Code.PERMISSION_DENIED && text.startsWith(Access.DENIED)) {
+            return Status.UNAUTHENTICATED.withDescription(
+                    Access.DENIED + "; send the metadata authorization: Bearer <token>.");
+        }
         if (status.getCode() != Status.Code.INTERNAL) {
             return status;
         }

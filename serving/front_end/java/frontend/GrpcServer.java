@@ -2,11 +2,16 @@ package frontend;
 
 import io.grpc.ForwardingServerBuilder;
 import io.grpc.ServerBuilder;
+import io.grpc.ServerInterceptors;
+import io.grpc.ServerServiceDefinition;
 import io.grpc.ServerStreamTracer;
 import io.grpc.Metadata;
 import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import java.net.SocketAddress;
 import java.util.concurrent.TimeUnit;
+import org.pytorch.serve.grpc.inference.InferenceAPIsServiceGrpc;
+import org.pytorch.serve.grpc.openinference.GRPCInferenceServiceGrpc;
+import org.pytorch.serve.util.ConnectorType;
 
 /** ModelServer builds its gRPC servers with this in place of a NettyServerBuilder: their bytes and connections count. */
 public final class GrpcServer extends ForwardingServerBuilder<GrpcServer> {
@@ -46,6 +51,20 @@ public final class GrpcServer extends ForwardingServerBuilder<GrpcServer> {
     @Override
     public GrpcServer maxConnectionAgeGrace(long grace, TimeUnit unit) {
         return super.maxConnectionAgeGrace(grace, unit);
+    }
+
+    /** Adds the Open Inference Protocol beside TorchServe's inference API, and never TorchServe's own service for it. */
+    @Override
+    public GrpcServer addService(ServerServiceDefinition service) {
+        String name = service.getServiceDescriptor().getName();
+        if (name.equals(GRPCInferenceServiceGrpc.SERVICE_NAME)) { // TS_OPEN_INFERENCE_PROTOCOL asks for it
+            return this;
+        }
+        if (name.equals(InferenceAPIsServiceGrpc.SERVICE_NAME)) {
+            super.addService(ServerInterceptors.intercept(
+                    new OpenInferenceCalls(), new GrpcGuard(ConnectorType.INFERENCE_CONNECTOR)));
+        }
+        return super.addService(service);
     }
 
     /** GrpcCall knows the bound too, and says so: gRPC would reset the stream of a message too large without a word. */

@@ -35,7 +35,11 @@ public final class OpenInference extends HttpRequestHandlerChain {
     private static final Pattern MODEL =
             Pattern.compile("/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(infer|ready))?");
     private static final Pattern OURS = Pattern.compile("/v2(?:[/?].*)?");
-    private static final String WANTED = "open-inference"; // handlers/open_inference.py reads it
+    static final String WANTED = "open-inference"; // handlers/open_inference/ reads it
+    static final String INFER = "infer";
+    static final String METADATA = "metadata";
+    static final String SERVER = "torchserve";
+    static final String EXTENSION = "binary_tensor_data";
 
     /** Whether a request's target is one of the protocol's, whose errors have a form of their own. */
     static boolean is(String target) {
@@ -88,9 +92,9 @@ public final class OpenInference extends HttpRequestHandlerChain {
             said.addProperty("name", model.group(1));
             sayWhether(context, said, "ready", ready(model.group(1), model.group(2)));
         } else if (model.matches() && !HttpMethod.OPTIONS.equals(request.method())) {
-            boolean infer = "infer".equals(model.group(3));
+            boolean infer = INFER.equals(model.group(3));
             only(infer ? HttpMethod.POST : HttpMethod.GET, request);
-            request.headers().set(WANTED, infer ? "infer" : "metadata");
+            request.headers().set(WANTED, infer ? INFER : METADATA);
             chain.handleRequest(context, request, target, prediction(model.group(1), model.group(2)));
         } else {
             chain.handleRequest(context, request, target, segments);
@@ -111,20 +115,25 @@ public final class OpenInference extends HttpRequestHandlerChain {
 
     private static JsonObject server() {
         JsonArray extensions = new JsonArray();
-        extensions.add("binary_tensor_data");
+        extensions.add(EXTENSION);
         JsonObject said = new JsonObject();
-        said.addProperty("name", "torchserve");
+        said.addProperty("name", SERVER);
         said.addProperty("version", ConfigManager.getInstance().getVersion());
         said.add("extensions", extensions);
         return said;
     }
 
     private static boolean ready(String name, String version) throws ModelException {
+        return Workers.loaded(registered(name, version));
+    }
+
+    /** The model of that name; {@code version} is null for the default one. */
+    static Model registered(String name, String version) throws ModelException {
         Model model = ModelManager.getInstance().getModel(name, version);
         if (model == null) {
             throw new ModelNotFoundException("Model not found: " + name);
         }
-        return Workers.loaded(model);
+        return model;
     }
 
     /** The protocol has a 4xx for what is not ready. */
