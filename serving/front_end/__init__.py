@@ -14,8 +14,9 @@ requests and workers to /metrics (docs/monitoring.md).
 *Exchanged names* (CORRECTIONS). ApiUtils makes an HttpJob, which knows its sender. So a full queue is shared between
 addresses, and a request leaves it when its client disconnects. InferenceImpl makes a GrpcJob, and ModelServer builds
 its gRPC servers with GrpcServer and GrpcGuard. So gRPC calls and HTTP requests have common limits, and refused calls
-have the right status. GrpcServer adds OpenInferenceCalls, the Open Inference Protocol over gRPC: it translates a call to
-the request that a worker gets over REST, and the answer back. WorkLoadManager makes a WorkerStates, which counts the restarts of workers and times their loads.
+have the right status. GrpcServer adds OpenInferenceCalls, the Open Inference Protocol over gRPC: it translates a call
+to the request that a worker gets over REST, and the answer back. WorkLoadManager makes a WorkerStates, which counts the
+restarts of workers and times their loads.
 
 Model waits ``maxBatchDelay`` for each further request of a batch, in whole milliseconds, and reads 0 as unset. So a
 lone request waits at least 1 ms. With the unit exchanged, Model waits microseconds, and 1 means "take the queued
