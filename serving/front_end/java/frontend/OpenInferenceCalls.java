@@ -71,7 +71,7 @@ final class OpenInferenceCalls implements BindableService {
     }
 
     private void ready(ServerReadyRequest request, StreamObserver<ServerReadyResponse> client) {
-        say(client, ServerReadyResponse.newBuilder().setReady(ApiUtils.isModelHealthy()).build());
+        say(client, ServerReadyResponse.newBuilder().setReady(Workers.haveLoaded()).build());
     }
 
     private void metadata(ServerMetadataRequest request, StreamObserver<ServerMetadataResponse> client) {
