@@ -199,6 +199,16 @@ def test_a_running_server_is_measured_over_grpc(null_server, tmp_path):
     assert "was loaded over gRPC by a closed loop" in (folder / "report.html").read_text()
 
 
+def test_http_and_grpc_are_compared_request_by_request(null_server, tmp_path):
+    variables, host = null_server
+    client = Client(Config.load(Path(variables["CONFIG"])), RunDirectory(Path(variables["RUN_DIR"])).key_file)
+    settings = {"HOST": host, "TOKEN": client.token(), "MODELS": "null", "VARIANTS": "", "CONFIG": variables["CONFIG"]}
+    done = run("loadtest.protocols", REQUESTS="20", RUN_DIR=str(tmp_path / "other"), **settings)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| http \| [\d.]+ \|.*\n\| grpc \| [\d.]+ \| .* – \|$", done.stdout, re.MULTILINE), done.stdout
+    assert "20 requests over each, in turns" in done.stdout and "gRPC takes" in done.stdout
+
+
 def test_a_recorded_hour_is_replayed_faster_and_its_goodput_is_the_objectives(null_server, tmp_path):
     variables, host = null_server
     client = Client(Config.load(Path(variables["CONFIG"])), RunDirectory(Path(variables["RUN_DIR"])).key_file)
