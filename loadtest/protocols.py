@@ -79,7 +79,7 @@ def table(found: np.ndarray) -> str:
         "Too few turns to compare them."
         if added is None
         else (
-            f"Of a turn, gRPC takes {added.value:+.2f} ms more in the median, 95 % interval {added.low:+.2f} to "
+            f"gRPC takes {added.value:+.2f} ms more in the median turn, 95 % interval {added.low:+.2f} to "
             f"{added.high:+.2f}."
         )
     )
