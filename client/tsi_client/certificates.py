@@ -13,7 +13,8 @@ _NO_CHECK_TIME = 0x200000  # of OpenSSL (X509_V_FLAG_NO_CHECK_TIME); Python has 
 
 def pinned(certificate: str | os.PathLike[str]) -> ssl.SSLContext:
     """Trusts a server that has the first certificate in this PEM file, and no other, whatever name the certificate is
-    for and however old it is. Raises ValueError where the file has none that can be read."""
+    for and however old it is; that of an authority trusts what it has signed, too. Raises ValueError where the file has
+    none that can be read."""
     try:
         found = _PEM.search(Path(certificate).read_text())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
