@@ -195,7 +195,7 @@ def test_every_api_refuses_without_its_token(served):
 def test_a_renewed_token_replaces_the_old_one_and_clients_find_it(served):
     other = Client(served.config, served.directory.key_file)
     old = served.client.token()
-    new = other._tokens.renew("inference", old)
+    new = other.renew()
     assert new != old
     assert requests.get(
         f"{served.config.inference}/ping", headers={"Authorization": f"Bearer {old}"}
