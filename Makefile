@@ -1,17 +1,21 @@
 # The verbs. `make` lists them. The logic is in the Python modules that they call.
 .DEFAULT_GOAL := help
-.PHONY: help setup archive models serve stop status logs token doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
+.PHONY: help setup archive models serve stop status rollout rollback scale logs token doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
 SHELL := /bin/sh
 
 # The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
 # command line. From the environment only TSI_<NAME> is read. <NAME> is not passed on, and a line says so.
 PLACE := CONFIG RUN_DIR MODEL_STORE MODELS_FILE
 CHOICE := MODELS VARIANTS DEVICE WEIGHTS MODELS_FILE
-READ_BY_archive := $(CHOICE) MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT HANDLER MODEL_STORE RESULTS_JSON
-READ_BY_models := DEVICE MODELS_FILE
+READ_BY_archive := $(CHOICE) MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT HANDLER VERSION MODEL_STORE \
+  RESULTS_JSON
+READ_BY_models := DEVICE MODELS_FILE MODEL_STORE
 READ_BY_serve := $(PLACE) MODELS VARIANTS WORKERS FOREGROUND
 READ_BY_stop := $(PLACE)
 READ_BY_status := $(PLACE)
+READ_BY_rollout := $(PLACE) MODEL VERSION MAX_DIFFERENT MAX_P99_RATIO MAX_ERRORS REQUESTS WATCH
+READ_BY_rollback := $(PLACE) MODEL
+READ_BY_scale := $(PLACE) MODEL WORKERS BATCH_SIZE BATCH_DELAY_MS
 READ_BY_logs := $(PLACE) FOLLOW
 READ_BY_token := $(PLACE)
 READ_BY_doctor := $(PLACE)
@@ -115,7 +119,7 @@ setup: $(READY) ## Make .venv with the versions and digests of hashes.txt (the o
 	@$(PINNED) -q -r .venv/$*.txt
 	@touch $@
 
-archive: $(READY) $(EXTRAS) ## Build the archives that are out of date in model_store/ (MODEL=/your/checkpoint, MODELS=, VARIANTS=, DEVICE=)
+archive: $(READY) $(EXTRAS) ## Build the archives that are out of date in model_store/ (MODEL=/your/checkpoint, MODELS=, VARIANTS=, VERSION=, DEVICE=)
 	@$(PY) -m export
 
 models: $(READY) ## List every model with its task, architecture and weights, and the variants that fit it (DEVICE=)
@@ -129,6 +133,15 @@ stop: $(READY) ## Stop TorchServe and check that all its processes have ended
 
 status: $(READY) ## Print a line per served archive; exit status 0 when all answer
 	@$(PY) -m serving status
+
+rollout: $(READY) $(SIGNED) ## Put another version of an archive in the served one's place, without a pause (MODEL=minilm-torchscript VERSION=2.0)
+	@$(PY) -m rollout rollout
+
+rollback: $(READY) $(SIGNED) ## Go back to the version that the last rollout replaced (MODEL=minilm-torchscript)
+	@$(PY) -m rollout rollback
+
+scale: $(READY) ## Change the workers of a served archive without a pause, and keep the number (MODEL=minilm-torchscript WORKERS=2)
+	@$(PY) -m rollout scale
 
 logs: $(READY) ## Print the last lines of the server's and the workers' logs (FOLLOW=1 prints new lines as they come)
 	@$(PY) -m serving logs

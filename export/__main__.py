@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export import archive as archives
@@ -34,6 +34,7 @@ from serving.chosen import Choices
 from serving.environment import temp_folder
 from serving.errors import ServingError
 from serving.store import STORE, intact_digest
+from serving.versions import FIRST, folder_of, held
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Result:
     seconds: float = 0.0
     parity: Parity | None = None
     error: str = ""
+    note: str = ""
 
 
 def main() -> int:
@@ -89,45 +91,83 @@ def _lock(store: Path) -> Iterator[None]:
 
 
 def _bring_up_to_date(options: Options) -> list[Result]:
-    results = {row.name: _current(row, options.choice(row), options.device) for row in options.rows}
+    places = {row.name: _place(row.name, options.version) for row in options.rows}
+    results = {row.name: _current(row, options, *places[row.name]) for row in options.rows}
     stale = [row for row in options.rows if results[row.name] is None]
     for model in {row.model.name: row.model for row in stale if row.model.handler}.values():
         check(model)
     if stale:
         from export.build import remove_leftovers
 
-        remove_leftovers(STORE)
+        for folder in {STORE, *(folder for folder, _ in places.values())}:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
         tempfile.tempdir = temp_folder()  # the fork server puts its socket there
         progress = Progress(len(stale))
         for row in stale:
-            results[row.name] = _build(row, options.choice(row), options.device, progress)
+            results[row.name] = _build(row, options, *places[row.name], progress)
         progress.close()
     return [result for result in results.values() if result is not None]
 
 
-def _current(row: Row, choice: Choice, device: str) -> Result | None:
-    """The result of an archive that is up to date; None for one that has to be built."""
-    path = STORE / f"{row.name}.mar"
+def _place(name: str, wanted: str) -> tuple[Path, str]:
+    """(the folder of an archive, its version): ``wanted``, or "" for the served one. A version that is not served goes
+    beside the store's archives, so that make serve goes on with the one that it has."""
+    try:
+        versions = held(STORE, name)
+    except ServingError:  # a damaged archive, which is built again
+        return STORE, wanted or FIRST
+    served = next((version for version, path in versions.items() if path.parent == STORE), None)
+    if served is None and not versions:
+        return STORE, wanted or FIRST
+    if wanted in ("", served):
+        return STORE, served or FIRST
+    return folder_of(STORE, wanted), wanted
+
+
+def _current(row: Row, options: Options, folder: Path, version: str) -> Result | None:
+    """The result of an archive that is not built: it is up to date, or it is another build of a version that is not
+    to change. None for one that has to be built."""
+    path, choice = folder / f"{row.name}.mar", options.choice(row)
     record = archives.read_record(path)
-    if not record or record.get("fingerprint") != fingerprint(row, device, choice) or not intact_digest(path):
+    if not record or not intact_digest(path):
         return None
     size, parity = path.stat().st_size, Parity.from_record(record["parity"])
-    return Result(row.name, _label(row, choice), "up to date", size, parity=parity)
+    kept = Result(row.name, _label(row, choice, version), "up to date", size, parity=parity)
+    if record.get("fingerprint") == fingerprint(row, options.device, choice):
+        return kept
+    if version == FIRST:
+        return None
+    said = f"version {version} exists, built from other sources, weights or packages, and a version does not change"
+    variants = "" if row.model.kind == "none" else f" VARIANTS={row.variant.name}"
+    cure = f"build another one: make archive MODELS={row.model.name}{variants} VERSION=..."
+    if options.version:
+        return replace(kept, verdict="refused", error=f"{said}; {cure}")
+    return replace(kept, verdict="kept", note=f"{row.name} is kept: {said}. For what you have now, {cure}")
 
 
-def _build(row: Row, choice: Choice, device: str, progress: Progress) -> Result:
-    started = time.perf_counter()
+def _build(row: Row, options: Options, folder: Path, version: str, progress: Progress) -> Result:
+    started, choice = time.perf_counter(), options.choice(row)
+    label = _label(row, choice, version)
     progress.stage(row.name, "starting")
-    outcome = build_in_process(row, device, choice, STORE, lambda text: progress.stage(row.name, text))
+    outcome = build_in_process(
+        row, options.device, choice, folder, version, lambda text: progress.stage(row.name, text)
+    )
     progress.finish(row.name)
     seconds = time.perf_counter() - started
     if isinstance(outcome, str):
-        return Result(row.name, _label(row, choice), "failed", seconds=seconds, error=outcome)
-    return Result(row.name, _label(row, choice), "built", outcome.size, seconds, outcome.parity)
+        return Result(row.name, label, "failed", seconds=seconds, error=outcome)
+    note = (
+        ""
+        if folder == STORE
+        else f"{label} is built and not served; run: make rollout MODEL={row.name} VERSION={version}"
+    )
+    return Result(row.name, label, "built", outcome.size, seconds, outcome.parity, note=note)
 
 
-def _label(row: Row, choice: Choice) -> str:
-    return f"{row.name} (random weights)" if choice.random else row.name
+def _label(row: Row, choice: Choice, version: str) -> str:
+    label = row.name if version == FIRST else f"{row.name} {version}"
+    return f"{label} (random weights)" if choice.random else label
 
 
 def _write(results: list[Result], path: Path) -> None:
@@ -150,6 +190,8 @@ def _show(results: list[Result]) -> None:
     for result in results:
         if result.error:
             print(f"{result.label} was not packed: {result.error}", file=sys.stderr)
+        if result.note:
+            print(result.note, file=sys.stderr)
 
 
 if __name__ == "__main__":

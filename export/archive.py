@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from serving.versions import FIRST
+
 HANDLERS = Path(__file__).resolve().parent.parent / "handlers"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 RECORD = "record.json"
@@ -27,8 +29,9 @@ def stage_handlers(stage: Path) -> None:
     shutil.copytree(HANDLERS, stage / "handlers", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 
-def pack(stage: Path, name: str, entry: str, target: Path) -> None:
-    """Writes ``target`` from the stage's files; ``entry`` is the path in the stage of the module that TorchServe calls.
+def pack(stage: Path, name: str, entry: str, target: Path, version: str = FIRST) -> None:
+    """Writes ``target`` from the stage's files; ``entry`` is the path in the stage of the module that TorchServe calls,
+    ``version`` the version that TorchServe registers the archive as.
 
     The archiver arranges the files. The zip is written here, with sorted entries, without clock times and without
     compression: weights hardly compress, and an uncompressed archive loads faster.
@@ -39,7 +42,7 @@ def pack(stage: Path, name: str, entry: str, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".layout-") as scratch, _working_in(stage, scratch):
         generate_model_archive(ModelArchiverConfig(
             model_name=name,
-            version="1.0",
+            version=version,
             handler=entry,
             extra_files=".",
             config_file="model-config.yaml",

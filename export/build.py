@@ -33,6 +33,7 @@ from handlers.description import installed
 from handlers.settings import Settings
 from serving.owned import mark, remove
 from serving.store import publish
+from serving.versions import FIRST
 
 SCRATCH = re.compile(r"\.build-[\w.-]+-[a-z0-9_]{8}")
 PARTIAL = re.compile(r"\.[\w.-]+\.mar(\.sha256)?\.part")
@@ -50,8 +51,10 @@ class Built:
     parity: Parity
 
 
-def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any]) -> Built:
-    """Builds ``row`` for ``device`` into ``store``; on any error the store does not change.
+def build(
+    row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any], version: str = FIRST
+) -> Built:
+    """Builds ``row`` for ``device`` into ``store`` as that version; on any error the store does not change.
 
     Raises CheckpointError, StepError, DryRunError or ParityError.
     """
@@ -61,7 +64,7 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
         stage.mkdir()
         source.mkdir()
         # First, so that a file that changes meanwhile makes the archive out of date.
-        record: dict[str, Any] = {"fingerprint": fingerprint(row, device, choice)}
+        record: dict[str, Any] = {"fingerprint": fingerprint(row, device, choice), "version": version}
         checkpoint = write_checkpoint(row.model, choice, source, report)
         report("exporting")
         settings, timeout_s = _export(row, device, checkpoint, stage, report)
@@ -73,7 +76,7 @@ def build(row: Row, device: str, choice: Choice, store: Path, report: Callable[[
         if row.model.handler:
             entry, record["handler"] = own_handler.FILE, own_handler.stage(row.model, stage)
         write(model_config(row, device, settings.section(), timeout_s), stage / "model-config.yaml")
-        archives.pack(stage, row.name, entry, built)
+        archives.pack(stage, row.name, entry, built, version)
         report("checking parity in the archive")
         parity = measure(row, built, yardstick, device)
         if not parity.passed:

@@ -16,6 +16,8 @@ from export.own_handler import digest
 from export.progress import table
 from serving.chosen import Choices
 from serving.errors import ServingError
+from serving.store import STORE
+from serving.versions import FOLDER, held
 
 
 def main() -> int:
@@ -42,8 +44,25 @@ def main() -> int:
         print("\n" + "\n".join(handlers))
     if choices.models:
         print("\n" + "\n".join(chosen_lines(choices, device)))
+    if versions := version_lines():
+        print("\n" + "\n".join(versions))
     print("\nTo add your own model: make archive MODEL=/path/to/checkpoint (docs/your-model.md)")
     return 0
+
+
+def version_lines() -> list[str]:
+    """A line for each archive of the store with versions beside the served one, or why they cannot be read."""
+    lines = []
+    for name in sorted({path.stem for path in STORE.glob(f"{FOLDER}/*/*.mar")}):
+        try:
+            versions = held(STORE, name)
+        except ServingError as error:
+            lines.append(str(error))
+            continue
+        served = [version for version, path in versions.items() if path.parent == STORE]
+        others = ", ".join(version for version in versions if version not in served)
+        lines.append(f"{name}: version {served[0] if served else 'none'} is served; make rollout serves {others}")
+    return lines
 
 
 def handler_line(model: Model) -> str:

@@ -1,4 +1,5 @@
-"""Reads and checks the variables that make passes to a build: MODELS, VARIANTS, DEVICE, WEIGHTS and <MODEL>_WEIGHTS.
+"""Reads and checks the variables that make passes to a build: MODELS, VARIANTS, DEVICE, WEIGHTS, <MODEL>_WEIGHTS and
+VERSION.
 
 Weights that no archive of the build would use are an error. Other projects have such variables too (YOLO_WEIGHTS). One
 that names no model of this project is an error on make's command line; in the shell's environment it only gives a
@@ -21,6 +22,7 @@ from export.weights import Choice, variable
 from serving.choice import names
 from serving.chosen import Choices
 from serving.models_file import models_file
+from serving.versions import checked_version
 
 SUFFIX = "_WEIGHTS"
 ON_COMMAND_LINE = "WEIGHTS_GIVEN"  # set by the Makefile: the names of such variables on its command line
@@ -35,6 +37,7 @@ class Options:
     choices: dict[str, Choice]
     notes: list[str]  # notices for the user, not errors
     adopted: tuple[str, dict[str, Any]] | None = None  # name and row of the model that MODEL= names
+    version: str = ""  # VERSION; "" without it
 
     def choice(self, row: Row) -> Choice:
         """The weights that the user chose for the row's model."""
@@ -52,7 +55,7 @@ def read_options(
     the device. ``adopting``: MODEL= may name a new model. ``choices``: the choices of models.toml replace ``variants``,
     and models with a choice are built too where none are named.
 
-    Raises CatalogError, DeviceError or CheckpointError.
+    Raises CatalogError, DeviceError, CheckpointError or ServingError.
     """
     if environment.get("MODEL") and not adopting:
         raise CatalogError("MODEL= is for make archive, which records the model; then name it with MODELS=.")
@@ -68,7 +71,8 @@ def read_options(
     notes = [*_check_random(built, environment), *_check_paths(built, environment)]
     notes += choices.made_elsewhere(model.name for model in built)
     weights = {model.name: Choice.of(model, environment) for model in built}
-    return Options(chosen, device, weights, notes, (own[0].name, own[1]) if own else None)
+    version = checked_version(given) if (given := environment.get("VERSION", "")) else ""
+    return Options(chosen, device, weights, notes, (own[0].name, own[1]) if own else None, version)
 
 
 def _rows(models: Sequence[str | Model], variants: Sequence[str], device: str, choices: Choices) -> list[Row]:

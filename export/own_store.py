@@ -44,6 +44,7 @@ def bring_up_to_date(store: Path, options: Options) -> dict[str, str]:
         results = Path(scratch, "results.json")
         chosen = {
             "MODEL": "",  # MODEL would name a checkpoint to adopt
+            "VERSION": "",
             "MODELS": " ".join(dict.fromkeys(row.model.name for row in options.rows)),
             "VARIANTS": " ".join(dict.fromkeys(row.variant.name for row in options.rows if row.model.task != "null")),
             "DEVICE": options.device,

@@ -27,6 +27,7 @@ def describe(directory: Path, settings: Settings) -> dict[str, Any]:
         "image": settings.image and asdict(settings.image),
         "parameters": settings.parameters,
         "example": settings.example,
+        "version": record.get("version"),
         "handler": record.get("handler"),
         "parity": record.get("parity"),
         "built_with": settings.built_with,

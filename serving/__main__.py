@@ -23,6 +23,7 @@ from serving.start_lock import starting, stopping
 from serving.state import RunDirectory, State
 from serving.status import NOT_OURS, show
 from serving.store import STORE, archives, digest_file
+from serving.versions import FOLDER, forget, remove_empty
 from serving.warm_up import Example, warm_up
 
 
@@ -183,12 +184,14 @@ def clean() -> int:
     run = RunDirectory.default()
     if run.is_ours():
         shutil.rmtree(run.path, ignore_errors=True)
-    for path in sorted(STORE.glob("*.mar")):
+    for path in sorted([*STORE.glob("*.mar"), *STORE.glob(f"{FOLDER}/*/*.mar")]):
         if not built_here(path):
             print(f"{path} is left in place: {NOT_OURS}")
             continue
         path.unlink()
         digest_file(path).unlink(missing_ok=True)
+        forget(STORE, path.stem)
+    remove_empty(STORE)
     return 0
 
 

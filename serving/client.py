@@ -18,7 +18,7 @@ import httpx2
 
 import tsi_client
 from serving.config import Config
-from serving.errors import ServingError
+from serving.errors import RequestRefused, ServingError
 from tsi_client import KeyFile, Reply, pinned
 
 Kind = Literal["inference", "management"]
@@ -59,6 +59,7 @@ class Client:
 
     def __init__(self, config: Config, key_file: Path, timeout_s: float = 120.0, retries: int = 3) -> None:
         verify = _trusted(config.certificate)
+        self._key_file, self._config, self._timeout = key_file, config, timeout_s
         self._keys: dict[Kind, KeyFile] = {
             "inference": KeyFile(key_file, config.management, verify=verify),
             "management": KeyFile(key_file, config.management, kind="management", verify=verify),
@@ -112,6 +113,47 @@ class Client:
         own = answer.get("customizedMetadata")
         answer["customizedMetadata"] = json.loads(own) if isinstance(own, str) else own
         return answer
+
+    def versions(self, name: str) -> dict[str, dict[str, Any]]:
+        """TorchServe's own description of each registered version of an archive, by version."""
+        return {each["modelVersion"]: each for each in self._manage("GET", f"/models/{quote(name)}/all")}
+
+    def register(self, name: str, file: str) -> str:
+        """Registers an archive of the run folder as a further version of ``name``, and returns that version. It answers
+        requests that name it, once its workers are ready; the default stays."""
+        return str(self._versions("POST", quote(name), archive=file)["version"])
+
+    def set_default(self, name: str, version: str) -> None:
+        """From now on, requests that name no version are answered by this one."""
+        self._manage("PUT", f"/models/{quote(name)}/{quote(version)}/set-default")
+
+    def change(self, name: str, version: str, **settings: int) -> None:
+        """Changes a version's ``workers``, ``batch_size`` or ``batch_delay`` (in the front end's unit) while it answers
+        requests. New workers may not be ready yet on return; those that are too many have ended between two batches."""
+        self._versions("PUT", f"{quote(name)}/{quote(version)}", **settings)
+
+    def remove(self, name: str, version: str) -> None:
+        """Ends a version that is not the default, once it has answered all that it got."""
+        self._versions("DELETE", f"{quote(name)}/{quote(version)}")
+
+    def _versions(self, method: str, path: str, **query: str | int) -> dict[str, Any]:
+        """Calls the front end's own API (frontend/Versions.java) with the key that renews tokens. Raises RequestRefused
+        for an answer that is an error."""
+        url = f"{self._config.management}/versions/{path}"
+        params = {key: str(value) for key, value in query.items()}
+        try:
+            headers = {"Authorization": f"Bearer {json.loads(self._key_file.read_text())['API']['key']}"}
+            with direct(self._config.certificate) as http:
+                answer = http.request(method, url, params=params, headers=headers, timeout=self._timeout)
+        except (OSError, ValueError):  # the key file
+            raise ServingError(f"{self._key_file} cannot be read; run: make serve") from None
+        except httpx2.HTTPError as error:
+            raise ServingError(f"No answer from {url} ({type(error).__name__}); run: make status") from None
+        reply = Reply(answer.status_code, answer.headers, answer.content)
+        if not reply.ok:
+            raise RequestRefused(reply.status_code, reply.message)
+        found: dict[str, Any] = reply.json()
+        return found
 
     def scale(self, name: str, workers: int) -> None:
         """Sets the archive's number of workers and waits until they are up."""

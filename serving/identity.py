@@ -85,11 +85,17 @@ def _read_config(path: Path, changed: int) -> tuple[str, dict[str, Any]]:
     return entry, config if isinstance(config, dict) else {}
 
 
+def manifest_of(path: Path) -> dict[str, Any]:
+    """TorchServe's manifest of the archive; empty where it has none. Raises ServingError."""
+    read_config(path)  # raises for what cannot be read
+    with zipfile.ZipFile(path) as archive:
+        found = json.loads(archive.read(MANIFEST)) if MANIFEST in archive.namelist() else {}
+    return found if isinstance(found, dict) else {}
+
+
 def require_manifest(path: Path) -> None:
     """Returns when the archive names a model and its handler, as TorchServe needs. Raises ServingError."""
-    with zipfile.ZipFile(path) as archive:  # identity has read it before
-        manifest = json.loads(archive.read(MANIFEST)) if MANIFEST in archive.namelist() else {}
-    if not {"modelName", "modelVersion", "handler"} <= set(manifest.get("model") or {}):
+    if not {"modelName", "modelVersion", "handler"} <= set(manifest_of(path).get("model") or {}):
         raise ServingError(
             f"{path} is no TorchServe archive (no {MANIFEST} in it names a model and its handler); make one with "
             "torch-model-archiver, or remove it."

@@ -1,4 +1,4 @@
-"""The folder that TorchServe reads archives from: the store, or a copy of it with the settings of models.toml.
+"""The folder that TorchServe reads archives from: the chosen ones of the store, with the settings of models.toml.
 
 TorchServe 0.12 reads the settings of a model only from the model-config.yaml inside its archive. An archive with other
 settings is therefore copied, with that one entry changed. The other archives are linked. The store itself never
@@ -31,22 +31,25 @@ TORCHSERVE_KEYS = {
 def prepare(
     folder: Path, store: Path, names: Mapping[str, str], settings: Mapping[str, Settings], delay_unit_us: int
 ) -> Path:
-    """The folder to serve ``names`` from: ``store`` where no archive has settings, else ``folder``, made anew.
+    """The folder to serve ``names`` from, made anew. A rollout adds further versions to it.
 
     ``delay_unit_us`` is the unit of maxBatchDelay in microseconds: 1 or 1000 (serving/front_end/).
     """
     shutil.rmtree(folder, ignore_errors=True)
-    if not settings:
-        return store
     folder.mkdir(mode=0o700)
     for name in names:
-        source, target = store / f"{name}.mar", folder / f"{name}.mar"
-        if name in settings:
-            entry, config = read_config(source)
-            _copy(source, target, entry, changed(config, settings[name], delay_unit_us))
-        else:
-            target.symlink_to(source)
+        add(store / f"{name}.mar", folder / f"{name}.mar", settings.get(name, {}), delay_unit_us)
     return folder.resolve()
+
+
+def add(source: Path, target: Path, settings: Settings, delay_unit_us: int) -> None:
+    """Puts an archive into the folder: a link, or a copy with these settings where there are some."""
+    target.unlink(missing_ok=True)
+    if settings:
+        entry, config = read_config(source)
+        _copy(source, target, entry, changed(config, settings, delay_unit_us))
+    else:
+        target.symlink_to(source)
 
 
 def changed(config: dict[str, Any], settings: Settings, delay_unit_us: int) -> dict[str, Any]:

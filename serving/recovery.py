@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-_LINE = re.compile(r"^(?P<time>\S+) \[\w+\s*\] W-(?P<id>\d+)-(?P<model>.+)_[^_]+ \S+\.\w*WorkerThread - (?P<text>.*)$")
+_LINE = re.compile(
+    r"^(?P<time>\S+) \[\w+\s*\] W-(?P<id>\d+)-(?P<model>.+)_(?P<version>[^_]+) \S+\.\w*WorkerThread - (?P<text>.*)$"
+)
 TIME = "%Y-%m-%dT%H:%M:%S,%f"
 _STARTS = re.compile(r"^\d{4}-\d\d-\d\dT\S+ \[")
 _RETRY = re.compile(r"Retry worker: \d+ in (\d+) seconds")
@@ -26,13 +28,13 @@ class Outage:
     next_try: datetime | None = None
 
 
-def outage(log: Path, model: str) -> Outage | None:
-    """The longest outage among the workers of ``model``; None where the log has none."""
-    found = _outages(log, model).values()
+def outage(log: Path, model: str, version: str | None = None) -> Outage | None:
+    """The longest outage among the workers of ``model``, and of that version if given; None where the log has none."""
+    found = _outages(log, model, version).values()
     return min(found, key=lambda each: each.since) if found else None
 
 
-def _outages(log: Path, model: str) -> dict[str, Outage]:
+def _outages(log: Path, model: str, version: str | None) -> dict[str, Outage]:
     outages: dict[str, Outage] = {}
     current = None  # the worker that the following lines of a stack trace belong to
     try:
@@ -41,7 +43,7 @@ def _outages(log: Path, model: str) -> dict[str, Outage]:
         return {}
     for line in lines:
         match = _LINE.match(line)
-        if match and match["model"] == model:
+        if match and match["model"] == model and version in (None, match["version"]):
             current = _read(outages, match["id"], datetime.strptime(match["time"], TIME), match["text"])
         elif _STARTS.match(line):
             current = None

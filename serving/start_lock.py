@@ -20,31 +20,34 @@ import psutil
 from serving.errors import ServingError
 
 START, STOP = "make serve", "make stop"
+ROLLOUT, ROLLBACK, SCALE = "make rollout", "make rollback", "make scale"
+ENDED = (START, ROLLOUT, ROLLBACK, SCALE)  # what make stop ends; each leaves a sound server or none
 PATIENCE_S = 40  # seconds that a start may take to end: stopping a server takes up to 25 s
 
 
 @contextmanager
-def starting(path: Path, report: Callable[[str], Any]) -> Iterator[None]:
-    """Holds the lock for a start. Waits for earlier holders, and prints which one it waits for."""
+def starting(path: Path, report: Callable[[str], Any], verb: str = START) -> Iterator[None]:
+    """Holds the lock for a start or another change. Waits for earlier holders, and prints which one it waits for."""
     with path.open("a+") as lock:
         if not _taken(lock):
             report(f"Waiting for {_in_words(holder(path))}")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        with _named(lock, START):
+        with _named(lock, verb):
             yield
 
 
 @contextmanager
 def stopping(path: Path) -> Iterator[bool]:
-    """Ends a start that is under way in this run folder, and holds the lock. Yields whether there was one.
+    """Ends a start or another change that is under way in this run folder, and holds the lock. Yields whether there was
+    one.
 
-    Raises ServingError when that start does not end.
+    Raises ServingError when it does not end.
     """
     with path.open("a+") as lock:
         told, deadline = set(), time.monotonic() + PATIENCE_S
         while not _taken(lock):
             who, late = holder(path), time.monotonic() > deadline
-            if who and who[0] == START and (late or who[1] not in told):
+            if who and who[0] in ENDED and (late or who[1] not in told):
                 told.add(who[1])
                 with suppress(psutil.NoSuchProcess):
                     psutil.Process(who[1]).send_signal(signal.SIGKILL if late else signal.SIGTERM)

@@ -111,7 +111,7 @@ class RunDirectory:
 
     @property
     def models(self) -> Path:
-        """The folder with copies of the archives that are served with other settings than their own."""
+        """The folder that archives are served from: links to the store, and copies with other settings."""
         return self.path / "models"
 
     @property

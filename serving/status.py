@@ -86,11 +86,23 @@ def _line(client: Client, run: RunDirectory, state: State, name: str) -> bool:
         return False
     workers, ready = described["workers"], _ready(described)
     origin = f" ({NOT_OURS})" if foreign else _weights(described)
-    print(f"{name}: version {described['modelVersion']}, {ready}/{len(workers)} workers ready{origin}")
+    version = described["modelVersion"]
+    print(f"{name}: version {version}, {ready}/{len(workers)} workers ready{origin}")
+    _others(client, name, version)
     if workers and ready == len(workers):
         return True
-    print(f"  {why(run, name)}")
+    print(f"  {why(run, name, version)}")
     return False
+
+
+def _others(client: Client, name: str, version: str) -> None:
+    """Prints the versions that are registered beside the one that answers: during a rollout, or after one that was
+    killed."""
+    with suppress(ServingError):
+        for other, described in client.versions(name).items():
+            if other != version:
+                ready = f"{_ready(described)}/{len(described['workers'])} workers ready"
+                print(f"  beside it: version {other}, {ready}; make rollout ends with one of the two")
 
 
 def _weights(described: dict[str, Any]) -> str:
@@ -98,16 +110,16 @@ def _weights(described: dict[str, Any]) -> str:
     return "" if weights.startswith(NO_WEIGHTS) else f", weights {weights.removesuffix(' weights')}"
 
 
-def why(run: RunDirectory, name: str) -> str:
+def why(run: RunDirectory, name: str, version: str | None = None) -> str:
     """Says since when a worker is missing, why, and what to do."""
-    found = outage(run.logs / "ts_log.log", name)
+    found = outage(run.logs / "ts_log.log", name, version)
     if found is None:
         return f"why, is not in {run.logs}; {RESTART}"
     since = f"a worker is missing since {found.since:%Y-%m-%d %H:%M:%S}"
     folder = _FOLDER.search(found.reason)
     if folder and not Path(folder[1]).is_dir():
         return f"{since}: its unpacked archive, {folder[1]}, is gone; {RESTART}"
-    reason = failure(run.model_log, name, found.since) or found.reason or "its process was ended from outside"
+    reason = failure(run.model_log, name, found.since, version) or found.reason or "its process was ended from outside"
     if found.next_try is None:
         return f"{since}: {reason}; TorchServe has given up; {RESTART}"
     again = f"tries again at {found.next_try:%H:%M:%S}" if found.next_try > datetime.now() else "is starting it again"

@@ -10,7 +10,9 @@ import re
 from datetime import datetime
 from pathlib import Path
 
-_LINE = re.compile(r"^(?P<time>\S+) \[\w+\s*\] W-\d+-(?P<model>.+)_[^_]+-std(?:out|err) MODEL_LOG - (?P<text>.*)$")
+_LINE = re.compile(
+    r"^(?P<time>\S+) \[\w+\s*\] W-\d+-(?P<model>.+)_(?P<version>[^_]+)-std(?:out|err) MODEL_LOG - (?P<text>.*)$"
+)
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
 _CHAINS = re.compile("During handling of the above exception|The above exception was the direct cause")
 _DEFAULT_HANDLER = re.compile(
@@ -18,16 +20,17 @@ _DEFAULT_HANDLER = re.compile(
 )
 
 
-def failure(log: Path, model: str, since: datetime | None = None) -> str | None:
-    """The first exception that ended a worker of ``model``, after the instant ``since`` if given. None if none has
-    ended."""
+def failure(log: Path, model: str, since: datetime | None = None, version: str | None = None) -> str | None:
+    """The first exception that ended a worker of ``model``, after the instant ``since`` and of that version, if given.
+    None if none has ended."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return None
     matches = (match for match in map(_LINE.match, lines) if match and match["model"] == model)
     after = since.isoformat(timespec="milliseconds").replace(".", ",") if since else ""
-    printed = [match["text"] for match in matches if match["time"] >= after]
+    known = (match for match in matches if version in (None, match["version"]))
+    printed = [match["text"] for match in known if match["time"] >= after]
     if not any("Backend worker process died" in text or "Traceback" in text for text in printed):
         return None
     return root_cause("\n".join(printed))

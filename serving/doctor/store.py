@@ -13,6 +13,9 @@ from serving.identity import identity
 from serving.model_settings import ModelSettings
 from serving.plan import Plan
 from serving.store import checked
+from serving.versions import FOLDER
+
+HELD = ("*.mar", "*.sha256", FOLDER, f"{FOLDER}/*", f"{FOLDER}/*/*")  # what of a store is run or believed
 
 
 def digests(place: Place) -> Finding:
@@ -52,7 +55,7 @@ def writers(place: Place) -> Finding:
     """Checks who may write to the store, since they may run code in the server."""
     if not place.store.exists():
         return Finding(OK, f"{place.store} is made by make archive")
-    for path in [place.store, *sorted(place.store.glob("*.mar")), *sorted(place.store.glob("*.sha256"))]:
+    for path in [place.store, *(path for each in HELD for path in sorted(place.store.glob(each)))]:
         found = path.stat()
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return Finding(WARN, f"{path} is writable by others, who may then run code", f"chmod go-w {path}")

@@ -115,10 +115,11 @@ def test_a_delay_is_written_in_the_unit_that_the_front_end_counts_in(tmp_path, t
     assert config_in(folder / "minilm-int8.mar")["maxBatchDelay"] == written
 
 
-def test_without_settings_the_store_itself_is_served(tmp_path):
+def test_without_settings_the_archives_of_the_store_are_served(tmp_path):
     ours(tmp_path, "minilm-int8", "minilm", "int8")
-    assert prepare(tmp_path / "folder", tmp_path, archives(tmp_path), {}, 1) == tmp_path
-    assert not (tmp_path / "folder").exists()
+    ours(tmp_path, "minilm-eager", "minilm", "eager")
+    folder = prepare(tmp_path / "folder", tmp_path, ["minilm-int8"], {}, 1)
+    assert [path.readlink() for path in folder.iterdir()] == [tmp_path / "minilm-int8.mar"]
 
 
 def test_settings_of_a_model_that_the_store_lacks_are_said(table, tmp_path):

@@ -57,6 +57,13 @@ def test_the_longest_outage_of_several_workers_counts_and_other_archives_do_not(
     assert logged(run, other + later + ENDED).since == BEGAN
 
 
+def test_outages_of_another_version_are_not_this_ones(run):
+    logged(run, ENDED + line(5, "Auto recovery start timestamp: 1", worker="W-9001-a-eager_2.0"))
+    assert outage(run.logs / "ts_log.log", "a-eager", "2.0").since == BEGAN + timedelta(seconds=5)
+    assert outage(run.logs / "ts_log.log", "a-eager", "1.0").since == BEGAN
+    assert outage(run.logs / "ts_log.log", "a-eager", "3.0") is None
+
+
 @pytest.mark.parametrize(
     ("log", "worker_log", "says"),
     [

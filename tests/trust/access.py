@@ -30,7 +30,8 @@ MANAGEMENT = (
     ("PUT", "/models/null/1.0/set-default"), ("DELETE", "/models/null"), ("DELETE", "/models/null/1.0"),
     ("OPTIONS", "/models/null"), ("GET", "/v1/models/null"), ("GET", "/workflows"), ("POST", "/workflows?url=x.war"),
     ("GET", "/workflows/x"), ("DELETE", "/workflows/x"), ("GET", "/token?type=inference"),
-    ("GET", "/token?type=management"),
+    ("GET", "/token?type=management"), ("POST", "/versions/null?archive=null.mar"),
+    ("PUT", "/versions/null/1.0?workers=2"), ("DELETE", "/versions/null/1.0"),
     ("GET", "/no/such/path"),
 )  # fmt: skip
 # Open by TorchServe's design, whatever the token: on loopback only is what keeps them in.

@@ -39,7 +39,7 @@ def test_inference_endpoints_take_the_inference_key_only(served, method, path):
 @pytest.mark.parametrize(("method", "path"), MANAGEMENT)
 def test_management_endpoints_take_their_key_only(served, method, path):
     found, base = keys(served), served.config.management
-    right = "API" if path.startswith("/token") else "management"
+    right = "API" if path.startswith(("/token", "/versions")) else "management"
     for what, header in wrong_credentials(found, right).items():
         reply = http(base, method, path, header)
         assert refused(reply), f"{what}: {reply.status_code} {reply.text}"

@@ -30,7 +30,8 @@ def opened(store: Path, tmp_path_factory: pytest.TempPathFactory):
 
 
 def store_of(server: Served) -> Path:
-    return Path(server.environment["MODEL_STORE"])
+    """The folder that is TorchServe's model store."""
+    return server.directory.models
 
 
 @pytest.fixture(params=["as configured", "with the model API on"])
@@ -129,7 +130,7 @@ def test_cve_2024_35198_a_path_out_of_the_store_is_no_allowed_url(server, tmp_pa
     for url in (f"file://{store_of(server)}/{up}{outside}", f"file://{outside}",
     f"file://{store_of(server)}/%2e%2e/{outside.name}",
                 f"{up}{outside}", str(outside), "file:///etc/passwd", "../null.mar",
-                "./../store/null.mar"):  # fmt: skip
+                "./../models/null.mar"):  # fmt: skip
         register(server, url)
     assert sorted(store_of(server).iterdir()) == before
     assert server.client.models() == known

@@ -65,7 +65,8 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
         }
     }
 
-    private static void refuse(ChannelHandlerContext context, Throwable failure) {
+    /** Answers what a handler threw, by who is to blame. */
+    static void refuse(ChannelHandlerContext context, Throwable failure) {
         HttpResponseStatus status = status(failure);
         if (status.code() >= 500 && status != HttpResponseStatus.SERVICE_UNAVAILABLE) {
             log(failure);

@@ -12,9 +12,13 @@ import org.pytorch.serve.util.messages.WorkerCommands;
 
 /** A request as it waits for a worker; one that knows its sender. ApiUtils makes it in place of a RestJob. */
 public final class HttpJob extends RestJob implements Sent {
+    /** Tells a client which version answered. */
+    private static final String VERSION = "x-model-version";
+
     private final ChannelHandlerContext context;
     private final Gate gate;
     private final String peer;
+    private final String pinned; // the version that answers it, whatever the default becomes meanwhile
     private final Series model; // null where TorchServe knows no such model
     private Kind kind;
 
@@ -22,7 +26,8 @@ public final class HttpJob extends RestJob implements Sent {
             RequestInput input) {
         super(context, model, version, command, input);
         this.context = context;
-        this.model = Series.of(model, version);
+        pinned = Series.version(model, version);
+        this.model = Series.of(model, pinned);
         if (context == null) { // a step of a workflow
             gate = null;
             peer = "";
@@ -42,6 +47,12 @@ public final class HttpJob extends RestJob implements Sent {
             throw new BadRequestException(
                     "The request has a field twice; send each once, and several items as a list in JSON.");
         }
+    }
+
+    /** Null, as TorchServe made it, until the constructor knows better. */
+    @Override
+    public String getModelVersion() {
+        return pinned;
     }
 
     @Override
@@ -72,6 +83,9 @@ public final class HttpJob extends RestJob implements Sent {
         kind = Kind.ofAnswer(status, body);
         if (model != null) {
             model.served(status, getScheduled() - getBegin(), headers);
+        }
+        if (headers != null && pinned != null) {
+            headers.put(VERSION, pinned);
         }
         super.response(body, type, status, phrase, headers);
     }

@@ -52,6 +52,21 @@ final class Series {
         }
     }
 
+    /** The model is not served any more; what was counted of it stays. */
+    static void forget(Model model) {
+        BY_MODEL.remove(model);
+    }
+
+    /** The version that a request gets now: the one that it names, else the default; null where there is none. */
+    static String version(String name, String version) {
+        try {
+            Model model = version == null ? ModelManager.getInstance().getModel(name, null) : null;
+            return model == null ? version : model.getVersion();
+        } catch (ModelVersionNotFoundException unknown) {
+            return version; // TorchServe says so itself
+        }
+    }
+
     private static Series read(Model model) {
         Map<?, ?> archive = section(model.getModelArchive());
         if (!archive.containsKey("runtime")) {

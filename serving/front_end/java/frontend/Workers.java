@@ -56,6 +56,11 @@ final class Workers {
                 .filter(worker -> worker.getState() == WorkerState.WORKER_MODEL_LOADED).count();
     }
 
+    /** The model is not served any more. */
+    static void forget(Model model) {
+        MISSING.remove(model);
+    }
+
     private static void watch() {
         while (true) {
             try {

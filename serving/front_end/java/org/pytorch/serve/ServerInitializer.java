@@ -7,6 +7,7 @@ import frontend.Gate;
 import frontend.InferenceTokens;
 import frontend.Metrics;
 import frontend.OpenInference;
+import frontend.Versions;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelInitializer;
 import io.netty.channel.ChannelOption;
@@ -67,6 +68,7 @@ public final class ServerInitializer extends ChannelInitializer<Channel> {
             last = last.setNextHandler(new WorkflowInferenceRequestHandler());
         }
         if (serves(ConnectorType.MANAGEMENT_CONNECTOR)) {
+            last = last.setNextHandler(new Versions());
             last = last.setNextHandler(new TokenAuthorizationHandler(TokenType.MANAGEMENT));
             last = last.setNextHandler(
                     new ManagementRequestHandler(PluginsManager.getInstance().getManagementEndpoints()));

@@ -1,0 +1,76 @@
+"""Reads what make passes to rollout, rollback and scale, and the bounds at which a rollout goes back."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from serving.errors import ServingError
+from serving.model_settings import KEYS, Settings
+from serving.versions import checked_version
+
+NUMBER = re.compile(r"\d+(\.\d+)?")
+SCALED = {"WORKERS": "workers", "BATCH_SIZE": "batch_size", "BATCH_DELAY_MS": "batch_delay_ms"}
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a new version may differ from the old one by; beyond that the old one stays."""
+
+    p99_ratio: float = 1.5  # its p99 latency over the old one's
+    different: float = 0.0  # percent of the requests that it answers differently
+    errors: int = 0  # requests of clients that it fails on, once it is the default
+    requests: int = 400  # to each version, for the latency
+    watch_s: float = 10.0  # how long it is the default before the old one ends
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Bounds:
+        """The bounds in these variables. Raises ServingError."""
+        return cls(
+            _number(environment, "MAX_P99_RATIO", cls.p99_ratio),
+            _number(environment, "MAX_DIFFERENT", cls.different),
+            round(_number(environment, "MAX_ERRORS", cls.errors)),
+            max(20, round(_number(environment, "REQUESTS", cls.requests))),
+            _number({"WATCH": environment.get("WATCH", "").removesuffix("s")}, "WATCH", cls.watch_s),
+        )
+
+
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    given = environment.get(name, "").strip()
+    if not given:
+        return default
+    if not NUMBER.fullmatch(given) or not math.isfinite(float(given)):
+        raise ServingError(f"{name}={given} is no number; write one, as in {name}={default:g}")
+    return float(given)
+
+
+def archive(environment: Mapping[str, str], verb: str) -> str:
+    """The archive that MODEL names. Raises ServingError without it."""
+    if name := environment.get("MODEL", "").strip():
+        return name
+    raise ServingError(f"Which archive? Write it as in: make {verb} MODEL=minilm-torchscript")
+
+
+def version(environment: Mapping[str, str]) -> str:
+    """VERSION. Raises ServingError without it."""
+    if given := environment.get("VERSION", "").strip():
+        return checked_version(given)
+    raise ServingError("Which version? Write it as in: make rollout MODEL=minilm-torchscript VERSION=2.0")
+
+
+def settings(environment: Mapping[str, str]) -> Settings:
+    """What make scale is to change, in the keys of models.toml. Raises ServingError."""
+    found: Settings = {}
+    for variable, key in SCALED.items():
+        given = environment.get(variable, "").strip()
+        if given:
+            value = float(given) if NUMBER.fullmatch(given) else None
+            value = int(value) if value is not None and value == int(value) else value
+            if problem := KEYS[key].problem(value):
+                raise ServingError(f"{variable}={given}: {problem}; correct it.")
+            found[key] = value  # type: ignore[assignment]  # KEYS has refused None
+    if not found:
+        raise ServingError("What is to change? Write it as in: make scale MODEL=minilm-torchscript WORKERS=2")
+    return found

@@ -1,0 +1,164 @@
+"""Puts another version of an archive in the place of the one that is served, while requests go on.
+
+The new version is registered beside the old one, which goes on answering. It must load, answer its own example, answer
+the requests of questions.py as the old one does, and be as fast. Then it becomes the default, and stays it where it
+fails on no request of a client. The store is changed only then. Until the old version is removed, each failure leads
+back to it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rollout.asked import Bounds
+from rollout.latency import measure
+from rollout.live import seen
+from rollout.questions import Questions
+from rollout.running import Running, Say
+from serving.errors import ServingError
+from serving.identity import identity
+from serving.store import STORE, checked
+from serving.versions import folder_of, held, replaced
+from serving.warm_up import warm_up
+
+
+class Refused(ServingError):
+    """The new version does not keep within the bounds. The old one is served as before."""
+
+
+class Exchange:
+    """One exchange of the archive's version. ``bounds`` is None for a rollback, which compares nothing: it has to be
+    quick, and the version that it leaves may be the wrong one."""
+
+    def __init__(self, server: Running, new: str, bounds: Bounds | None, say: Say) -> None:
+        self.server, self._bounds, self._say = server, bounds, say
+        self.name, self.old, self.new = server.name, server.version(), new
+        self._archive = self._find()
+        self._shifted = self._kept = False
+
+    def _find(self) -> Path:
+        """The new version's archive. Raises ServingError where there is none, or it is served already."""
+        if self.new == self.old:
+            raise ServingError(f"{self.name} {self.new} is what is served already.")
+        if self.name in self.server.state.foreign:
+            raise ServingError(
+                f"{self.name}.mar was not built by this project: nothing is known to ask it, so its versions cannot be "
+                "compared. Put the new one into the store, then run: make stop serve"
+            )
+        versions = held(STORE, self.name)
+        path = folder_of(STORE, self.new) / f"{self.name}.mar"
+        if not path.exists():
+            known = ", ".join(versions) or "none"
+            raise ServingError(
+                f"{STORE} has no version {self.new} of {self.name} (it has: {known}); "
+                f"run: {_build(versions, self.name)} VERSION={self.new}"
+            )
+        return path
+
+    def run(self) -> None:
+        """Exchanges the versions. Raises ServingError, after which the old version is served as before."""
+        self.server.require_known()
+        digest = checked(self._archive.parent, [self.name])[self.name]  # SHA-256, and its signature with STORE_KEY
+        self._clear_leftovers()
+        self.server.require_memory()
+        try:
+            self._register()
+            if self._bounds:
+                self._compare(self._bounds)
+            self._shift()
+            replaced(STORE, self.name, self.new, back=self._bounds is None)
+            self._kept = True
+            self.server.settle(self.new, digest)
+        except BaseException:
+            self._go_back()
+            raise
+        self._end_old()
+
+    def _clear_leftovers(self) -> None:
+        for version in self.server.client.versions(self.name):
+            if version != self.old:
+                self.server.remove(version)
+                self._say(f"{version}, which a rollout that was cut off had registered, is removed")
+
+    def _register(self) -> None:
+        self._say(f"{self.new} is being loaded beside {self.old}, which goes on answering")
+        stated = self.server.client.register(self.name, self.server.offer(self._archive, self.new))
+        if stated != self.new:
+            raise Refused(f"the archive says that it is version {stated}")
+        self.server.await_ready(self.new, self._say)
+        self._say(f"{self.new} is loaded; it is being warmed up")
+        warm_up(self.server.client, f"{self.name}/{self.new}")
+
+    def _compare(self, bounds: Bounds) -> None:
+        client, old, new = self.server.client, f"{self.name}/{self.old}", f"{self.name}/{self.new}"
+        questions = Questions(self.name, client.describe(new))
+        compared = questions.compare(client, old, new)
+        self._say(str(compared))
+        if compared.unexpected:
+            raise Refused(f"its own example is answered {compared.unexpected}")
+        if compared.percent > bounds.different:
+            raise Refused(
+                f"{compared}; MAX_DIFFERENT={bounds.different:g} percent may be, and "
+                f"MAX_DIFFERENT={_enough(compared.percent)} would accept it"
+            )
+        speeds = measure(client, old, new, questions.all, bounds.requests)
+        self._say(str(speeds))
+        if speeds.is_slower(bounds.p99_ratio):
+            raise Refused(f"its {speeds}; MAX_P99_RATIO={bounds.p99_ratio:g} is allowed")
+
+    def _shift(self) -> None:
+        before = seen(self.server.config, self._labels())
+        self._shifted = True
+        self.server.client.set_default(self.name, self.new)
+        self._say(f"{self.new} answers from now on; {self.old} waits beside it")
+        if not self._bounds:
+            return
+        end = time.monotonic() + self._bounds.watch_s
+        while True:
+            now = seen(self.server.config, self._labels()).since(before)
+            if now.failed > self._bounds.errors:
+                raise Refused(
+                    f"it failed on {now.failed} of {now.answered + now.failed} requests of clients; "
+                    f"MAX_ERRORS={self._bounds.errors} is allowed"
+                )
+            if time.monotonic() >= end:
+                break
+            time.sleep(min(0.5, self._bounds.watch_s))
+        self._say(f"{now.answered} requests of clients in {self._bounds.watch_s:g} s, {now.failed} of them failed")
+
+    def _labels(self) -> dict[str, str]:
+        """Of this version's metrics; see Series.java."""
+        found = identity(self._archive)
+        return {"model": found.model, "variant": found.variant, "version": self.new}
+
+    def _go_back(self) -> None:
+        """Leaves the old version as the default, and nothing of the new one."""
+        if self._kept:  # the exchange is done, and only its record is not
+            return
+        if self._shifted:
+            self.server.client.set_default(self.name, self.old)
+        self.server.remove(self.new)
+
+    def served(self) -> str:
+        """The version that answers after an end of any kind."""
+        return self.new if self._kept else self.old
+
+    def _end_old(self) -> None:
+        try:
+            self.server.remove(self.old)
+        except ServingError as error:  # it is no default any more, and ends with the server
+            self._say(f"{self.old} does not end yet ({error}); the next rollout removes it, or make stop")
+            return
+        self._say(f"{self.old} has answered all that it got, and is removed")
+
+
+def _build(versions: dict[str, Path], name: str) -> str:
+    for path in versions.values():
+        found = identity(path)
+        return f"make archive MODELS={found.model}" + (f" VARIANTS={found.variant}" if found.variant else "")
+    return f"make archive MODELS={name}"
+
+
+def _enough(percent: float) -> int:
+    return -int(-percent // 1)

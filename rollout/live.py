@@ -1,0 +1,49 @@
+"""What clients get from one version, from the server's own metrics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx2
+
+from serving.client import direct
+from serving.config import Config
+from serving.errors import ServingError
+
+_SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+# What a version does to its clients. A full queue or full memory would meet the old one too.
+FAULTS = ("internal", "worker_died", "no_worker", "out_of_memory", "timeout")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Requests that a version has answered, and those that it failed on, since the server's start."""
+
+    answered: int
+    failed: int
+
+    def since(self, before: Seen) -> Seen:
+        """What came after ``before``."""
+        return Seen(self.answered - before.answered, self.failed - before.failed)
+
+
+def seen(config: Config, labels: Mapping[str, str]) -> Seen:
+    """What the version of these labels (model, variant, version) has done. Raises ServingError."""
+    try:
+        with direct(config.certificate) as session:
+            reply = session.get(f"{config.metrics}/metrics", timeout=30)
+    except httpx2.HTTPError as error:
+        raise ServingError(f"No answer from {config.metrics} ({type(error).__name__}); run: make status") from None
+    answered = failed = 0.0
+    for name, given, value in _SAMPLE.findall(reply.text):
+        found = dict(_LABEL.findall(given))
+        if not labels.items() <= found.items():
+            continue
+        if name == "tsi_request_duration_seconds_count" and found["stage"] == "total":
+            answered += float(value)
+        elif name == "tsi_errors_total" and found["kind"] in FAULTS:
+            failed += float(value)
+    return Seen(round(answered), round(failed))

@@ -1,0 +1,148 @@
+"""The server that runs, as rollout, rollback and scale find it, and the record that they leave of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from serving.client import Client
+from serving.config import Config
+from serving.errors import RequestRefused, ServingError
+from serving.model_folder import add
+from serving.model_settings import Settings
+from serving.recovery import outage
+from serving.state import RunDirectory, State
+from serving.store import STORE, checked
+from serving.versions import version_of
+from serving.worker_log import failure
+
+Say = Callable[[str], Any]
+READY_WITHIN_S = 600
+VERSIONS = "frontend/Versions.class"  # in the run folder, where this project's front end is in place
+DELAY_UNIT_US = 1  # of a batch's delay in this project's front end, without which versions cannot be changed
+
+
+class Running:
+    """One archive of the running server. Raises ServingError where no server runs or it does not serve that archive."""
+
+    def __init__(self, name: str) -> None:
+        self.run, self.config = RunDirectory.default(), Config.load()
+        state = running_state(self.run)
+        if state is None:
+            raise ServingError("TorchServe is not running; run: make serve")
+        if name not in state.archives:
+            raise ServingError(f"The server has no archive {name}, but {', '.join(state.archives)}; see: make status")
+        if not (self.run.path / VERSIONS).exists():
+            raise ServingError(
+                "The server was started by an earlier version of this project, or its TorchServe is not 0.12.0, so "
+                "versions cannot be changed while it runs; run: make stop serve"
+            )
+        self.name, self.state = name, state
+        self.client = Client(self.config, self.run.key_file)
+
+    def version(self) -> str:
+        """The version that answers requests which name none."""
+        return str(self.client.registration(self.name)["modelVersion"])
+
+    def recover(self, say: Say) -> None:
+        """Makes the version of the store the default again, where a rollout was killed before it could."""
+        stored, now = version_of(STORE / f"{self.name}.mar"), self.version()
+        if stored != now and stored in self.client.versions(self.name):
+            self.client.set_default(self.name, stored)
+            say(f"a rollout that was killed had left {now} as the default; {stored} is it again")
+
+    def require_known(self) -> None:
+        """Returns where the store holds what is served. Raises ServingError where it was built again since the start:
+        a rollback would then not bring back what ran before."""
+        digest = checked(STORE, [self.name])[self.name]
+        if digest != self.state.archives[self.name] or version_of(STORE / f"{self.name}.mar") != self.version():
+            raise ServingError(
+                f"{self.name}.mar in {STORE} is not what is served: it was built again since the start; "
+                "run: make stop serve"
+            )
+
+    def require_memory(self) -> None:
+        """Returns where a second set of workers fits beside the first. Raises ServingError."""
+        pids = [worker["pid"] for worker in self.client.workers(self.name)]
+        needed, free = sum(_resident(pid) for pid in pids), psutil.virtual_memory().available
+        if needed > free:
+            raise ServingError(
+                f"Both versions of {self.name} would run at once, which takes about {needed / 1e9:.1f} GB more, and "
+                f"{free / 1e9:.1f} GB are free; make room, or scale the old one down: make scale MODEL={self.name} "
+                "WORKERS=1"
+            )
+
+    def offer(self, source: Path, version: str) -> str:
+        """Puts a version's archive, with the settings of the served one, where the server may register it; returns the
+        file's name."""
+        add(source, self.file(version), self.state.settings.get(self.name, {}), DELAY_UNIT_US)
+        return self.file(version).name
+
+    def await_ready(self, version: str, say: Say) -> None:
+        """Returns when all workers of a version are ready. Raises ServingError with the first one's own error."""
+        began, told = datetime.now() - timedelta(seconds=1), 0
+        end = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < end:
+            registered = self.client.versions(self.name).get(version, {"workers": [], "minWorkers": 0})
+            ready = sum(worker["status"] == "READY" for worker in registered["workers"])
+            if ready >= max(1, registered["minWorkers"]) and ready == len(registered["workers"]):
+                return
+            if cause := self._cause(version, began):
+                raise ServingError(f"a worker of {self.name} {version} could not load: {cause}")
+            if not self.state.running():
+                raise ServingError("TorchServe has ended; see: make logs")
+            if ready > told:
+                told = ready
+                say(f"{ready} of {registered['minWorkers']} workers are ready")
+            time.sleep(0.2)
+        raise ServingError(f"no worker of {self.name} {version} is ready after {READY_WITHIN_S} s")
+
+    def _cause(self, version: str, since: datetime) -> str | None:
+        if found := failure(self.run.model_log, self.name, since, version):
+            return found
+        ended = outage(self.run.logs / "ts_log.log", self.name, version)
+        return (ended.reason or "its process ended") if ended and ended.since >= since else None
+
+    def remove(self, version: str) -> None:
+        """Ends a version that is not the default; returns where there is none."""
+        try:
+            self.client.remove(self.name, version)
+        except RequestRefused as refused:
+            if refused.status != 404:
+                raise
+        self.file(version).unlink(missing_ok=True)
+
+    def file(self, version: str) -> Path:
+        """The archive in the folder that is served from, while a rollout registers it."""
+        return self.run.models / f"rollout-{self.name}-{version}.mar"
+
+    def settle(self, version: str, digest: str) -> None:
+        """Keeps on record that this version is served now, for make serve and make status."""
+        settings = self.state.settings.get(self.name, {})
+        add(STORE / f"{self.name}.mar", self.run.models / f"{self.name}.mar", settings, DELAY_UNIT_US)
+        self.file(version).unlink(missing_ok=True)
+        self.state.archives[self.name] = digest
+        self.run.write(self.state)
+
+    def record(self, settings: Settings) -> None:
+        """Keeps changed settings on record."""
+        self.state.settings[self.name] = {**self.state.settings.get(self.name, {}), **settings}
+        self.run.write(self.state)
+
+
+def running_state(run: RunDirectory) -> State | None:
+    """The record of a server that runs and is ready; else None."""
+    state = run.read()
+    return state if state and state.ready and state.running() else None
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
