@@ -49,6 +49,7 @@ def texts(limit):
     return Settings("m", "v", "fill-mask", "cpu", "eager", "w", inputs, (), text=text)
 
 
+@pytest.mark.alone
 def test_requests_that_meet_a_length_for_the_first_time_and_wait_are_counted():
     met = set()
 
@@ -68,6 +69,7 @@ def test_operations_of_bert_base():
     assert operations("minilm", Cell(1, 128)) is None
 
 
+@pytest.mark.alone
 def test_calls_take_turns_and_are_timed_alike():
     order = []
 

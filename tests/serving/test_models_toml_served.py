@@ -109,6 +109,7 @@ def test_of_a_model_with_a_choice_only_the_chosen_archive_is_served(place):
     assert "chosen-net was chosen on another kind of machine (Abacus, 13 cores, no GPU; this is" in place.printed
 
 
+@pytest.mark.alone
 def test_a_lone_request_waits_the_delay_and_a_full_batch_does_not(place):
     def ask(_):
         began = time.monotonic()
