@@ -2,8 +2,8 @@
 together.
 
 ``make test`` starts two. A process takes a group of tests at a time. A new file needs nothing: it is a group of its
-own. Tests that share the server of every row are one group, so that it is started once. Tests that the marker ``alone``
-names run while no other process runs a test: those that compare times. Without ``-n`` all of this does nothing.
+own, so that its fixtures are made once. Tests that share the server of every row are one group. Tests that the marker
+``alone`` names, those that compare times, run while no other process runs a test. Without ``-n`` this does nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """In a worker: brings the tests into the order in which their groups are handed out.
 
     First the group that takes longest, since it waits for all archives. Beside it run the tests that need no archive
-    or only ``null``; then those that need the others. The tests that run alone are last.
+    or only ``null``; then those that need the others. Files with a test that runs alone are last, when both processes
+    have short tests: one waits for the other's.
     """
     if file := getattr(config, "workerinput", {}).get(GROUPS):
-        items.sort(key=_place)
+        last = {_file(item) for item in items if item.get_closest_marker("alone")}
+        items.sort(key=lambda item: _place(item, last))
         _write(Path(file), {item.nodeid: _group(item) for item in items})
 
 
@@ -82,23 +84,24 @@ def _write(path: Path, groups: dict[str, str]) -> None:
 
 
 def _group(item: pytest.Item) -> str:
-    if item.get_closest_marker("alone"):
-        return "alone"
-    if "every_row" in _fixtures(item):
-        return "every row"
-    return item.nodeid.partition("::")[0] + (" with the store" if _needs_store(item) else "")
+    return "every row" if "every_row" in _fixtures(item) else _file(item)
 
 
-def _place(item: pytest.Item) -> int:
-    if item.get_closest_marker("alone"):
-        return 3
+def _place(item: pytest.Item, last: set[str]) -> int:
     if "every_row" in _fixtures(item):
         return 0
+    if _file(item) in last:
+        return 3
     return 2 if _needs_store(item) else 1
 
 
+def _file(item: pytest.Item) -> str:
+    """The file of the test; in one where only some need the store, those are a group of their own."""
+    return item.nodeid.partition("::")[0] + (" with the store" if _needs_store(item) else "")
+
+
 def _needs_store(item: pytest.Item) -> bool:
-    """Whether it takes conftest's ``store``, which takes ``null_store``; some files have another fixture of that name."""
+    """Whether it takes conftest's ``store``, and with it ``null_store``; some files have a fixture of the same name."""
     return {"store", "null_store"} <= set(_fixtures(item))
 
 
@@ -114,7 +117,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Waits for the test's turn: an ``alone`` one has the time for itself, the others share it."""
     if not hasattr(item.config, "workerinput"):
         return (yield)
-    with _locked("tests", fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH):
+    with ExitStack() as stack:
+        with _locked("next test", fcntl.LOCK_EX):  # whoever waits to be alone is not overtaken
+            kind = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+            stack.enter_context(_locked("tests", kind))
         return (yield)
 
 

@@ -38,25 +38,35 @@ def noted(request):
     yield
     Path({folder!r}, request.node.name).write_text(json.dumps([os.getpid(), began, time.time()]))
 """
-FIRST = """
+TESTS = {
+    "test_alone": """
 import time, pytest
 
 @pytest.mark.alone
 def test_alone():
     time.sleep(0.1)
 
+def test_of_the_same_file():
+    time.sleep(0.1)
+""",
+    "test_alone_too": """
+import time, pytest
+pytestmark = pytest.mark.alone
+
+def test_alone_too():
+    time.sleep(0.1)
+""",
+    "test_first": """
+import time
+
 def test_first():
     time.sleep(0.1)
 
 def test_with_every_row(every_row):
     time.sleep(0.1)
-"""
-SECOND = """
+""",
+    "test_second": """
 import time, pytest
-
-@pytest.mark.alone
-def test_alone_too():
-    time.sleep(0.1)
 
 @pytest.mark.parametrize("number", range(6))
 def test_second(number):
@@ -67,7 +77,8 @@ def test_with_the_store(store):
 
 def test_with_every_row_too(every_row):
     time.sleep(0.1)
-"""
+""",
+}
 
 
 def ran(tmp_path, *options):
@@ -76,15 +87,15 @@ def ran(tmp_path, *options):
     suite.mkdir()
     notes.mkdir()
     (suite / "conftest.py").write_text(SUITE.format(folder=str(notes), locks=str(tmp_path / "locks")))
-    (suite / "test_first.py").write_text(FIRST)
-    (suite / "test_second.py").write_text(SECOND)
+    for name, text in TESTS.items():
+        (suite / f"{name}.py").write_text(text)
     (suite / "pytest.ini").write_text("[pytest]\nmarkers =\n    alone\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(suite)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     done = subprocess.run(
-        command, cwd=suite, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120
+        command, cwd=suite, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600
     )
-    assert done.returncode == 0 and "12 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "13 passed" in done.stdout, done.stdout + done.stderr
     return {path.name: tuple(json.loads(path.read_text())) for path in notes.iterdir()}
 
 
@@ -92,7 +103,7 @@ def test_two_processes_share_the_tests_and_leave_those_alone_that_are(tmp_path):
     found = ran(tmp_path, "-n", "2", "--no-loadscope-reorder")
     process = {name: pid for name, (pid, _, _) in found.items()}
     assert len(set(process.values())) == 2
-    for together in (["test_alone", "test_alone_too"], ["test_with_every_row", "test_with_every_row_too"],
+    for together in (["test_alone", "test_of_the_same_file"], ["test_with_every_row", "test_with_every_row_too"],
                      [f"test_second[{number}]" for number in range(6)]):  # fmt: skip
         assert len({process[name] for name in together}) == 1, together
     for name in ("test_alone", "test_alone_too"):
@@ -108,12 +119,12 @@ def in_order(found):
 def test_what_waits_for_archives_begins_first_and_those_that_run_alone_are_last(tmp_path):
     assert in_order(ran(tmp_path, "-n", "1", "--no-loadscope-reorder")) == [
         "test_with_every_row", "test_with_every_row_too", "test_first", *[f"test_second[{each}]" for each in range(6)],
-        "test_with_the_store", "test_alone", "test_alone_too",
+        "test_with_the_store", "test_alone", "test_of_the_same_file", "test_alone_too",
     ]  # fmt: skip
 
 
 def test_one_process_keeps_the_order_of_the_files(tmp_path):
-    assert in_order(ran(tmp_path))[:4] == ["test_alone", "test_first", "test_with_every_row", "test_alone_too"]
+    assert in_order(ran(tmp_path))[:4] == ["test_alone", "test_of_the_same_file", "test_alone_too", "test_first"]
 
 
 def test_ports_are_free_and_given_to_one_process_alone():
