@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from export.catalog import variant_names
+from export.catalog import MODELS, rows, variant_names
 from serving.client import Client
 from serving.config import ADDRESSES, GRPC_PORTS, Config
 from serving.state import RunDirectory
@@ -33,18 +33,19 @@ CPU_VARIANTS = variant_names("cpu")
 # Rows that show little which another does not show for less; ROWS=all tests them as well. Inductor compiles a minute or
 # more for minilm and for a ResNet-18. So bert, which is tiny here, is built in every variant, the others in those
 # without Inductor, and tests/export/test_inductor.py compiles a small ResNet. resnet50 is another size of image; photos
-# has real photographs and int8.
+# has real photographs and int8. A model that is new in the catalog is tested in every variant.
 LEFT_OUT = {
     "minilm": ("compile", "aoti"),
     "digits": ("frozen", "compile", "aoti"),
     "resnet50": ("frozen", "compile", "aoti", "openvino", "int8"),
+    "photos": ("eager", "frozen", "compile", "aoti", "onnx", "openvino"),
 }
 if os.environ.get("ROWS") == "all":
     LEFT_OUT = {}
+ROWS = [row for row in rows(MODELS, CPU_VARIANTS, "cpu") if row.variant.name not in LEFT_OUT.get(row.model.name, ())]
 MODEL_VARIANTS = {
-    model: [name for name in CPU_VARIANTS if name not in LEFT_OUT.get(model, ())]
-    for model in ("minilm", "digits", "bert", "resnet50")
-} | {"photos": ["torchscript", "int8"]}
+    model.name: [row.variant.name for row in ROWS if row.model == model] for model in MODELS if model.kind != "none"
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
