@@ -2,6 +2,7 @@
 did not build."""
 
 import re
+import shutil
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -58,12 +59,12 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(null_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     store, models = folder / "store", folder / "models.toml"
     store.mkdir()
-    built = run("export", MODELS="null", VARIANTS="", DEVICE="cpu", MODEL_STORE=str(store))
-    assert built.returncode == 0, built.stderr
+    for path in null_store.glob("null.mar*"):
+        shutil.copy(path, store)
     renamed(store, "null", OURS, "reviews-bert")
     renamed(store, "null", UNCHANGED, "no-settings")
     for variant in ("eager", "int8"):
