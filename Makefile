@@ -62,7 +62,7 @@ PY := $(PYTHON)
 READY :=
 EXTRAS :=
 ALL_ENGINES :=
-ALL_EXTRAS :=
+EVERYTHING :=
 AUDIT :=
 OPTUNA :=
 MKDOCS :=
@@ -84,6 +84,7 @@ GRPC := .venv/.grpc
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
 ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) $(GRPC) .venv/.signed
+EVERYTHING := .venv/.extras
 # Before setup the doctor runs on any Python, since it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
@@ -112,6 +113,13 @@ setup: $(READY) ## Make .venv with the versions and digests of hashes.txt (the o
 	  echo $$? > .venv/pip.status; } | tee .venv/pip.log | awk '$(SHOWN)'; \
 	if [ "$$(cat .venv/pip.status)" != 0 ]; then tail -n 25 .venv/pip.log >&2; exit 1; fi
 	@touch $@
+
+# All extras at once: pip resolves what they have in common once, and downloads and installs in one go.
+.venv/.extras: .venv/.ready
+	@echo "Installing the extras $(ALL_EXTRAS:.venv/.%=%)"
+	@.venv/bin/python deploy/requirements.py $(ALL_EXTRAS:.venv/.%=%) > .venv/extras.txt
+	@$(PINNED) -q -r .venv/extras.txt
+	@touch $(ALL_EXTRAS) $@
 
 .venv/.%: .venv/.ready
 	@echo "Installing the extra $*"
@@ -173,10 +181,10 @@ soak: $(READY) ## Send good and bad requests to all models of one server for a l
 fuzz: $(READY) ## Send hostile requests mixed with good ones to a separate server (FUZZ_REQUESTS=20000, SEED=)
 	@$(PY) -m tests.trust.fuzz
 
-test: $(READY) $(ALL_EXTRAS) ## Run the whole test suite, real TorchServe included
-	@$(PY) -m pytest
+test: $(READY) $(EVERYTHING) ## Run the whole test suite, real TorchServe included, in two processes
+	@$(PY) -m pytest -n 2
 
-faults: $(READY) $(ALL_EXTRAS) ## Run all fault tests, in about two hours, and write their figures (OUT=, FAULT_SECONDS=3600)
+faults: $(READY) $(EVERYTHING) ## Run all fault tests, in about two hours, and write their figures (OUT=, FAULT_SECONDS=3600)
 	@$(PY) -m tests.trust.faults
 
 lint: $(READY) ## Check style, imports and docstrings with ruff, and types with mypy

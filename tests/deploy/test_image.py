@@ -41,14 +41,14 @@ def test_the_image_has_an_unprivileged_user_and_exec_forms():
     assert all(text.startswith("[") for name, text in instructions(-1) if name in ("ENTRYPOINT", "CMD"))
 
 
-def test_what_the_build_copies_is_enough_to_build_the_same_archive(store, tmp_path):
+def test_what_the_build_copies_is_enough_to_build_the_same_archive(null_store, tmp_path):
     built = build(tmp_path / "app")
     (built / "model_store").mkdir()
     settings = {**os.environ, "DEVICE": "cpu", "MODELS": "null", "VARIANTS": ""}
     settings.pop("MODEL_STORE", None)
     done = subprocess.run([sys.executable, "-m", "export"], cwd=built, env=settings, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (built / "model_store" / "null.mar.sha256").read_text() == (store / "null.mar.sha256").read_text()
+    assert (built / "model_store" / "null.mar.sha256").read_text() == (null_store / "null.mar.sha256").read_text()
 
 
 def namespaces():

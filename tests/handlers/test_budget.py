@@ -127,6 +127,7 @@ def ask(service, *items):
     return replies, context
 
 
+@pytest.mark.alone
 def test_a_batch_that_is_too_much_is_answered_in_part(service):
     """A second is admitted; the batch would take 1.6 s and one request alone 2 s."""
     replies, context = ask(service, [20], [80], [1], [200], [5])
@@ -135,6 +136,7 @@ def test_a_batch_that_is_too_much_is_answered_in_part(service):
     assert context.out[1]["Retry-After"] == "1" and "Retry-After" not in context.out[0]
 
 
+@pytest.mark.alone
 def test_a_machine_that_is_slower_than_it_was_stops_in_time_and_has_learnt(service):
     """The estimate is a tenth of the truth: the long request is stopped and refused, its mates are answered."""
     service.budget.rate = 0.001

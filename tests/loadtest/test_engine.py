@@ -10,6 +10,7 @@ import pytest
 from loadtest import stats
 from tests.conftest import run
 
+pytestmark = pytest.mark.alone
 ROOT = Path(__file__).resolve().parents[2]
 
 

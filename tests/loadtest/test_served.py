@@ -19,21 +19,23 @@ from loadtest.trace import read
 from serving.client import Client
 from serving.config import Config
 from serving.state import RunDirectory
-from tests.conftest import ROOT, STORE, free_ports, run, write_config
+from tests.conftest import ROOT, free_ports, run, write_config
 from tests.loadtest.test_trace import AZURE
 from tests.trust.place import eventually
 
 pytestmark = pytest.mark.served
 
 
-@pytest.fixture(scope="module")
-def null_store():
-    built = run("export", DEVICE="cpu", MODELS="null", VARIANTS="")
-    assert built.returncode == 0, built.stdout + built.stderr
+@pytest.fixture(scope="module", autouse=True)
+def null_alone(null_store):
+    """A command that is given no store takes the one of ``null`` alone."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("MODEL_STORE", str(null_store))
+        yield
 
 
 @pytest.fixture(scope="module")
-def null_server(null_store, tmp_path_factory):
+def null_server(tmp_path_factory):
     """(variables that lead to it, its address); a clean stop is asserted at the end."""
     folder = tmp_path_factory.mktemp("loadtest")
     variables = {"CONFIG": str(write_config(folder / "config.properties")), "RUN_DIR": str(folder / "run")}
@@ -240,7 +242,7 @@ def slower(row, factor):
     return {**row, **changed, "windows_requests_per_s": [value / factor for value in row["windows_requests_per_s"]]}
 
 
-def test_the_runner_starts_measures_stops_and_its_exit_status_is_the_objectives(null_store, tmp_path):
+def test_the_runner_starts_measures_stops_and_its_exit_status_is_the_objectives(tmp_path):
     variables = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run")}
     done = run(
         "loadtest",
@@ -282,9 +284,9 @@ def test_a_user_error_is_one_sentence(variables, cure, tmp_path):
     assert done.returncode == 2 and cure in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_missing_archive_is_named_before_anything_is_measured(null_server, tmp_path):
+def test_a_missing_archive_is_named_before_anything_is_measured(null_store, null_server, tmp_path):
     variables, _ = null_server
-    for path in STORE.glob("null.mar*"):
+    for path in null_store.glob("null.mar*"):
         shutil.copy(path, tmp_path)
     folders = {"MODEL_STORE": str(tmp_path), "RESULTS": str(tmp_path / "new")}
     asked = {"MODELS": "null bert", "VARIANTS": "frozen", **folders}
@@ -297,7 +299,7 @@ def test_a_missing_archive_is_named_before_anything_is_measured(null_server, tmp
     assert not (tmp_path / "new").exists()
 
 
-def test_workers_are_compared_in_turns_on_one_server(null_store, tmp_path):
+def test_workers_are_compared_in_turns_on_one_server(tmp_path):
     variables = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run")}
     compared = run("loadtest.workers", WORKERS="1,2", CONCURRENCY="2", DURATION="0.5", MODELS="null", **variables)
     assert compared.returncode == 0, compared.stdout + compared.stderr
@@ -307,7 +309,7 @@ def test_workers_are_compared_in_turns_on_one_server(null_store, tmp_path):
     assert int(lines[0][6]) < int(lines[1][6])  # a second worker was there
 
 
-def test_where_a_requests_time_goes(null_store, tmp_path):
+def test_where_a_requests_time_goes(tmp_path):
     variables = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run")}
     shown = run("loadtest.breakdown", CONCURRENCY="1,4", DURATION="0.5", MODELS="null", **variables)
     assert shown.returncode == 0, shown.stdout + shown.stderr

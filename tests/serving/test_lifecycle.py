@@ -23,11 +23,11 @@ pytestmark = pytest.mark.served
 
 
 @pytest.fixture
-def place(store, tmp_path):
+def place(null_store, tmp_path):
     """An own store with only ``null``, own ports, own run folder; stopped at the end, whatever happened."""
     (tmp_path / "store").mkdir()
     for name in ("null.mar", "null.mar.sha256"):
-        shutil.copy(store / name, tmp_path / "store")
+        shutil.copy(null_store / name, tmp_path / "store")
     environment = {
         "CONFIG": str(write_config(tmp_path / "config.properties", token_expiration_min="0.05")),
         "RUN_DIR": str(tmp_path / "run"),

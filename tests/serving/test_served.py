@@ -12,8 +12,9 @@ import pytest
 import requests
 
 from export.cases import SAMPLES
+from export.catalog import MODELS, rows
 from serving.client import Client
-from tests.conftest import MODEL_VARIANTS, run
+from tests.conftest import CPU_VARIANTS, LEFT_OUT, MODEL_VARIANTS, ROWS, run
 
 pytestmark = pytest.mark.served
 PNG, JPEG = (SAMPLES / "seven.png").read_bytes(), (SAMPLES / "flower.jpg").read_bytes()
@@ -25,8 +26,9 @@ def post(served, name, body, content_type="application/json"):
 
 
 def test_every_row_of_the_catalog_is_served(served):
-    expected = [f"{model}-{variant}" for model, variants in MODEL_VARIANTS.items() for variant in variants] + ["null"]
-    assert served.names == sorted(expected) == served.client.models()
+    left_out = [row for row in rows(MODELS, CPU_VARIANTS, "cpu") if row not in ROWS]
+    assert all(row.variant.name in LEFT_OUT[row.model.name] for row in left_out)
+    assert served.names == sorted(row.name for row in ROWS) == served.client.models()
 
 
 def rows_of(model):

@@ -22,11 +22,11 @@ def ended(process):
 
 
 @pytest.fixture(scope="module")
-def server(store, tmp_path_factory):
+def server(null_store, tmp_path_factory):
     """A place whose server two make serve started, at the same moment; what they said is with it."""
     folder = tmp_path_factory.mktemp("starts")
     (folder / "tmp").mkdir()
-    with place(folder, store, vmargs=f"-Xmx256m -XX:+UseSerialGC -Dfrontend.workerWaitS={WORKER_WAIT_S}") as made:
+    with place(folder, null_store, vmargs=f"-Xmx256m -XX:+UseSerialGC -Dfrontend.workerWaitS={WORKER_WAIT_S}") as made:
         made.environment["TMPDIR"] = str(folder / "tmp")
         both = [made.begin("serve"), made.begin("serve")]
         made.said = [ended(each) for each in both]

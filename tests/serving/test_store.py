@@ -10,8 +10,8 @@ from tests.conftest import run
 
 
 @pytest.fixture
-def copied(store, tmp_path):
-    for path in store.glob("null.mar*"):
+def copied(null_store, tmp_path):
+    for path in null_store.glob("null.mar*"):
         shutil.copy(path, tmp_path)
     return tmp_path
 

@@ -41,11 +41,11 @@ def write_certificate(folder, name):
 
 
 @pytest.fixture(scope="module")
-def server(store, tmp_path_factory):
+def server(null_store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
     for name in ("models.example.org", "another.example.org"):
         write_certificate(folder, name)
-    with place(folder, store) as made:
+    with place(folder, null_store) as made:
         secure = made.config.path.read_text().replace("_address=http://", "_address=https://")
         files = "certificate_file=models.example.org.pem\nprivate_key_file=models.example.org.key\n"
         made.config.path.write_text(secure + files)

@@ -102,11 +102,11 @@ def copy(store, own):
 
 
 @pytest.mark.parametrize(("model", "size", "left_kib"), DISKS)
-def test_a_full_disk_leaves_the_last_good_archive(store, hub, tmp_path, model, size, left_kib):
+def test_a_full_disk_leaves_the_last_good_archive(null_store, hub, tmp_path, model, size, left_kib):
     with small_disk(tmp_path / "disk", size) as disk:
         environment = make_archive(disk, hub, model)
         if model == "null":
-            copy(store, disk)
+            copy(null_store, disk)
         else:
             assert run("export", **environment).returncode == 0
         before = {path.name: outdate(path) for path in disk.glob("*.mar")}

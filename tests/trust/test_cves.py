@@ -22,10 +22,10 @@ pytestmark = pytest.mark.served
 
 
 @pytest.fixture(scope="module")
-def opened(store: Path, tmp_path_factory: pytest.TempPathFactory):
+def opened(null_store: Path, tmp_path_factory: pytest.TempPathFactory):
     """A server of ``null`` with ``enable_model_api=true``: the mistake that the attacks need."""
     folder = tmp_path_factory.mktemp("opened")
-    with serving_null(store_of_null(store, folder), folder, {}, enable_model_api="true") as served:
+    with serving_null(store_of_null(null_store, folder), folder, {}, enable_model_api="true") as served:
         yield served
 
 

@@ -41,9 +41,9 @@ def log_sizes(directory):
     return {path.name: round(path.stat().st_size / 1e6, 1) for path in sorted(directory.logs.glob("model_log*"))}
 
 
-def test_logs_roll_and_a_full_disk_costs_log_lines_and_nothing_else(store, tmp_path):
+def test_logs_roll_and_a_full_disk_costs_log_lines_and_nothing_else(null_store, tmp_path):
     (tmp_path / "run").mkdir()
-    with small_disk(tmp_path / "run", "64m") as disk, place(tmp_path, store) as server:
+    with small_disk(tmp_path / "run", "64m") as disk, place(tmp_path, null_store) as server:
         talkative(server.store / "null.mar")
         server.serve()
         client, log = server.client, server.directory.model_log
@@ -65,9 +65,9 @@ def test_logs_roll_and_a_full_disk_costs_log_lines_and_nothing_else(store, tmp_p
     record("full_disk_of_a_server", requests=REQUESTS, answered=answered, keys_lost=0, logs_resume=True)
 
 
-def test_serve_on_a_full_disk_says_so(store, tmp_path):
+def test_serve_on_a_full_disk_says_so(null_store, tmp_path):
     (tmp_path / "run").mkdir()
-    with small_disk(tmp_path / "run", "1m") as disk, place(tmp_path, store) as server:
+    with small_disk(tmp_path / "run", "1m") as disk, place(tmp_path, null_store) as server:
         server.directory.create()  # a server was here before: the folder is ours
         fill(disk)
         failed = server.verb("serve")

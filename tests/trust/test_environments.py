@@ -133,9 +133,9 @@ def require(*command):
         pytest.skip(f"no namespaces here: {tried.stderr.strip()}")
 
 
-def test_a_machine_with_ipv6_alone_is_told_so(store, tmp_path):
+def test_a_machine_with_ipv6_alone_is_told_so(null_store, tmp_path):
     require("unshare", "--net", "true")
-    with place(tmp_path, store) as server:
+    with place(tmp_path, null_store) as server:
         only_v6 = "ip link set lo up && ip address del 127.0.0.1/8 dev lo && exec \"$0\" -m serving serve"
         failed = subprocess.run(
             ["unshare", "--net", "sh", "-c", only_v6, sys.executable], cwd=ROOT,
@@ -145,9 +145,9 @@ def test_a_machine_with_ipv6_alone_is_told_so(store, tmp_path):
     assert failed.stderr.startswith("This machine has no 127.0.0.1") and len(failed.stderr.splitlines()) == 1
 
 
-def test_another_torchserve_on_the_same_ports_and_on_others(store, tmp_path, monkeypatch):
+def test_another_torchserve_on_the_same_ports_and_on_others(null_store, tmp_path, monkeypatch):
     """On the same ports it is named and left in peace; on other ports both answer, and tokens outlive skewed clocks."""
-    with place(tmp_path / "one", store) as one, place(tmp_path / "two", store) as two:
+    with place(tmp_path / "one", null_store) as one, place(tmp_path / "two", null_store) as two:
         one.serve()
         refused = two.verb("serve", CONFIG=one.environment["CONFIG"])
         assert refused.returncode == 1 and f"in use by pid {one.state.pid} (" in refused.stderr

@@ -29,14 +29,14 @@ URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-dat
 
 
 @pytest.fixture(scope="module")
-def server(store, tmp_path_factory):
+def server(null_store, tmp_path_factory):
     """A server of one slow worker, with a short queue and little memory."""
     flags = f"-Xmx{HEAP >> 20}m -XX:+UseSerialGC -XX:MaxDirectMemorySize=80m -Dfrontend.silenceS={SILENCE_S}"
     folder = tmp_path_factory.mktemp("front")
     (folder / "a token").write_text(f"{MOUNTED}\n\n{MOUNTED[::-1]}\n")
     settings = {"job_queue_size": str(QUEUE), "max_request_size": str(LARGEST), "vmargs": flags,
                 "open_ping": "true", "inference_token_file": "a token"}  # fmt: skip
-    with place(folder, store, **settings) as made:
+    with place(folder, null_store, **settings) as made:
         rewrite(made.store / "null.mar", lambda name, data: data + SLOW if name == "null.py" else data)
         reconfigure(made.store / "null.mar", batchSize=1)
         made.serve()

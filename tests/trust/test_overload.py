@@ -20,7 +20,7 @@ from tests.trust.figures import record
 from tests.trust.place import eventually, place, reconfigure, rewrite
 from tests.trust.raw import ask, connection, head, receive
 
-pytestmark = pytest.mark.served
+pytestmark = [pytest.mark.served, pytest.mark.alone]
 QUEUE, CLIENTS, ROUNDS = 16, 256, 4
 SPELL_S, MOST = 1.2, 4  # refusals at 0, 0.25 and 0.75 s; the one at 1.75 s may be waited for
 # An archive that answers with the body.
@@ -37,9 +37,9 @@ ECHO = b"""
 
 
 @pytest.fixture(scope="module")
-def server(store, tmp_path_factory):
+def server(null_store, tmp_path_factory):
     """A server whose worker answers in batches with what was sent, and has a short queue."""
-    with place(tmp_path_factory.mktemp("overload"), store, job_queue_size=str(QUEUE)) as made:
+    with place(tmp_path_factory.mktemp("overload"), null_store, job_queue_size=str(QUEUE)) as made:
         rewrite(made.store / "null.mar", lambda name, data: data + ECHO if name == "null.py" else data)
         reconfigure(made.store / "null.mar", batchSize=8)
         made.serve()

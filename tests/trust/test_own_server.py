@@ -26,11 +26,11 @@ NOSY = b"""
 
 
 @pytest.fixture(scope="module")
-def own(store: Path, tmp_path_factory: pytest.TempPathFactory):
+def own(null_store: Path, tmp_path_factory: pytest.TempPathFactory):
     """A server of the nosy archive, started from a shell with secrets, whose keys live for three seconds."""
     folder = tmp_path_factory.mktemp("own")
-    own = store_of_null(store, folder)
-    with zipfile.ZipFile(store / "null.mar") as good, zipfile.ZipFile(own / "new", "w") as nosy:
+    own = store_of_null(null_store, folder)
+    with zipfile.ZipFile(null_store / "null.mar") as good, zipfile.ZipFile(own / "new", "w") as nosy:
         for name in good.namelist():
             nosy.writestr(name, good.read(name) + (NOSY if name == "null.py" else b""))
     publish(own / "new", own / "null.mar")

@@ -17,18 +17,18 @@ from tests.trust.figures import record
 from tests.trust.place import eventually, place, reconfigure, rewrite
 from tests.trust.raw import ask, connection, head, receive
 
-pytestmark = pytest.mark.served
+pytestmark = [pytest.mark.served, pytest.mark.alone]
 PROTOCOLS = pytest.mark.parametrize("method", [PREDICTIONS, INFER], ids=["torchserve", "open_inference"])
 QUEUE, LARGEST, HEAP, CONNECTIONS = 16, 1 << 20, 128 << 20, 200
 ONE_ADDRESS = CONNECTIONS // 4 * 3
 
 
 @pytest.fixture(scope="module")
-def server(store, tmp_path_factory):
+def server(null_store, tmp_path_factory):
     """A server of one slow worker with a short queue, little memory and room for few connections."""
     settings = {"job_queue_size": str(QUEUE), "max_request_size": str(LARGEST), "max_connections": str(CONNECTIONS),
                 "vmargs": f"-Xmx{HEAP >> 20}m -XX:+UseSerialGC"}  # fmt: skip
-    with place(tmp_path_factory.mktemp("shares"), store, **settings) as made:
+    with place(tmp_path_factory.mktemp("shares"), null_store, **settings) as made:
         rewrite(made.store / "null.mar", lambda name, data: data + SLOW if name == "null.py" else data)
         reconfigure(made.store / "null.mar", batchSize=1)
         made.serve()

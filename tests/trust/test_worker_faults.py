@@ -16,7 +16,7 @@ from tests.trust.figures import FULL, record
 from tests.trust.load import Load
 from tests.trust.place import eventually, place, reconfigure
 
-pytestmark = pytest.mark.served
+pytestmark = [pytest.mark.served, pytest.mark.alone]
 NAME = "digits-torchscript" if FULL else "null"
 TEXT = "minilm-torchscript"
 TIMEOUT_S = 3
