@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"handlers", "export", "serving", "client", "loadtest", "choose", "compare", "tests"}
+OURS = {"handlers", "export", "serving", "client", "loadtest", "choose", "compare", "openapi", "tests"}
 
 
 def imported(path: Path) -> set[str]:
@@ -42,13 +42,14 @@ def test_the_catalog_and_the_tasks_import_no_torch():
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("handlers", {"export", "serving", "tsi_client", "loadtest", "choose", "compare", "tests"}),
+        ("handlers", {"export", "serving", "tsi_client", "loadtest", "choose", "compare", "openapi", "tests"}),
         ("client", OURS | {"torch", "ts", "requests"}),
         ("serving", {"export", "handlers", "loadtest", "choose", "compare", "tests", "torch", "transformers"}),
         ("export", {"loadtest", "choose", "compare", "tests"}),
         ("loadtest", {"handlers", "choose", "compare", "tests", "torch"}),
         ("choose", {"handlers", "compare", "tests", "torch"}),
         ("compare", {"handlers", "choose", "tests"}),
+        ("openapi", {"loadtest", "choose", "compare", "tests"}),
         ("compare/peers", {"export", "serving", "loadtest", "compare"}),  # they run in environments of their own
     ],
 )
