@@ -1,6 +1,6 @@
 # The verbs. `make` lists them. The logic is in the Python modules that they call.
 .DEFAULT_GOAL := help
-.PHONY: help setup archive models serve stop status logs token openapi doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
+.PHONY: help setup archive models serve stop status logs token ui openapi doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
 SHELL := /bin/sh
 
 # The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
@@ -14,6 +14,7 @@ READ_BY_stop := $(PLACE)
 READ_BY_status := $(PLACE)
 READ_BY_logs := $(PLACE) FOLLOW
 READ_BY_token := $(PLACE)
+READ_BY_ui := $(PLACE) UI_PORT
 READ_BY_openapi := $(PLACE) MODELS VARIANTS OUT
 READ_BY_doctor := $(PLACE)
 READ_BY_clean := $(PLACE)
@@ -136,6 +137,9 @@ logs: $(READY) ## Print the last lines of the server's and the workers' logs (FO
 
 token: $(READY) ## Print the inference token (with make -s, nothing else)
 	@$(PY) -m serving token
+
+ui: $(READY) ## Open a page to try the served models in a browser, until Ctrl-C (UI_PORT=8090)
+	@$(PY) -m serving.ui
 
 openapi: $(READY) ## Describe the HTTP API of the store's archives as OpenAPI 3.1 in a file (MODELS=, VARIANTS=, OUT=openapi.json)
 	@$(PY) -m openapi

@@ -31,7 +31,7 @@ def item_answer(model: Model) -> Schema:
         return _vector(model, specs)
     how, record = RECORDS[model.task], _record(model, specs)
     records = {"type": "array", "items": record}
-    found = {
+    found: dict[str, Schema] = {
         LIST: records,
         ONE_OR_LIST: {"anyOf": [record, records]},
         LIST_OR_LISTS: {"anyOf": [records, {"type": "array", "items": records}]},

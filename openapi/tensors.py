@@ -120,7 +120,7 @@ def _value(model: Model, spec: Spec) -> Schema:
 def _wanted(specs: list[Spec]) -> Schema:
     binary = {"type": ["object", "null"], "properties": {"binary_data": {"type": ["boolean", "null"]}},
               "additionalProperties": False}  # fmt: skip
-    name = {"enum": [spec.name for spec in specs]} if specs else {"not": {}}
+    name: Schema = {"enum": [spec.name for spec in specs]} if specs else {"not": {}}
     return {"type": "object", "required": ["name"], "properties": {"name": name, "parameters": binary}}
 
 
