@@ -31,13 +31,13 @@ def item_answer(model: Model) -> Schema:
         return _vector(model, specs)
     how, record = RECORDS[model.task], _record(model, specs)
     records = {"type": "array", "items": record}
-    found: dict[str, Schema] = {
+    forms: dict[str, Schema] = {
         LIST: records,
         ONE_OR_LIST: {"anyOf": [record, records]},
         LIST_OR_LISTS: {"anyOf": [records, {"type": "array", "items": records}]},
-    }[how]
+    }
     ordered = "" if model.task == "token-classification" else DESCRIBED[how]
-    return {**found, **({"description": ordered} if ordered else {})}
+    return {**forms[how], **({"description": ordered} if ordered else {})}
 
 
 def _vector(model: Model, specs: list[Spec]) -> Schema:

@@ -31,7 +31,7 @@ FILES = {
 }  # fmt: skip
 KEY = "X-UI-Key"
 SILENCE_S = 30  # a connection that sends nothing is closed
-PASSED_ON = ("Content-Type", "Retry-After")  # of an answer, beside those that begin with x-
+JSON = "application/json"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -142,9 +142,9 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(HTTPStatus.NOT_FOUND, "There is no such model.")
         body = self.rfile.read(self._length())
         reply = self.server.client.predict(name, body, self.headers.get("Content-Type", ""))
-        kept = {name: value for name, value in reply.headers.items()
-                if name.title() in PASSED_ON or name.lower().startswith("x-")}  # fmt: skip
-        self._send(HTTPStatus(reply.status_code), kept.pop("Content-Type", "application/json"), reply.content, kept)
+        given = {name.lower(): value for name, value in reply.headers.items()}
+        kept = {name: value for name, value in given.items() if name.startswith("x-") or name == "retry-after"}
+        self._send(HTTPStatus(reply.status_code), given.get("content-type", JSON), reply.content, kept)
 
     def _length(self) -> int:
         given = self.headers.get_all("Content-Length", [])
@@ -159,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
         self._json(status, {"code": int(status), "type": "ServingError", "message": message})
 
     def _json(self, status: HTTPStatus, value: Any) -> None:
-        self._send(status, "application/json", json.dumps(value).encode())
+        self._send(status, JSON, json.dumps(value).encode())
 
     def _send(self, status: HTTPStatus, kind: str, body: bytes, more: dict[str, str] | None = None) -> None:
         self.send_response(status)

@@ -85,7 +85,7 @@ def test_links_of_the_repository_become_links_of_the_site():
 
 def test_a_page_that_the_navigation_lacks_and_a_dead_anchor_end_the_build(tmp_path):
     (tmp_path / "docs").mkdir()
-    for name in ("root_pages.py", "assets", "api.md"):
+    for name in ("root_pages.py", "api_reference.py", "assets", "api.md"):
         (tmp_path / "docs" / name).symlink_to(ROOT / "docs" / name)
     (tmp_path / "docs" / "lost.md").write_text("# Lost\n\n[nowhere](api.md#nowhere)\n")
     settings = (ROOT / "mkdocs.yml").read_text()
