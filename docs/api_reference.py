@@ -14,18 +14,17 @@ from mkdocs.structure.files import File
 
 HERE = Path(__file__).resolve().parent
 PAGE, PLACE = "api-reference.md", '<div id="api-reference"></div>'
-SWAGGER = {
-    "assets/swagger-ui.js": "javascripts/swagger-ui-bundle.js", "assets/swagger-ui.css": "stylesheets/swagger-ui.css",
-}  # fmt: skip
+SCRIPT, STYLE = "javascripts/swagger-ui-bundle.js", "stylesheets/swagger-ui.css"
 DOCUMENT = '<script type="application/json" id="openapi">{}</script>'
 DRAWN = '<script src="assets/swagger-ui.js"></script>\n<script src="assets/api-reference.js"></script>'
 
 
 def on_files(files: Any, *, config: Any) -> Any:
-    """Adds Swagger UI to the site's files."""
-    for target, source in SWAGGER.items():
-        path = resources.files("mkdocs_swagger_ui_tag") / "swagger-ui" / source
-        files.append(File.generated(config, target, abs_src_path=str(path)))
+    """Adds Swagger UI to the site's files. It is drawn in a shadow tree, whose styles do not see the page's root."""
+    swagger = resources.files("mkdocs_swagger_ui_tag") / "swagger-ui"
+    style = (swagger / STYLE).read_text().replace("html.dark-mode", ":host(.dark-mode)")
+    files.append(File.generated(config, "assets/swagger-ui.css", content=style))
+    files.append(File.generated(config, "assets/swagger-ui.js", abs_src_path=str(swagger / SCRIPT)))
     return files
 
 

@@ -13,8 +13,18 @@
   colours();
   new MutationObserver(colours).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
 
+  // References are resolved here: Swagger UI would look for them in the page's address, which a file has not.
+  const spec = JSON.parse(document.getElementById("openapi").textContent);
+  const found = (reference) => reference.slice(2).split("/").reduce((value, name) => value[name], spec);
+  const whole = (value) => {
+    if (Array.isArray(value)) return value.map(whole);
+    if (value === null || typeof value !== "object") return value;
+    if (typeof value.$ref === "string") return whole(found(value.$ref));
+    return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, whole(each)]));
+  };
+
   SwaggerUIBundle({
-    spec: JSON.parse(document.getElementById("openapi").textContent),
+    spec: { ...spec, paths: whole(spec.paths), components: { securitySchemes: spec.components.securitySchemes } },
     domNode: inside,
     presets: [SwaggerUIBundle.presets.apis],
     supportedSubmitMethods: [], // nothing is sent from here: the server takes no requests of other sites

@@ -137,6 +137,11 @@ def test_the_page_of_the_api_draws_every_url_from_a_file_alone(browser, site, co
     wanted = sum(len(path) for path in document["paths"].values())
     drawn = f"return {inside}.querySelectorAll('.opblock').length"
     WebDriverWait(browser, 20).until(lambda page: page.execute_script(drawn) == wanted)
+    # An operation is resolved and drawn when it is opened.
+    browser.execute_script(f"{inside}.querySelector('.opblock-summary-control').click()")
+    body = f"return {inside}.querySelector('.opblock-body')?.innerText"
+    WebDriverWait(browser, 20).until(lambda page: "Retry-After" in (page.execute_script(body) or ""))
+    assert browser.execute_script(f"return {inside}.querySelector('.errors-wrapper')") is None
     dark = browser.execute_script(f"return {inside}.host.classList.contains('dark-mode')")
     assert dark is (colours == "dark")
     assert browser.get_log("browser") == []
