@@ -19,6 +19,10 @@ from tests.conftest import ROOT
 pytest.importorskip("schemathesis", reason="schemathesis is not installed; it needs Python 3.11")
 pytestmark = pytest.mark.served
 NAMES = ("null", "digits-torchscript", "bert-eager")  # the cheapest of each kind
+# PUT is POST, and the rest is the same code as null's or bert's; the long run has them.
+LEFT_OUT = [f"{name}.put" for name in NAMES] + [
+    "digits-torchscript.predict-v1", "bert-eager.predict-v1", "digits-torchscript.infer",
+]  # fmt: skip
 HERE = Path(__file__).parent
 
 
@@ -38,10 +42,10 @@ def check(served, folder, *arguments):
 
 
 def test_the_server_answers_as_its_document_says(served, tmp_path):
-    left_out = [word for name in NAMES for word in ("--exclude-operation-id", f"{name}.put")]  # the same as POST
+    left_out = [word for each in LEFT_OUT for word in ("--exclude-operation-id", each)]
     done = check(served, tmp_path, "--phases", "examples,coverage,fuzzing", "--max-examples", "3", *left_out)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Tested: 19" in done.stdout, done.stdout
+    assert "Tested: 16" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize(

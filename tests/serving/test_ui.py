@@ -110,7 +110,8 @@ def test_another_origin_is_refused_and_no_answer_allows_one(ui, origin):
              "/predictions/../models", "http://127.0.0.1/predictions/null?x"]
 )  # fmt: skip
 def test_nothing_but_predictions_of_the_served_models_is_passed_on(ui, path):
-    assert ask(ui, "POST", path, b"hello")[0] == 404
+    status, _, answer = ask(ui, "POST", path, b"hello")
+    assert status == 404 and json.loads(answer)["message"] == "There is no such model."  # TorchServe was not asked
     assert ask(ui, "GET", path)[0] == 404
 
 
