@@ -1,6 +1,6 @@
 # The verbs. `make` lists them. The logic is in the Python modules that they call.
 .DEFAULT_GOAL := help
-.PHONY: help setup archive models serve stop status rollout rollback scale logs token doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
+.PHONY: help setup archive models serve stop status rollout rollback scale logs token ui openapi doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
 SHELL := /bin/sh
 
 # The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
@@ -18,6 +18,8 @@ READ_BY_rollback := $(PLACE) MODEL
 READ_BY_scale := $(PLACE) MODEL WORKERS BATCH_SIZE BATCH_DELAY_MS
 READ_BY_logs := $(PLACE) FOLLOW
 READ_BY_token := $(PLACE)
+READ_BY_ui := $(PLACE) UI_PORT
+READ_BY_openapi := $(PLACE) MODELS VARIANTS OUT
 READ_BY_doctor := $(PLACE)
 READ_BY_clean := $(PLACE)
 READ_BY_audit := OSV_URL
@@ -156,6 +158,12 @@ logs: $(READY) ## Print the last lines of the server's and the workers' logs (FO
 
 token: $(READY) ## Print the inference token (with make -s, nothing else)
 	@$(PY) -m serving token
+
+ui: $(READY) ## Open a page to try the served models in a browser, until Ctrl-C (UI_PORT=8090)
+	@$(PY) -m serving.ui
+
+openapi: $(READY) ## Describe the HTTP API of the store's archives as OpenAPI 3.1 in a file (MODELS=, VARIANTS=, OUT=openapi.json)
+	@$(PY) -m openapi
 
 doctor: ## Check for what would stop make serve on this machine; a line per check, with the fix (runs before setup too)
 	@$(DOCTOR)

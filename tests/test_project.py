@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"handlers", "export", "serving", "client", "loadtest", "choose", "compare", "rollout", "tests"}
+OURS = {"handlers", "export", "serving", "client", "loadtest", "choose", "compare", "rollout", "openapi", "tests"}
 
 
 def imported(path: Path) -> set[str]:
@@ -42,15 +42,16 @@ def test_the_catalog_and_the_tasks_import_no_torch():
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("handlers", {"export", "serving", "tsi_client", "loadtest", "choose", "compare", "rollout", "tests"}),
+        ("handlers", {"export", "serving", "tsi_client", "loadtest", "choose", "compare", "rollout", "openapi", "tests"}),
         ("client", OURS | {"torch", "ts", "requests"}),
-        ("serving", {"export", "handlers", "loadtest", "choose", "compare", "rollout", "tests", "torch"}),
-        ("export", {"loadtest", "choose", "compare", "rollout", "tests"}),
-        ("loadtest", {"handlers", "choose", "compare", "rollout", "tests", "torch"}),
-        ("choose", {"handlers", "compare", "rollout", "tests", "torch"}),
-        ("compare", {"handlers", "choose", "rollout", "tests"}),
+        ("serving", {"export", "handlers", "loadtest", "choose", "compare", "rollout", "openapi", "tests", "torch"}),
+        ("export", {"loadtest", "choose", "compare", "rollout", "openapi", "tests"}),
+        ("loadtest", {"handlers", "choose", "compare", "rollout", "openapi", "tests", "torch"}),
+        ("choose", {"handlers", "compare", "rollout", "openapi", "tests", "torch"}),
+        ("compare", {"handlers", "choose", "rollout", "openapi", "tests"}),
         ("serving", {"transformers"}),
-        ("rollout", {"handlers", "choose", "compare", "tests", "torch"}),
+        ("rollout", {"handlers", "choose", "compare", "openapi", "tests", "torch"}),
+        ("openapi", {"loadtest", "choose", "compare", "rollout", "tests"}),
         ("compare/peers", {"export", "serving", "loadtest", "compare"}),  # they run in environments of their own
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -84,7 +85,7 @@ def test_links_of_the_repository_become_links_of_the_site():
 
 def test_a_page_that_the_navigation_lacks_and_a_dead_anchor_end_the_build(tmp_path):
     (tmp_path / "docs").mkdir()
-    for name in ("root_pages.py", "assets", "api.md"):
+    for name in ("root_pages.py", "api_reference.py", "assets", "api.md"):
         (tmp_path / "docs" / name).symlink_to(ROOT / "docs" / name)
     (tmp_path / "docs" / "lost.md").write_text("# Lost\n\n[nowhere](api.md#nowhere)\n")
     settings = (ROOT / "mkdocs.yml").read_text()
@@ -117,9 +118,36 @@ def test_a_page_opens_from_a_file_and_its_search_finds_another(browser, site):
 
 
 @chromium.NEEDED
-@pytest.mark.parametrize("name", ["index.html", "api.html", "reliability.html"])
+@pytest.mark.parametrize("name", ["index.html", "api.html", "reliability.html", "api-reference.html"])
 def test_no_page_scrolls_sideways_on_a_phone(browser, site, name):
     chromium.show(browser, (site / name).as_uri())
     chromium.width(browser, 390)
     browser.refresh()
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
+@chromium.NEEDED
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_the_page_of_the_api_draws_every_url_from_a_file_alone(browser, site, colours):
+    inside = "document.getElementById('api-reference').shadowRoot"
+    chromium.show(browser, (site / "api-reference.html").as_uri(), colours)
+    WebDriverWait(browser, 20).until(lambda page: page.execute_script(f"return {inside}.querySelector('.opblock-tag')"))
+    browser.execute_script(f"for (const tag of {inside}.querySelectorAll('.opblock-tag')) tag.click()")
+    document = json.loads((ROOT / "docs/openapi.json").read_text())
+    wanted = sum(len(path) for path in document["paths"].values())
+    drawn = f"return {inside}.querySelectorAll('.opblock').length"
+    WebDriverWait(browser, 20).until(lambda page: page.execute_script(drawn) == wanted)
+    # An operation is resolved and drawn when it is opened.
+    browser.execute_script(f"{inside}.querySelector('.opblock-summary-control').click()")
+    body = f"return {inside}.querySelector('.opblock-body')?.innerText"
+    WebDriverWait(browser, 20).until(lambda page: "Retry-After" in (page.execute_script(body) or ""))
+    assert browser.execute_script(f"return {inside}.querySelector('.errors-wrapper')") is None
+    dark = browser.execute_script(f"return {inside}.host.classList.contains('dark-mode')")
+    assert dark is (colours == "dark")
+    assert browser.get_log("browser") == []
+    assert all(url.startswith(("file:", "data:", "blob:", "about:")) for url in chromium.asked_for(browser))
+
+
+def test_the_search_finds_the_page_of_the_api_and_not_its_schemas(site):
+    index = (site / "search" / "search_index.json").read_text()
+    assert "api-reference.html" in index and "additionalProperties" not in index

@@ -217,6 +217,9 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             if (response.status().equals(HttpResponseStatus.UNAUTHORIZED)) {
                 response.headers().set(HttpHeaderNames.WWW_AUTHENTICATE, "Bearer");
             }
+            if (response.status().equals(HttpResponseStatus.METHOD_NOT_ALLOWED) && incoming.allowed() != null) {
+                response.headers().set(HttpHeaderNames.ALLOW, incoming.allowed());
+            }
             if (!keepAlive || noPlace) { // TorchServe says "close" with every error
                 response.headers().set(HttpHeaderNames.CONNECTION,
                         keepAlive ? HttpHeaderValues.KEEP_ALIVE : HttpHeaderValues.CLOSE);

@@ -18,6 +18,7 @@ final class Incoming {
     private Form form;
     private Queue.NoPlace noPlace;
     private boolean openInference;
+    private String allowed;
 
     Incoming(ConnectorType connector, String peer) {
         this.connector = connector;
@@ -32,6 +33,11 @@ final class Incoming {
     /** Whether the request is one of the Open Inference Protocol's. */
     boolean openInference() {
         return openInference;
+    }
+
+    /** The methods that the request's URL takes, as the header Allow has them; null for an unknown URL. */
+    String allowed() {
+        return allowed;
     }
 
     /** Why the queue has no place for the request, whose body is not worth keeping then; or null. */
@@ -50,6 +56,7 @@ final class Incoming {
 
     private Refusal head(HttpRequest request) {
         noPlace = null;
+        allowed = null;
         openInference = OpenInference.is(request.uri());
         keepAlive = HttpUtil.isKeepAlive(request);
         if (request.decoderResult().isFailure()) {
@@ -58,6 +65,8 @@ final class Incoming {
         chunked = HttpUtil.isTransferEncodingChunked(request);
         long length = HttpUtil.getContentLength(request, 0L);
         Refusal refusal = Access.refusal(connector, request, chunked || length > 0);
+        allowed = Methods.of(request.uri());
+        refusal = refusal == null ? Methods.refusal(request) : refusal;
         refusal = refusal == null ? Access.expectation(request) : refusal;
         refusal = refusal == null ? Plain.announced(request) : refusal;
         form = Plain.isCoded(request) ? null : Form.of(request, length); // else counted when it is unpacked

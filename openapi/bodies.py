@@ -1,0 +1,188 @@
+"""What a request to a model may hold, in each media type, as JSON Schema. Only what the handlers accept is valid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from handlers.options import Number, OneOf, Option, Whole
+from handlers.service import Service
+from openapi.models import Model
+
+Schema = dict[str, Any]
+IMAGES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
+COMMON_MASK = "[MASK]"  # handlers.tasks.fill_mask understands it whatever the model's own mask is
+NOT_BLANK = r"\S"
+# A form's text that begins with { or [ is read as JSON (handlers.requests).
+PLAIN_START, PLAIN_FIELD = r"^(?:\s|[^\s{\[])[\s\S]*", r"^(?:\s+\S|[^\s{\[])"
+
+
+def request_body(model: Model) -> Schema:
+    """A request body of /predictions."""
+    content = {"application/json": {"schema": json_body(model)}}
+    shape = model.service.shape
+    if model.kind == "image":
+        file = {"description": "The bytes of the image.", "format": "image-file", "type": "string"}
+        content |= {kind: {"schema": {"contentMediaType": kind, **file}} for kind in IMAGES}
+    elif shape.key:
+        text = {"type": "string", "minLength": 1} if model.kind == "none" else text_schema(model)
+        content["text/plain"] = {"schema": text, **_example(model.example.get("text"))}
+    if model.kind != "none":
+        content["multipart/form-data"] = {"schema": form(model)}
+    return {"required": True, "content": content}
+
+
+def _example(value: Any) -> Schema:
+    return {} if value is None else {"example": value}
+
+
+def json_body(model: Model) -> Schema:
+    """A JSON body of /predictions: one item, a list of items, or KServe's instances."""
+    service = model.service
+    shape, item = service.shape, item_schema(model)
+    if not shape.key:
+        forms = [_parts("One item", model)]
+    else:
+        one = item or {"type": ["string", "number", "boolean", "object", "null"]}
+        each = {"anyOf": [item, _record(_fields(model))]} if shape.fields else item
+        forms = [_keyed("One item", model, one), _keyed("Several items", model, _list(model, each))]
+        if shape.fields:
+            forms.insert(1, _parts("One item of two parts", model))
+    return {"anyOf": [*forms, instances(model)]}
+
+
+def _keyed(title: str, model: Model, value: Schema) -> Schema:
+    shape = model.service.shape
+    found = _object(title, {shape.key: value}, model)
+    others = [name for name in shape.fields if name != shape.key]  # with all of its fields, the body is a pair
+    return {**found, "properties": {**found["properties"], **{name: _absent() for name in others}}}
+
+
+def _parts(title: str, model: Model) -> Schema:
+    return _object(title, _fields(model), model)
+
+
+def instances(model: Model) -> Schema:
+    """KServe v1's body."""
+    service = model.service
+    item = item_schema(model)
+    each: list[Schema] = [item]
+    if service.shape.key:
+        names = [service.shape.key, *(["b64"] if model.kind == "image" else [])]
+        each = [item, *(_record({name: item}) for name in names)] if item else [item]
+    if service.shape.key and service.shape.fields:
+        each.insert(1, _record(_fields(model)))
+    item = each[0] if len(each) == 1 else {"anyOf": each}
+    return _object("KServe v1", {"instances": _list(model, item)}, model)
+
+
+def item_schema(model: Model) -> Schema:
+    """One item in JSON."""
+    if model.kind == "none":
+        return {}
+    if model.kind == "image":
+        described = "The file in base64: JPEG, PNG, WebP, GIF or BMP. A data: URL is accepted too."
+        return {
+            "type": "string",
+            "format": "image-base64",
+            "minLength": 1,
+            "contentEncoding": "base64",
+            "description": described,
+        }
+    return text_schema(model) if model.service.shape.key else _record(_fields(model))
+
+
+def text_schema(model: Model) -> Schema:
+    """A text; for fill-mask, one with a mask."""
+    found = {"type": "string", "minLength": 1, "maxLength": model.max_chars, "pattern": NOT_BLANK}
+    if model.mask:
+        masks = dict.fromkeys((COMMON_MASK, model.mask))
+        found["pattern"] = "|".join(each.replace("[", r"\[").replace("]", r"\]") for each in masks)
+        found["description"] = f"A text with one {model.mask} or several."
+    return found
+
+
+def _fields(model: Model) -> dict[str, Schema]:
+    """The parts of an item. Where its tensors say that one part goes with several of another, that is a list."""
+    service = model.service
+    one = {spec.name for spec in service.input_specs() if spec.dims == (1,)}
+    text = text_schema(model)
+    return {name: _list(model, text) if one and name not in one else text for name in service.shape.fields}
+
+
+def _record(fields: Mapping[str, Schema]) -> Schema:
+    return {"type": "object", "required": list(fields), "properties": dict(fields)}
+
+
+def _list(model: Model, item: Schema) -> Schema:
+    return {"type": "array", "items": item, "minItems": 1, "maxItems": model.max_items}
+
+
+def _object(title: str, fields: Mapping[str, Schema], model: Model) -> Schema:
+    """A body with these fields and the options. An option outside of "parameters" is refused."""
+    options = all_options(model.service)
+    misplaced = {name: _absent('An option goes into "parameters".') for name in options if name not in fields}
+    record = _record(fields)
+    return {
+        "title": title,
+        **record,
+        "properties": {**record["properties"], "parameters": parameters(model)} | misplaced,
+    }
+
+
+def _absent(why: str = "") -> Schema:
+    return {"not": {}, **({"description": why} if why else {})}
+
+
+def all_options(service: Service) -> dict[str, Option]:
+    """The options of the task."""
+    return service.all_options()
+
+
+def parameters(model: Model) -> Schema:
+    """The object of options in a JSON body."""
+    found = {name: option_schema(each) for name, each in all_options(model.service).items()}
+    return {"type": "object", "properties": found, "additionalProperties": model.own_handler}
+
+
+def option_schema(option: Option) -> Schema:
+    """An option's value: a number, or its digits in a string."""
+    if isinstance(option, Whole):
+        number = {"type": "integer", "minimum": option.low, "maximum": option.high}
+        pattern = f"^0{{0,4}}(?:{digits(option.low, option.high)})$"
+        return {"anyOf": [number, {"type": "string", "pattern": pattern}]}
+    if isinstance(option, Number):
+        return {"type": ["number", "string"], "minimum": option.low, "maximum": option.high}
+    if isinstance(option, OneOf):
+        return {"type": "string", "enum": list(option.values)}
+    return {}
+
+
+def digits(low: int, high: int) -> str:
+    """A regular expression of the whole numbers from ``low`` to ``high``; of any, where ``low`` is not 1."""
+    if low != 1:
+        return "[0-9]+"
+    most = str(high)
+    found = [f"[1-9][0-9]{{0,{len(most) - 2}}}"] if len(most) > 1 else []
+    for at, digit in enumerate(most):
+        least = 0 if at else 1
+        if int(digit) > least:
+            found.append(f"{most[:at]}[{least}-{int(digit) - 1}][0-9]{{{len(most) - at - 1}}}")
+    return "|".join([*found, most])
+
+
+def form(model: Model) -> Schema:
+    """A multipart form: a field for each part of an item, and one for each option."""
+    service = model.service
+    fields: dict[str, Schema]
+    if model.kind == "image":
+        fields = {"image": {"type": "string", "format": "image-file", "minLength": 1, "contentMediaType": "image/jpeg"}}
+    elif service.shape.key:
+        text = text_schema(model)
+        pattern = f"{PLAIN_START}(?:{text['pattern']})" if model.mask else PLAIN_FIELD
+        fields = {service.shape.key: {**text, "pattern": pattern}}
+    else:
+        fields = _fields(model)
+    options = {name: option_schema(each) for name, each in all_options(service).items()}
+    record = _record(fields)
+    return {**record, "properties": {**fields, **options}, "additionalProperties": False}
