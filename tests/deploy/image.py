@@ -118,7 +118,10 @@ class Container:
         return self
 
     def __exit__(self, *error):
-        self._parent.kill()
+        # With process 1 its whole namespace ends. --kill-child does that no more once process 1 has changed its user.
+        first = psutil.Process(self._parent.pid).children() if self._parent.poll() is None else []
+        for each in first or [self._parent]:
+            each.kill()
         self._parent.wait()
 
     def _script(self):

@@ -179,5 +179,7 @@ def test_a_container_that_was_killed_starts_again_with_its_emptydir(store, tmp_p
         with make(log, temp, MODELS="null", VARIANTS="") as running:
             until(lambda log=log, running=running: "Ready after" in log.read_text() or not running.running(), 240, log)
             assert probe(running, "readiness"), start
+            java = [each for each in running.process.children(recursive=True) if each.name() == "java"]
+        assert len(java) == 1 and not java[0].is_running(), start
         # Every process got SIGKILL, as when memory ran out; /tmp has what they left, as long as the pod lives.
         assert len(list(temp.glob("torchserve-*"))) == 1, start
