@@ -39,6 +39,12 @@ from tests.serving.places import (
 
 
 @pytest.fixture
+def tmp_path(tmp_path_factory):
+    """A short path, since that of a worker's socket is limited. pytest's own has the test's name in it."""
+    return tmp_path_factory.mktemp("d")
+
+
+@pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.delenv("JAVA_HOME", raising=False)
     return sound(tmp_path)

@@ -71,7 +71,7 @@ class Checkout:
             (folder / name).mkdir(parents=True)
         (folder / "intruder" / "handlers" / "__init__.py").write_text("raise RuntimeError('the wrong code')")
         (folder / "hosts").write_text("::1 localhost\n")  # and no 127.0.0.1
-        for name in ("export", "handlers", "serving"):
+        for name in ("client", "export", "handlers", "serving"):
             shutil.copytree(ROOT / name, self.path / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "Makefile", self.path)
         write_config(self.path / "config.properties")
