@@ -20,7 +20,7 @@ from tests.conftest import run
 from tests.export.image_checkpoints import timm_file
 from tests.forked import forking
 from tests.page_handlers import WIDTH, write_embedder, write_handler
-from tests.trust.place import place
+from tests.trust.place import eventually, place
 
 pytestmark = pytest.mark.served
 
@@ -133,9 +133,12 @@ def test_an_error_in_a_hook_fails_one_request_of_a_batch_and_is_logged_once_with
     assert {replies[at].headers["x-batch-size"] for at in (0, 2, 3)} == {"3"}  # one was not read
     assert len(replies[0].json()["embedding"]["first"]) == 2
     assert not any(SECRET in reply.text for reply in replies)
-    log = (served.directory.logs / "model_log.log").read_text()
-    for kind, place_of in (("ValueError", "line 11, in preprocess"), ("ArithmeticError", "line 16, in postprocess")):
-        assert log.count(f"A request failed with {kind}") == 1 and f'user_handler.py", {place_of}' in log
+    places = {"ValueError": "line 11, in preprocess", "ArithmeticError": "line 16, in postprocess"}
+    file = served.directory.logs / "model_log.log"
+    # TorchServe writes a worker's lines one by one, after the answer.
+    eventually(lambda: all(f'user_handler.py", {line}' in file.read_text() for line in places.values()))
+    log = file.read_text()
+    assert [log.count(f"A request failed with {kind}") for kind in places] == [1, 1]
     assert SECRET not in log
 
 
