@@ -87,6 +87,7 @@ class Service(Hooks, Passes, Tensors):
     shape = Shape(key="text")
     answer_key: str | None = "predictions"
     list_answer_key = "predictions"
+
     def __init__(self) -> None:
         super().__init__()
         self.figures = Figures()
