@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 
 from serving.choice import names
@@ -20,7 +21,7 @@ from serving.model_settings import KEYS
 from serving.plan import Plan
 from serving.server import start, stop, wait_until_ready
 from serving.start_lock import starting, stopping
-from serving.state import RunDirectory, State
+from serving.state import TITLES, RunDirectory, State
 from serving.status import NOT_OURS, show
 from serving.store import STORE, archives, digest_file
 from serving.versions import FOLDER, forget, remove_empty
@@ -34,7 +35,7 @@ def serve() -> int:
     _end_on_signal()
     run.create()
     with starting(run.lock, lambda text: print(text, flush=True)):
-        plan = _plan()
+        plan = chosen_plan()
         state = run.read()
         if state and state.ready and state.running():
             return _already_running(state, plan)
@@ -54,7 +55,7 @@ def serve() -> int:
     return _stay(run, state) if foreground else 0
 
 
-def _plan() -> Plan:
+def chosen_plan() -> Plan:
     """The archives of the store that MODELS, VARIANTS and models.toml choose, with their settings; WORKERS goes over
     these. Raises ServingError."""
     models, variants, choices = names(os.environ, "MODELS"), names(os.environ, "VARIANTS"), Choices.of(os.environ)
@@ -73,20 +74,45 @@ def _workers() -> int | None:
 
 def _start(run: RunDirectory, config: Config, plan: Plan) -> State:
     """Starts the server; returns once all archives are warm and a request for each has been printed."""
-    began = time.monotonic()
-    print(f"Starting TorchServe with {', '.join(plan.archives)}", flush=True)
+    began, engine = time.monotonic(), _engine()
+    print(f"Starting {TITLES[engine]} with {', '.join(plan.archives)}", flush=True)
     for notice in plan.notices:
         print(f"  {notice}", flush=True)
     client = Client(config, run.key_file)
-    state = start(config, run, plan)
-    wait_until_ready(state, run, client, lambda text: _progress(began, text))
-    examples = {name: warm_up(client, name) for name in plan.ours}
+    state, examples = (_with_ray if engine == "ray" else _with_torchserve)(
+        config, run, plan, client, lambda text: _progress(began, text)
+    )
     print(f"Ready after {time.monotonic() - began:.1f} s. Send it a request, from this folder:\n")
     _show_curl(examples, config, client)
     for name in plan.foreign:
         print(f"  # {name} ({NOT_OURS}): {config.inference}/predictions/{name}; its handler reads the request\n")
     sys.stdout.flush()
     return state
+
+
+def _engine() -> str:
+    given = os.environ.get("ENGINE") or "torchserve"
+    if given not in TITLES:
+        raise ServingError(f"ENGINE={given} is not known; write one of: {', '.join(TITLES)}")
+    return given
+
+
+def _with_torchserve(
+    config: Config, run: RunDirectory, plan: Plan, client: Client, report: Callable[[str], None]
+) -> tuple[State, dict[str, Example]]:
+    state = start(config, run, plan)
+    wait_until_ready(state, run, client, report)
+    return state, {name: warm_up(client, name) for name in plan.ours}
+
+
+def _with_ray(
+    config: Config, run: RunDirectory, plan: Plan, client: Client, report: Callable[[str], None]
+) -> tuple[State, dict[str, Example]]:
+    from deploy.ray import start as ray  # its packages are an extra
+
+    state = ray.start(config, run, plan)
+    ray.wait_until_ready(state, run, client, report)
+    return state, {name: ray.example_of(client, plan, name) for name in plan.archives}
 
 
 def _progress(began: float, text: str) -> None:

@@ -164,9 +164,15 @@ class Config:
     def _access(self) -> list[str]:
         """Java's options for who needs no token, and for tokens that do not expire."""
         added = ["-Dfrontend.openPing=true"] if self._choice(OPEN_PING, "false") == "true" else []
-        if given := self.properties.get(TOKEN_FILE):
-            added.append(f"-Dfrontend.tokenFile={quote(str(self._token_file(given)))}")
+        if path := self.token_file:
+            added.append(f"-Dfrontend.tokenFile={quote(str(path))}")
         return added
+
+    @property
+    def token_file(self) -> Path | None:
+        """The file of tokens that do not expire, where one is named. Raises ServingError."""
+        given = self.properties.get(TOKEN_FILE)
+        return self._token_file(given) if given else None
 
     def _token_file(self, given: str) -> Path:
         """The file, which must hold a token in each line that is not empty. A relative path is the config file's."""

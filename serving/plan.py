@@ -14,6 +14,8 @@ from serving.identity import identity, read_config
 from serving.model_settings import ModelSettings, Settings
 from serving.store import digest_file
 
+NOT_OURS_ON_RAY = "was not built by this project, which Ray Serve needs: leave it out with MODELS=, or use TorchServe"
+
 
 @dataclass(frozen=True)
 class Plan:

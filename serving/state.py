@@ -24,6 +24,7 @@ from serving.temp_folder import is_named
 ROOT = Path(__file__).resolve().parent.parent
 OWN = "TEMP"  # the environment variable with the temp folder; TorchServe's workers inherit it
 LOGS = "LOG_LOCATION"  # the environment variable with the folder of the logs
+TITLES = {"torchserve": "TorchServe", "ray": "Ray Serve"}
 LISTS_AND_MAPS = {"ports": list, "archives": dict, "foreign": list, "settings": dict}
 
 
@@ -43,6 +44,12 @@ class State:
     settings: dict[str, dict[str, int | float]] = field(default_factory=dict)
     pid: int = 0
     ready: bool = False
+    engine: str = "torchserve"
+
+    @property
+    def title(self) -> str:
+        """What serves, in a sentence."""
+        return TITLES.get(self.engine, self.engine)
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> State:
@@ -172,6 +179,6 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Removes the record of the server, its keys and its copies of archives."""
-        for name in ("server.json", "server.json.part", "key_file.json", "renew.lock"):
+        for name in ("server.json", "server.json.part", "key_file.json", "renew.lock", "ray.json"):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.models, ignore_errors=True)

@@ -46,6 +46,10 @@ def show() -> int:
         up = up_for(time.time() - psutil.Process(state.pid).create_time())
         print(f"{config.inference} (pid {state.pid}), up for {up}")
     client = Client(config, run.key_file, timeout_s=30)
+    if state.engine == "ray":
+        from deploy.ray.start import show as show_ray
+
+        return show_ray(run, state, client)
     healthy = [_line(client, run, state, name) for name in state.archives]
     if not Path(state.temp, "models").is_dir():
         print(f"The unpacked archives are gone from {state.temp}: no worker can start again; {RESTART}")

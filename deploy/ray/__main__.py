@@ -1,0 +1,30 @@
+"""Prints the configuration of Ray Serve for a cluster: ``python -m deploy.ray > serve.yaml`` (docs/ray.md).
+
+MODELS, VARIANTS, MODEL_STORE and CONFIG choose as they do for ``make serve``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import yaml
+
+from deploy.ray.configuration import Layout
+from serving.__main__ import chosen_plan
+from serving.config import Config
+from serving.errors import ServingError
+
+
+def main() -> int:
+    """Exit status 1 with a sentence for what cannot be served so."""
+    try:
+        document = Layout(chosen_plan(), Config.load(), cpus=1, scales=True).document()
+    except ServingError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(yaml.safe_dump(document, sort_keys=False), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

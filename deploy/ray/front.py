@@ -1,0 +1,184 @@
+"""The deployment that clients reach: the URLs of TorchServe's inference API in front of the models' deployments.
+
+Checks a request at its head, before its body is read: method, token, size, coding. Knows nothing of texts or images.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from deploy.ray import content, refusal
+from deploy.ray.archive import Answer, Asked
+from deploy.ray.models import Models
+from deploy.ray.refusal import Refusal
+from deploy.ray.tokens import Tokens
+
+logger = logging.getLogger("ray.serve")
+
+SILENCE_S = 30  # a body that does not go on
+GONE = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError)
+WANTED, JSON_LENGTH = "open-inference", "inference-header-content-length"  # handlers/open_inference/__init__.py
+JSON = "application/json"
+PREDICT = [re.compile(each) for each in (
+    r"/predictions/(?P<model>[^/]+)(?:/(?P<version>[^/]+))?", r"/v1/models/(?P<model>[^/]+):predict",
+    r"/models/(?P<model>[^/]+)/invoke", r"/(?P<model>[^/]+)/predict",
+    r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<infer>/infer)?",
+)]  # fmt: skip
+READY = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/ready")
+READING, PREDICTING, INFERRING = "GET, OPTIONS", "POST, PUT, OPTIONS", "POST, OPTIONS"
+PROBES = ("/ping", "/v2/health/ready")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``largest`` bytes of a body; ``held`` bytes of all requests at hand in this replica."""
+
+    largest: int = 16 << 20
+    held: int = 256 << 20
+
+
+@serve.deployment(name="Front", max_ongoing_requests=1000, max_surge_percent=100)
+class Front:
+    """A replica, which holds no model."""
+
+    def __init__(self, tokens: dict[str, Any], limits: dict[str, int], open_ping: bool = False) -> None:
+        self._tokens, self._limits, self._open_ping = Tokens(**tokens), Limits(**limits), open_ping
+        self._models, self._held = Models(), 0
+
+    async def __call__(self, request: Request) -> Response:
+        """Answers every request; what is wrong with it is a 4xx with a sentence."""
+        path = request.url.path
+        try:
+            answer = await self._answered(request, path)
+        except Refusal as refused:
+            answer = Answer(refused.status, {"content-type": JSON, **refused.headers}, refused.body(_is_v2(path)))
+        except ClientDisconnect:
+            answer = Answer(400)
+        return Response(answer.body, answer.status, answer.headers)
+
+    async def _answered(self, request: Request, path: str) -> Answer:
+        open_probe = self._open_ping and request.method == "GET" and path in PROBES
+        if not open_probe and not self._tokens.admit(request.headers.get("authorization")):
+            raise refusal.unauthorized()
+        if path in ("/ping", "/v2", "/v2/health/live", "/v2/health/ready") or READY.fullmatch(path):
+            _only(request, "GET, HEAD" if path == "/ping" else READING)
+            return await self._said(path)
+        for pattern in PREDICT:
+            if found := pattern.fullmatch(path):
+                return await self._predicted(request, path, **found.groupdict())
+        raise refusal.not_found("Requested resource is not found, please refer to API document.")
+
+    async def _said(self, path: str) -> Answer:
+        """What the server says of itself and of its models."""
+        if path == "/v2":
+            return _json(200, {"name": "ray-serve", "version": "2", "extensions": ["binary_tensor_data"]})
+        if path == "/v2/health/live":
+            return _json(200, {"live": True})
+        if found := READY.fullmatch(path):
+            name, version = found["model"], found["version"]
+            ready = await self._models.ready(name, version)
+            return _json(200 if ready else 400, {"name": name, "ready": ready})
+        if path == "/ping":
+            health = await self._models.health()
+            return _json(500 if health == "Unhealthy" else 200, {"status": health})
+        ready = await self._models.health() == "Healthy"
+        return _json(200 if ready else 400, {"ready": ready})
+
+    async def _predicted(
+        self, request: Request, path: str, model: str, version: str | None = None, infer: str | None = None
+    ) -> Answer:
+        metadata = _is_v2(path) and infer is None
+        one = path.startswith(("/v1", "/v2"))
+        _only(request, READING if metadata else INFERRING if one else PREDICTING)
+        most = self._limits.largest
+        packed = content.check_coding(request.headers.getlist("content-encoding"))
+        handle = await self._models.handle(model)
+        body = b"" if metadata else await self._body(request, most)
+        try:
+            self._held += len(body)
+            asked = _asked(request, content.unpacked(body, most) if packed and body else body, version)
+            if _is_v2(path):
+                asked.headers[WANTED] = "metadata" if metadata else "infer"
+            answer = await _answer(handle, model, asked)
+        finally:
+            self._held -= len(body)
+        if answer.status == 404 and not answer.body:
+            raise refusal.not_found(f"Model version: {version} does not exist for model: {model}",
+                                    "ModelVersionNotFoundException")  # fmt: skip
+        return _mended(answer) if _is_v2(path) else answer
+
+    async def _body(self, request: Request, most: int) -> bytes:
+        """The body, if there is room for it. Raises Refusal."""
+        too_large = refusal.too_large(f"The body has more than {most} bytes (max_request_size).")
+        announced = request.headers.get("content-length", "0")
+        if int(announced) > most:
+            raise too_large
+        if self._held + int(announced) > self._limits.held:
+            raise refusal.busy("The memory for requests is full; retry after 1 s.")
+        pieces, size, stream = [], 0, request.stream()
+        while True:
+            try:
+                piece = await asyncio.wait_for(anext(stream, None), SILENCE_S)
+            except asyncio.TimeoutError:
+                raise refusal.slow() from None
+            if piece is None:
+                return b"".join(pieces)
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                raise too_large
+
+
+async def _answer(handle: Any, model: str, asked: Asked) -> Answer:
+    """The answer of one of the model's replicas. Raises Refusal."""
+    try:
+        answer: Answer = await handle.ask.remote(asked)
+        return answer
+    except BackPressureError as full:
+        raise refusal.busy(f"The queue of {model} is full ({full.args[1]} requests); retry after 1 s.") from None
+    except GONE:
+        raise refusal.busy(f"The replica of {model} that had the request has ended; retry after 1 s.") from None
+    except RayError as error:
+        logger.error("A batch of %s failed with %s", model, type(getattr(error, "cause", error)).__name__)
+        raise refusal.failed() from None
+
+
+def _only(request: Request, allowed: str) -> None:
+    if request.method not in allowed.split(", "):
+        raise refusal.method_not_allowed(request.method, allowed)
+
+
+def _is_v2(path: str) -> bool:
+    return path == "/v2" or path.startswith("/v2/")
+
+
+def _asked(request: Request, body: bytes, version: str | None) -> Asked:
+    """The request as a handler reads it."""
+    fields, content_type = content.read(body, request.headers.get("content-type", ""))
+    headers: dict[str, Any] = {"body": {"content-type": content_type}} if "body" in fields else {}
+    if length := request.headers.get(JSON_LENGTH):
+        headers[JSON_LENGTH] = length
+    query = content.distinct((name, value.encode()) for name, value in request.query_params.multi_items())
+    return Asked({**query, **fields}, headers, version)
+
+
+def _mended(answer: Answer) -> Answer:
+    """An error of a handler in the form of the Open Inference Protocol."""
+    if answer.status >= 400:
+        answer.body = json.dumps({"error": json.loads(answer.body)["message"]}).encode()
+    return answer
+
+
+def _json(status: int, said: dict[str, Any]) -> Answer:
+    return Answer(status, {"content-type": JSON}, json.dumps(said).encode())

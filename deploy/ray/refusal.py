@@ -1,0 +1,72 @@
+"""What a request is refused with before a model sees it: the statuses, types and sentences of the front end in Java
+(serving/front_end/java/frontend/Refusal.java)."""
+
+from __future__ import annotations
+
+import json
+
+RETRY_AFTER_S = "1"
+
+
+class Refusal(Exception):
+    """A status, the ``type`` of the JSON body, its sentence, and headers."""
+
+    def __init__(self, status: int, kind: str, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.message = status, kind, message
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def body(self, open_inference: bool) -> bytes:
+        """As JSON, in the form of the Open Inference Protocol where its URLs were asked."""
+        said = {"code": self.status, "type": self.kind, "message": self.message}
+        return json.dumps({"error": self.message} if open_inference else said).encode()
+
+
+def malformed(message: str) -> Refusal:
+    """The request cannot be read."""
+    return Refusal(400, "BadRequestException", message)
+
+
+def unauthorized() -> Refusal:
+    """The sender shows no valid token."""
+    return Refusal(
+        401, "InvalidKeyException",
+        "Token Authorization failed. Token either incorrect, expired, or not provided correctly; send the header "
+        "Authorization: Bearer <token>.", WWW_Authenticate="Bearer",
+    )  # fmt: skip
+
+
+def not_found(message: str, kind: str = "ResourceNotFoundException") -> Refusal:
+    """No such URL, or no such model."""
+    return Refusal(404, kind, message)
+
+
+def method_not_allowed(given: str, allowed: str) -> Refusal:
+    """The URL takes other methods."""
+    sentence = f"This URL does not take the method {given}; it takes: {allowed}."
+    return Refusal(405, "MethodNotAllowedException", sentence, Allow=allowed)
+
+
+def slow() -> Refusal:
+    """The body does not come."""
+    return Refusal(408, "RequestTimeoutException", "The request did not arrive in time.")
+
+
+def too_large(message: str) -> Refusal:
+    """The body is beyond a limit."""
+    return Refusal(413, "RequestTooLargeException", message)
+
+
+def unsupported(message: str) -> Refusal:
+    """The body's coding is not known."""
+    return Refusal(415, "UnsupportedMediaTypeException", message)
+
+
+def failed() -> Refusal:
+    """Our own mistake; the log has it."""
+    return Refusal(500, "InternalServerException", "The model failed on this request; see the log.")
+
+
+def busy(message: str) -> Refusal:
+    """There is no room at this moment."""
+    return Refusal(503, "ServiceUnavailableException", message, Retry_After=RETRY_AFTER_S)
