@@ -47,9 +47,9 @@ def serve() -> int:
             _ignore_signals()
             stop(run)
             if foreground and isinstance(error, KeyboardInterrupt):
-                return _stopped()
+                return _stopped(TITLES[_engine()])
             if isinstance(error, KeyboardInterrupt):
-                print("Interrupted; TorchServe is stopped.", file=sys.stderr)
+                print(f"Interrupted; {TITLES[_engine()]} is stopped.", file=sys.stderr)
                 return 130
             raise
     return _stay(run, state) if foreground else 0
@@ -120,14 +120,18 @@ def _progress(began: float, text: str) -> None:
 
 
 def _already_running(state: State, plan: Plan) -> int:
+    if state.engine != _engine():
+        print(f"{state.title} already runs (pid {state.pid}), not {TITLES[_engine()]}; run: make stop serve",
+              file=sys.stderr)  # fmt: skip
+        return 1
     if state.archives == plan.archives and state.settings == plan.settings:
-        print(f"TorchServe already runs (pid {state.pid}) with these archives and settings; see: make status")
+        print(f"{state.title} already runs (pid {state.pid}) with these archives and settings; see: make status")
         return 0
     other = f"archives ({', '.join(state.archives)})"
     if state.archives == plan.archives:
         names = [name for name in plan.archives if state.settings.get(name) != plan.settings.get(name)]
         other = f"settings of {', '.join(names)} than are asked for now"
-    print(f"TorchServe already runs (pid {state.pid}) with other {other}; run: make stop serve", file=sys.stderr)
+    print(f"{state.title} already runs (pid {state.pid}) with other {other}; run: make stop serve", file=sys.stderr)
     return 1
 
 
@@ -172,7 +176,7 @@ def _stay(run: RunDirectory, state: State) -> int:
         while state.running():
             _raise_lost_signal()
             time.sleep(0.5)
-        raise ServingError("TorchServe ended by itself; see: make logs")
+        raise ServingError(f"{state.title} ended by itself; see: make logs")
     except BaseException as error:
         _ignore_signals()
         if _is_on_record(run, state):
@@ -180,7 +184,7 @@ def _stay(run: RunDirectory, state: State) -> int:
                 if _is_on_record(run, state):
                     stop(run)
         if isinstance(error, KeyboardInterrupt):
-            return _stopped()
+            return _stopped(state.title)
         raise
 
 
@@ -190,17 +194,18 @@ def _is_on_record(run: RunDirectory, state: State) -> bool:
     return now is not None and now.temp == state.temp
 
 
-def _stopped() -> int:
-    print("TorchServe has stopped.", flush=True)
+def _stopped(title: str) -> int:
+    print(f"{title} has stopped.", flush=True)
     return 0
 
 
 def stop_server() -> int:
     """Ends a start that is under way, stops the server and checks that it is gone."""
     run = RunDirectory.default()
+    title = state.title if (state := run.read()) else "TorchServe"
     with stopping(run.lock) if run.is_ours() and run.path.exists() else nullcontext() as ended:
         running = stop(run)
-    print("TorchServe has stopped." if running or ended else "TorchServe is not running.")
+    print(f"{title} has stopped." if running or ended else "TorchServe is not running.")
     return 0
 
 

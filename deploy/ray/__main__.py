@@ -1,10 +1,11 @@
 """Prints the configuration of Ray Serve for a cluster: ``python -m deploy.ray > serve.yaml`` (docs/ray.md).
 
-MODELS, VARIANTS, MODEL_STORE and CONFIG choose as they do for ``make serve``.
+MODELS, VARIANTS, MODEL_STORE and CONFIG choose as they do for ``make serve``. NODES is the number of machines.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 import yaml
@@ -18,12 +19,19 @@ from serving.errors import ServingError
 def main() -> int:
     """Exit status 1 with a sentence for what cannot be served so."""
     try:
-        document = Layout(chosen_plan(), Config.load(), cpus=1, scales=True).document()
+        document = Layout(chosen_plan(), Config.load(), cpus=1, scales=True, nodes=_nodes()).document()
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
     print(yaml.safe_dump(document, sort_keys=False), end="")
     return 0
+
+
+def _nodes() -> int:
+    given = os.environ.get("NODES") or "1"
+    if not given.isdecimal() or int(given) < 1:
+        raise ServingError(f"NODES={given} is no number from 1; write the number of machines, as in NODES=3")
+    return int(given)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,14 @@ MOST_REPLICAS = 4  # as many times the replicas of the plan, where Ray scales
 @dataclass(frozen=True)
 class Layout:
     """``cpus`` is the number of cores that Ray sets aside for a replica. ``scales``: whether Ray adds replicas with the
-    load. ``key_file`` has the token that expires; empty for none."""
+    load. ``key_file`` has the token that expires; empty for none. ``nodes`` machines have a front each."""
 
     plan: Plan
     config: Config
     cpus: float
     scales: bool = False
     key_file: str = ""
+    nodes: int = 1
 
     def document(self) -> dict[str, Any]:
         """The whole configuration. Raises ServingError."""
@@ -61,10 +62,8 @@ class Layout:
             "open_ping": properties.get(OPEN_PING) == "true",
         }
         # One on each machine: the proxy there asks its own, and needs no other machine to refuse a request.
-        options: dict[str, Any] = {"name": "Front", "ray_actor_options": {"num_cpus": FRONT_CPUS}}
-        if self.scales:
-            options |= {"max_replicas_per_node": 1, "autoscaling_config": {
-                "min_replicas": 1, "max_replicas": 100, "target_ongoing_requests": 50}}  # fmt: skip
+        options: dict[str, Any] = {"name": "Front", "num_replicas": self.nodes, "max_replicas_per_node": 1,
+                                   "ray_actor_options": {"num_cpus": FRONT_CPUS}}  # fmt: skip
         return {"name": FRONT, "route_prefix": "/", "import_path": f"{PREFIX}:front", "args": args,
                 "deployments": [options]}  # fmt: skip
 

@@ -1,0 +1,37 @@
+"""The fuzz of tests/trust against Ray Serve: the same requests and the same judge.
+
+Left out: bytes that break the rules of HTTP. Ray's own proxy (uvicorn) answers them, in its own words.
+"""
+
+from __future__ import annotations
+
+import psutil
+from hypothesis import strategies as st
+
+from serving.client import Client
+from tests.trust.fuzz import forms, good, images, texts
+from tests.trust.fuzz.campaign import Campaign
+from tests.trust.fuzz.case import Case
+
+
+def replicas(name: str) -> list[int]:
+    """The pids of an archive's replicas, by the titles that Ray gives them."""
+    title = f"ray::ServeReplica:{name}:Model"
+    return sorted(each.pid for each in psutil.process_iter() if each.cmdline()[:1] and title in each.cmdline()[0])
+
+
+class RayCampaign(Campaign):
+    """Requests to archives on Ray Serve."""
+
+    def __init__(self, base: str, client: Client, readers: list[str], viewers: list[str]) -> None:
+        super().__init__(base, client, readers, viewers)
+
+    def workers(self) -> dict[str, list[int]]:
+        return {name: replicas(name) for name in self._names}
+
+    def mix(self) -> st.SearchStrategy[Case]:
+        both = st.one_of(self._texts, self._images)
+        crossed = st.one_of(*[self._texts] * 5, self._images)
+        kinds = [*[texts.cases(crossed)] * 4, *[images.cases(self._images)] * 4, *[forms.cases(both)] * 4,
+                 *[self._tensors] * 3]  # fmt: skip
+        return st.one_of(*kinds, *[good.cases(self._texts, self._images)] * 4)
