@@ -35,6 +35,8 @@ class Running:
         state = running_state(self.run)
         if state is None:
             raise ServingError("TorchServe is not running; run: make serve")
+        if state.engine != "torchserve":
+            raise ServingError(f"This server is {state.title}, which has its own way to roll out and scale: docs/ray.md")
         if name not in state.archives:
             raise ServingError(f"The server has no archive {name}, but {', '.join(state.archives)}; see: make status")
         if not (self.run.path / VERSIONS).exists():
