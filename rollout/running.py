@@ -36,7 +36,7 @@ class Running:
         if state is None:
             raise ServingError("TorchServe is not running; run: make serve")
         if state.engine != "torchserve":
-            raise ServingError(f"This server is {state.title}, which has its own way to roll out and scale: docs/ray.md")
+            raise ServingError(f"This server is {state.title}, which rolls out and scales in its own way: docs/ray.md")
         if name not in state.archives:
             raise ServingError(f"The server has no archive {name}, but {', '.join(state.archives)}; see: make status")
         if not (self.run.path / VERSIONS).exists():

@@ -12,9 +12,9 @@ from deploy.ray.model import Model
 
 def front(args: dict[str, Any]) -> Application:
     """The application that clients reach; ``args`` are those of Front."""
-    return Front.bind(**args)  # type: ignore[attr-defined,no-any-return]  # the decorator makes it a deployment
+    return Front.bind(**args)  # type: ignore[attr-defined]  # the decorator makes it a deployment
 
 
 def model(args: dict[str, Any]) -> Application:
     """An archive's application; ``args`` are those of Model."""
-    return Model.bind(**args)  # type: ignore[attr-defined,no-any-return]
+    return Model.bind(**args)  # type: ignore[attr-defined]

@@ -38,19 +38,20 @@ def check_coding(codings: list[str]) -> bool:
 
 def unpacked(body: bytes, most: int) -> bytes:
     """A gzip body without its coding. Raises Refusal where it is damaged or larger than ``most`` bytes."""
-    found, left = [], body
+    found = b""
+    left = body
     try:
         while left:  # gzip's members follow each other
             reader = zlib.decompressobj(wbits=31)
-            found.append(reader.decompress(left, most + 1 - sum(map(len, found))))
-            if sum(map(len, found)) > most:
+            found += reader.decompress(left, most + 1 - len(found))
+            if len(found) > most:
                 raise too_large(f"The body has more than {most} bytes (max_request_size).")
             if not reader.eof:
                 raise zlib.error
             left = reader.unused_data
     except zlib.error:
         raise malformed("The body is not valid gzip, or is cut short.") from None
-    return b"".join(found)
+    return found
 
 
 def read(body: bytes, content_type: str) -> tuple[dict[str, bytes], str]:

@@ -23,6 +23,7 @@ from deploy.ray.archive import Answer, Asked
 from deploy.ray.models import Models
 from deploy.ray.refusal import Refusal
 from deploy.ray.tokens import Tokens
+from handlers.errors import places
 
 logger = logging.getLogger("ray.serve")
 
@@ -65,6 +66,10 @@ class Front:
             answer = Answer(refused.status, {"content-type": JSON, **refused.headers}, refused.body(_is_v2(path)))
         except ClientDisconnect:
             answer = Answer(400)
+        except Exception as error:  # ours; its message may quote what a user sent
+            logger.error("The front failed with %s:\n%s", type(error).__name__, places(error))
+            ours = refusal.failed()
+            answer = Answer(ours.status, {"content-type": JSON}, ours.body(_is_v2(path)))
         return Response(answer.body, answer.status, answer.headers)
 
     async def _answered(self, request: Request, path: str) -> Answer:
@@ -126,7 +131,8 @@ class Front:
             raise too_large
         if self._held + int(announced) > self._limits.held:
             raise refusal.busy("The memory for requests is full; retry after 1 s.")
-        pieces, size, stream = [], 0, request.stream()
+        pieces: list[bytes] = []
+        size, stream = 0, request.stream()
         while True:
             try:
                 piece = await asyncio.wait_for(anext(stream, None), SILENCE_S)

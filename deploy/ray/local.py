@@ -16,7 +16,8 @@ import ray
 from ray import serve
 from ray.serve.schema import LoggingConfig
 
-from deploy.ray import app
+from deploy.ray.front import Front
+from deploy.ray.model import Model
 from deploy.ray.tokens import renew
 
 OBJECT_STORE_BYTES = 128 << 20  # requests and answers larger than 100 kB are there on their way
@@ -57,7 +58,7 @@ def _start(asked: dict[str, Any]) -> None:
 
 def _target(application: dict[str, Any], logging: LoggingConfig) -> serve.RunTarget:
     [options] = application["deployments"]
-    build = {"front": app.Front, "model": app.Model}[application["import_path"].partition(":")[2]]
+    build = {"front": Front, "model": Model}[application["import_path"].partition(":")[2]]
     bound = build.options(**options).bind(**application["args"])  # type: ignore[attr-defined]
     return serve.RunTarget(bound, application["name"], application["route_prefix"], logging_config=logging)
 
