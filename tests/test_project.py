@@ -52,6 +52,7 @@ def test_the_catalog_and_the_tasks_import_no_torch():
         ("serving", {"transformers"}),
         ("rollout", {"handlers", "choose", "compare", "openapi", "tests", "torch"}),
         ("openapi", {"loadtest", "choose", "compare", "rollout", "tests"}),
+        ("deploy/ray", {"export", "handlers", "tests"}),  # a replica takes the archive's handlers
         ("compare/peers", {"export", "serving", "loadtest", "compare"}),  # they run in environments of their own
     ],
 )

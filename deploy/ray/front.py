@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import re
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,6 @@ from deploy.ray.archive import Answer, Asked
 from deploy.ray.models import Models
 from deploy.ray.refusal import Refusal
 from deploy.ray.tokens import Tokens
-from handlers.errors import places
 
 logger = logging.getLogger("ray.serve")
 
@@ -67,7 +67,8 @@ class Front:
         except ClientDisconnect:
             answer = Answer(400)
         except Exception as error:  # ours; its message may quote what a user sent
-            logger.error("The front failed with %s:\n%s", type(error).__name__, places(error))
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("The front failed with %s:\n%s", type(error).__name__, where)
             ours = refusal.failed()
             answer = Answer(ours.status, {"content-type": JSON}, ours.body(_is_v2(path)))
         return Response(answer.body, answer.status, answer.headers)
