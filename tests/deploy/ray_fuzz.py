@@ -5,6 +5,8 @@ Left out: bytes that break the rules of HTTP. Ray's own proxy (uvicorn) answers 
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psutil
 from hypothesis import strategies as st
 
@@ -17,7 +19,12 @@ from tests.trust.fuzz.case import Case
 def replicas(name: str) -> list[int]:
     """The pids of an archive's replicas, by the titles that Ray gives them."""
     title = f"ray::ServeReplica:{name}:Model"
-    return sorted(each.pid for each in psutil.process_iter() if each.cmdline()[:1] and title in each.cmdline()[0])
+    found = []
+    for each in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended
+            if title in " ".join(each.cmdline()):
+                found.append(each.pid)
+    return sorted(found)
 
 
 class RayCampaign(Campaign):

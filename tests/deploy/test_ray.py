@@ -201,7 +201,7 @@ def test_what_is_queued_is_one_batch_and_beyond_the_queue_is_a_503(on_ray):
 def test_no_hostile_request_ends_a_replica_or_changes_an_answer(on_ray):
     campaign = RayCampaign(on_ray.config.inference, on_ray.client, [TEXT], [IMAGE])
     campaign.run(300, seed_value=1)
-    assert campaign.tally.total >= 300 and campaign.tally.by_kind["good"]["200"] >= 30
+    assert campaign.tally.total >= 300 and campaign.tally.by_kind["good"]["200"] >= 15
     assert not campaign.tally.faults and campaign.deaths() == 0
 
 
