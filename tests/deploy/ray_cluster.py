@@ -61,8 +61,8 @@ class Node:
                    f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats"]  # fmt: skip
         (self._folder / "ray").mkdir()
         script = f"mkdir -p /tmp/ray; mount --bind {self._folder}/ray /tmp/ray; exec {shlex.join(command)}"
-        environment = {**os.environ, **HEALTH, "PYTHONPATH": str(ROOT), "TMPDIR": str(self._folder),
-                       "OMP_WAIT_POLICY": "PASSIVE"}  # fmt: skip
+        # Ray's sockets are below /tmp: the path of one may have 107 characters.
+        environment = {**os.environ, **HEALTH, "PYTHONPATH": str(ROOT), "TMPDIR": "/tmp", "OMP_WAIT_POLICY": "PASSIVE"}
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 ["ip", "netns", "exec", self.name, "unshare", "--mount", "--pid", "--fork", "--kill-child",
