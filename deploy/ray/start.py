@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,8 @@ def _launch(config: Config, run: RunDirectory, temp: str, held: int) -> int:
         **worker_environment(config.properties.get("blacklist_env_vars", "")),
         OWN: temp, "TMPDIR": temp, LOGS: str(run.logs), "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_COLOR_PREFIX": "0",
+        # Of Ray's own ports, which run code; without it, Ray writes one to the user's home.
+        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }  # fmt: skip
     with run.console.open("wb") as console:
         return subprocess.Popen(

@@ -26,6 +26,8 @@ from tests.trust.place import rewrite
 NETWORK, PORT, DASHBOARD = "10.214.77", 8080, 8265
 BRIDGE = f"rb{os.getpid() % 100_000}"
 STORE_BYTES, CPUS = 100 << 20, 2
+RAY_TOKEN = "a0" * 32  # Ray's own, of its dashboard and its nodes
+AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": RAY_TOKEN}
 # How soon Ray takes a node that does not answer for lost: after 3 of these.
 HEALTH = {
     "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000",
@@ -62,7 +64,8 @@ class Node:
         (self._folder / "ray").mkdir()
         script = f"mkdir -p /tmp/ray; mount --bind {self._folder}/ray /tmp/ray; exec {shlex.join(command)}"
         # Ray's sockets are below /tmp: the path of one may have 107 characters.
-        environment = {**os.environ, **HEALTH, "PYTHONPATH": str(ROOT), "TMPDIR": "/tmp", "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {**os.environ, **HEALTH, **AUTHENTICATION, "PYTHONPATH": str(ROOT), "TMPDIR": "/tmp",
+                       "OMP_WAIT_POLICY": "PASSIVE"}  # fmt: skip
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 ["ip", "netns", "exec", self.name, "unshare", "--mount", "--pid", "--fork", "--kill-child",
@@ -90,7 +93,10 @@ class Cluster:
 
     def __init__(self, folder: Path, nodes: int = 3) -> None:
         self._folder, self._count, self.nodes = folder, nodes, []
-        self._api = f"http://{NETWORK}.1:{DASHBOARD}/api/serve/applications/"
+        self._head = f"http://{NETWORK}.1:{DASHBOARD}/api"
+        self._api = f"{self._head}/serve/applications/"
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {RAY_TOKEN}"
 
     def __enter__(self) -> Cluster:
         ip("link", "add", BRIDGE, "type", "bridge")
@@ -110,21 +116,20 @@ class Cluster:
 
     def _dashboard(self) -> bool:
         with suppress(requests.RequestException):
-            return requests.get(f"http://{NETWORK}.1:{DASHBOARD}/api/version", timeout=5).ok
+            return self._session.get(f"{self._head}/version", timeout=5).ok
         return False
 
     def alive(self) -> int:
-        found = requests.get(f"http://{NETWORK}.1:{DASHBOARD}/api/v0/nodes", timeout=30).json()
+        found = self._session.get(f"{self._head}/v0/nodes", timeout=30).json()
         return sum(each["state"] == "ALIVE" for each in found["data"]["result"]["result"])
 
     def deploy(self, document: dict) -> None:
-        """What ``serve deploy`` does."""
-        reply = requests.put(self._api, json=document, timeout=60)
-        assert reply.ok, reply.text
+        """What ``serve deploy`` does. Ray gives its controller 30 s to start, which a busy machine may exceed."""
+        until(lambda: self._session.put(self._api, json=document, timeout=60).ok, 120)
 
     def applications(self) -> dict:
         """Ray's own account of each application."""
-        return requests.get(self._api, timeout=30).json()["applications"]
+        return self._session.get(self._api, timeout=30).json()["applications"]
 
     def replicas(self, name: str) -> list[dict]:
         """The running replicas of an archive."""
