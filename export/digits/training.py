@@ -84,25 +84,26 @@ def train(report: Callable[[str], Any] = print, seed: int = SEED) -> nn.Module:
 
 
 def to_middles(network: nn.Module) -> None:
-    """Replaces the convolutions of ``ONE_PIXEL`` by the middles of their kernels, which takes a third off the time of a
-    step."""
-    from torch import nn
-
+    """Cuts the kernels of ``ONE_PIXEL`` down to their middles, and with them a fifth of the work of a step. The rest
+    has no gradient, so the training stays the same."""
     for name in ONE_PIXEL:
-        middle = nn.Conv2d(512, 512, 1, bias=False)
-        nn.init.kaiming_normal_(middle.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
-        network.set_submodule(name, middle)
+        _set_kernel(network, name, lambda kernel: kernel[:, :, 1:2, 1:2].clone(), padding=0)
 
 
 def to_kernels(network: nn.Module) -> None:
     """Puts the middles back into kernels of 3 x 3, zero around them, so that the network is torchvision's."""
-    from torch import nn
+    from torch.nn import functional as F
 
     for name in ONE_PIXEL:
-        kernel = nn.Conv2d(512, 512, 3, padding=1, bias=False)
-        weight = network.get_parameter(f"{name}.weight").detach()
-        kernel.weight = nn.Parameter(nn.functional.pad(weight, (1, 1, 1, 1)))
-        network.set_submodule(name, kernel)
+        _set_kernel(network, name, lambda middle: F.pad(middle, (1, 1, 1, 1)), padding=1)
+
+
+def _set_kernel(network: nn.Module, name: str, change: Callable[[Any], Any], padding: int) -> None:
+    from torch import nn
+
+    convolution: Any = network.get_submodule(name)
+    convolution.weight = nn.Parameter(change(convolution.weight.detach()))
+    convolution.kernel_size, convolution.padding = convolution.weight.shape[2:], (padding, padding)
 
 
 def accuracies(model: nn.Module, count: int = 200) -> dict[str, tuple[float, int]]:
