@@ -111,8 +111,8 @@ class Config:
     def effective(self, store: Path, cores: int, metrics: str = "", options: Sequence[str] = ()) -> str:
         """The text of the properties file that TorchServe reads: these settings, the store as the only source, settings
         of Java's compiler and memory for this machine, further ``options`` of Java, and ``metrics``, the file with the
-        names of TorchServe's own metrics. That is TorchServe's file where it is to fill all of them, and the user's where one is named. Raises
-        ServingError."""
+        names of TorchServe's own metrics. That is TorchServe's file where it is to fill all of them, and the user's
+        where one is named. Raises ServingError."""
         pattern = "file://" + re.escape(str(store)) + "/.*"
         # Java's property files use the backslash as an escape.
         given = [key for key in (CERTIFICATE, PRIVATE_KEY) if self.properties.get(key)]

@@ -59,8 +59,8 @@ class RequestLog:
             os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
         except OSError as error:
             raise ServingError(
-                f"{FILE}={self.path} cannot be written ({error.strerror}); name a file in a folder that exists and that "
-                "this user may write"
+                f"{FILE}={self.path} cannot be written ({error.strerror}); name a file in a folder that exists and "
+                "that this user may write"
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""Makes spans of the front end's records and sends them to a collector: a process of its own, which the front end starts.
+"""Makes spans of the front end's records and sends them to a collector. The front end starts this as a process.
 
 Reads a record a line from its standard input (serving/front_end/java/frontend/TraceLine.java) and writes back "exported
 512" and "dropped 512". OpenTelemetry's SDK reads the rest from its own variables: endpoint, headers, timeout, batches.
@@ -39,7 +39,7 @@ class Counted(SpanExporter):
         self._failing = False
 
     def take(self, spans: int) -> None:
-        """Waits until there is room for so many more. The pipe fills meanwhile, and the front end counts what it loses."""
+        """Waits for room for so many more. The pipe fills meanwhile, and the front end counts what it loses."""
         with self._room:
             self._room.wait_for(lambda: self._in_hand + spans <= self._most)
             self._in_hand += spans
@@ -56,7 +56,7 @@ class Counted(SpanExporter):
     def _report(self, spans: int, sent: bool) -> None:
         print("exported" if sent else "dropped", spans, flush=True)
         if not sent and not self._failing:
-            print("The collector of spans does not take them; they are lost until it does.", file=sys.stderr, flush=True)
+            print("The collector of spans does not take them; they are lost until it does.", file=sys.stderr)
         self._failing = not sent
         with self._room:
             self._in_hand -= spans

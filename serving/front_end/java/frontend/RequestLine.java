@@ -11,7 +11,7 @@ final class RequestLine {
     private static final DateTimeFormatter TIME =
             DateTimeFormatter.ofPattern("yyyy-MM-dd'T'HH:mm:ss.SSS'Z'").withZone(ZoneOffset.UTC);
     private static final long SECOND = 1_000_000_000;
-    private static final double MILLISECOND = 1e6;
+    private static final long MICROSECOND = 1_000;
     private static final double THOUSAND = 1e3;
 
     private RequestLine() {}
@@ -74,6 +74,6 @@ final class RequestLine {
     }
 
     private static double millis(long nanos) {
-        return Math.round(nanos / MILLISECOND * THOUSAND) / THOUSAND;
+        return Math.max(nanos, 0) / MICROSECOND / THOUSAND; // as the headers have it
     }
 }
