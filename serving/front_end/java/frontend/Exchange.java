@@ -98,7 +98,7 @@ final class Exchange {
         if (inference && model != null) {
             model.answered(status, System.nanoTime() - since);
         }
-        if (inference && !isProbed()) {
+        if (inference && (status >= 400 || Records.areWanted()) && !isProbed()) {
             Kind why = status >= 400 ? why() : null;
             if (why != null) {
                 Metrics.error(model, why);

@@ -5,9 +5,12 @@ import java.util.List;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.TimeUnit;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Hands records to a thread of its own. Who adds one never waits: where the queue is full, the record is lost. */
 final class Outbox {
+    private static final Logger LOGGER = LoggerFactory.getLogger(Outbox.class);
     private static final int PLACES = 8_192; // records of a few hundred bytes
     private static final int AT_ONCE = 512;
     private static final long LAST_WAIT_MS = 1_000;
@@ -45,12 +48,21 @@ final class Outbox {
                 some.add(waiting.take());
                 writing = true;
                 waiting.drainTo(some, AT_ONCE - 1);
-                sink.write(some);
+                write(some);
                 some.clear();
                 writing = false;
             }
         } catch (InterruptedException ended) {
             return;
+        }
+    }
+
+    private void write(List<RequestRecord> some) {
+        try {
+            sink.write(some);
+        } catch (RuntimeException failure) { // the thread goes on with the next ones
+            LOGGER.error("Records are lost: {}", failure.getClass().getName());
+            some.forEach(sink::lose);
         }
     }
 
