@@ -76,10 +76,10 @@ def in_foreground(made, out, **environment):
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_store, tmp_path_factory):
+def watched(store, tmp_path_factory):
     folder = tmp_path_factory.mktemp("traces")
     names = ["null", NAME]
-    with collector() as spans, place(folder, tmp_store, names, trace_endpoint=spans.endpoint, **RECORDS) as made:
+    with collector() as spans, place(folder, store, names, trace_endpoint=spans.endpoint, **RECORDS) as made:
         process = in_foreground(made, folder / "out")
         try:
             yield Watched(made, spans, folder / "out")
@@ -344,7 +344,3 @@ def test_such_a_server_stops_as_soon_as_any(troubled):
     assert made.client.predict("null", b"x", "text/plain").ok
     assert made.verb("stop").returncode == 0
     assert made.processes() == []
-@pytest.fixture(scope="module")
-def tmp_store():
-    from pathlib import Path
-    return Path("/tmp/trace-run/store")
