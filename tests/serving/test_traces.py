@@ -259,12 +259,16 @@ def test_in_the_foreground_the_lines_are_printed(watched):
 
 
 def test_the_metrics_count_spans_and_lines(watched):
-    exported = metrics.value(watched.config, "tsi_trace_spans_total", result="exported")
-    assert metrics.value(watched.config, "tsi_request_log_lines_total", result="written") > 0
     trace, header = parent()
-    watched.ask(**header)
+    watched.line(watched.ask(**header))
     watched.spans.await_trace(trace, 5)
-    eventually(lambda: metrics.value(watched.config, "tsi_trace_spans_total", result="exported") == exported + 5)
+
+    def agree():
+        sent = metrics.value(watched.config, "tsi_trace_spans_total", result="exported")
+        written = metrics.value(watched.config, "tsi_request_log_lines_total", result="written")
+        return (sent, written) == (len(watched.spans.spans), len(watched.log.read_text().splitlines()))
+
+    eventually(agree)
     for name in ("tsi_trace_spans_total", "tsi_request_log_lines_total"):
         assert metrics.value(watched.config, name, result="dropped") == 0
 
