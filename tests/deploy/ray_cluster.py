@@ -85,7 +85,8 @@ class Node:
 
     def remove(self) -> None:
         self.kill()
-        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+        for kind in ("link", "netns"):
+            subprocess.run(["ip", kind, "del", self.name], check=False, capture_output=True)
 
 
 class Cluster:
