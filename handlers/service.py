@@ -268,7 +268,7 @@ class Service(Hooks, Passes, Tensors):
         }
         timing = {name: f"{seconds * 1e3:.3f}" for name, seconds in stages.items()}
         for job in jobs:
-            job.headers |= timing | {"x-batch-size": str(first)}
+            job.headers |= timing | {"x-batch-size": str(len(jobs))}
 
     def _admitted(self, jobs: list[Job], batch: Batch) -> list[Job]:
         """The jobs that there is time for; the others get their error."""

@@ -217,7 +217,7 @@ def _headers() -> Schema:
     count = {"type": "integer", "minimum": 1}
     return {
         **{name: {**each, "required": True} for name, each in times.items()},
-        "x-batch-size": {"description": "Items of that batch.", "required": True, "schema": count},
+        "x-batch-size": {"description": "Requests in that batch.", "required": True, "schema": count},
         "x-variant": {"description": "The variant that answered.", "required": True, "schema": {"type": "string"}},
         "x-truncated": {"description": "So many texts were cut at the model's limit of tokens.",
                         "schema": {"type": "integer", "minimum": 1}},
