@@ -1,5 +1,5 @@
 """KServe's official client, unchanged, gets over v1, v2 and gRPC what /predictions answers: the golden cases of NAMES.
-It wants an older protobuf than this project, and 450 MB; so it needs an environment of its own (docs/grpc.md)."""
+It wants an older protobuf than this project, and 450 MB; so it needs an environment of its own (docs/api.md)."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from tests.serving.open_inference import NAMES, as_served
 PYTHON = os.environ.get("KSERVE_PYTHON", "")
 pytestmark = [
     pytest.mark.served,
-    pytest.mark.skipif(not PYTHON, reason="KSERVE_PYTHON names no Python with kserve (docs/grpc.md)"),
+    pytest.mark.skipif(not PYTHON, reason="KSERVE_PYTHON names no Python with kserve (docs/api.md)"),
 ]
 
 
