@@ -272,9 +272,11 @@ class Service(Hooks, Passes, Tensors):
 
     def _admitted(self, jobs: list[Job], batch: Batch) -> list[Job]:
         """The jobs that there is time for; the others get their error."""
+        per_row = self.costs(batch.inputs)
+        if self.budget.suffices(int(per_row.sum())):
+            return jobs
         ends = np.cumsum([len(job.items) for job in jobs]).tolist()
         starts = [end - len(job.items) for job, end in zip(jobs, ends, strict=True)]
-        per_row = self.costs(batch.inputs)
         rows = [slice(batch.of(a).start, batch.of(b - 1).stop) for a, b in zip(starts, ends, strict=True)]
         errors = refusals([int(per_row[each].sum()) for each in rows], self.budget, self.unit)
         for job, error in zip(jobs, errors, strict=True):
