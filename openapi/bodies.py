@@ -61,10 +61,10 @@ def instances(model: Model) -> Schema:
     """KServe v1's body."""
     service = model.service
     item = item_schema(model)
-    each: list[Schema] = [item]
+    each: list[Schema] = [item or {"type": ["string", "number", "boolean", "array", "null"]}]  # an object names its item
     if service.shape.key:
         names = [service.shape.key, *(["b64"] if model.kind == "image" else [])]
-        each = [item, *(_record({name: item}) for name in names)] if item else [item]
+        each += [_record({name: item}) for name in names]
     if service.shape.key and service.shape.fields:
         each.insert(1, _record(_fields(model)))
     item = each[0] if len(each) == 1 else {"anyOf": each}
