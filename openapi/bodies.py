@@ -61,7 +61,7 @@ def instances(model: Model) -> Schema:
     """KServe v1's body."""
     service = model.service
     item = item_schema(model)
-    each: list[Schema] = [item or {"type": ["string", "number", "boolean", "array", "null"]}]  # an object names its item
+    each: list[Schema] = [item or {"type": ["string", "number", "boolean", "array", "null"]}]  # an object names it
     if service.shape.key:
         names = [service.shape.key, *(["b64"] if model.kind == "image" else [])]
         each += [_record({name: item}) for name in names]
