@@ -10,7 +10,7 @@ CHOICE := MODELS VARIANTS DEVICE WEIGHTS MODELS_FILE
 READ_BY_archive := $(CHOICE) MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT HANDLER VERSION MODEL_STORE \
   RESULTS_JSON
 READ_BY_models := DEVICE MODELS_FILE MODEL_STORE
-READ_BY_serve := $(PLACE) MODELS VARIANTS WORKERS FOREGROUND
+READ_BY_serve := $(PLACE) MODELS VARIANTS WORKERS FOREGROUND UI UI_PORT
 READ_BY_stop := $(PLACE)
 READ_BY_status := $(PLACE)
 READ_BY_rollout := $(PLACE) MODEL VERSION MAX_DIFFERENT MAX_P99_RATIO MAX_ERRORS REQUESTS WATCH
@@ -137,7 +137,7 @@ archive: $(READY) $(EXTRAS) ## Build the archives that are out of date in model_
 models: $(READY) ## List every model with its task, architecture and weights, and the variants that fit it (DEVICE=)
 	@$(PY) -m export.list_models
 
-serve: $(READY) $(SIGNED) $(TRACING) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays attached)
+serve: $(READY) $(SIGNED) $(TRACING) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays attached, UI=1 opens the page)
 	@$(PY) -m serving serve
 
 stop: $(READY) ## Stop TorchServe and check that all its processes have ended

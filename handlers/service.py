@@ -264,7 +264,7 @@ class Service(Hooks, Passes, Tensors):
             rows = range(first, first + len(job.items))
             first = rows.stop
             self._answer(job, batch, rows, digested)
-        timing = stages(started, collated, inferred, time.perf_counter()) | {"x-batch-size": str(first)}
+        timing = stages(started, collated, inferred, time.perf_counter()) | {"x-batch-size": str(len(jobs))}
         for job in jobs:
             job.headers |= timing
             if job.traced:

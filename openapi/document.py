@@ -220,7 +220,7 @@ def _headers() -> Schema:
     count = {"type": "integer", "minimum": 1}
     return {
         **{name: {**each, "required": True} for name, each in times.items()},
-        "x-batch-size": {"description": "Items of that batch.", "required": True, "schema": count},
+        "x-batch-size": {"description": "Requests in that batch.", "required": True, "schema": count},
         "x-tokens": {"description": "Tokens of the request's texts, without padding.", "schema": count},
         "x-pixels": {"description": "Pixels of the request's images, as sent.", "schema": count},
         "x-variant": {"description": "The variant that answered.", "required": True, "schema": {"type": "string"}},

@@ -24,12 +24,28 @@ from serving.start_lock import starting, stopping
 from serving.state import RunDirectory, State
 from serving.status import NOT_OURS, show
 from serving.store import STORE, archives, digest_file
+from serving.ui.__main__ import main as show_page
 from serving.versions import FOLDER, forget, remove_empty
 from serving.warm_up import Example, warm_up
 
 
 def serve() -> int:
-    """Starts the server with the store's archives; returns when all are warm, or stays with FOREGROUND=1."""
+    """Starts the server with the store's archives; returns when all are warm, or stays: with FOREGROUND=1 until the
+    server ends, with UI=1 to serve the page until Ctrl-C."""
+    page = _wants_page()
+    return _serve() or (show_page() if page else 0)
+
+
+def _wants_page() -> bool:
+    given = os.environ.get("UI", "").strip()
+    if given not in ("", "0", "1"):
+        raise ServingError(f"UI={given} is neither 0 nor 1; write it as in: make serve UI=1")
+    if given == "1" and os.environ.get("FOREGROUND") == "1":
+        raise ServingError("UI=1 and FOREGROUND=1 both stay; give one of them, and run make ui in another terminal")
+    return given == "1"
+
+
+def _serve() -> int:
     run, config = RunDirectory.default(), Config.load()
     foreground = os.environ.get("FOREGROUND") == "1"
     _end_on_signal()
