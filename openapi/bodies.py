@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from handlers.options import Number, OneOf, Option, Whole
-from handlers.service import Service
+from handlers.options import Number, OneOf, Option, Text, Whole
 from openapi.models import Model
 
 Schema = dict[str, Any]
@@ -120,7 +119,7 @@ def _list(model: Model, item: Schema) -> Schema:
 
 def _object(title: str, fields: Mapping[str, Schema], model: Model) -> Schema:
     """A body with these fields and the options. An option outside of "parameters" is refused."""
-    options = all_options(model.service)
+    options = model.options
     misplaced = {name: _absent('An option goes into "parameters".') for name in options if name not in fields}
     record = _record(fields)
     return {
@@ -134,19 +133,18 @@ def _absent(why: str = "") -> Schema:
     return {"not": {}, **({"description": why} if why else {})}
 
 
-def all_options(service: Service) -> dict[str, Option]:
-    """The options of the task."""
-    return service.all_options()
-
-
 def parameters(model: Model) -> Schema:
     """The object of options in a JSON body."""
-    found = {name: option_schema(each) for name, each in all_options(model.service).items()}
+    found = {name: option_schema(model, name, each) for name, each in model.options.items()}
     return {"type": "object", "properties": found, "additionalProperties": model.own_handler}
 
 
-def option_schema(option: Option) -> Schema:
+def option_schema(model: Model, name: str, option: Option) -> Schema:
     """An option's value: a number, or its digits in a string."""
+    if isinstance(option, Text):
+        named = model.labels and "classification" in model.task and name == "target"
+        text = {"minLength": 1, "maxLength": option.longest, "pattern": NOT_BLANK}
+        return {"type": "string", **({"enum": list(model.labels)} if named else text)}
     if isinstance(option, Whole):
         number = {"type": "integer", "minimum": option.low, "maximum": option.high}
         pattern = f"^0{{0,4}}(?:{digits(option.low, option.high)})$"
@@ -159,11 +157,11 @@ def option_schema(option: Option) -> Schema:
 
 
 def digits(low: int, high: int) -> str:
-    """A regular expression of the whole numbers from ``low`` to ``high``; of any, where ``low`` is not 1."""
-    if low != 1:
+    """A regular expression of the whole numbers from ``low`` to ``high``; of any, where ``low`` is above 1."""
+    if low > 1:
         return "[0-9]+"
     most = str(high)
-    found = [f"[1-9][0-9]{{0,{len(most) - 2}}}"] if len(most) > 1 else []
+    found = ["0"] * (low == 0) + [f"[1-9][0-9]{{0,{len(most) - 2}}}"] if len(most) > 1 else []
     for at, digit in enumerate(most):
         least = 0 if at else 1
         if int(digit) > least:
@@ -183,6 +181,6 @@ def form(model: Model) -> Schema:
         fields = {service.shape.key: {**text, "pattern": pattern}}
     else:
         fields = _fields(model)
-    options = {name: option_schema(each) for name, each in all_options(service).items()}
+    options = {name: option_schema(model, name, each) for name, each in model.options.items()}
     record = _record(fields)
     return {**record, "properties": {**fields, **options}, "additionalProperties": False}

@@ -19,7 +19,10 @@ RUNTIME = VARIANT = "explain"
 
 
 def ask_instead(model: str, archive: str) -> str:
-    """The sentence that refuses an explanation by ``archive``, an archive of ``model`` that gives none."""
+    """The sentence that refuses an explanation by ``archive``, an archive of ``model`` that gives none. ``null`` is the
+    archive of that name without a model."""
+    if archive == model:
+        return f"{archive} gives no explanations: it has no model."
     return (
         f"{archive} gives no explanations; ask /explanations/{model}-{VARIANT}, an archive that this command builds: "
         f'make archive MODELS={model} VARIANTS={VARIANT}'
