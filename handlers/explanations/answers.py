@@ -78,7 +78,8 @@ def _tokens(values: np.ndarray, encoding: Any, parts: Sequence[str], encoder: Te
     found = []
     for at in np.flatnonzero(np.equal(encoding.special_tokens_mask, 0)).tolist():
         start, end = encoding.offsets[at]
-        part = {"part": parts[encoding.sequence_ids[at]]} if encoding.n_sequences > 1 else {}
+        # tokenizers forgets the number of the first of two sequences that it joins after they were cut.
+        part = {"part": parts[encoding.sequence_ids[at] or 0]} if encoding.n_sequences > 1 else {}
         token = {"token": encoder.decode_token(encoding.ids[at]), **part, "start": start, "end": end}
         found.append(token | {"attribution": float(values[at])})
     return found

@@ -165,7 +165,7 @@ class Explaining:
         pixels = batch.inputs[0][row : row + 1]
         colour = {"black": (0, 0, 0), "white": (255, 255, 255), "mean": [255 * each for each in image.mean]}[baseline]
         together = max(1, PIXELS[self._settings.device] // (image.height * image.width))
-        return Path((pixels,), np.broadcast_to(np.array(colour, np.float32), pixels.shape), steps, together)
+        return Path((pixels,), np.zeros(pixels.shape, np.float32) + np.array(colour, np.float32), steps, together)
 
     def _warm_up(self) -> None:
         """Explains samples, so that the first request is as fast as the next, and its time is known before it runs."""

@@ -9,9 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from PIL import Image
 
+from export.build import build
 from export.cases import SAMPLES
+from export.catalog import PHOTO, Model, Row, Source, variant
+from export.catalog import TEXT as TEXTS
+from export.weights import Choice
 from handlers.errors import ArchiveError
 from handlers.explanations import Path, Target, ask_instead
 from handlers.explanations.answers import wants_png
@@ -20,10 +25,13 @@ from handlers.explanations.serving import Explaining
 from handlers.image import prepare
 from handlers.options import Whole
 from handlers.runtimes.torch_captum import CaptumRuntime
+from openapi.document import document
+from openapi.models import of_archive
 from tests.export.image_checkpoints import timm_file
+from tests.forked import forking
 from tests.handlers.explained import EXPLAIN, Asked, explain, explanation, loaded, predict
 from tests.tiny import write_bert
-from tests.token_checkpoints import build_archive, write_random, write_reader, write_tagger
+from tests.token_checkpoints import write_random, write_reader, write_tagger
 
 TEXT = "Ada went to London — déjà vu, with Bob."
 PAIR = {"text": "Ada went to London.", "text_pair": "She is in London now."}
@@ -52,6 +60,15 @@ SINGLE = {
 }
 
 
+def built(model, folder):
+    """The service of the model's archive, which is built in ``folder``."""
+    with forking():
+        build(Row(model, variant("explain")[0]), "cpu", Choice(), folder, lambda stage: None)
+    service = loaded(folder / f"{model.name}-explain.mar", folder / "unpacked")
+    service.archive = folder / f"{model.name}-explain.mar"
+    return service
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     """``get(name)``: the service of an archive, built when it is asked for the first time."""
@@ -61,8 +78,9 @@ def service(tmp_path_factory):
         if name not in found:
             folder = tmp_path_factory.mktemp(name)
             task, write = CHECKPOINTS[name]
-            archive = build_archive(task, write(folder / name), "explain", folder)
-            found[name] = loaded(archive, folder / "unpacked")
+            options = {"pooling": "mean"} if task == "embedding" else {}
+            model = Model(name, task, Source("local", str(write(folder / name))), options, input=TEXTS)
+            found[name] = built(model, folder)
             found[name].checkpoint = folder / name
         return found[name]
 
@@ -72,18 +90,11 @@ def service(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """The service of a small image classifier."""
-    from export.build import build
-    from export.catalog import PHOTO, Model, Row, Source, variant
-    from export.weights import Choice
-    from tests.forked import forking
-
     folder = tmp_path_factory.mktemp("pictures")
     found = timm_file(folder)
     options = {"architecture": found.architecture, "labels": str(found.labels)}
     model = Model("flowers", "image-classification", Source("local", str(found.source)), options, input=PHOTO)
-    with forking():
-        build(Row(model, variant("explain")[0]), "cpu", Choice(), folder, lambda stage: None)
-    return loaded(folder / "flowers-explain.mar", folder / "unpacked")
+    return built(model, folder)
 
 
 def picture(seed=0, size=(80, 60)):
@@ -199,16 +210,15 @@ def test_of_an_image_the_map_sums_up_to_the_difference(pictures):
 def test_the_explained_prediction_is_that_of_predictions(service, name):
     body, of = SINGLE[name]
     predicted, found = of(predict(service(name), body)), explanation(service(name), body)["prediction"]
-    assert found.keys() == predicted.keys()
-    assert all(found[key] == pytest.approx(predicted[key], rel=1e-5) for key in found if key != "sequence")
+    assert found.pop("score") == pytest.approx(predicted.pop("score"), rel=1e-5) and found == predicted
 
 
 def test_of_an_image_the_explained_prediction_is_that_of_predictions(pictures):
     body = base64_of(picture(3))
     best, *others = predict(pictures, body)["predictions"]
-    assert explanation(pictures, body)["prediction"] == pytest.approx(best)
-    other = explanation(pictures, body, target=others[1]["label"])
-    assert other["prediction"] == pytest.approx(others[1]) and other["output"] == "the label's logit"
+    for expected, options in ((best, {}), (others[1], {"target": others[1]["label"]})):
+        found = explanation(pictures, body, **options)["prediction"]
+        assert found["label"] == expected["label"] and found["score"] == pytest.approx(expected["score"], rel=1e-5)
 
 
 def test_of_a_text_the_token_of_the_likeliest_entity_is_explained(service):
@@ -243,7 +253,7 @@ def test_offsets_are_in_characters_of_the_text_as_sent(service, name):
     text = "Où est Zürich? — [MASK] 12 € 🍕 end"
     body, options = {"text": text}, {"target": "B-LOC"} if name == "tagger" else {}
     tokens = explanation(service(name), body, **options)["tokens"]
-    assert all(0 <= token["start"] < token["end"] <= len(text) for token in tokens)
+    assert all(0 <= token["start"] <= token["end"] <= len(text) for token in tokens)
     pieces = [text[token["start"] : token["end"]] for token in tokens]
     assert "12" in "".join(pieces) and pieces[-1].strip() in ("end", "nd", "d")
     for token, piece in zip(tokens, pieces, strict=True):
@@ -265,7 +275,11 @@ def test_tokens_of_two_texts_say_which_one_they_are_of(service):
 
 
 def test_baselines_differ_and_special_tokens_are_in_none(service, pictures):
+    table = service("bert").runtime._module.network.get_input_embeddings().weight
+    before = table[0].clone()
+    table[0] += 1  # transformers makes the padding's embedding zero, training does not keep it so
     padded, zero = (explanation(service("bert"), {"text": TEXT}, baseline=each) for each in ("pad", "zero"))
+    table[0] = before
     assert padded["value"] == pytest.approx(zero["value"]) and padded["baseline_value"] != zero["baseline_value"]
     assert not {"[CLS]", "[SEP]"} & {token["token"] for token in padded["tokens"]}
     maps = [explanation(pictures, base64_of(picture()), baseline=each) for each in ("black", "white", "mean")]
@@ -348,8 +362,8 @@ def test_of_several_what_does_not_fit_in_time_is_busy_and_the_cheapest_runs(serv
     made = service("bert")
     monkeypatch.setattr(made.explaining.budget, "rate", 30 / 2000)
     context = Asked([EXPLAIN] * 3)
-    bodies = [{"text": "word " * 20, "parameters": {"steps": 60}}, {"text": "x", "parameters": {"steps": 5}},
-              {"text": "word " * 20, "parameters": {"steps": 60}}]  # fmt: skip
+    bodies = [{"text": "x " * 20, "parameters": {"steps": 60}}, {"text": "x", "parameters": {"steps": 5}},
+              {"text": "x " * 20, "parameters": {"steps": 60}}]  # fmt: skip
     made.handle([{"body": json.dumps(body).encode()} for body in bodies], context)
     assert sorted(context.status) == [200, 200, 503] and context.status[1] == 200
     assert "Retry-After" in context.out[context.status.index(503)]
@@ -376,6 +390,27 @@ def test_a_handlers_option_of_the_same_name_is_an_error_of_the_archive(service, 
     monkeypatch.setattr(made, "all_options", lambda: {"steps": Whole(1, 2)})
     with pytest.raises(ArchiveError, match="'steps'"):
         Explaining(made, made.runtime)
+
+
+@pytest.mark.parametrize("name", [*SINGLE, "tagger", "pictures"])
+def test_bodies_and_answers_are_as_the_openapi_document_says(service, pictures, name):
+    made = pictures if name == "pictures" else service(name)
+    found = document([of_archive(made.archive)])
+    kinds = {kind: found["components"]["schemas"][f"{made.archive.stem}.explanation-{kind}"] for kind in
+             ("request", "answer", "v1-request", "v1-answer")}  # fmt: skip
+    body = {"tagger": {"text": "Ada went to London."}, "pictures": base64_of(picture())}.get(name)
+    body = body or SINGLE[name][0]
+    instances = {"instances": [body]}
+    for given, kind in ((body, ""), ({**body, "parameters": {"steps": 3}}, ""), (instances, "v1-")):
+        assert valid(found, kinds[f"{kind}request"], given)
+        assert valid(found, kinds[f"{kind}answer"], explain(made, given)[0])
+    for wrong in ({"steps": 0}, {"steps": 301}, {"top_k": 1}, {"baseline": "x"}):
+        assert not valid(found, kinds["request"], {**body, "parameters": wrong})
+    assert not valid(found, kinds["v1-request"], {"instances": [body] * 9})
+
+
+def valid(found, schema, value):
+    return Draft202012Validator({**schema, "components": found["components"]}).is_valid(value)
 
 
 # As a picture.
@@ -405,7 +440,7 @@ def test_an_image_is_answered_with_a_png_that_says_what_it_shows(pictures):
     colours = np.asarray(shown)[::scale, ::scale].astype(int)
     strongest = np.unravel_index(np.abs(values).argmax(), values.shape)
     red, _, blue = colours[strongest]
-    assert (red > blue) is bool(values[strongest] > 0)
+    assert (red > blue) == (values[strongest] > 0)
 
 
 def test_a_picture_of_a_text_or_of_two_images_is_refused(service, pictures):
