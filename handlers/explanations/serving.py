@@ -99,17 +99,23 @@ class Explaining:
                     job.error = error
 
     def _admitted(self, jobs: Sequence[Job]) -> list[Job]:
+        collated, costs = [], []
         for job in jobs:
-            assert job.wanted is not None
-            job.wanted.batches = [self._service.traced([item]) for item in job.items]
+            try:
+                costs.append(self._collate(job))
+                collated.append(job)
+            except Exception as error:
+                job.error = error
         unit = f"{self._service.unit} times steps"
-        for job, error in zip(jobs, refusals([*map(self._cost, jobs)], self.budget, unit, CURE), strict=True):
+        for job, error in zip(collated, refusals(costs, self.budget, unit, CURE), strict=True):
             job.error = error
-        return [job for job in jobs if job.error is None]
+        return [job for job in collated if job.error is None]
 
-    def _cost(self, job: Job) -> int:
-        """Each item's pass for its answer, and a pass of its longest row for each step."""
+    def _collate(self, job: Job) -> int:
+        """Makes a batch of each item. Returns what the job costs: each item's pass for its answer, and a pass of its
+        longest row for each step."""
         assert job.wanted is not None
+        job.wanted.batches = [self._service.traced([item]) for item in job.items]
         rows = [self._service.costs(batch.inputs) for batch in job.wanted.batches]
         return sum(int(each.sum() + job.options["steps"] * each.max()) for each in rows)
 
