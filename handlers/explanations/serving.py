@@ -107,8 +107,8 @@ class Explaining:
             except Exception as error:
                 job.error = error
         unit = f"{self._service.unit} times steps"
-        for job, error in zip(collated, refusals(costs, self.budget, unit, CURE), strict=True):
-            job.error = error
+        for job, refusal in zip(collated, refusals(costs, self.budget, unit, CURE), strict=True):
+            job.error = refusal
         return [job for job in collated if job.error is None]
 
     def _collate(self, job: Job) -> int:

@@ -77,8 +77,8 @@ class TokenClassification(TextService):
         tokens = np.arange(len(at)) if target is not None else np.flatnonzero(np.isin(scores.argmax(axis=1), inside))
         if not len(tokens):
             raise RequestError('The text has no entity to explain; name a label: {"parameters": {"target": ...}}.')
-        row, column = np.unravel_index(int(scores[np.ix_(tokens, inside)].argmax()), (len(tokens), len(inside)))
-        token, label = int(tokens[row]), inside[int(column)]
+        row, column = divmod(int(scores[tokens][:, inside].argmax()), len(inside))
+        token, label = int(tokens[row]), inside[column]
         (word,), ((start, end),) = self._pieces(encoding, text, at[token : token + 1])
         prediction = {"label": self._labels[label], "score": float(scores[token, label]), "word": word, "start": start,
                       "end": end}  # fmt: skip
