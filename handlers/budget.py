@@ -76,6 +76,10 @@ class Budget:
         """Seconds until the last forward pass of this batch must have ended."""
         return math.inf if self._began is None else self._stop * self.timeout_s - self._elapsed()
 
+    def suffices(self, cost: float) -> bool:
+        """Whether requests of ``cost`` units together leave none of them without time."""
+        return self.seconds(cost) <= min(self.admitted_s, self.left_s())
+
     def check(self, cost: float) -> None:
         """Raises Busy where a forward pass of ``cost`` units would end too late."""
         if self.seconds(cost) > self.left_s():

@@ -74,7 +74,8 @@ class GpuPhotos:
             images = dict(zip(files, self._decode([file.data for file in files.values()]), strict=True))
             if all(image.shape[1:] == (files[row].height, files[row].width) for row, image in images.items()):
                 for rows in _of_one_size(images):
-                    prepared = self._prepare(torch.stack([images[row] for row in rows]))
+                    alone = images[rows[0]][None]
+                    prepared = self._prepare(alone if len(rows) == 1 else torch.stack([images[row] for row in rows]))
                     for row, each in zip(rows, prepared, strict=True):
                         pixels[row] = each
                 return

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from handlers.errors import RequestError
 
 SHOWN = 20  # labels in an error's sentence
-TILE = 64  # classes; a power of two, so that it is a kernel's tile, too
-WITHIN = np.arange(TILE)
+# Outputs of a runtime that ranks classes itself: int [N, K], likeliest first, and their softmax probabilities, float.
+BEST = ("best_classes", "best_scores")
+FEW = 8  # classes that are ranked by a pass for each; a power of two, as the kernel that ranks wants it
 
 
 def scored(logits: np.ndarray, function: str) -> np.ndarray:
@@ -46,37 +47,39 @@ def place_of(label: str | None, labels: Sequence[str], scores: np.ndarray) -> in
 Ranked = list[tuple[int, float]]  # (class, softmax probability), best first
 
 
+def likeliest(outputs: Mapping[str, np.ndarray], count: int) -> list[Ranked]:
+    """``best`` of a model's "logits", from BEST where the runtime ranked that many."""
+    if BEST[0] not in outputs or outputs[BEST[0]].shape[1] < min(count, outputs["logits"].shape[1]):
+        return best(outputs["logits"], count)
+    return _ranked(*(outputs[name][:, :count] for name in BEST))
+
+
 def best(logits: np.ndarray, count: int) -> list[Ranked]:
     """For each row of float [N, C] logits the ``count`` likeliest classes."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    totals, rows = exponentials.sum(axis=1), np.arange(len(logits))
     count = min(count, logits.shape[1])
-    classes, scores = np.empty((len(logits), count), np.int64), np.empty((len(logits), count), logits.dtype)
-    # A few vectorised argmax passes: sorting, or even partitioning, a vocabulary of 30,522 takes several times longer.
+    peaks = logits.max(axis=1, keepdims=True)
+    exponentials = np.exp(logits - peaks)
+    totals = exponentials.sum(axis=1, keepdims=True)
+    classes = _by_passes(exponentials, count) if count <= FEW else _by_parts(logits, count)
+    return _ranked(classes, np.exp(np.take_along_axis(logits, classes, axis=1) - peaks) / totals)
+
+
+def _by_passes(values: np.ndarray, count: int) -> np.ndarray:
+    """The columns of the ``count`` largest of each row, int64 [N, count], largest first; overwrites ``values``.
+
+    For a few of a vocabulary of 30,522, sorting or even partitioning takes several times longer.
+    """
+    classes, rows = np.empty((len(values), count), np.int64), np.arange(len(values))
     for at in range(count):
-        classes[:, at] = exponentials.argmax(axis=1)
-        scores[:, at] = exponentials[rows, classes[:, at]]
-        exponentials[rows, classes[:, at]] = -1.0
-    return _ranked(classes, scores / totals[:, None])
+        classes[:, at] = values.argmax(axis=1)
+        values[rows, classes[:, at]] = -1.0
+    return classes
 
 
-def best_by_tiles(logits: np.ndarray, tops: np.ndarray, sums: np.ndarray, count: int) -> list[Ranked]:
-    """``best``, from what is known of each ``TILE`` of the classes: float [N, ceil(C / TILE)], its largest logit
-    (``tops``) and its sum of exp(logit - largest)."""
-    classes = logits.shape[1]
-    count = min(count, classes)
-    peaks = tops.max(axis=1, keepdims=True)
-    totals = (sums * np.exp(tops - peaks)).sum(axis=1, keepdims=True)
-    # A class among the best lies in a tile whose top is among the best tops.
-    tiles = tops.argpartition(-min(count, tops.shape[1]), axis=1)[:, -count:]
-    columns = (tiles[:, :, None] * TILE + WITHIN).reshape(len(logits), -1)
-    values = np.take_along_axis(logits, np.minimum(columns, classes - 1), axis=1)
-    values[columns >= classes] = -np.inf
-    order = values.argpartition(-count, axis=1)[:, -count:]
-    found = np.take_along_axis(values, order, axis=1)
-    by_value = (-found).argsort(axis=1)
-    columns = np.take_along_axis(columns, np.take_along_axis(order, by_value, axis=1), axis=1)
-    return _ranked(columns, np.exp(np.take_along_axis(found, by_value, axis=1) - peaks) / totals)
+def _by_parts(values: np.ndarray, count: int) -> np.ndarray:
+    classes = values.argpartition(-count, axis=1)[:, -count:]
+    order = np.argsort(-np.take_along_axis(values, classes, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(classes, order, axis=1)
 
 
 def _ranked(classes: np.ndarray, scores: np.ndarray) -> list[Ranked]:

@@ -35,7 +35,7 @@ from handlers.open_inference.answer import Written, write_answer
 from handlers.open_inference.task import Tensors, as_texts
 from handlers.options import read_options
 from handlers.requests import Form, Payload, Shape, content_type_of, read_payload
-from handlers.runtimes import Outputs, Runtime, load_runtime, threads
+from handlers.runtimes import Outputs, Runtime, available_cores, load_runtime, threads
 from handlers.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,8 @@ class Service(Hooks, Passes, Tensors, Explained):
         defaults = {name: each.default for name, each in self.options.items() if each.default is not None}
         self.settings = replace(settings, parameters={**defaults, **settings.parameters})
         self.budget.timeout_s = float(config.get("responseTimeout") or math.inf)
-        worker.install(sys.modules["__main__"], self.figures)
+        awake_s = worker.awake_s(self.settings.device == "gpu", available_cores())
+        worker.install(sys.modules["__main__"], self.figures, awake_s)
         self.prepare()
         self.load()
         self.runtime: Runtime = load_runtime(self.directory, self.settings, self.gpu_id)
@@ -287,9 +288,11 @@ class Service(Hooks, Passes, Tensors, Explained):
 
     def _admitted(self, jobs: list[Job], batch: Batch) -> list[Job]:
         """The jobs that there is time for; the others get their error."""
+        per_row = self.costs(batch.inputs)
+        if self.budget.suffices(int(per_row.sum())):
+            return jobs
         ends = np.cumsum([len(job.items) for job in jobs]).tolist()
         starts = [end - len(job.items) for job, end in zip(jobs, ends, strict=True)]
-        per_row = self.costs(batch.inputs)
         rows = [slice(batch.of(a).start, batch.of(b - 1).stop) for a, b in zip(starts, ends, strict=True)]
         errors = refusals([int(per_row[each].sum()) for each in rows], self.budget, self.unit)
         for job, error in zip(jobs, errors, strict=True):

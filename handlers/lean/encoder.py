@@ -76,14 +76,14 @@ class LeanEncoder(nn.Module):
         token_type_ids: Tensor | None = None,
         mask_position: Tensor | None = None,
         out: tuple[Tensor, ...] | None = None,
-        tiles: Tensor | None = None,
+        best: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, ...]:
         """The head's outputs, in the order of Settings.outputs.
 
         ``input_ids``, ``attention_mask`` and ``token_type_ids`` are int64 [N, L], right-padded; ``mask_position`` is
         int64 [N], for a "mask" head. Without ``attention_mask`` nothing is padded; without ``token_type_ids`` all
         tokens have type 0. Inputs may lie in pinned host memory, and so may ``out``, float32 tensors that the outputs
-        are written to. ``tiles``, for a "mask" head only, is filled as operators.scores says.
+        are written to. ``best``, for a "mask" head only, is filled as operators.scores says.
 
         Raises ValueError for texts with more tokens than the model has positions.
         """
@@ -95,7 +95,7 @@ class LeanEncoder(nn.Module):
             x = ops.linear(x, self.project)
         for layer in self.layers:
             x = layer(x, mask, ops)
-        outputs: tuple[Tensor, ...] = self.head(x, mask, position, ops, out, tiles)
+        outputs: tuple[Tensor, ...] = self.head(x, mask, position, ops, out, best)
         return outputs
 
     def _operators(self) -> ModuleType:

@@ -1,7 +1,7 @@
 """Heads of text encoders: they make an embedding, or the logits of a task, of hidden states.
 
 Each head takes hidden states [N, L, W], mask [N, L] or None, position [N] or None, the operators, the tensors to write
-the outputs to or None, and ``tiles`` (operators.scores, mask head only) or None. It returns a tuple of outputs.
+the outputs to or None, and ``best`` (operators.scores, mask head only) or None. It returns a tuple of outputs.
 Per-token outputs are meaningless where the text is padded.
 """
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from handlers.lean.operators import activate
 
 Out = tuple[Tensor, ...] | None
+Best = tuple[Tensor, Tensor] | None
 
 
 class PooledHead(nn.Module):
@@ -26,7 +27,7 @@ class PooledHead(nn.Module):
         self.pooling, self.normalize = spec["head"]["pooling"], spec["head"]["normalize"]
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, position: Tensor | None, ops: ModuleType, out: Out, tiles: Tensor | None
+        self, x: Tensor, mask: Tensor | None, position: Tensor | None, ops: ModuleType, out: Out, best: Best
     ) -> tuple[Tensor, ...]:
         return (ops.pool(x, mask, _first(out), self.pooling, self.normalize),)
 
@@ -42,10 +43,10 @@ class MaskHead(nn.Module):
         self.decoder = nn.Linear(width, spec["vocabulary"])
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, position: Tensor | None, ops: ModuleType, out: Out, tiles: Tensor | None
+        self, x: Tensor, mask: Tensor | None, position: Tensor | None, ops: ModuleType, out: Out, best: Best
     ) -> tuple[Tensor, ...]:
         picked = ops.pick_transform_norm(x, position, self)
-        return (ops.scores(picked, self.decoder, _first(out), tiles),)
+        return (ops.scores(picked, self.decoder, _first(out), best),)
 
 
 class ClassificationHead(nn.Module):
@@ -57,7 +58,7 @@ class ClassificationHead(nn.Module):
         self.dense, self.classifier = nn.Linear(spec["width"], spec["width"]), nn.Linear(spec["width"], spec["classes"])
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, position: Tensor | None, ops: ModuleType, out: Out, tiles: Tensor | None
+        self, x: Tensor, mask: Tensor | None, position: Tensor | None, ops: ModuleType, out: Out, best: Best
     ) -> tuple[Tensor, ...]:
         first = activate(ops.linear(x[:, 0].contiguous(), self.dense), self.activation)
         return (ops.scores(first, self.classifier, _first(out)),)
@@ -71,7 +72,7 @@ class TokensHead(nn.Module):
         self.classifier = nn.Linear(spec["width"], spec["classes"])
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, position: Tensor | None, ops: ModuleType, out: Out, tiles: Tensor | None
+        self, x: Tensor, mask: Tensor | None, position: Tensor | None, ops: ModuleType, out: Out, best: Best
     ) -> tuple[Tensor, ...]:
         flat = None if out is None else out[0].flatten(0, 1)
         return (ops.scores(x.flatten(0, 1), self.classifier, flat).unflatten(0, x.shape[:2]),)
@@ -85,7 +86,7 @@ class SpanHead(nn.Module):
         self.start, self.end = nn.Linear(spec["width"], 1), nn.Linear(spec["width"], 1)
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, position: Tensor | None, ops: ModuleType, out: Out, tiles: Tensor | None
+        self, x: Tensor, mask: Tensor | None, position: Tensor | None, ops: ModuleType, out: Out, best: Best
     ) -> tuple[Tensor, ...]:
         flat, shape = x.flatten(0, 1), x.shape[:2]
         outputs = (None, None) if out is None else tuple(each.view(-1, 1) for each in out)

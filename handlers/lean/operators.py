@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from handlers.scores import TILE
-
 if TYPE_CHECKING:  # they import this module
     from handlers.lean.encoder import LeanEmbeddings, LeanLayer
     from handlers.lean.heads import MaskHead
@@ -83,17 +81,18 @@ def pick_transform_norm(x: Tensor, position: Tensor, head: MaskHead) -> Tensor:
     return found
 
 
-def scores(x: Tensor, linear: nn.Linear, out: Tensor | None, tiles: Tensor | None = None) -> Tensor:
+def scores(
+    x: Tensor, linear: nn.Linear, out: Tensor | None, best: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """linear(x), [rows, classes], in float32.
 
-    ``tiles``, float32 [ceil(classes / TILE), 2, rows], receives for each tile of classes the maximum logit and the sum
-    of exp(logit - maximum), so that the softmax needs no second pass over the logits (handlers.scores.best_by_tiles).
+    ``best``, int32 and float32 [rows, K], receives the K likeliest classes and their softmax probabilities.
     """
     logits = linear(x).float()
-    if tiles is not None:
-        padded = F.pad(logits, (0, -logits.size(1) % TILE), value=-float("inf")).unflatten(1, (-1, TILE))
-        top = padded.amax(2)
-        tiles.copy_(torch.stack([top, (padded - top[:, :, None]).exp().sum(2)], 1).permute(2, 1, 0), non_blocking=True)
+    if best is not None:
+        probabilities, classes = logits.softmax(1).topk(best[0].size(1))
+        best[0].copy_(classes, non_blocking=True)
+        best[1].copy_(probabilities, non_blocking=True)
     return _give(logits, out)
 
 

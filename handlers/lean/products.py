@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from handlers.lean.launch import launch, lines, prefetch, wait_for_previous_kernel
 from handlers.lean.norms import COLUMNS, Unnormed, add_norm, fold, load_statistics, store_statistics
-from handlers.scores import TILE
+from handlers.lean.ranking import TILE
 
 # Measured on an H100. Up to FEW_ROWS rows, these kernels with prefetched weights beat cuBLAS: one text of 128 tokens,
 # not one of 256. Up to SPLIT_ROWS rows, a product before a norm is fastest with its depth split in PARTS.
@@ -77,7 +77,7 @@ def _product(x, weight, bias, against, sums_of, out, tiles, count, classes, norm
     """x @ weight.T + bias for [count, depth] and [classes, depth].
 
     With ``against``, x is the ``scaled`` tensor of an Unnormed: ``sums_of`` and ``norm_tiles`` are its statistics and
-    their number per row, and norms.fold gave ``bias`` and ``against``. ``tiles`` is filled as operators.scores says.
+    their number per row, and norms.fold gave ``bias`` and ``against``. ``tiles`` is filled as ranking.py says.
     ``against`` and ``tiles`` may be None.
     """
     row, column, tile = _place(count, classes, rows, columns)
@@ -167,7 +167,7 @@ def multiply(
     x: Tensor | Unnormed, linear: nn.Linear, count: int, out: Tensor, gelu: bool = False, tiles: Tensor | None = None
 ) -> None:
     """Writes linear(x), of ``count`` rows, into ``out``; with ``gelu`` through GELU. ``tiles``: see
-    operators.scores."""
+    ranking.py."""
     depth, classes, rows = linear.in_features, linear.out_features, _rows(count)
     columns = TILE if tiles is not None else 64 if classes > 2048 else 32
     bias: Tensor = linear.bias

@@ -37,10 +37,13 @@ class LeanResNet(nn.Module):
         self.register_buffer("scale", torch.zeros(3))
         self.register_buffer("shift", torch.zeros(3))
 
-    def forward(self, pixels: Tensor, out: tuple[Tensor, ...] | None = None) -> tuple[Tensor, ...]:
+    def forward(
+        self, pixels: Tensor, out: tuple[Tensor, ...] | None = None, best: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, ...]:
         """Logits [N, classes] or features [N, features] of uint8 ``pixels`` [N, H, W, 3].
 
         Pixels may lie in pinned host memory, and so may ``out``, one float32 tensor that the result is written to.
+        ``best``, for logits only, is filled as operators.scores says.
         """
         ops, result = self._operators(), None if out is None else out[0]
         images = ops.normalise(pixels, self.scale, self.shift, STEM_CHANNELS, self.stem.weight.dtype)
@@ -49,7 +52,7 @@ class LeanResNet(nn.Module):
             x = block(x, ops)
         if self.classifier is None:
             return (ops.mean(x, result),)
-        return (ops.scores(ops.mean(x), self.classifier, result),)
+        return (ops.scores(ops.mean(x), self.classifier, result, best),)
 
     def _operators(self) -> ModuleType:
         weight = self.stem.weight

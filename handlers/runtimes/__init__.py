@@ -25,8 +25,7 @@ class Runtime(Protocol):
     float32 arrays by the names of ``Settings.outputs``, batch first.
 
     A runtime on a GPU takes images as a tensor of that GPU, too. The result is the caller's until the next call, which
-    may overwrite it. Beside fill-mask's "logits" there may be "tops" and "sums", float [N, tiles]: per vocabulary tile,
-    the maximum logit and the sum of exponentials, which handlers.scores.best_by_tiles ranks by.
+    may overwrite it. Beside "logits" there may be their likeliest classes, handlers.scores.BEST.
     """
 
     def __call__(self, *inputs: Any) -> Outputs:

@@ -21,7 +21,7 @@ from handlers.errors import ArchiveError
 from handlers.lean import build
 from handlers.runtimes import Runtime
 from handlers.runtimes.torch_module import device_of
-from handlers.scores import TILE
+from handlers.scores import BEST, FEW
 from handlers.settings import Settings, TensorSpec
 
 WARM_UP_RUNS = 6  # cuDNN and cuBLAS choose algorithms and workspaces in the first ones, which a capture may not
@@ -50,8 +50,7 @@ Shape = tuple[int, int, bool]
 class GraphRuntime:
     """Pads a batch to the next bucket and replays that bucket's graph. Larger batches go in pieces.
 
-    For fill-mask the outputs have "tops" and "sums" as well, float32 [N, tiles]: per tile of the vocabulary the largest
-    logit and the sum of exponentials (handlers.scores.best_by_tiles).
+    Where a task ranks classes, the outputs have the likeliest ones as well (handlers.scores.BEST).
     """
 
     def __init__(self, module: torch.nn.Module, device: torch.device, settings: Settings) -> None:
@@ -62,7 +61,7 @@ class GraphRuntime:
         self._batches: list[int] = settings.buckets["batches"]
         self._lengths: list[int] = settings.buckets.get("lengths", [])
         self._on_gpu = settings.decode_on_gpu
-        self._has_tiles = settings.head.get("kind") == "mask"
+        self._ranks = settings.head.get("kind") in ("mask", "image") and not settings.head.get("features")
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.default_stream(device)  # where replays go: no stream to enter per request
         with torch.inference_mode(), torch.cuda.device(device):
@@ -138,8 +137,9 @@ class GraphRuntime:
         inputs = {spec.name: self._empty(spec, batch, length, on_gpu=flag and not length) for spec in specs}
         outputs = {spec.name: self._empty(spec, batch, length) for spec in self._outputs}
         extra = {}
-        if self._has_tiles:
-            extra["tiles"] = torch.zeros(-(-int(self._outputs[0].dims[-1]) // TILE), 2, batch).pin_memory()
+        if self._ranks:
+            shape = batch, min(FEW, int(self._outputs[0].dims[-1]))
+            extra["best"] = tuple(torch.zeros(shape, dtype=each).pin_memory() for each in (torch.int32, torch.float32))
 
         def forward() -> None:
             self._module(**inputs, out=tuple(outputs.values()), **extra)
@@ -153,9 +153,7 @@ class GraphRuntime:
         with torch.cuda.graph(graph, pool=self._pool, stream=side):
             forward()
         found = {name: tensor.numpy() for name, tensor in outputs.items()}
-        if self._has_tiles:
-            tops, sums = extra["tiles"].numpy().transpose(1, 2, 0)
-            found |= {"tops": tops, "sums": sums}
+        found |= {name: tensor.numpy() for name, tensor in zip(BEST, extra.get("best", ()), strict=False)}
         arrays = {name: tensor.numpy() for name, tensor in inputs.items() if not tensor.is_cuda}
         return Captured(graph, inputs, arrays, found)
 

@@ -14,7 +14,7 @@ from handlers.open_inference import Spec, Tensor
 from handlers.open_inference.answer import ITEM, columns_by_item
 from handlers.options import Option, Text, Whole
 from handlers.runtimes import Outputs
-from handlers.scores import Ranked, best, best_by_tiles, scored
+from handlers.scores import Ranked, likeliest, scored
 from handlers.service import Batch
 from handlers.text import Around, Tokens
 from handlers.text_service import TextService
@@ -76,15 +76,11 @@ class FillMask(TextService):
         return Batch((*self.inputs_of(repeated), positions), rows, repeated)
 
     def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> list[Found]:
-        """The likeliest tokens of each row, as many as any request wants; from tiles where the runtime tells them."""
-        count = max(each["top_k"] for each in options)
-        if "tops" in outputs:
-            ranked = best_by_tiles(outputs["logits"], outputs["tops"], outputs["sums"], count)
-        else:
-            ranked = best(outputs["logits"], count)
+        """The likeliest tokens of each row, as many as any request wants."""
+        ranked = likeliest(outputs, max(each["top_k"] for each in options))
         ids = [row[mask == 1].tolist() for row, mask in zip(*batch.context.arrays()[:2], strict=True)]
         places = batch.inputs[-1].tolist()
-        around = self.encoder.around(list(zip(ids, places, strict=True)))
+        around = [self.encoder.around(*each) for each in zip(ids, places, strict=True)]
         return list(zip(ranked, ids, places, around, strict=True))
 
     def answer(self, batch: Batch, index: int, found: list[Found], options: Mapping[str, Any]) -> list[Any]:

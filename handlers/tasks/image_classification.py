@@ -9,7 +9,7 @@ from handlers.image_service import ImageService
 from handlers.open_inference import Spec
 from handlers.options import Option, Text, Whole
 from handlers.runtimes import Outputs
-from handlers.scores import Ranked, best, place_of, scored
+from handlers.scores import Ranked, likeliest, place_of, scored
 from handlers.service import Batch
 
 
@@ -26,7 +26,7 @@ class ImageClassification(ImageService):
 
     def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> list[Ranked]:
         """The likeliest classes of each image, as many as any request wants."""
-        return best(outputs["logits"], max(each["top_k"] for each in options))
+        return likeliest(outputs, max(each["top_k"] for each in options))
 
     def answer(self, batch: Batch, index: int, found: list[Ranked], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"label": self.labels[label], "score": score} for label, score in found[index][: options["top_k"]]]

@@ -17,7 +17,10 @@ RESNET = {
     }],
     "features": 64, "classes": 10,
 }  # fmt: skip
-TYPES = {torch.float16: "*fp16", torch.float32: "*fp32", torch.int64: "*i64", torch.int8: "*i8", torch.uint8: "*u8"}
+TYPES = {
+    torch.float16: "*fp16", torch.float32: "*fp32", torch.int64: "*i64", torch.int32: "*i32", torch.int8: "*i8",
+    torch.uint8: "*u8",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def compiled(monkeypatch):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from handlers.lean import convolutions, images, kernels, norms, products
+    from handlers.lean import convolutions, images, kernels, norms, products, ranking
 
     found = []
 
@@ -39,7 +42,7 @@ def compiled(monkeypatch):
         done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={**options, "launch_pdl": True})
         found.append((kernel.__name__, done.asm["ptx"]))
 
-    for module in (convolutions, images, kernels, norms, products):
+    for module in (convolutions, images, kernels, norms, products, ranking):
         monkeypatch.setattr(module, "launch", compile_for_hopper)
     monkeypatch.setattr(
         convolutions, "_fastest", lambda x, c, add, relu: (convolutions.tiles(x, c) or [convolutions.FUSED])[-1]
@@ -79,15 +82,19 @@ def test_encoders(compiled, monkeypatch, head):
     assert model.plain_reason is None
     monkeypatch.setattr(model, "_operators", lambda: kernels)
     ids, position = torch.zeros(2, 9, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
-    extra = {"mask_position": position, "tiles": torch.zeros(8, 2, 2)} if head["kind"] == "mask" else {}
+    extra = {"mask_position": position, "best": best_of(2)} if head["kind"] == "mask" else {}
     with torch.inference_mode():
         for mask, types in ((None, None), (torch.ones_like(ids), ids)):
             model(ids, mask, types, **extra)
-    pooled = {"_pool"} if head["kind"] == "pooled" else set()
+    pooled = {"pooled": {"_pool"}, "mask": {"_rank"}}.get(head["kind"], set())
     products = {"_product", "_product_before_norm", "_product_in_parts"}
     assert {name for name, _ in compiled} == {"_embed", "_attention", "_add_norm", *products, *pooled}
     assert all(("prefetch.global.L2" in code) == (name in products) for name, code in compiled)
     assert all("griddepcontrol.wait" in code for _, code in compiled)
+
+
+def best_of(count):
+    return torch.zeros(count, 8, dtype=torch.int32), torch.zeros(count, 8)
 
 
 def test_resnets(compiled, monkeypatch):
@@ -99,6 +106,6 @@ def test_resnets(compiled, monkeypatch):
         kernels, "normalise", lambda pixels, scale, shift, channels, dtype: torch.zeros(1, 8, 64, 64, dtype=dtype)
     )
     with torch.inference_mode():
-        model(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
-    assert {name for name, _ in compiled} == {"_max_pool", "_convolve", "_sum", "_mean", "_product"}
+        model(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), best=best_of(1))
+    assert {name for name, _ in compiled} == {"_max_pool", "_convolve", "_sum", "_mean", "_product", "_rank"}
     assert all(("prefetch.global.L2" in code) == (name in ("_convolve", "_product")) for name, code in compiled)

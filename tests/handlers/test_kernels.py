@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from handlers.lean import operators
-from handlers.scores import TILE, best, best_by_tiles
+from handlers.scores import FEW
 
 pytest.importorskip("triton", reason="torch's builds for the CPU alone come without Triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -182,19 +182,36 @@ def test_scores_write_into_the_host_tensor_given(kernels, count, classes):
 
 
 @needs_triton
-@pytest.mark.parametrize("count, classes", [(1, 64), (1, 1000), (20, 70)])
-def test_scores_tell_of_each_tile_of_classes(kernels, count, classes):
+@pytest.mark.parametrize("count, classes", [(1, 2), (1, 64), (3, 1000), (20, 70), (2, 600)])
+def test_scores_rank_the_likeliest_classes(kernels, count, classes):
     x, layer = random(count, 64), linear(64, classes)
-    found, expected = (torch.zeros(-(-classes // TILE), 2, count) for _ in range(2))
-    found = found.pin_memory() if DEVICE == "cuda" else found
-    out = kernels.scores(x, layer, None, found).cpu()
+    found, expected = (best_of(count, min(FEW, classes)) for _ in range(2))
+    kernels.scores(x, layer, None, found)
     operators.scores(x, layer, None, expected)
-    same(found, expected)
-    for row in range(count):
-        (ranked,) = best_by_tiles(out[row : row + 1].numpy(), *found[:, :, row : row + 1].permute(1, 2, 0).numpy(), 5)
-        (plain,) = best(out[row : row + 1].numpy(), 5)
-        assert [index for index, _ in ranked] == [index for index, _ in plain]
-        assert [score for _, score in ranked] == pytest.approx([score for _, score in plain], rel=1e-5)
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    assert (found[1] >= 0.9 * expected[1]).all()
+    same(found[1], expected[1])
+    if DEVICE == "cpu":  # in fp16, two classes may be equal
+        assert found[0].tolist() == expected[0].tolist()
+
+
+@needs_triton
+def test_the_likeliest_classes_may_share_a_tile_or_lie_in_the_last_one(kernels):
+    layer, x = linear(64, 600), torch.zeros(1, 64, device=DEVICE, dtype=DTYPE)
+    places = [70, 71, 599, 3, 598, 72, 73, 74]
+    layer.bias.zero_()
+    layer.bias[places] = torch.arange(8.0, 0.0, -1.0, device=DEVICE, dtype=DTYPE)
+    found = best_of(1, FEW)
+    kernels.scores(x, layer, None, found)
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    assert found[0].tolist() == [places]
+
+
+def best_of(count, wanted):
+    found = torch.zeros(count, wanted, dtype=torch.int32), torch.zeros(count, wanted)
+    return tuple(each.pin_memory() for each in found) if DEVICE == "cuda" else found
 
 
 @needs_triton

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from handlers.lean import convert_image, convert_text
-from handlers.scores import best, best_by_tiles
+from handlers.scores import BEST, FEW, best
 from handlers.settings import Settings, TensorSpec
 from tests.lean_models import (
     AUTO,
@@ -68,7 +68,7 @@ def answers_as_the_library(runtime, model, kind, batch, position):
     expected = text_outputs(model, kind, tensors, torch.from_numpy(position))
     found = runtime(*batch.values(), *([position] if kind == "mask" else []))
     kept = batch["attention_mask"] == 1
-    for array, tensor in zip(found.values(), expected, strict=False):  # behind the outputs are tops and sums
+    for array, tensor in zip(found.values(), expected, strict=False):  # behind the outputs are the ranked ones
         wanted = tensor.numpy()
         assert array.shape == wanted.shape and array.dtype == np.float32
         if wanted.shape[:2] == kept.shape:
@@ -123,7 +123,7 @@ def test_graphs_pool_as_the_plain_operators_do(pooling, normalize):
 
 
 @pytest.mark.parametrize("width", [64, 48])
-def test_tops_and_sums_rank_the_logits(width):
+def test_the_likeliest_classes_are_ranked(width):
     """In one replay and in several, and for a network whose sizes the kernels do not take."""
     lean, spec = convert_text(text_model("bert", "mask", width=width, vocab_size=1003), HEADS["mask"])
     runtime = graph(lean, text_settings("mask", lean, spec, {"batches": [1, 4], "lengths": [8]}))
@@ -131,11 +131,12 @@ def test_tops_and_sums_rank_the_logits(width):
     for count in (1, 3, 4, 9):
         ids = generator.integers(0, 1003, (count, 8))
         found = runtime(ids, np.ones_like(ids), np.ones(count, dtype=np.int64))
-        both = best_by_tiles(found["logits"], found["tops"], found["sums"], 5), best(found["logits"], 5)
-        for logits, ranked, expected in zip(found["logits"], *both, strict=True):
+        classes, scores = (found[name] for name in BEST)
+        for row, expected in enumerate(best(found["logits"], FEW)):
             # By their logits, not their numbers: fp16 logits may be equal.
-            assert [logits[index] for index, _ in ranked] == [logits[index] for index, _ in expected]
-            assert [score for _, score in ranked] == pytest.approx([score for _, score in expected], rel=1e-3)
+            logits = found["logits"][row]
+            assert logits[classes[row]].tolist() == [logits[index] for index, _ in expected]
+            assert scores[row].tolist() == pytest.approx([score for _, score in expected], rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +215,9 @@ def test_graphs_of_images_answer_as_the_library_does(library, name, features):
             wanted = network((torch.from_numpy(pixels).float() / 64 - 2).permute(0, 3, 1, 2))
         wanted = getattr(wanted, "logits", wanted).numpy()
         for given in (pixels, torch.from_numpy(pixels).cuda()):
-            (found,) = runtime(given).values()
+            found, *ranked = runtime(given).values()
+            assert len(ranked) == (0 if features else 2)
+            if ranked:
+                assert (ranked[0][:, 0] == found.argmax(1)).all()
             assert found.shape == wanted.shape
             assert np.abs(found - wanted).max() < 2 * TOLERANCE * np.abs(wanted).max()

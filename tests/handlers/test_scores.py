@@ -1,15 +1,9 @@
-"""The likeliest classes with their softmax probabilities, from the logits or from the maximum and sum of each tile."""
+"""The likeliest classes with their softmax probabilities, from the logits or as a runtime ranked them."""
 
 import numpy as np
 import pytest
 
-from handlers.scores import TILE, best, best_by_tiles
-
-
-def tiles_of(logits):
-    padded = np.pad(logits, (0, -len(logits) % TILE), constant_values=-np.inf).reshape(-1, TILE)
-    tops = padded.max(1)
-    return tops, np.exp(padded - tops[:, None]).sum(1)
+from handlers.scores import BEST, FEW, best, likeliest
 
 
 def softmax(logits):
@@ -17,27 +11,24 @@ def softmax(logits):
     return exponentials / exponentials.sum()
 
 
-def by_tiles(logits, count):
-    return best_by_tiles(logits[None], *(each[None] for each in tiles_of(logits)), count)[0]
-
-
-def plain(logits, count):
-    return best(logits[None], count)[0]
-
-
-@pytest.mark.parametrize("rank", [plain, by_tiles])
+@pytest.mark.parametrize("count", [1, 5, FEW, 100])
 @pytest.mark.parametrize("classes", [1, 3, 64, 65, 1000, 30522])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
-def test_the_likeliest_come_first_with_their_probabilities(rank, classes, scale):
+def test_the_likeliest_come_first_with_their_probabilities(count, classes, scale):
+    """Beside another row, whose likeliest are others."""
     logits = np.random.default_rng(classes).normal(0, scale, classes).astype(np.float32)
-    found = rank(logits, 5)
-    expected = np.argsort(-logits)[:5]
+    _, found = best(np.stack([logits[::-1], logits]), count)
+    expected = np.argsort(-logits)[:count]
+    assert len(found) == min(count, classes)
     assert [index for index, _ in found] == expected.tolist()
     assert [score for _, score in found] == pytest.approx(softmax(logits)[expected].tolist(), rel=1e-4)
 
 
-@pytest.mark.parametrize("rank", [plain, by_tiles])
-def test_the_best_may_share_a_tile_or_lie_in_the_last_one(rank):
-    logits = np.zeros(100, dtype=np.float32)
-    logits[[70, 71, 99, 3, 98]] = [9, 8, 7, 6, 5]
-    assert [index for index, _ in rank(logits, 5)] == [70, 71, 99, 3, 98]
+def test_what_the_runtime_ranked_is_taken_as_far_as_it_goes():
+    logits = np.random.default_rng(0).normal(0, 1, (2, 100)).astype(np.float32)
+    classes, scores = np.array([[7, 9], [3, 4]]), np.array([[0.5, 0.25], [0.75, 0.125]])
+    outputs = {"logits": logits, BEST[0]: classes, BEST[1]: scores}
+    assert likeliest(outputs, 1) == [[(7, 0.5)], [(3, 0.75)]]
+    assert likeliest(outputs, 2) == [[(7, 0.5), (9, 0.25)], [(3, 0.75), (4, 0.125)]]
+    assert likeliest(outputs, 3) == best(logits, 3)
+    assert likeliest({**outputs, "logits": logits[:, :2]}, 3) == likeliest(outputs, 2)  # there are no more classes

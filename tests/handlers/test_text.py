@@ -195,12 +195,13 @@ def test_on_a_cpu_a_batch_of_unlike_lengths_is_run_in_groups_and_answered_in_ord
 
 
 def filled(encoder, ids, place, tokens):
-    """Beside another row, as in a batch."""
-    _, around = encoder.around([([1, 2], 0), (ids, place)])
-    return encoder.decode_with(ids, place, tokens, around)
+    return encoder.decode_with(ids, place, tokens, encoder.around(ids, place))
 
 
-@pytest.mark.parametrize("text", ["[MASK] is first", "the [MASK].", "don't [MASK]'s , ok", "it is [MASK]"])
+TEXTS = ["[MASK] is first", "the [MASK].", "don't [MASK]'s , ok", "it is [MASK]", "##s [UNK] [MASK] a ##s . ! ##x"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
 def test_a_place_is_filled_as_the_tokenizer_would_decode_it(encoder, text):
     """Words, parts of words, punctuation that swallows a space, and special tokens, which vanish."""
     ids = encoder.encode([text]).input_ids[0].tolist()
