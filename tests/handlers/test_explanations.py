@@ -195,7 +195,7 @@ def test_the_completeness_error_is_what_is_missing_and_falls_with_steps(service)
 
 
 def test_of_an_image_the_map_sums_up_to_the_difference(pictures):
-    found = explanation(pictures, base64_of(picture()), steps=100)
+    found = explanation(pictures, base64_of(picture()))
     total = np.sum(found["attributions"])
     assert np.shape(found["attributions"]) == tuple(found["shape"]) == (pictures.image.height, pictures.image.width)
     error = found["completeness_error"]
@@ -217,7 +217,7 @@ def test_of_an_image_the_explained_prediction_is_that_of_predictions(pictures):
     body = base64_of(picture(3))
     best, *others = predict(pictures, body)["predictions"]
     for expected, options in ((best, {}), (others[1], {"target": others[1]["label"]})):
-        found = explanation(pictures, body, **options)["prediction"]
+        found = explanation(pictures, body, steps=2, **options)["prediction"]
         assert found["label"] == expected["label"] and found["score"] == pytest.approx(expected["score"], rel=1e-5)
 
 
@@ -282,7 +282,7 @@ def test_baselines_differ_and_special_tokens_are_in_none(service, pictures):
     table[0] = before
     assert padded["value"] == pytest.approx(zero["value"]) and padded["baseline_value"] != zero["baseline_value"]
     assert not {"[CLS]", "[SEP]"} & {token["token"] for token in padded["tokens"]}
-    maps = [explanation(pictures, base64_of(picture()), baseline=each) for each in ("black", "white", "mean")]
+    maps = [explanation(pictures, base64_of(picture()), baseline=each, steps=2) for each in ("black", "white", "mean")]
     assert len({each["baseline_value"] for each in maps}) == 3 and len({each["value"] for each in maps}) == 1
 
 
@@ -430,10 +430,11 @@ def test_a_png_is_written_where_accept_prefers_it(accept, wanted):
 
 def test_an_image_is_answered_with_a_png_that_says_what_it_shows(pictures):
     context = Asked([{**EXPLAIN, "accept": "image/png"}])
-    (reply,) = pictures.handle([{"body": json.dumps(base64_of(picture())).encode()}], context)
+    body = {**base64_of(picture()), "parameters": {"steps": 2}}
+    (reply,) = pictures.handle([{"body": json.dumps(body).encode()}], context)
     shown, said = Image.open(io.BytesIO(reply)), json.loads(context.out[0]["x-explanation"])
     assert context.out[0]["content-type"] == "image/png" and shown.format == "PNG"
-    found = explanation(pictures, base64_of(picture()))
+    found = explanation(pictures, base64_of(picture()), steps=2)
     values = np.array(found.pop("attributions"))
     assert said == found and shown.size[0] % values.shape[1] == 0
     scale = shown.size[0] // values.shape[1]

@@ -46,8 +46,8 @@ def served(null_store, tmp_path_factory):
     with place(folder / "place", NULL, ["null"]) as made:
         made.environment["MODELS_FILE"] = str(folder / "models.toml")
         with mock.patch.dict(os.environ, made.environment), forking():
-            for row in (Row(model, variant(name)[0]) for model in models for name in ("eager", "explain")):
-                build(row, "cpu", Choice(), made.store, lambda stage: None)
+            for model, name in ((models[0], "eager"), (models[0], "explain"), (models[1], "explain")):
+                build(Row(model, variant(name)[0]), "cpu", Choice(), made.store, lambda stage: None)
         made.serve()
         yield made
 
@@ -106,8 +106,8 @@ def test_other_archives_say_which_one_to_ask_and_how_to_build_it(served, method,
 
 def test_an_archive_without_a_model_says_so(served):
     assert ask(served, "/explanations/null", b"x").json()["message"] == ask_instead("null", "null")
-    said = ask(served, "/v2/models/flowers-eager/explain", {"inputs": []})
-    assert (said.status_code, said.json()) == (400, {"error": ask_instead("flowers", "flowers-eager")})
+    said = ask(served, "/v2/models/reviews-eager/explain", {"inputs": []})
+    assert (said.status_code, said.json()) == (400, {"error": ask_instead("reviews", "reviews-eager")})
 
 
 def test_the_url_is_as_safe_as_predictions(served):
@@ -157,7 +157,7 @@ def test_an_image_is_explained_as_numbers_and_as_a_picture(served):
 
 def test_predictions_do_not_wait_for_explanations(served):
     """The archive that predicts has a worker of its own."""
-    body = {"text": ["word " * 60] * 8, "parameters": {"steps": 300}}
+    body = {"text": ["x " * 60] * 4, "parameters": {"steps": 100}}
     with ThreadPoolExecutor() as pool:
         explained = pool.submit(ask, served, "/explanations/reviews-explain", body)
         time.sleep(0.3)
@@ -165,4 +165,4 @@ def test_predictions_do_not_wait_for_explanations(served):
         while not explained.done():
             assert ask(served, "/predictions/reviews-eager", {"text": "x"}).status_code == 200
             answered += 1
-        assert explained.result().status_code in (200, 413) and answered > 1
+        assert explained.result().status_code == 200 and answered > 1
