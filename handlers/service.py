@@ -35,7 +35,7 @@ from handlers.open_inference.answer import Written, write_answer
 from handlers.open_inference.task import Tensors, as_texts
 from handlers.options import read_options
 from handlers.requests import Form, Payload, Shape, content_type_of, read_payload
-from handlers.runtimes import Outputs, Runtime, available_cores, load_runtime, threads
+from handlers.runtimes import Outputs, Runtime, load_runtime, threads
 from handlers.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -162,8 +162,7 @@ class Service(Hooks, Passes, Tensors, Explained):
         defaults = {name: each.default for name, each in self.options.items() if each.default is not None}
         self.settings = replace(settings, parameters={**defaults, **settings.parameters})
         self.budget.timeout_s = float(config.get("responseTimeout") or math.inf)
-        awake_s = worker.awake_s(self.settings.device == "gpu", available_cores())
-        worker.install(sys.modules["__main__"], self.figures, awake_s)
+        worker.install(sys.modules["__main__"], self.figures)
         self.prepare()
         self.load()
         self.runtime: Runtime = load_runtime(self.directory, self.settings, self.gpu_id)

@@ -22,15 +22,12 @@ logger = logging.getLogger(__name__)
 
 WORKER = "model_service_worker.py"  # the file that TorchServe runs as a worker
 KNOWN = "0.12.0"
-# How long a worker on a GPU stays awake for the next message: longer than a client takes that sends its next request at
-# once. It takes a core meanwhile, so it is done where there are AWAKE_CORES.
-AWAKE_S, AWAKE_CORES = 0.002, 8
 METRIC, SECONDS = "PredictionTime", 1.0
 
 
-def install(program: ModuleType, figures: Figures, awake_s: float = 0.0) -> bool:
+def install(program: ModuleType, figures: Figures) -> bool:
     """Has ``program``, if it is TorchServe's worker, read and answer by this module from its next message on, and send
-    ``figures`` with its answers. ``awake_s`` is the Reader's.
+    ``figures`` with its answers.
 
     The next message has not been sent at that time, since the front end waits for the answer to the load that is
     running. So nothing that TorchServe's reader left behind is lost. Returns whether it was done; a program that is no
@@ -46,24 +43,19 @@ def install(program: ModuleType, figures: Figures, awake_s: float = 0.0) -> bool
             "This worker is of TorchServe %s, not %s: it keeps its own, slower reader.", ts.__version__, KNOWN
         )
         return False
-    program.retrieve_msg = _retrieve_msg(awake_s)  # type: ignore[attr-defined]  # a module's attribute
+    program.retrieve_msg = _retrieve_msg()  # type: ignore[attr-defined]  # a module's attribute
     Service.predict = _predict(figures)
     return True
 
 
-def awake_s(on_gpu: bool, cores: int) -> float:
-    """Seconds that a worker may poll for its next message. A model on a CPU needs the core itself."""
-    return AWAKE_S if on_gpu and cores >= AWAKE_CORES else 0.0
-
-
-def _retrieve_msg(awake_s: float) -> Any:
+def _retrieve_msg() -> Any:
     readers: dict[int, Reader] = {}  # by id of the connection: a worker has one at a time
 
     def retrieve_msg(connection: socket.socket) -> tuple[bytes, list[Received]]:
         reader = readers.get(id(connection))
         if reader is None or reader.connection is not connection:
             readers.clear()
-            reader = readers[id(connection)] = Reader(connection, awake_s)
+            reader = readers[id(connection)] = Reader(connection)
         return reader.message()
 
     return retrieve_msg

@@ -14,7 +14,6 @@ import logging
 import socket
 import struct
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,12 +61,10 @@ class Reader:
     """Reads messages from the socket of one front end.
 
     Logs no line per request, as TorchServe's reader does: each is a pipe, a regular expression and a write to a file.
-    For the first ``awake_s`` seconds of waiting for a message it stays awake and polls, since a process that slept
-    starts late, on a slower core, with cold caches.
     """
 
-    def __init__(self, connection: socket.socket, awake_s: float = 0.0) -> None:
-        self.connection, self.awake_s = connection, awake_s
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
         self._held = b""  # received
         self._at = 0  # of these, taken
 
@@ -76,8 +73,6 @@ class Reader:
 
         Raises ValueError for a command that is not a prediction, and SystemExit when the front end has gone.
         """
-        if not self._held:
-            self._held = self._polled()
         if not self._held:
             self._receive(1)
         command = self._held[self._at : self._at + 1]
@@ -97,16 +92,6 @@ class Reader:
                 return request
             except Short as short:
                 self._receive(short.until)
-
-    def _polled(self) -> bytes:
-        """What arrives within ``awake_s`` seconds; nothing where nothing does, or the front end has gone."""
-        end = time.perf_counter() + self.awake_s
-        while time.perf_counter() < end:
-            try:
-                return self.connection.recv(READ_SIZE, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                continue
-        return b""
 
     def _receive(self, until: int) -> None:
         """Receives until ``until`` bytes are held, and drops what was taken."""

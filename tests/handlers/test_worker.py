@@ -116,8 +116,3 @@ def test_a_handler_that_fails_as_a_whole_costs_its_batch_and_logs_no_text(error,
 def test_answers_that_are_not_one_for_each_request_cost_their_batch_and_not_the_worker(bodies):
     (reply,), _ = predict(lambda requests, context: bodies)
     assert struct.unpack_from("!i", reply) == (503,)
-
-
-def test_a_worker_stays_awake_only_on_a_gpu_and_where_cores_abound():
-    assert worker.awake_s(on_gpu=True, cores=16) > 0
-    assert worker.awake_s(on_gpu=False, cores=16) == worker.awake_s(on_gpu=True, cores=4) == 0

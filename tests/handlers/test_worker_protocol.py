@@ -114,35 +114,3 @@ def test_bodies_of_many_reads_come_whole_through_a_socket():
 def test_a_load_message_is_refused():
     with pytest.raises(ValueError, match="b'L'"):
         Reader(Pieces(b"L" + field(b"model"))).message()
-
-
-class Counting:
-    """A socket that counts how often it was asked in vain without sleeping."""
-
-    def __init__(self, connection):
-        self.connection, self.polls = connection, 0
-
-    def recv(self, most, flags=0):
-        try:
-            return self.connection.recv(most, flags)
-        except BlockingIOError:
-            self.polls += 1
-            raise
-
-
-@pytest.mark.parametrize("pause_s, awake_s, polls", [(0.05, 0.0, False), (0.05, 10.0, True), (0.2, 0.05, True)])
-def test_a_reader_polls_for_a_while_and_then_sleeps_until_the_message_comes(pause_s, awake_s, polls):
-    """It polls not at all, until the message comes, or until its time is over."""
-    one, other = socket.socketpair()
-    with one, other:
-        data = encoded([(b"id", [], [(b"body", b"text/plain", b"hi")])])
-        sender = threading.Timer(pause_s, other.sendall, [data])
-        sender.start()
-        reader = Reader(counting := Counting(one), awake_s)
-        command, (received,) = reader.message()
-        assert command == b"I" and received.inputs == {"body": b"hi"}
-        assert (counting.polls > 0) is polls
-        sender.join()
-        other.close()
-        with pytest.raises(SystemExit):
-            reader.message()
