@@ -69,6 +69,7 @@ AUDIT :=
 OPTUNA :=
 MKDOCS :=
 GRPC :=
+TRACING :=
 DOCTOR := $(PYTHON) -m serving.doctor
 else
 PY := .venv/bin/python
@@ -84,8 +85,9 @@ OPTUNA := .venv/.choose
 MKDOCS := .venv/.docs
 GRPC := .venv/.grpc
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
+TRACING = $(if $(shell grep -sE '^[[:space:]]*trace_endpoint[[:space:]]*=[[:space:]]*[^[:space:]]' "$(or $(CONFIG),config.properties)"),.venv/.tracing)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
-ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) $(GRPC) .venv/.signed
+ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) $(GRPC) .venv/.signed .venv/.tracing
 EVERYTHING := .venv/.extras
 # Before setup the doctor runs on any Python, since it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
@@ -135,7 +137,7 @@ archive: $(READY) $(EXTRAS) ## Build the archives that are out of date in model_
 models: $(READY) ## List every model with its task, architecture and weights, and the variants that fit it (DEVICE=)
 	@$(PY) -m export.list_models
 
-serve: $(READY) $(SIGNED) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays attached)
+serve: $(READY) $(SIGNED) $(TRACING) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays attached)
 	@$(PY) -m serving serve
 
 stop: $(READY) ## Stop TorchServe and check that all its processes have ended

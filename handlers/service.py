@@ -26,7 +26,7 @@ from handlers.description import describe
 from handlers.errors import RequestError, places
 from handlers.explanations import Explained, Explainer, ask_instead
 from handlers.explanations.serving import Explaining, Wanted
-from handlers.figures import Figures
+from handlers.figures import BEGAN, TRACED, Figures, stages
 from handlers.forward import Passes
 from handlers.hooks import Hooks, as_json
 from handlers.lanes import lanes
@@ -50,6 +50,7 @@ class Job:
     """One request of the batch on its way: what was read, then its answer or the error that takes its place.
 
     ``asked`` is a request in tensors, ``wanted`` one for explanations. ``own``: its items are the model's own inputs.
+    ``traced``: the front end makes a trace of it.
     """
 
     form: Form = Form.SINGLE
@@ -58,6 +59,7 @@ class Job:
     asked: Asked | None = None
     own: bool = False
     wanted: Wanted | None = None
+    traced: bool = False
     written: Written = field(default_factory=Written)
     headers: dict[str, str] = field(default_factory=dict)
     error: Exception | SystemExit | None = None
@@ -134,7 +136,7 @@ class Service(Hooks, Passes, Tensors, Explained):
         """Adds to ``self.figures`` what the model read of a batch."""
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
-        """Response headers of the request that has these items of the batch."""
+        """Response headers of the request that has these items of the batch. A batch of own inputs has no context."""
         return {}
 
     def samples(self) -> list[list[Any]]:
@@ -209,7 +211,7 @@ class Service(Hooks, Passes, Tensors, Explained):
 
     def _read(self, request: dict[str, Any], context: Any, row: int) -> Job:
         headers = context.get_all_request_header(row)
-        job = Job()
+        job, before = Job(traced=TRACED in headers), self.figures.counted()
         try:
             self.budget.check_reading()
             if wanted := headers.get(open_inference.WANTED):
@@ -230,6 +232,7 @@ class Service(Hooks, Passes, Tensors, Explained):
                 job.form, job.items = payload.form, self.items(payload, job.options)
         except OF_A_REQUEST as error:
             job.error, job.items = error, []
+        job.headers |= self.figures.since(before)
         return job
 
     def _read_tensors(
@@ -276,14 +279,11 @@ class Service(Hooks, Passes, Tensors, Explained):
             rows = range(first, first + len(job.items))
             first = rows.stop
             self._answer(job, batch, rows, digested)
-        stages = {
-            "x-preprocess-ms": collated - started,
-            "x-inference-ms": inferred - collated,
-            "x-postprocess-ms": time.perf_counter() - inferred,
-        }
-        timing = {name: f"{seconds * 1e3:.3f}" for name, seconds in stages.items()}
+        timing = stages(started, collated, inferred, time.perf_counter()) | {"x-batch-size": str(first)}
         for job in jobs:
-            job.headers |= timing | {"x-batch-size": str(first)}
+            job.headers |= timing
+            if job.traced:
+                job.headers[BEGAN] = str(int(started * 1e9))
 
     def _admitted(self, jobs: list[Job], batch: Batch) -> list[Job]:
         """The jobs that there is time for; the others get their error."""
@@ -302,8 +302,7 @@ class Service(Hooks, Passes, Tensors, Explained):
         try:
             self.budget.check_answering()
             job.written = self._written(job, batch, items, outputs)
-            if not job.own:
-                job.headers |= self.extra_headers(batch, items)
+            job.headers |= self.extra_headers(batch, items)
         except OF_A_REQUEST as error:
             job.error = error
 

@@ -18,6 +18,7 @@ from serving.identity import built_here
 from serving.logs import show as show_logs
 from serving.model_settings import KEYS
 from serving.plan import Plan
+from serving.request_log import Printer, RequestLog
 from serving.server import start, stop, wait_until_ready
 from serving.start_lock import starting, stopping
 from serving.state import RunDirectory, State
@@ -51,7 +52,7 @@ def serve() -> int:
                 print("Interrupted; TorchServe is stopped.", file=sys.stderr)
                 return 130
             raise
-    return _stay(run, state) if foreground else 0
+    return _stay(run, state, _printer(run, config)) if foreground else 0
 
 
 def _plan() -> Plan:
@@ -140,11 +141,19 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _stay(run: RunDirectory, state: State) -> int:
+def _printer(run: RunDirectory, config: Config) -> Printer | None:
+    """What prints the request log, where that is for standard output."""
+    log = RequestLog.of(config.properties, config.path.resolve().parent, run.logs)
+    return Printer(log.path) if log and log.printed else None
+
+
+def _stay(run: RunDirectory, state: State, printer: Printer | None) -> int:
     """Returns when a signal ends the server; raises ServingError when it ends by itself."""
     try:
         while state.running():
             _raise_lost_signal()
+            if printer:
+                printer.show()
             time.sleep(0.5)
         raise ServingError("TorchServe ended by itself; see: make logs")
     except BaseException as error:
@@ -153,6 +162,8 @@ def _stay(run: RunDirectory, state: State) -> int:
             with starting(run.lock, lambda text: None):
                 if _is_on_record(run, state):
                     stop(run)
+        if printer:
+            printer.show()
         if isinstance(error, KeyboardInterrupt):
             return _stopped()
         raise

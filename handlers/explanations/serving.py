@@ -6,6 +6,7 @@ Each item is explained alone, so that its explanation does not depend on the oth
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from handlers.budget import Budget
 from handlers.errors import ArchiveError, RequestError, TooLarge
 from handlers.explanations import Attributed, Chosen, Explainer, Path, Target
 from handlers.explanations.answers import MOST_VALUES, explanation, wants_png, write
+from handlers.figures import BEGAN, stages
 from handlers.options import OneOf, Option, Whole, read_options
 from handlers.requests import content_type_of, read_payload
 
@@ -132,11 +134,13 @@ class Explaining:
         inferred = time.perf_counter()
         self.budget.check_answering()
         job.written = write(found, job.form, job.items[0] if job.wanted.png else None)
-        stages = (began - started, inferred - began, time.perf_counter() - inferred)
-        times = zip(("x-preprocess-ms", "x-inference-ms", "x-postprocess-ms"), stages, strict=True)
-        cut = sum(int(self._service.extra_headers(each, range(1)).get("x-truncated", 0)) for each in job.wanted.batches)
-        job.headers |= {name: f"{seconds * 1e3:.3f}" for name, seconds in times}
-        job.headers |= {"x-batch-size": str(len(job.items)), **({"x-truncated": str(cut)} if cut else {})}
+        job.headers |= stages(started, began, inferred, time.perf_counter()) | {"x-batch-size": str(len(job.items))}
+        counts = Counter[str]()
+        for batch in job.wanted.batches:
+            counts.update({name: int(count) for name, count in self._service.extra_headers(batch, range(1)).items()})
+        job.headers |= {name: str(count) for name, count in counts.items()}
+        if job.traced:
+            job.headers[BEGAN] = str(int(started * 1e9))
 
     def _explanation(self, job: Job, index: int) -> dict[str, Any]:
         assert job.wanted is not None

@@ -27,7 +27,7 @@ public final class GrpcGuard extends GRPCInterceptor {
             ServerCallHandler<A, B> next) {
         GrpcCall ours = GrpcCall.current();
         ServerCall<A, B> once = new ClosedOnce<>(call, inference ? ours : null);
-        ours.begin(once, Peer.of(call.getAttributes().get(Grpc.TRANSPORT_ATTR_REMOTE_ADDR)));
+        ours.begin(once, Peer.of(call.getAttributes().get(Grpc.TRANSPORT_ATTR_REMOTE_ADDR)), inference);
         ServerCallHandler<A, B> opened = (allowed, given) -> {
             ours.opens(given);
             return counted(ours, next.startCall(allowed, given));
@@ -80,8 +80,8 @@ public final class GrpcGuard extends GRPCInterceptor {
             if (!closed) {
                 closed = true;
                 Status given = mended(status);
-                if (counted != null && !given.isOk()) {
-                    counted.isRefused(given);
+                if (counted != null) {
+                    counted.answers(given, trailers);
                 }
                 super.close(given, trailers);
             }
