@@ -114,6 +114,12 @@ def read_payload(
     return Payload(Form.SINGLE, raw=raw, options=given)
 
 
+def content_type_of(headers: dict[str, Any]) -> str | None:
+    """The content type of a request's body; None where it has none, or is a form."""
+    parameter = headers.get("body")
+    return parameter.get("content-type") if isinstance(parameter, dict) else None
+
+
 def _body(request: dict[str, Any], content_type: str | None, shape: Shape, options: Collection[str]) -> tuple[Any, str]:
     """(the body, or what a form has in its place; the media type, empty for a form)."""
     if "body" in request:

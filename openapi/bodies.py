@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from handlers.options import Number, OneOf, Option, Whole
-from handlers.service import Service
+from handlers.options import Number, OneOf, Option, Text, Whole
 from openapi.models import Model
 
 Schema = dict[str, Any]
@@ -120,19 +119,18 @@ def _object(title: str, fields: Mapping[str, Schema], model: Model) -> Schema:
     return {"title": title, **record, "properties": {**record["properties"], "parameters": parameters(model)}}
 
 
-def all_options(service: Service) -> dict[str, Option]:
-    """The options of the task."""
-    return service.all_options()
-
-
 def parameters(model: Model) -> Schema:
     """The object of options in a JSON body."""
-    found = {name: option_schema(each) for name, each in all_options(model.service).items()}
+    found = {name: option_schema(model, name, each) for name, each in model.options.items()}
     return {"type": "object", "properties": found, "additionalProperties": model.own_handler}
 
 
-def option_schema(option: Option) -> Schema:
+def option_schema(model: Model, name: str, option: Option) -> Schema:
     """An option's value: a number, or its digits in a string."""
+    if isinstance(option, Text):
+        named = model.labels and "classification" in model.task and name == "target"
+        text = {"minLength": 1, "maxLength": option.longest, "pattern": NOT_BLANK}
+        return {"type": "string", **({"enum": list(model.labels)} if named else text)}
     if isinstance(option, Whole):
         number = {"type": "integer", "minimum": option.low, "maximum": option.high}
         pattern = f"^0{{0,4}}(?:{digits(option.low, option.high)})$"
@@ -145,11 +143,11 @@ def option_schema(option: Option) -> Schema:
 
 
 def digits(low: int, high: int) -> str:
-    """A regular expression of the whole numbers from ``low`` to ``high``; of any, where ``low`` is not 1."""
-    if low != 1:
+    """A regular expression of the whole numbers from ``low`` to ``high``; of any, where ``low`` is above 1."""
+    if low > 1:
         return "[0-9]+"
     most = str(high)
-    found = [f"[1-9][0-9]{{0,{len(most) - 2}}}"] if len(most) > 1 else []
+    found = ["0"] * (low == 0) + [f"[1-9][0-9]{{0,{len(most) - 2}}}"] if len(most) > 1 else []
     for at, digit in enumerate(most):
         least = 0 if at else 1
         if int(digit) > least:
@@ -167,5 +165,5 @@ def form(model: Model) -> Schema:
         fields = {service.shape.key: text_schema(model)}
     else:
         fields = _fields(model)
-    options = {name: option_schema(each) for name, each in all_options(service).items()}
+    options = {name: option_schema(model, name, each) for name, each in model.options.items()}
     return {**_record(fields), "properties": {**fields, **options}}
