@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
 
     Raises ServingError: a port is taken, Java is missing, or TorchServe ended at once.
     """
-    _require_free(config.ports())
+    require_free(config.ports())
     run.create()
     run.clear()
     shutil.rmtree(run.logs, ignore_errors=True)
@@ -116,7 +116,8 @@ def _find_java(state: State) -> bool:
     return True
 
 
-def _require_free(ports: dict[int, str]) -> None:
+def require_free(ports: Mapping[int, str]) -> None:
+    """Raises ServingError with the owner of a port that is in use."""
     if not has_loopback():
         raise ServingError(
             "This machine has no 127.0.0.1, which TorchServe is served on; run: ip address add 127.0.0.1/8 dev lo"
