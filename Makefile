@@ -10,7 +10,7 @@ CHOICE := MODELS VARIANTS DEVICE WEIGHTS MODELS_FILE
 READ_BY_archive := $(CHOICE) MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT HANDLER VERSION MODEL_STORE \
   RESULTS_JSON
 READ_BY_models := DEVICE MODELS_FILE MODEL_STORE
-READ_BY_serve := $(PLACE) MODELS VARIANTS WORKERS FOREGROUND REPLICAS TLS TLS_CERT TLS_KEY BIND
+READ_BY_serve := $(PLACE) MODELS VARIANTS WORKERS FOREGROUND UI UI_PORT REPLICAS TLS TLS_CERT TLS_KEY BIND
 READ_BY_restart := $(PLACE) MODELS VARIANTS WORKERS
 READ_BY_stop := $(PLACE)
 READ_BY_status := $(PLACE)
@@ -70,6 +70,7 @@ AUDIT :=
 OPTUNA :=
 MKDOCS :=
 GRPC :=
+TRACING :=
 DOCTOR := $(PYTHON) -m serving.doctor
 else
 PY := .venv/bin/python
@@ -85,8 +86,9 @@ OPTUNA := .venv/.choose
 MKDOCS := .venv/.docs
 GRPC := .venv/.grpc
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
+TRACING = $(if $(shell grep -sE '^[[:space:]]*trace_endpoint[[:space:]]*=[[:space:]]*[^[:space:]]' "$(or $(CONFIG),config.properties)"),.venv/.tracing)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
-ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) $(GRPC) .venv/.signed
+ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) $(GRPC) .venv/.signed .venv/.tracing
 EVERYTHING := .venv/.extras
 # Before setup the doctor runs on any Python, since it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
@@ -136,13 +138,13 @@ archive: $(READY) $(EXTRAS) ## Build the archives that are out of date in model_
 models: $(READY) ## List every model with its task, architecture and weights, and the variants that fit it (DEVICE=)
 	@$(PY) -m export.list_models
 
-serve: $(READY) $(SIGNED) ## Start TorchServe with the store's archives and return when all are warm (REPLICAS=3, TLS=1, BIND=, FOREGROUND=1)
+serve: $(READY) $(SIGNED) $(TRACING) ## Start TorchServe with the store's archives and return when all are warm (REPLICAS=3, TLS=1, BIND=, FOREGROUND=1, UI=1)
 	@$(PY) -m serving serve
 
 stop: $(READY) ## Stop TorchServe and check that all its processes have ended
 	@$(PY) -m serving stop
 
-restart: $(READY) $(SIGNED) ## Start one replica after the other anew, with what the store and the settings hold now, without a pause
+restart: $(READY) $(SIGNED) $(TRACING) ## Start one replica after the other anew, with what the store and the settings hold now, without a pause
 	@$(PY) -m serving restart
 
 status: $(READY) ## Print a line per served archive; exit status 0 when all answer

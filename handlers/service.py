@@ -24,7 +24,7 @@ from handlers import open_inference, worker
 from handlers.admission import refusals
 from handlers.description import describe
 from handlers.errors import RequestError, places
-from handlers.figures import Figures
+from handlers.figures import BEGAN, TRACED, Figures, stages
 from handlers.forward import Passes
 from handlers.hooks import Hooks, as_json
 from handlers.lanes import lanes
@@ -47,7 +47,8 @@ OF_A_REQUEST = (Exception, SystemExit)  # the latter from a hook: it would end t
 class Job:
     """One request of the batch on its way: what was read, then its answer or the error that takes its place.
 
-    ``asked`` is a request in tensors. ``own``: its items are the model's own inputs.
+    ``asked`` is a request in tensors. ``own``: its items are the model's own inputs. ``traced``: the front end makes a
+    trace of it.
     """
 
     form: Form = Form.SINGLE
@@ -55,6 +56,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     asked: Asked | None = None
     own: bool = False
+    traced: bool = False
     written: Written = field(default_factory=Written)
     headers: dict[str, str] = field(default_factory=dict)
     error: Exception | SystemExit | None = None
@@ -125,7 +127,7 @@ class Service(Hooks, Passes, Tensors):
         """Adds to ``self.figures`` what the model read of a batch."""
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
-        """Response headers of the request that has these items of the batch."""
+        """Response headers of the request that has these items of the batch. A batch of own inputs has no context."""
         return {}
 
     def samples(self) -> list[list[Any]]:
@@ -196,7 +198,7 @@ class Service(Hooks, Passes, Tensors):
 
     def _read(self, request: dict[str, Any], context: Any, row: int) -> Job:
         headers = context.get_all_request_header(row)
-        job = Job()
+        job, before = Job(traced=TRACED in headers), self.figures.counted()
         try:
             self.budget.check_reading()
             if wanted := headers.get(open_inference.WANTED):
@@ -215,6 +217,7 @@ class Service(Hooks, Passes, Tensors):
                 job.form, job.items = payload.form, self.items(payload, job.options)
         except OF_A_REQUEST as error:
             job.error, job.items = error, []
+        job.headers |= self.figures.since(before)
         return job
 
     def _read_tensors(
@@ -261,14 +264,11 @@ class Service(Hooks, Passes, Tensors):
             rows = range(first, first + len(job.items))
             first = rows.stop
             self._answer(job, batch, rows, digested)
-        stages = {
-            "x-preprocess-ms": collated - started,
-            "x-inference-ms": inferred - collated,
-            "x-postprocess-ms": time.perf_counter() - inferred,
-        }
-        timing = {name: f"{seconds * 1e3:.3f}" for name, seconds in stages.items()}
+        timing = stages(started, collated, inferred, time.perf_counter()) | {"x-batch-size": str(len(jobs))}
         for job in jobs:
-            job.headers |= timing | {"x-batch-size": str(first)}
+            job.headers |= timing
+            if job.traced:
+                job.headers[BEGAN] = str(int(started * 1e9))
 
     def _admitted(self, jobs: list[Job], batch: Batch) -> list[Job]:
         """The jobs that there is time for; the others get their error."""
@@ -287,8 +287,7 @@ class Service(Hooks, Passes, Tensors):
         try:
             self.budget.check_answering()
             job.written = self._written(job, batch, items, outputs)
-            if not job.own:
-                job.headers |= self.extra_headers(batch, items)
+            job.headers |= self.extra_headers(batch, items)
         except OF_A_REQUEST as error:
             job.error = error
 

@@ -108,8 +108,10 @@ class TextService(Service):
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
         first, last = batch.of(items.start).start, batch.of(items.stop - 1).stop
-        cut = int(batch.context.truncated[first:last].sum())
-        return {"x-truncated": str(cut)} if cut else {}
+        found = {"x-tokens": str(np.count_nonzero(batch.inputs[1][first:last]))}
+        if batch.context is not None and (cut := int(batch.context.truncated[first:last].sum())):
+            found["x-truncated"] = str(cut)
+        return found
 
     def sample(self, words: int) -> Any:
         """An item of about that many tokens."""

@@ -13,8 +13,6 @@ Schema = dict[str, Any]
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
 COMMON_MASK = "[MASK]"  # handlers.tasks.fill_mask understands it whatever the model's own mask is
 NOT_BLANK = r"\S"
-# A form's text that begins with { or [ is read as JSON (handlers.requests).
-PLAIN_START, PLAIN_FIELD = r"^(?:\s|[^\s{\[])[\s\S]*", r"^(?:\s+\S|[^\s{\[])"
 
 
 def request_body(model: Model) -> Schema:
@@ -52,10 +50,7 @@ def json_body(model: Model) -> Schema:
 
 
 def _keyed(title: str, model: Model, value: Schema) -> Schema:
-    shape = model.service.shape
-    found = _object(title, {shape.key: value}, model)
-    others = [name for name in shape.fields if name != shape.key]  # with all of its fields, the body is a pair
-    return {**found, "properties": {**found["properties"], **{name: _absent() for name in others}}}
+    return _object(title, {model.service.shape.key: value}, model)
 
 
 def _parts(title: str, model: Model) -> Schema:
@@ -66,10 +61,10 @@ def instances(model: Model) -> Schema:
     """KServe v1's body."""
     service = model.service
     item = item_schema(model)
-    each: list[Schema] = [item]
+    each: list[Schema] = [item or {"type": ["string", "number", "boolean", "array", "null"]}]  # an object names it
     if service.shape.key:
         names = [service.shape.key, *(["b64"] if model.kind == "image" else [])]
-        each = [item, *(_record({name: item}) for name in names)] if item else [item]
+        each += [_record({name: item}) for name in names]
     if service.shape.key and service.shape.fields:
         each.insert(1, _record(_fields(model)))
     item = each[0] if len(each) == 1 else {"anyOf": each}
@@ -111,7 +106,8 @@ def _fields(model: Model) -> dict[str, Schema]:
 
 
 def _record(fields: Mapping[str, Schema]) -> Schema:
-    return {"type": "object", "required": list(fields), "properties": dict(fields)}
+    """An object of these fields, which are all required, and no others."""
+    return {"type": "object", "required": list(fields), "properties": dict(fields), "additionalProperties": False}
 
 
 def _list(model: Model, item: Schema) -> Schema:
@@ -119,19 +115,9 @@ def _list(model: Model, item: Schema) -> Schema:
 
 
 def _object(title: str, fields: Mapping[str, Schema], model: Model) -> Schema:
-    """A body with these fields and the options. An option outside of "parameters" is refused."""
-    options = all_options(model.service)
-    misplaced = {name: _absent('An option goes into "parameters".') for name in options if name not in fields}
+    """A body with these fields and the options."""
     record = _record(fields)
-    return {
-        "title": title,
-        **record,
-        "properties": {**record["properties"], "parameters": parameters(model)} | misplaced,
-    }
-
-
-def _absent(why: str = "") -> Schema:
-    return {"not": {}, **({"description": why} if why else {})}
+    return {"title": title, **record, "properties": {**record["properties"], "parameters": parameters(model)}}
 
 
 def all_options(service: Service) -> dict[str, Option]:
@@ -178,11 +164,8 @@ def form(model: Model) -> Schema:
     if model.kind == "image":
         fields = {"image": {"type": "string", "format": "image-file", "minLength": 1, "contentMediaType": "image/jpeg"}}
     elif service.shape.key:
-        text = text_schema(model)
-        pattern = f"{PLAIN_START}(?:{text['pattern']})" if model.mask else PLAIN_FIELD
-        fields = {service.shape.key: {**text, "pattern": pattern}}
+        fields = {service.shape.key: text_schema(model)}
     else:
         fields = _fields(model)
     options = {name: option_schema(each) for name, each in all_options(service).items()}
-    record = _record(fields)
-    return {**record, "properties": {**fields, **options}, "additionalProperties": False}
+    return {**_record(fields), "properties": {**fields, **options}}

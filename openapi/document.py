@@ -20,7 +20,10 @@ A token is needed for every request: `make -s token` prints one, which expires a
 `Content-Type`; it may be compressed with gzip (`Content-Encoding: gzip`). An error says in one sentence what to change.
 
 gRPC and the management API are not described here."""
+TOTAL = "x-total-ms"
 TIMES = {
+    TOTAL: "Time from the head of the request to its answer.",
+    "x-queue-ms": "Time that the request waited for a worker.",
     "x-preprocess-ms": "Time to read and prepare the batch that the request was part of.",
     "x-inference-ms": "Time of the model, for the same batch.",
     "x-postprocess-ms": "Time to make the answers of the batch.",
@@ -217,7 +220,9 @@ def _headers() -> Schema:
     count = {"type": "integer", "minimum": 1}
     return {
         **{name: {**each, "required": True} for name, each in times.items()},
-        "x-batch-size": {"description": "Items of that batch.", "required": True, "schema": count},
+        "x-batch-size": {"description": "Requests in that batch.", "required": True, "schema": count},
+        "x-tokens": {"description": "Tokens of the request's texts, without padding.", "schema": count},
+        "x-pixels": {"description": "Pixels of the request's images, as sent.", "schema": count},
         "x-variant": {"description": "The variant that answered.", "required": True, "schema": {"type": "string"}},
         "x-truncated": {"description": "So many texts were cut at the model's limit of tokens.",
                         "schema": {"type": "integer", "minimum": 1}},
@@ -229,8 +234,7 @@ def _responses() -> Schema:
     for form, schema in (("", "Error"), ("V2", "InferenceError")):
         for code, what in ERRORS.items():
             response = _json(_ref("schemas", schema), description=what)
-            if headers := _headers_of(code):
-                response["headers"] = headers
+            response["headers"] = {**_headers_of(code), TOTAL: _ref("headers", TOTAL)}
             found[f"{HTTPStatus(code).name}{form}"] = response
     return found
 

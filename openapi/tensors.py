@@ -55,7 +55,9 @@ def _form(model: Model, title: str, specs: list[Spec], answered: list[Spec], opt
             "outputs": {"type": ["array", "null"], "items": _wanted(answered)},
             "parameters": parameters,
             "id": {"type": ["string", "null"]},
+            **{name: {"description": "Not read: the URL has it."} for name in ("model_name", "model_version")},
         },
+        "additionalProperties": False,
     }
 
 

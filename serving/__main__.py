@@ -24,17 +24,34 @@ from serving.replicas.asked import Asked
 from serving.replicas.group import Group, served_config
 from serving.replicas.show import status as show_replicas
 from serving.replicas.start import stop_all
+from serving.request_log import Printer, RequestLog
 from serving.server import start, wait_until_ready
 from serving.start_lock import RESTART, starting, stopping
 from serving.state import RunDirectory, State
 from serving.status import NOT_OURS, show
 from serving.store import STORE, archives, digest_file
+from serving.ui.__main__ import main as show_page
 from serving.versions import FOLDER, forget, remove_empty
 from serving.warm_up import Example, warm_up
 
 
 def serve() -> int:
-    """Starts the server with the store's archives; returns when all are warm, or stays with FOREGROUND=1."""
+    """Starts the server with the store's archives; returns when all are warm, or stays: with FOREGROUND=1 until the
+    server ends, with UI=1 to serve the page until Ctrl-C."""
+    page = _wants_page()
+    return _serve() or (show_page() if page else 0)
+
+
+def _wants_page() -> bool:
+    given = os.environ.get("UI", "").strip()
+    if given not in ("", "0", "1"):
+        raise ServingError(f"UI={given} is neither 0 nor 1; write it as in: make serve UI=1")
+    if given == "1" and os.environ.get("FOREGROUND") == "1":
+        raise ServingError("UI=1 and FOREGROUND=1 both stay; give one of them, and run make ui in another terminal")
+    return given == "1"
+
+
+def _serve() -> int:
     run, config = RunDirectory.default(), Config.load()
     foreground = os.environ.get("FOREGROUND") == "1"
     _end_on_signal()
@@ -58,7 +75,7 @@ def serve() -> int:
                 print("Interrupted; TorchServe is stopped.", file=sys.stderr)
                 return 130
             raise
-    return _stay(run, state) if foreground else 0
+    return _stay(run, state, _printer(run, config)) if foreground else 0
 
 
 def _plan(servers: int) -> Plan:
@@ -150,11 +167,19 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _stay(run: RunDirectory, state: State) -> int:
+def _printer(run: RunDirectory, config: Config) -> Printer | None:
+    """What prints the request log, where that is for standard output."""
+    log = RequestLog.of(config.properties, config.path.resolve().parent, run.logs)
+    return Printer(log.path) if log and log.printed else None
+
+
+def _stay(run: RunDirectory, state: State, printer: Printer | None) -> int:
     """Returns when a signal ends the server; raises ServingError when it ends by itself."""
     try:
         while _lives(run, state):
             _raise_lost_signal()
+            if printer:
+                printer.show()
             time.sleep(0.5)
         raise ServingError("TorchServe ended by itself; see: make logs")
     except BaseException as error:
@@ -163,6 +188,8 @@ def _stay(run: RunDirectory, state: State) -> int:
             with starting(run.lock, lambda text: None):
                 if _is_on_record(run, state):
                     stop_all(run)
+        if printer:
+            printer.show()
         if isinstance(error, KeyboardInterrupt):
             return _stopped()
         raise

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from serving import request_log, tracing
 from serving.errors import ServingError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +25,8 @@ ENOUGH_CORES, LEVEL = 4, "TieredStopAtLevel"
 FAIR_QUEUE, CONNECTIONS = "fair_queue", "max_connections"
 OPEN_PING, TOKEN_FILE = "open_ping", "inference_token_file"
 CERTIFICATE, PRIVATE_KEY = "certificate_file", "private_key_file"  # PEM
-OWN = (FAIR_QUEUE, CONNECTIONS, OPEN_PING, TOKEN_FILE)
+LOG = (request_log.FILE, request_log.MEGABYTES, request_log.CLIENTS)
+OWN = (FAIR_QUEUE, CONNECTIONS, OPEN_PING, TOKEN_FILE, *LOG, tracing.ENDPOINT, tracing.RATIO)
 SHORTEST_TOKEN = 32  # characters of a token that does not expire (MountedTokens.java)
 LARGEST_REQUEST = "max_request_size", 6_553_500  # the property, and TorchServe's own default
 METRICS = "metrics_config"
@@ -139,11 +142,11 @@ class Config:
         except ValueError:
             raise ServingError(f"{key}={given} has no port number; write one, as in {key}={default}") from None
 
-    def effective(self, store: Path, cores: int, metrics: str = "") -> str:
+    def effective(self, store: Path, cores: int, metrics: str = "", options: Sequence[str] = ()) -> str:
         """The text of the properties file that TorchServe reads: these settings, the store as the only source, settings
-        of Java's compiler and memory for this machine, and ``metrics``, the file with the names of TorchServe's own
-        metrics. That is TorchServe's file where it is to fill all of them, and the user's where one is named. Raises
-        ServingError."""
+        of Java's compiler and memory for this machine, further ``options`` of Java, and ``metrics``, the file with the
+        names of TorchServe's own metrics. That is TorchServe's file where it is to fill all of them, and the user's
+        where one is named. Raises ServingError."""
         pattern = "file://" + re.escape(str(store)) + "/.*"
         # Java's property files use the backslash as an escape.
         given = [key for key in (CERTIFICATE, PRIVATE_KEY) if self.properties.get(key)]
@@ -152,7 +155,7 @@ class Config:
         if metrics and METRICS not in self.properties and self.properties.get("disable_system_metrics") == "true":
             extra[METRICS] = metrics
         vmargs = self.properties.get("vmargs", "")
-        added = [*self._memory(vmargs), *self._fairness(), *self._connections(), *self._access()]
+        added = [*self._memory(vmargs), *self._fairness(), *self._connections(), *self._access(), *options]
         if cores < ENOUGH_CORES and LEVEL not in vmargs:
             added.append(f"-XX:{LEVEL}=1")
         if added:

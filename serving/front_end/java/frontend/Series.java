@@ -23,7 +23,7 @@ final class Series {
     /** Where handlers/worker.py puts what a worker counted in a batch: "batch=8,tokens=120". No client sees it. */
     private static final String FIGURES = "x-figures";
 
-    private static final String[] STAGES = {"preprocess", "inference", "postprocess"};
+    static final String[] STAGES = {"preprocess", "inference", "postprocess"};
     private static final String[] CLASSES = {"2xx", "4xx", "5xx"};
     private static final Map<Model, Series> BY_MODEL = new ConcurrentHashMap<>();
 
