@@ -20,11 +20,11 @@ ONE_WORKER = (None, "null", "explain")  # runtimes of archives that answer no mo
 GPU_BYTES = 6e9  # GPU memory of one worker with its CUDA context; bert-graph needs 4.4e9
 
 
-def automatic(configs: Mapping[str, Mapping[str, Any]], cores: int) -> dict[str, int]:
+def automatic(configs: Mapping[str, Mapping[str, Any]], cores: int, servers: int = 1) -> dict[str, int]:
     """{archive: workers} of the archives that get more than one. ``configs`` has the settings of all archives of the
-    server, as in their model-config.yaml."""
+    server, as in their model-config.yaml; ``servers`` of them share the machine."""
     names = [name for name, config in configs.items() if _on_gpu(config)]
-    workers = share(cores, _memory(), len(names)) if names else 1
+    workers = share(cores, _memory(), len(names) * servers) if names else 1
     return dict.fromkeys(names, workers) if workers > 1 else {}
 
 
