@@ -164,7 +164,7 @@ def _draft(settings: Settings, checkpoint: Checkpoint) -> Draft:
 def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parity:
     """Parity of a packed archive against the reference: each case alone, all in one batch, and the held-out set; and
     the check of its answer to its own example, where the row names one."""
-    task, requests, size = TASKS[row.model.task], yardstick.requests, row.model.serving.batch(device)
+    task, requests, size = TASKS[row.model.task], yardstick.requests, row.batch(device)
     held_out = yardstick.held_out
     batches = [Batch([request]) for request in requests] + [Batch(requests)]
     batches += [Batch(held_out[i : i + size], False) for i in range(0, len(held_out), size)]

@@ -78,6 +78,10 @@ class TextService(Service):
         tokens = self.encoder.encode(items)
         return Batch(self.inputs_of(tokens), context=tokens)
 
+    def traced(self, items: list[Any]) -> Batch:
+        tokens = self.encoder.encode(items, offsets=True)
+        return Batch(self.inputs_of(tokens), context=tokens)
+
     def inputs_of(self, tokens: Tokens) -> tuple[np.ndarray, ...]:
         """The runtime's inputs, as far as the tokenizer gives them, in the model's order."""
         return tuple(getattr(tokens, name) for name in self._inputs if hasattr(tokens, name))

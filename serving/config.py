@@ -66,6 +66,21 @@ class Config:
         return self._url("inference_address")
 
     @property
+    def inference_address(self) -> str:
+        """The inference API's address as it is given, also that of all interfaces."""
+        return self.properties.get("inference_address") or f"http://127.0.0.1:{ADDRESSES['inference_address']}"
+
+    @property
+    def inference_port(self) -> int:
+        """The port of the inference API. Raises ServingError."""
+        return self._port("inference_address", ADDRESSES["inference_address"])
+
+    @property
+    def asks_tokens(self) -> bool:
+        """Whether requests need a token."""
+        return self.properties.get("disable_token_authorization") != "true"
+
+    @property
     def management(self) -> str:
         """Base URL of the management API."""
         return self._url("management_address")
@@ -92,6 +107,25 @@ class Config:
                 "or write http:// and let a proxy in front end TLS."
             )
         return self._beside(self.properties[CERTIFICATE])
+
+    @property
+    def private_key(self) -> Path | None:
+        """The file with the private key of that certificate; None where none is named."""
+        given = self.properties.get(PRIVATE_KEY)
+        return self._beside(given) if given else None
+
+    @property
+    def token_path(self) -> Path | None:
+        """The same file, unread."""
+        given = self.properties.get(TOKEN_FILE)
+        return self._beside(given) if given else None
+
+    @property
+    def token_file(self) -> Path | None:
+        """The file with the operator's tokens that do not expire; None where none is named. Raises ServingError for one
+        that holds none."""
+        given = self.properties.get(TOKEN_FILE)
+        return self._token_file(given) if given else None
 
     def _beside(self, given: str) -> Path:
         """A path of the config file, which is relative to its folder."""
@@ -170,12 +204,6 @@ class Config:
         if path := self.token_file:
             added.append(f"-Dfrontend.tokenFile={quote(str(path))}")
         return added
-
-    @property
-    def token_file(self) -> Path | None:
-        """The file of tokens that do not expire, where one is named. Raises ServingError."""
-        given = self.properties.get(TOKEN_FILE)
-        return self._token_file(given) if given else None
 
     def _token_file(self, given: str) -> Path:
         """The file, which must hold a token in each line that is not empty. A relative path is the config file's."""

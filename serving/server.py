@@ -55,7 +55,7 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     """
     tracing = Tracing.of(config.properties, os.environ)
     log = RequestLog.of(config.properties, config.path.resolve().parent, run.logs)
-    _require_free(config.ports())
+    require_free(config.ports())
     run.create()
     run.clear()
     shutil.rmtree(run.logs, ignore_errors=True)
@@ -126,7 +126,8 @@ def _find_java(state: State) -> bool:
     return True
 
 
-def _require_free(ports: dict[int, str]) -> None:
+def require_free(ports: Mapping[int, str]) -> None:
+    """Raises ServingError with the owner of a port that is in use."""
     if not has_loopback():
         raise ServingError(
             "This machine has no 127.0.0.1, which TorchServe is served on; run: ip address add 127.0.0.1/8 dev lo"

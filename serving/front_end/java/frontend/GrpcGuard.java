@@ -14,6 +14,9 @@ import org.pytorch.serve.util.ConnectorType;
 public final class GrpcGuard extends GRPCInterceptor {
     private static final Metadata.Key<String> AUTHORIZATION =
             Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+    // As over HTTP. It also tells a client a full server's UNAVAILABLE from its own library's, which had no connection.
+    private static final Metadata.Key<String> RETRY_AFTER =
+            Metadata.Key.of("retry-after", Metadata.ASCII_STRING_MARSHALLER);
 
     private final boolean inference;
 
@@ -82,6 +85,9 @@ public final class GrpcGuard extends GRPCInterceptor {
                 Status given = mended(status);
                 if (counted != null) {
                     counted.answers(given, trailers);
+                }
+                if (given.getCode() == Status.Code.UNAVAILABLE) {
+                    trailers.put(RETRY_AFTER, Settings.RETRY_AFTER_S);
                 }
                 super.close(given, trailers);
             }
