@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from serving.replicas.show import status as show_replicas
 from serving.replicas.start import stop_all
 from serving.request_log import Printer, RequestLog
 from serving.server import start, wait_until_ready
+from serving.signals import end_on_signal, ignore_signals, raise_lost_signal
 from serving.start_lock import RESTART, starting, stopping
 from serving.state import TITLES, RunDirectory, State
 from serving.status import NOT_OURS, show
@@ -55,7 +55,7 @@ def _wants_page() -> bool:
 def _serve() -> int:
     run, config = RunDirectory.default(), Config.load()
     foreground = os.environ.get("FOREGROUND") == "1"
-    _end_on_signal()
+    end_on_signal()
     run.create()
     with starting(run.lock, lambda text: print(text, flush=True)):
         asked = replicas.asked_for(dict(os.environ))
@@ -68,9 +68,9 @@ def _serve() -> int:
         stop_all(run)  # a crash or a killed start may have left processes, sockets and a stale record
         try:
             state = replicas.begin(run, asked, plan) if asked else _start(run, config, plan)
-            _raise_lost_signal()
+            raise_lost_signal()
         except BaseException as error:
-            _ignore_signals()
+            ignore_signals()
             stop_all(run)
             if foreground and isinstance(error, KeyboardInterrupt):
                 return _stopped(TITLES[_engine()])
@@ -171,34 +171,6 @@ def _show_curl(examples: dict[str, Example], config: Config, client: Client) -> 
         print(f"  {example.shown_answer()}\n" if example.answer else "")
 
 
-# Signals that came. Python drops an exception that is raised while an object is finalized, so an interrupt that the
-# signal handler raises there is lost.
-_signalled: list[int] = []
-
-
-def _raise_lost_signal() -> None:
-    if _signalled:
-        raise KeyboardInterrupt
-
-
-def _end_on_signal() -> None:
-    """Makes SIGTERM and Ctrl-C end a start or a foreground server cleanly."""
-
-    def end(number: int, frame: object) -> None:
-        _signalled.append(number)
-        # This handler must take no lock: it interrupts the main thread, which may hold it.
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
-
-
-def _ignore_signals() -> None:
-    """A second Ctrl-C must not cut the clean stop short."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
 def _printer(run: RunDirectory, config: Config) -> Printer | None:
     """What prints the request log, where that is for standard output."""
     log = RequestLog.of(config.properties, config.path.resolve().parent, run.logs)
@@ -209,13 +181,13 @@ def _stay(run: RunDirectory, state: State, printer: Printer | None) -> int:
     """Returns when a signal ends the server; raises ServingError when it ends by itself."""
     try:
         while _lives(run, state):
-            _raise_lost_signal()
+            raise_lost_signal()
             if printer:
                 printer.show()
             time.sleep(0.5)
         raise ServingError(f"{state.title} ended by itself; see: make logs")
     except BaseException as error:
-        _ignore_signals()
+        ignore_signals()
         if _is_on_record(run, state):
             with starting(run.lock, lambda text: None):
                 if _is_on_record(run, state):
@@ -290,7 +262,7 @@ def status() -> int:
 def restart() -> int:
     """Starts one replica after the other anew, with what the store and the settings hold now."""
     run = RunDirectory.default()
-    _end_on_signal()
+    end_on_signal()
     run.create()
     with starting(run.lock, lambda text: print(text, flush=True), RESTART):
         group = Group.read(run)
