@@ -110,7 +110,7 @@ class TestRepository:
         (tmp_path / "file").touch()
         for store, out, more, says in (
             (null_store, tmp_path / "file", {}, "is a file; name a folder: make triton OUT=..."),
-            (null_store, tmp_path / "file" / "below", {}, "cannot be written (Not a directory)"),
+            (null_store, tmp_path / "file" / "below", {"MODELS_FILE": ""}, "cannot be written (Not a directory)"),
             (null_store, tmp_path / "x", {"MODELS": "nobody"}, "run: make archive MODELS=nobody"),
             (tmp_path, tmp_path / "x", {}, "holds no archive; run: make archive"),
         ):
