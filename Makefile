@@ -1,6 +1,6 @@
 # The verbs. `make` lists them. The logic is in the Python modules that they call.
 .DEFAULT_GOAL := help
-.PHONY: help setup archive models serve stop status rollout rollback scale logs token ui openapi doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
+.PHONY: help setup archive models serve stop restart status rollout rollback scale logs token ui openapi doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
 SHELL := /bin/sh
 
 # The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
@@ -10,17 +10,18 @@ CHOICE := MODELS VARIANTS DEVICE WEIGHTS MODELS_FILE
 READ_BY_archive := $(CHOICE) MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT HANDLER VERSION MODEL_STORE \
   RESULTS_JSON
 READ_BY_models := DEVICE MODELS_FILE MODEL_STORE
-READ_BY_serve := $(PLACE) MODELS VARIANTS WORKERS FOREGROUND
+READ_BY_serve := $(PLACE) MODELS VARIANTS WORKERS FOREGROUND UI UI_PORT REPLICAS TLS TLS_CERT TLS_KEY BIND
+READ_BY_restart := $(PLACE) MODELS VARIANTS WORKERS
 READ_BY_stop := $(PLACE)
 READ_BY_status := $(PLACE)
-READ_BY_rollout := $(PLACE) MODEL VERSION MAX_DIFFERENT MAX_P99_RATIO MAX_ERRORS REQUESTS WATCH
+READ_BY_rollout := $(PLACE) MODEL VERSION MAX_DIFFERENT MAX_P99_RATIO MAX_ERRORS REQUESTS WATCH CANARY
 READ_BY_rollback := $(PLACE) MODEL
 READ_BY_scale := $(PLACE) MODEL WORKERS BATCH_SIZE BATCH_DELAY_MS
 READ_BY_logs := $(PLACE) FOLLOW
 READ_BY_token := $(PLACE)
 READ_BY_ui := $(PLACE) UI_PORT
 READ_BY_openapi := $(PLACE) MODELS VARIANTS OUT
-READ_BY_doctor := $(PLACE)
+READ_BY_doctor := $(PLACE) REPLICAS
 READ_BY_clean := $(PLACE)
 READ_BY_audit := OSV_URL
 READ_BY_bench := $(CHOICE) BATCHES LENGTHS BENCH_SECONDS BENCH_STORE OUT
@@ -69,6 +70,7 @@ AUDIT :=
 OPTUNA :=
 MKDOCS :=
 GRPC :=
+TRACING :=
 DOCTOR := $(PYTHON) -m serving.doctor
 else
 PY := .venv/bin/python
@@ -84,8 +86,9 @@ OPTUNA := .venv/.choose
 MKDOCS := .venv/.docs
 GRPC := .venv/.grpc
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
+TRACING = $(if $(shell grep -sE '^[[:space:]]*trace_endpoint[[:space:]]*=[[:space:]]*[^[:space:]]' "$(or $(CONFIG),config.properties)"),.venv/.tracing)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
-ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) $(GRPC) .venv/.signed
+ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) $(GRPC) .venv/.signed .venv/.tracing
 EVERYTHING := .venv/.extras
 # Before setup the doctor runs on any Python, since it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
@@ -135,11 +138,14 @@ archive: $(READY) $(EXTRAS) ## Build the archives that are out of date in model_
 models: $(READY) ## List every model with its task, architecture and weights, and the variants that fit it (DEVICE=)
 	@$(PY) -m export.list_models
 
-serve: $(READY) $(SIGNED) ## Start TorchServe with the store's archives and return when all are warm (FOREGROUND=1 stays attached)
+serve: $(READY) $(SIGNED) $(TRACING) ## Start TorchServe with the store's archives and return when all are warm (REPLICAS=3, TLS=1, BIND=, FOREGROUND=1, UI=1)
 	@$(PY) -m serving serve
 
 stop: $(READY) ## Stop TorchServe and check that all its processes have ended
 	@$(PY) -m serving stop
+
+restart: $(READY) $(SIGNED) $(TRACING) ## Start one replica after the other anew, with what the store and the settings hold now, without a pause
+	@$(PY) -m serving restart
 
 status: $(READY) ## Print a line per served archive; exit status 0 when all answer
 	@$(PY) -m serving status

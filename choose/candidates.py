@@ -61,7 +61,8 @@ def find(request: Request, name: str, environment: Mapping[str, str], cores: int
 
 def _options(request: Request, model: Model, environment: Mapping[str, str]) -> Options:
     device = resolve_device(environment.get("DEVICE") or "auto")
-    wanted = list(request.variants) or variants_of(model, device)[0]
+    fast = {row.name for row in catalog.VARIANTS if row.fast}
+    wanted = list(request.variants) or [name for name in variants_of(model, device)[0] if name in fast]
     if model.kind != "none" and DEFAULT not in wanted:  # the default is always measured
         wanted.append(DEFAULT)
     chosen = {"MODEL": "", "MODELS": model.name, "VARIANTS": " ".join(wanted)}
@@ -104,6 +105,6 @@ def _left_out(
             or (built.reason if built else "")
             or refused.get(f"{model.name}-{row.name}", "")
             or (f"runs on a {row.device.upper()}" if row.device not in ("any", device) else reason_against(model, row))
-            or "not among VARIANTS"
+            or ("not among VARIANTS" if row.fast else "is built for another purpose than speed")
         )
     return [{"variant": name, "reason": " ".join(why.split())} for name, why in reasons.items()]

@@ -104,8 +104,9 @@ def _bring_up_to_date(options: Options) -> list[Result]:
             remove_leftovers(folder)
         tempfile.tempdir = temp_folder()  # the fork server puts its socket there
         progress = Progress(len(stale))
-        for row in stale:
-            results[row.name] = _build(row, options, *places[row.name], progress)
+        with tempfile.TemporaryDirectory(prefix="references-") as references:
+            for row in stale:
+                results[row.name] = _build(row, options, *places[row.name], Path(references), progress)
         progress.close()
     return [result for result in results.values() if result is not None]
 
@@ -146,12 +147,12 @@ def _current(row: Row, options: Options, folder: Path, version: str) -> Result |
     return replace(kept, verdict="kept", note=f"{row.name} is kept: {said}. For what you have now, {cure}")
 
 
-def _build(row: Row, options: Options, folder: Path, version: str, progress: Progress) -> Result:
+def _build(row: Row, options: Options, folder: Path, version: str, references: Path, progress: Progress) -> Result:
     started, choice = time.perf_counter(), options.choice(row)
     label = _label(row, choice, version)
     progress.stage(row.name, "starting")
     outcome = build_in_process(
-        row, options.device, choice, folder, version, lambda text: progress.stage(row.name, text)
+        row, options.device, choice, folder, version, references, lambda text: progress.stage(row.name, text)
     )
     progress.finish(row.name)
     seconds = time.perf_counter() - started

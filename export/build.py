@@ -24,11 +24,11 @@ from export.examples import examples
 from export.fingerprint import fingerprint
 from export.model_config import model_config, write
 from export.parity import Parity, compare, with_accuracy, with_neighbours
-from export.reference import Reference, reference
+from export.reference import Reference, shared_reference
 from export.response_timeout import response_timeout_s
 from export.steps import EAGER_FILES, Draft, apply
 from export.tasks import TASKS, Task, inputs_of, outputs_of
-from export.weights import Choice, write_checkpoint
+from export.weights import Choice, identity, write_checkpoint
 from handlers.description import installed
 from handlers.settings import Settings
 from serving.owned import mark, remove
@@ -52,10 +52,17 @@ class Built:
 
 
 def build(
-    row: Row, device: str, choice: Choice, store: Path, report: Callable[[str], Any], version: str = FIRST
+    row: Row,
+    device: str,
+    choice: Choice,
+    store: Path,
+    report: Callable[[str], Any],
+    version: str = FIRST,
+    references: Path | None = None,
 ) -> Built:
     """Builds ``row`` for ``device`` into ``store`` as that version; on any error the store does not change.
 
+    ``references`` is a folder in which the builds of one run share what the library answers; None shares nothing.
     Raises CheckpointError, StepError, DryRunError or ParityError.
     """
     with tempfile.TemporaryDirectory(dir=store, prefix=f".build-{row.name}-") as scratch:
@@ -65,11 +72,13 @@ def build(
         source.mkdir()
         # First, so that a file that changes meanwhile makes the archive out of date.
         record: dict[str, Any] = {"fingerprint": fingerprint(row, device, choice), "version": version}
+        weights = identity(row.model, choice)
         checkpoint = write_checkpoint(row.model, choice, source, report)
         report("exporting")
         settings, timeout_s = _export(row, device, checkpoint, stage, report)
         report("computing the reference")
-        yardstick = reference(row.model, checkpoint, not (choice.random or choice.path))
+        own_weights = not (choice.random or choice.path)
+        yardstick = shared_reference(references, weights, row.model, checkpoint, own_weights)
         report("packing")
         archives.stage_handlers(stage)
         entry = f"{archives.HANDLERS.name}/tasks/{TASKS[row.model.task].entry}.py"
@@ -155,7 +164,7 @@ def _draft(settings: Settings, checkpoint: Checkpoint) -> Draft:
 def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parity:
     """Parity of a packed archive against the reference: each case alone, all in one batch, and the held-out set; and
     the check of its answer to its own example, where the row names one."""
-    task, requests, size = TASKS[row.model.task], yardstick.requests, row.model.serving.batch(device)
+    task, requests, size = TASKS[row.model.task], yardstick.requests, row.batch(device)
     held_out = yardstick.held_out
     batches = [Batch([request]) for request in requests] + [Batch(requests)]
     batches += [Batch(held_out[i : i + size], False) for i in range(0, len(held_out), size)]

@@ -101,6 +101,8 @@ class Variant:
     gpu_tolerance: Tolerance | None = None  # the tolerance on a GPU, where it differs
     device: str = "any"  # "any", "cpu" or "gpu"
     kinds: tuple[str, ...] = ("text", "image")
+    batch: int = 0  # requests that a worker takes at once; 0: as its model says
+    fast: bool = True  # False: for another purpose than speed, so that it is measured only where it is named
 
 
 TEXT = {"max_chars": 100_000, "max_total_chars": 1_000_000}  # characters of one text; of a request's texts together
@@ -152,6 +154,8 @@ VARIANTS = (
     Variant("fp16", ("half", "to_torchscript", "freeze"), FP16, device="gpu"),
     Variant("graph", ("lean", "half", "cuda_graph"), FP16, device="gpu", kinds=("text",)),
     Variant("graph", ("lean", "half", "cuda_graph", "decode_on_gpu"), FP16, device="gpu", kinds=("image",)),
+    # One request at a time, since each takes seconds: those behind it wait in the queue.
+    Variant("explain", ("explain",), EXACT, TF32, batch=1, fast=False),
     Variant("null", ("answer_at_once",), Tolerance(), kinds=("none",)),
 )
 
@@ -176,6 +180,7 @@ ENGINES = (
     Engine("to_onnx", "onnx", ("onnx", "onnxscript", "onnxruntime")),
     Engine("to_openvino", "openvino", ("onnx", "onnxscript", "openvino")),
     Engine("to_openvino_int8", "int8", ("onnx", "onnxscript", "openvino", "nncf")),
+    Engine("explain", "explain", ("captum",)),
 )
 
 DEFAULT_MODELS = ("minilm", "digits", "photos", "null")  # they need no hub
@@ -194,6 +199,10 @@ class Row:
     def name(self) -> str:
         """The archive's name, the same in the store, in URLs, in reports and in tests."""
         return self.model.name if self.model.kind == "none" else f"{self.model.name}-{self.variant.name}"
+
+    def batch(self, device: str) -> int:
+        """Requests that a worker takes at once on ``device``."""
+        return self.variant.batch or self.model.serving.batch(device)
 
     def tolerance(self, device: str) -> Tolerance:
         """What the variant may differ by on ``device``."""
@@ -219,8 +228,8 @@ def variant(name: str) -> list[Variant]:
 
 
 def variant_names(device: str) -> list[str]:
-    """The variants of a model that run on ``device`` ("cpu" or "gpu"), in catalog order."""
-    fitting = [row for row in VARIANTS if row.device in ("any", device) and row.kinds != ("none",)]
+    """The variants of a model that run on ``device`` ("cpu" or "gpu") and are built for speed, in catalog order."""
+    fitting = [row for row in VARIANTS if row.device in ("any", device) and row.kinds != ("none",) and row.fast]
     return list(dict.fromkeys(row.name for row in fitting))
 
 

@@ -33,16 +33,16 @@ PRELOAD = [
 
 
 def build_in_process(
-    row: Row, device: str, choice: Choice, store: Path, version: str, report: Callable[[str], Any]
+    row: Row, device: str, choice: Choice, store: Path, version: str, references: Path, report: Callable[[str], Any]
 ) -> Built | str:
-    """Builds ``row`` in a separate process, into ``store``. Returns the record of the archive, or a sentence that says
-    why it was not built."""
+    """Builds ``row`` in a separate process, into ``store``; ``references`` is export.build.build's. Returns the record
+    of the archive, or a sentence that says why it was not built."""
     # torch.jit.script writes some attributes in the order of a set of strings, which depends on the hash seed.
     os.environ["PYTHONHASHSEED"] = "0"
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, row, device, choice, store, version))
+    process = context.Process(target=_work, args=(theirs, row, device, choice, store, version, references))
     process.start()
     theirs.close()
     outcome: Built | str = ""
@@ -61,7 +61,7 @@ def build_in_process(
     return outcome or f"the build process ended with status {process.exitcode}"
 
 
-def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path, version: str) -> None:
+def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path, version: str, references: Path) -> None:
     """Runs in the build process: builds, and sends progress and result to the parent."""
     from export.build import ParityError, build
     from export.dry_run import DryRunError
@@ -69,7 +69,7 @@ def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path, 
 
     quieten()
     try:
-        outcome: Any = build(row, device, choice, store, lambda text: pipe.send(("stage", text)), version)
+        outcome: Any = build(row, device, choice, store, lambda text: pipe.send(("stage", text)), version, references)
     except (CheckpointError, StepError, DryRunError, ParityError) as error:
         outcome = str(error)
     except ModuleNotFoundError as error:

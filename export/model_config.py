@@ -30,7 +30,7 @@ def model_config(row: Row, device: str, archive: dict[str, Any], response_timeou
     return {
         "minWorkers": serving.workers,
         "maxWorkers": serving.workers,
-        "batchSize": serving.batch(device),
+        "batchSize": row.batch(device),
         "maxBatchDelay": serving.batch_delay_ms,
         "responseTimeout": response_timeout_s,
         "startupTimeout": serving.startup_timeout_s,

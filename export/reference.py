@@ -6,6 +6,9 @@ shows as a difference.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from export.checkpoint import Checkpoint
 from export.tasks import TASKS, Request
 
 ROOT = Path(__file__).resolve().parent.parent
+HELD_OUT_BATCH = 32  # images of one size in a forward pass, of which only the best class counts
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,25 @@ class Reference:
     held_out: list[Request] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     accuracy: float = 0.0  # accuracy of the reference on the held-out set, 0..1
+
+
+def shared_reference(
+    folder: Path | None, identity: str, model: Model, checkpoint: Checkpoint, own_weights: bool
+) -> Reference:
+    """``reference``, computed once for the variants of a model that one ``make archive`` builds.
+
+    ``folder`` belongs to that run, so libraries and requests are the same for all its builds; None computes anew.
+    ``identity`` changes with the weights.
+    """
+    if folder is None:
+        return reference(model, checkpoint, own_weights)
+    kept = folder / hashlib.sha256(f"{model!r} {identity}".encode()).hexdigest()
+    if not kept.exists():
+        partial = kept.with_suffix(f".{os.getpid()}.part")
+        partial.write_bytes(pickle.dumps(reference(model, checkpoint, own_weights)))
+        partial.replace(kept)
+    found: Reference = pickle.loads(kept.read_bytes())
+    return found
 
 
 def reference(model: Model, checkpoint: Checkpoint, own_weights: bool) -> Reference:
@@ -59,6 +82,6 @@ def _held_out(checkpoint: Checkpoint) -> tuple[list[Request], list[str], float]:
     from export.tasks.images import library_outputs
 
     _, _, bodies, labels = split()
-    outputs = np.concatenate(library_outputs(checkpoint, bodies))
+    outputs = np.concatenate(library_outputs(checkpoint, bodies, HELD_OUT_BATCH))
     accuracy = float((outputs.argmax(1) == labels).mean())
     return [Request(body, "image/png") for body in bodies], [str(label) for label in labels], accuracy

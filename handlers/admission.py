@@ -9,18 +9,20 @@ from handlers.budget import Budget
 from handlers.errors import Busy, RequestError, TooLarge
 
 
-def refusals(costs: Sequence[int], budget: Budget, unit: str) -> list[RequestError | None]:
+def refusals(
+    costs: Sequence[int], budget: Budget, unit: str, cure: str = "send several requests"
+) -> list[RequestError | None]:
     """For each request of a batch None, or why it is not run: TooLarge for what would be too much alone, Busy for what
     is too much beside the others. The cheapest are run first, so that one large request costs no small one its answer.
 
-    ``costs`` are in ``unit`` ("tokens").
+    ``costs`` are in ``unit`` ("tokens"). ``cure`` is what to do about a request that is too much alone.
     """
     found: list[RequestError | None] = [None] * len(costs)
     taken, left = 0.0, min(budget.admitted_s, budget.left_s())
     for at in sorted(range(len(costs)), key=costs.__getitem__):
         seconds = budget.seconds(costs[at])
         if seconds > budget.admitted_s:
-            found[at] = _too_large(costs[at], budget, unit)
+            found[at] = _too_large(costs[at], budget, unit, cure)
         elif taken + seconds > left:
             wait = max(1, math.ceil(taken))
             found[at] = Busy(f"The worker is busy with the other requests of its batch; try again in {wait} s.", wait)
@@ -29,10 +31,10 @@ def refusals(costs: Sequence[int], budget: Budget, unit: str) -> list[RequestErr
     return found
 
 
-def _too_large(cost: int, budget: Budget, unit: str) -> TooLarge:
+def _too_large(cost: int, budget: Budget, unit: str, cure: str) -> TooLarge:
     most = budget.most()
     budget.forget()
     return TooLarge(
         f"The request has {cost} {unit}; at its present speed this worker takes {most} in one request, half of its "
-        f"response timeout of {budget.timeout_s:g} s: send several requests."
+        f"response timeout of {budget.timeout_s:g} s: {cure}."
     )

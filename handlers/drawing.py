@@ -34,6 +34,32 @@ def digit(image: Image.Image, size: int, margin: int) -> np.ndarray:
 
     Raises RequestError where nothing stands out from the paper.
     """
+    ink, peak, *_ = _cut(image)
+    drawn = Image.fromarray((ink / peak - FAINT).clip(0, 1 - FAINT))
+    scale = (size - 2 * margin) / max(drawn.size)
+    drawn = drawn.resize([max(1, round(side * scale)) for side in drawn.size], Image.Resampling.BILINEAR)
+    square = Image.new("F", (size, size), 0)
+    square.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2))
+    pixels = np.asarray(square)
+    full = np.percentile(pixels[pixels > pixels.max() / 3], 75)
+    pixels = (pixels * (255 / full)).clip(0, 255).round().astype(np.uint8)
+    return np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def digit_frame(image: Image.Image, size: int, margin: int) -> tuple[float, float, float, float]:
+    """The square of the image that ``digit`` makes pixels of: left, top, right, bottom, as shares of the image's width
+    and height."""
+    ink, _, (left, top), (width, height) = _cut(image)
+    half = max(ink.shape) / 2 * size / (size - 2 * margin)
+    x, y = left + ink.shape[1] / 2, top + ink.shape[0] / 2
+    return (x - half) / width, (y - half) / height, (x + half) / width, (y + half) / height
+
+
+def _cut(image: Image.Image) -> tuple[np.ndarray, float, tuple[int, int], tuple[int, int]]:
+    """(the ink, float [height, width]; its strength; where it begins, in (x, y); the size of what it was cut from).
+
+    Raises RequestError where nothing stands out from the paper.
+    """
     gray = _levels(image)
     ink = _paper(gray) - gray
     strongest = float(np.abs(ink).max())
@@ -49,18 +75,11 @@ def digit(image: Image.Image, size: int, margin: int) -> np.ndarray:
         )
     scale_y, scale_x = (whole / part for whole, part in zip(ink.shape, coarse.shape, strict=True))
     top, bottom, left, right = _extent(_joined(coarse, INK * peak))
-    ink = ink[int(top * scale_y) : ceil(bottom * scale_y), int(left * scale_x) : ceil(right * scale_x)]
+    first = int(left * scale_x), int(top * scale_y)
+    ink = ink[first[1] : ceil(bottom * scale_y), first[0] : ceil(right * scale_x)]
     top, bottom, left, right = _extent(ink >= INK * peak)
     ink = ink[top:bottom, left:right]
-    drawn = Image.fromarray((ink / peak - FAINT).clip(0, 1 - FAINT))
-    scale = (size - 2 * margin) / max(drawn.size)
-    drawn = drawn.resize([max(1, round(side * scale)) for side in drawn.size], Image.Resampling.BILINEAR)
-    square = Image.new("F", (size, size), 0)
-    square.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2))
-    pixels = np.asarray(square)
-    full = np.percentile(pixels[pixels > pixels.max() / 3], 75)
-    pixels = (pixels * (255 / full)).clip(0, 255).round().astype(np.uint8)
-    return np.repeat(pixels[:, :, None], 3, axis=2)
+    return ink, peak, (first[0] + left, first[1] + top), (gray.shape[1], gray.shape[0])
 
 
 def _levels(image: Image.Image) -> np.ndarray:

@@ -22,6 +22,12 @@ class TooLarge(RequestError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class NotAcceptable(RequestError):
+    """The answer cannot have the type that the request's Accept asks for."""
+
+    status = HTTPStatus.NOT_ACCEPTABLE
+
+
 class UnsupportedMediaType(RequestError):
     """The body is of a type that this model does not read."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from handlers.errors import RequestError, TooLarge
+from handlers.explanations.frame import frame
 from handlers.forward import Split
 from handlers.image import affordable, decoded, enough, prepare, read_images
 from handlers.image_structure import File, inspect
@@ -50,13 +51,24 @@ class ImageService(Service):
         return GpuPhotos(device, self.preparation["resize"], self.preparation["crop"], self._on_host)
 
     def read(self, payload: Payload) -> list[Any]:
+        files = self._files(payload)
+        return _each(files, lambda file: file if self.on_gpu and self.on_gpu.takes(file) else self._on_host(file))
+
+    def read_placed(self, payload: Payload) -> list[tuple[Any, dict[str, Any]]]:
+        return _each(self._files(payload), self._placed)
+
+    def _placed(self, file: File) -> tuple[np.ndarray, dict[str, Any]]:
+        image = self._decoded(file)
+        return prepare(image, self.preparation), {"frame": frame(image, self.preparation)}
+
+    def _files(self, payload: Payload) -> list[File]:
         limit = self.image.max_pixels
         found = read_images(payload)
         files = _each(found, lambda data: affordable(inspect(data), limit))
         if sum(file.cost for file in files) > limit:  # by their headers: before the first is decoded
             raise TooLarge(f"The images have more than {limit} pixels together; send them in several requests.")
         self.figures.add("pixels", sum(file.width * file.height for file in files))
-        return _each(files, lambda file: file if self.on_gpu and self.on_gpu.takes(file) else self._on_host(file))
+        return files
 
     def read_own(self, tensors: dict[str, Tensor]) -> list[Any]:
         pixels = tensors[self.settings.inputs[0].name].values
@@ -65,7 +77,10 @@ class ImageService(Service):
 
     def _on_host(self, file: File) -> np.ndarray:
         """uint8 [H, W, 3]"""
-        return prepare(decoded(file, enough(self.preparation) if self.image.reduce else 0), self.preparation)
+        return prepare(self._decoded(file), self.preparation)
+
+    def _decoded(self, file: File) -> Image.Image:
+        return decoded(file, enough(self.preparation) if self.image.reduce else 0)
 
     def collate(self, items: list[Any]) -> Batch:
         return Batch((self.on_gpu(items) if self.on_gpu else np.stack(items),))

@@ -78,6 +78,21 @@ class OneOf:
         return text
 
 
+@dataclass(frozen=True)
+class Text:
+    """A text of at most ``longest`` characters, not blank."""
+
+    longest: int
+    default: None = None
+
+    def read(self, name: str, value: Any) -> str:
+        """The text."""
+        text = as_text(value)
+        if text is None or not text.strip() or len(text) > self.longest:
+            raise RequestError(f'"{name}" must be a text of 1 to {self.longest} characters.')
+        return text
+
+
 def as_text(value: Any) -> str | None:
     """A string, or the string of UTF-8 bytes; None for anything else."""
     if isinstance(value, (bytes, bytearray)):

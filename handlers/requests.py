@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -18,6 +18,8 @@ from handlers.errors import RequestError, TooLarge, UnsupportedMediaType
 
 # TorchServe reads this field of /invocations to find the model, and then hands it on with the others.
 ROUTING = "model_name"
+PARAMETERS = "parameters"
+AS_IT_IS = "application/octet-stream"  # the type of a form's field that is named like the item: never JSON
 GZIP = b"\x1f\x8b"  # begins no image of ours and no UTF-8 text
 # What other servers call an item; a key that is spelt almost right is found without.
 OTHER_NAMES = frozenset(("input", "inputs", "sentence", "sentences", "prompt", "photo", "picture", "file", "data"))
@@ -43,6 +45,11 @@ class Shape:
     key: str = ""
     fields: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The keys of an item."""
+        return tuple(dict.fromkeys(filter(None, (self.key, *self.fields))))
+
     def expected(self) -> str:
         """What to send, for an error's sentence."""
         objects = "{" + ", ".join(f'"{name}": ...' for name in self.fields) + "}"
@@ -54,7 +61,7 @@ class Shape:
 
     def named(self) -> str:
         """The fields of a form that hold an item, for an error's sentence."""
-        return f'"{self.key}" or "data"' if self.key else " and ".join(f'"{name}"' for name in self.fields)
+        return f'"{self.key}" or "data"' if self.key else _quoted(self.fields)
 
     def how(self) -> str:
         """How to send it with curl, for an error's sentence."""
@@ -83,9 +90,9 @@ def read_payload(
 
     ``request`` maps parameter names to values as TorchServe's worker passes them: ``{"body": ...}`` for a plain
     body, one entry per field for a form, and one per parameter of the query string. Of those, the ones that
-    ``options`` names are taken. A form may have the item in the field ``shape.key`` or "data", or as one field for each
-    of ``shape.fields``; any other field is an error, so that no misspelt one is dropped, and no part of a text that
-    curl -d calls a form is taken for the whole.
+    ``options`` names are taken. A form may have the item in the field ``shape.key``, a body in the field "data", or one
+    field for each of ``shape.fields``. Any other field or key is an error, so that no misspelt one is dropped, and no
+    part of a text that curl -d calls a form is taken for the whole.
 
     Raises RequestError, TooLarge or UnsupportedMediaType.
     """
@@ -101,25 +108,32 @@ def read_payload(
     if raw.startswith(GZIP):
         raise RequestError("The body is gzip, which no header says; send the header Content-Encoding: gzip.")
     if media_type == "application/json" or (media_type == "" and raw[:1] in b"{["):
-        return _from_json(_parse(raw), shape, max_items, given, options)
+        return _from_json(_parse(raw, media_type, shape), shape, max_items, given, options)
     if not shape.key:
         raise UnsupportedMediaType(f"This model takes no raw body; send {shape.how()}.")
     return Payload(Form.SINGLE, raw=raw, options=given)
+
+
+def content_type_of(headers: dict[str, Any]) -> str | None:
+    """The content type of a request's body; None where it has none, or is a form."""
+    parameter = headers.get("body")
+    return parameter.get("content-type") if isinstance(parameter, dict) else None
 
 
 def _body(request: dict[str, Any], content_type: str | None, shape: Shape, options: Collection[str]) -> tuple[Any, str]:
     """(the body, or what a form has in its place; the media type, empty for a form)."""
     if "body" in request:
         return request["body"], (content_type or "").split(";")[0].strip().lower()
-    return _of_form({name: value for name, value in request.items() if name != ROUTING}, shape, options), ""
+    return _of_form({name: value for name, value in request.items() if name != ROUTING}, shape, options)
 
 
-def _of_form(fields: dict[str, Any], shape: Shape, options: Collection[str]) -> Any:
-    """A form's item: the value of one field, or an object of all of ``shape.fields``."""
+def _of_form(fields: dict[str, Any], shape: Shape, options: Collection[str]) -> tuple[Any, str]:
+    """(a form's item: the value of one field, or an object of all of ``shape.fields``; its media type, empty for the
+    field "data", which has what a body has)."""
     if not fields:
         raise RequestError(f"The request has no readable body (curl -d calls any body a form); send it {shape.how()}.")
-    known = ", ".join(dict.fromkeys(filter(None, (shape.key, *shape.fields, *options))))
-    whole = bool(shape.fields) and all(name in fields for name in shape.fields)
+    known = ", ".join(dict.fromkeys((*shape.names, *options)))
+    whole = _is_whole(fields, shape)
     alone = [name for name in (shape.key, "data") if name and fields.get(name, "") not in ("", b"")][:1]
     taken = shape.fields if whole else alone
     if not taken:
@@ -127,7 +141,9 @@ def _of_form(fields: dict[str, Any], shape: Shape, options: Collection[str]) -> 
         raise RequestError(f"{unnamed}: send yours {shape.how()}.")
     if len(fields) > len(taken):
         raise RequestError(f"The form has a field that this model does not know; it knows: {known}.")
-    return {name: _field_text(name, fields[name]) for name in taken} if whole else fields[taken[0]]
+    if whole:
+        return {name: _field_text(name, fields[name]) for name in taken}, AS_IT_IS
+    return fields[taken[0]], AS_IT_IS if taken[0] == shape.key else ""
 
 
 def _field_text(name: str, value: Any) -> Any:
@@ -146,11 +162,12 @@ def _raw(value: Any) -> bytes | None:
     return bytes(value) if isinstance(value, (bytes, bytearray)) else None
 
 
-def _parse(raw: bytes) -> Any:
+def _parse(raw: bytes, media_type: str, shape: Shape) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise RequestError(f"The body is not valid JSON: {error}.") from None
+        text = "" if media_type or shape.key != "text" else "; send a text that begins so with Content-Type: text/plain"
+        raise RequestError(f"The body is not valid JSON: {error}{text}.") from None
 
 
 def _from_json(value: Any, shape: Shape, max_items: int, given: dict[str, Any], options: Collection[str]) -> Payload:
@@ -158,8 +175,8 @@ def _from_json(value: Any, shape: Shape, max_items: int, given: dict[str, Any], 
         raise RequestError(f"The JSON body is {kind_of(value)}; expected an object: {shape.expected()}.")
     if misplaced := next((name for name in options if name in value), None):
         raise RequestError(f'"{misplaced}" is an option; send it as {{"parameters": {{"{misplaced}": ...}}}}.')
-    if "parameters" in value:
-        inside = value["parameters"]
+    if PARAMETERS in value:
+        inside = value[PARAMETERS]
         if not isinstance(inside, dict):
             raise RequestError(f'"parameters" is {kind_of(inside)}; expected an object.')
         given = given | inside
@@ -176,31 +193,67 @@ def _items(value: dict[str, Any], shape: Shape) -> tuple[Form, list[Any]]:
         items = value["instances"]
         if not isinstance(items, list):
             raise RequestError(f'"instances" is {kind_of(items)}; expected a list.')
-        return Form.INSTANCES, [_instance(item, shape) for item in items]
-    if shape.fields and all(name in value for name in shape.fields):
+        _require_only(value, ("instances",), shape, "The JSON body", PARAMETERS)
+        return Form.INSTANCES, [_instance(item, shape, f"Instance {at}") for at, item in enumerate(items)]
+    if _is_whole(value, shape):
+        _require_only(value, shape.fields, shape, "The JSON body", PARAMETERS)
         return Form.SINGLE, [value]
     if shape.key and shape.key in value:
         items = value[shape.key]
-        return (Form.LIST, items) if isinstance(items, list) else (Form.SINGLE, [items])
-    named = f'"{shape.key}"' if shape.key else " and ".join(f'"{name}"' for name in shape.fields)
-    raise RequestError(f'The JSON body has no {named} and no "instances"; {_meant(value, shape)} {shape.expected()}.')
+        _require_only(value, (shape.key,), shape, "The JSON body", PARAMETERS)
+        form, items = (Form.LIST, items) if isinstance(items, list) else (Form.SINGLE, [items])
+        for at, item in enumerate(items):
+            if _is_whole(item, shape):
+                _require_only(item, shape.fields, shape, f"Item {at}")
+        return form, items
+    named = f'"{shape.key}"' if shape.key else _quoted(shape.fields)
+    meant = _meant(value, [name for name in shape.names if name not in value], OTHER_NAMES)
+    raise RequestError(
+        f'The JSON body has no {named} and no "instances"; {f"{meant} Send" if meant else "send"} {shape.expected()}.'
+    )
 
 
-def _meant(value: dict[str, Any], shape: Shape) -> str:
-    """The word "send", after a question where the object has one of an item's keys under another name."""
-    names = [name for name in (shape.key, *shape.fields) if name and name not in value]
-    for given in itertools.islice((key for key in value if len(key) < LONGEST_NAME), MOST_NAMES):
-        alike = names[:1] if given in OTHER_NAMES else difflib.get_close_matches(given, names, 1)
+def _meant(keys: Iterable[str], names: list[str], others: Collection[str] = ()) -> str:
+    """A question where one of ``keys`` is almost one of ``names``, or one of ``others``, which mean the first of them;
+    else empty."""
+    for given in itertools.islice((key for key in keys if len(key) < LONGEST_NAME), MOST_NAMES):
+        alike = names[:1] if given in others else difflib.get_close_matches(given, names, 1)
         if alike:
-            return f'did you mean "{alike[0]}" by "{given}"? Send'
-    return "send"
+            return f'did you mean "{alike[0]}" by "{given}"?'
+    return ""
 
 
-def _instance(item: Any, shape: Shape) -> Any:
+def _is_whole(item: Any, shape: Shape) -> bool:
+    """Whether it is an object with all parts of an item."""
+    return isinstance(item, dict) and bool(shape.fields) and all(name in item for name in shape.fields)
+
+
+def _require_only(value: dict[str, Any], taken: tuple[str, ...], shape: Shape, where: str, *also: str) -> None:
+    """Raises RequestError for a key that would be ignored: it may be a misspelt one."""
+    left = [key for key in value if key not in taken and key not in also]
+    if left:
+        meant = _meant(left, [name for name in (*shape.names, *also) if name not in value])
+        raise RequestError(f"{where} has a key beside {_quoted(taken)} that is not read; {meant or 'leave it out.'}")
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " and ".join(f'"{name}"' for name in names)
+
+
+def _instance(item: Any, shape: Shape, where: str) -> Any:
     """An instance's item: an object with the task's fields stays whole, one with the key gives its value."""
-    if not isinstance(item, dict) or not shape.key or (shape.fields and all(name in item for name in shape.fields)):
+    if not isinstance(item, dict):
         return item
-    return item.get(shape.key, item.get("b64"))
+    if _is_whole(item, shape):
+        _require_only(item, shape.fields, shape, where)
+        return item
+    if not shape.key:
+        return item  # the task says which field is missing
+    if not (key := next((name for name in (shape.key, "b64") if name in item), "")):
+        meant = _meant(item, list(shape.names), OTHER_NAMES)
+        raise RequestError(f'{where} has no "{shape.key}"; {meant or f"expected {shape.expected()}."}')
+    _require_only(item, (key,), shape, where)
+    return item[key]
 
 
 def kind_of(value: Any) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from handlers.errors import RequestError
+
+SHOWN = 20  # labels in an error's sentence
 # Outputs of a runtime that ranks classes itself: int [N, K], likeliest first, and their softmax probabilities, float.
 BEST = ("best_classes", "best_scores")
 FEW = 8  # classes that are ranked by a pass for each; a power of two, as the kernel that ranks wants it
@@ -29,6 +32,16 @@ def ranked(scores: np.ndarray) -> list[tuple[int, float]]:
     """float [N] as (index, score), best first; equal ones in their order."""
     order = np.argsort(-scores, kind="stable")
     return list(zip(order.tolist(), scores[order].tolist(), strict=True))
+
+
+def place_of(label: str | None, labels: Sequence[str], scores: np.ndarray) -> int:
+    """The place of ``label`` among ``labels``, or of the best of float [N] scores for None. Raises RequestError."""
+    if label is None:
+        return int(scores.argmax())
+    if label not in labels:
+        known = ", ".join(labels[:SHOWN]) + (f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else "")
+        raise RequestError(f'"target" is no label of this model; its labels are {known}.')
+    return labels.index(label)
 
 
 Ranked = list[tuple[int, float]]  # (class, softmax probability), best first

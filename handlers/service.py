@@ -24,7 +24,9 @@ from handlers import open_inference, worker
 from handlers.admission import refusals
 from handlers.description import describe
 from handlers.errors import RequestError, places
-from handlers.figures import Figures
+from handlers.explanations import Explained, Explainer, ask_instead
+from handlers.explanations.serving import Explaining, Wanted
+from handlers.figures import BEGAN, TRACED, Figures, stages
 from handlers.forward import Passes
 from handlers.hooks import Hooks, as_json
 from handlers.lanes import lanes
@@ -32,7 +34,7 @@ from handlers.open_inference import Asked
 from handlers.open_inference.answer import Written, write_answer
 from handlers.open_inference.task import Tensors, as_texts
 from handlers.options import read_options
-from handlers.requests import Form, Payload, Shape, read_payload
+from handlers.requests import Form, Payload, Shape, content_type_of, read_payload
 from handlers.runtimes import Outputs, Runtime, load_runtime, threads
 from handlers.settings import Settings
 
@@ -47,7 +49,8 @@ OF_A_REQUEST = (Exception, SystemExit)  # the latter from a hook: it would end t
 class Job:
     """One request of the batch on its way: what was read, then its answer or the error that takes its place.
 
-    ``asked`` is a request in tensors. ``own``: its items are the model's own inputs.
+    ``asked`` is a request in tensors, ``wanted`` one for explanations. ``own``: its items are the model's own inputs.
+    ``traced``: the front end makes a trace of it.
     """
 
     form: Form = Form.SINGLE
@@ -55,6 +58,8 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     asked: Asked | None = None
     own: bool = False
+    wanted: Wanted | None = None
+    traced: bool = False
     written: Written = field(default_factory=Written)
     headers: dict[str, str] = field(default_factory=dict)
     error: Exception | SystemExit | None = None
@@ -77,7 +82,7 @@ class Batch:
         return range(index, index + 1) if self.rows is None else self.rows[index]
 
 
-class Service(Hooks, Passes, Tensors):
+class Service(Hooks, Passes, Tensors, Explained):
     """Base of the entry classes. A task says how items are read, batched and answered; a user's own handler changes
     items and answers through the hooks.
 
@@ -87,6 +92,8 @@ class Service(Hooks, Passes, Tensors):
     shape = Shape(key="text")
     answer_key: str | None = "predictions"
     list_answer_key = "predictions"
+
+    explaining: Explaining | None = None  # of an archive that gives explanations
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,6 +116,10 @@ class Service(Hooks, Passes, Tensors):
         """The items as one batch."""
         raise NotImplementedError
 
+    def traced(self, items: list[Any]) -> Batch:
+        """As ``collate``; of texts, with the tokenizer's records."""
+        return self.collate(items)
+
     def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> Any:
         """What ``answer`` needs of the outputs, for all rows at once; ``options`` are those of each request."""
         return outputs
@@ -125,7 +136,7 @@ class Service(Hooks, Passes, Tensors):
         """Adds to ``self.figures`` what the model read of a batch."""
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
-        """Response headers of the request that has these items of the batch."""
+        """Response headers of the request that has these items of the batch. A batch of own inputs has no context."""
         return {}
 
     def samples(self) -> list[list[Any]]:
@@ -161,6 +172,8 @@ class Service(Hooks, Passes, Tensors):
         for sample in self.samples():
             for _ in range(WARM_UP_CALLS):
                 self.forward(self.collate(sample).inputs)
+        if isinstance(self.runtime, Explainer):
+            self.explaining = Explaining(self, self.runtime)
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answers a batch of requests; one bad request never touches its batch mates."""
@@ -168,8 +181,10 @@ class Service(Hooks, Passes, Tensors):
         with self.budget.batch(started):
             jobs = [self._read(request, context, row) for row, request in enumerate(requests)]
             for own in (False, True):
-                if readable := [job for job in jobs if job.items and job.own is own]:
+                if readable := [job for job in jobs if job.items and job.own is own and not job.wanted]:
                     self._serve(readable, started)
+            if self.explaining:
+                self.explaining.serve([job for job in jobs if job.items and job.wanted], started)
         return [self._respond(job, context, row) for row, job in enumerate(jobs)]
 
     def items(self, payload: Payload, options: Mapping[str, Any]) -> list[Any]:
@@ -196,7 +211,7 @@ class Service(Hooks, Passes, Tensors):
 
     def _read(self, request: dict[str, Any], context: Any, row: int) -> Job:
         headers = context.get_all_request_header(row)
-        job = Job()
+        job, before = Job(traced=TRACED in headers), self.figures.counted()
         try:
             self.budget.check_reading()
             if wanted := headers.get(open_inference.WANTED):
@@ -204,17 +219,20 @@ class Service(Hooks, Passes, Tensors):
             elif headers.get("describe") == "True":
                 job.written = Written(orjson.dumps(describe(self.directory, self.settings)))
             elif headers.get("explain") == "True":
-                raise RequestError("This model has no explanations; use /predictions.")
+                if self.explaining is None:
+                    raise RequestError(ask_instead(self.settings.model, context.model_name))
+                self.explaining.read(job, request, headers)
             else:
-                parameter = headers.get("body")
-                content_type = parameter.get("content-type") if isinstance(parameter, dict) else None
-                payload = read_payload(request, content_type, self.shape, self.settings.max_items, self.options)
+                payload = read_payload(
+                    request, content_type_of(headers), self.shape, self.settings.max_items, self.options
+                )
                 # Read-only: where a request gives no option, these are the defaults of all requests.
                 given = read_options(self.options, payload.options, self.settings.parameters)
                 job.options = MappingProxyType(given)
                 job.form, job.items = payload.form, self.items(payload, job.options)
         except OF_A_REQUEST as error:
             job.error, job.items = error, []
+        job.headers |= self.figures.since(before)
         return job
 
     def _read_tensors(
@@ -261,14 +279,11 @@ class Service(Hooks, Passes, Tensors):
             rows = range(first, first + len(job.items))
             first = rows.stop
             self._answer(job, batch, rows, digested)
-        stages = {
-            "x-preprocess-ms": collated - started,
-            "x-inference-ms": inferred - collated,
-            "x-postprocess-ms": time.perf_counter() - inferred,
-        }
-        timing = {name: f"{seconds * 1e3:.3f}" for name, seconds in stages.items()}
+        timing = stages(started, collated, inferred, time.perf_counter()) | {"x-batch-size": str(len(jobs))}
         for job in jobs:
-            job.headers |= timing | {"x-batch-size": str(first)}
+            job.headers |= timing
+            if job.traced:
+                job.headers[BEGAN] = str(int(started * 1e9))
 
     def _admitted(self, jobs: list[Job], batch: Batch) -> list[Job]:
         """The jobs that there is time for; the others get their error."""
@@ -287,8 +302,7 @@ class Service(Hooks, Passes, Tensors):
         try:
             self.budget.check_answering()
             job.written = self._written(job, batch, items, outputs)
-            if not job.own:
-                job.headers |= self.extra_headers(batch, items)
+            job.headers |= self.extra_headers(batch, items)
         except OF_A_REQUEST as error:
             job.error = error
 

@@ -134,20 +134,21 @@ class TextEncoder:
         self._alone: dict[int, str] = {}
 
     def encode(self, texts: Sequence[str | tuple[str, str]], offsets: bool = False) -> Tokens:
-        """The batch, padded to its longest text. ``offsets``: keep the tokenizer's records; of single texts only."""
+        """The batch, padded to its longest text. ``offsets``: keep the tokenizer's records. Those of a pair count in
+        each text for itself; ``texts`` has the first."""
         alone = [each for each in texts if isinstance(each, str)]
-        if offsets:
-            return self.padded(self._tokenizer.encode_batch(alone), alone)
-        singles = iter(self._singles(alone))
-        pairs = iter(self._pairs([each for each in texts if not isinstance(each, str)]))
-        return self.padded([next(singles if isinstance(each, str) else pairs) for each in texts])
+        encodings = iter(self._singles(alone, offsets))
+        pairs = iter(self._pairs([each for each in texts if not isinstance(each, str)], offsets))
+        found = [next(encodings if isinstance(each, str) else pairs) for each in texts]
+        return self.padded(found, [each if isinstance(each, str) else each[0] for each in texts] if offsets else ())
 
-    def _singles(self, texts: Sequence[str]) -> list[Encoding]:
+    def _singles(self, texts: Sequence[str], offsets: bool) -> list[Encoding]:
         if len(texts) <= FEW_TEXTS:
             return [self._tokenizer.encode(text) for text in texts]
-        return self._tokenizer.encode_batch_fast(texts)  # the same, without offsets into the text
+        # encode_batch_fast is the same without offsets into the text.
+        return (self._tokenizer.encode_batch if offsets else self._tokenizer.encode_batch_fast)(texts)
 
-    def _pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Encoding]:
+    def _pairs(self, pairs: Sequence[tuple[str, str]], offsets: bool = False) -> list[Encoding]:
         """Each pair of texts as one sequence of at most ``max_length`` tokens.
 
         A tokenizer that truncates both texts of a pair also returns each piece of the one with each piece of the other:
@@ -155,7 +156,7 @@ class TextEncoder:
         """
         if not pairs:
             return []
-        parts = self._plain([text for pair in pairs for text in pair])
+        parts = self._plain([text for pair in pairs for text in pair], offsets)
         joined = []
         for first, second in zip(parts[::2], parts[1::2], strict=True):
             # The longer text stays the longer one, since the truncation to come depends on which one is longer.
@@ -165,11 +166,12 @@ class TextEncoder:
             joined.append(self._tokenizer.post_process(first, second))
         return joined
 
-    def _plain(self, texts: Sequence[str]) -> list[Encoding]:
+    def _plain(self, texts: Sequence[str], offsets: bool = False) -> list[Encoding]:
         """Each text's own tokens, all of them."""
         self._tokenizer.no_truncation()
         try:
-            return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            encode = self._tokenizer.encode_batch if offsets else self._tokenizer.encode_batch_fast
+            return encode(texts, add_special_tokens=False)
         finally:
             self._tokenizer.enable_truncation(self._max_length)
 
@@ -254,6 +256,11 @@ class TextEncoder:
     def token_id(self, token: str) -> int | None:
         """The id of a vocabulary entry, or None."""
         return self._tokenizer.token_to_id(token)
+
+    def named_token(self, text: str) -> int | None:
+        """The id of the token that ``text`` is, or of the vocabulary entry of that name, or None."""
+        (ids,) = (each.ids for each in self._plain([text]))
+        return ids[0] if len(ids) == 1 else self.token_id(text)
 
 
 @dataclass(frozen=True)

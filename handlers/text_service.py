@@ -78,6 +78,10 @@ class TextService(Service):
         tokens = self.encoder.encode(items)
         return Batch(self.inputs_of(tokens), context=tokens)
 
+    def traced(self, items: list[Any]) -> Batch:
+        tokens = self.encoder.encode(items, offsets=True)
+        return Batch(self.inputs_of(tokens), context=tokens)
+
     def inputs_of(self, tokens: Tokens) -> tuple[np.ndarray, ...]:
         """The runtime's inputs, as far as the tokenizer gives them, in the model's order."""
         return tuple(getattr(tokens, name) for name in self._inputs if hasattr(tokens, name))
@@ -108,8 +112,10 @@ class TextService(Service):
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
         first, last = batch.of(items.start).start, batch.of(items.stop - 1).stop
-        cut = int(batch.context.truncated[first:last].sum())
-        return {"x-truncated": str(cut)} if cut else {}
+        found = {"x-tokens": str(np.count_nonzero(batch.inputs[1][first:last]))}
+        if batch.context is not None and (cut := int(batch.context.truncated[first:last].sum())):
+            found["x-truncated"] = str(cut)
+        return found
 
     def sample(self, words: int) -> Any:
         """An item of about that many tokens."""

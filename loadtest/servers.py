@@ -29,6 +29,7 @@ from serving.errors import ServingError
 from serving.grpc_stubs import stubs
 from serving.model_settings import ModelSettings
 from serving.plan import Plan
+from serving.replicas.group import Group
 from serving.start_lock import starting
 from serving.state import RunDirectory, State
 from serving.store import STORE, checked
@@ -154,9 +155,9 @@ def given() -> str:
 
 @contextmanager
 def running(host: str) -> Iterator[Server]:
-    """The server at ``host``. It is asked for its archives where it is the one of this checkout."""
+    """The server at ``host``. It is asked for its archives where it is the one of this checkout, without replicas."""
     config, run = Config.load(), RunDirectory.default()
-    state = run.read()
+    state = None if Group.read(run) else run.read()
     ours = state is not None and state.running() and host.rstrip("/") == config.inference
     client = Client(config, run.key_file) if ours else None
     yield Server(

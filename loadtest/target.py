@@ -20,8 +20,8 @@ from loadtest.errors import LoadTestError
 from loadtest.golden import Golden, Judge
 from loadtest.payloads import Payload, payloads
 from serving.client import Client
-from serving.config import Config
 from serving.errors import ServingError
+from serving.replicas.group import served_config
 from serving.state import RunDirectory
 from tsi_client import TokenError, TokenFile
 
@@ -42,7 +42,8 @@ class Token:
             return cls(lambda: token)
         if path := os.environ.get("TOKEN_FILE"):
             return cls(TokenFile(path).get)
-        return cls(Client(Config.load(), RunDirectory.default().key_file).token)
+        run = RunDirectory.default()
+        return cls(Client(served_config(run), run.key_file).token)
 
     def get(self) -> str:
         """The token, asked for again now and then. Raises LoadTestError when there is none."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from handlers.options import Number, OneOf, Option, Whole
-from handlers.service import Service
+from handlers.options import Number, OneOf, Option, Text, Whole
 from openapi.models import Model
 
 Schema = dict[str, Any]
 IMAGES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp")
 COMMON_MASK = "[MASK]"  # handlers.tasks.fill_mask understands it whatever the model's own mask is
 NOT_BLANK = r"\S"
-# A form's text that begins with { or [ is read as JSON (handlers.requests).
-PLAIN_START, PLAIN_FIELD = r"^(?:\s|[^\s{\[])[\s\S]*", r"^(?:\s+\S|[^\s{\[])"
 
 
 def request_body(model: Model) -> Schema:
@@ -52,10 +49,7 @@ def json_body(model: Model) -> Schema:
 
 
 def _keyed(title: str, model: Model, value: Schema) -> Schema:
-    shape = model.service.shape
-    found = _object(title, {shape.key: value}, model)
-    others = [name for name in shape.fields if name != shape.key]  # with all of its fields, the body is a pair
-    return {**found, "properties": {**found["properties"], **{name: _absent() for name in others}}}
+    return _object(title, {model.service.shape.key: value}, model)
 
 
 def _parts(title: str, model: Model) -> Schema:
@@ -66,10 +60,10 @@ def instances(model: Model) -> Schema:
     """KServe v1's body."""
     service = model.service
     item = item_schema(model)
-    each: list[Schema] = [item]
+    each: list[Schema] = [item or {"type": ["string", "number", "boolean", "array", "null"]}]  # an object names it
     if service.shape.key:
         names = [service.shape.key, *(["b64"] if model.kind == "image" else [])]
-        each = [item, *(_record({name: item}) for name in names)] if item else [item]
+        each += [_record({name: item}) for name in names]
     if service.shape.key and service.shape.fields:
         each.insert(1, _record(_fields(model)))
     item = each[0] if len(each) == 1 else {"anyOf": each}
@@ -111,7 +105,8 @@ def _fields(model: Model) -> dict[str, Schema]:
 
 
 def _record(fields: Mapping[str, Schema]) -> Schema:
-    return {"type": "object", "required": list(fields), "properties": dict(fields)}
+    """An object of these fields, which are all required, and no others."""
+    return {"type": "object", "required": list(fields), "properties": dict(fields), "additionalProperties": False}
 
 
 def _list(model: Model, item: Schema) -> Schema:
@@ -119,34 +114,23 @@ def _list(model: Model, item: Schema) -> Schema:
 
 
 def _object(title: str, fields: Mapping[str, Schema], model: Model) -> Schema:
-    """A body with these fields and the options. An option outside of "parameters" is refused."""
-    options = all_options(model.service)
-    misplaced = {name: _absent('An option goes into "parameters".') for name in options if name not in fields}
+    """A body with these fields and the options."""
     record = _record(fields)
-    return {
-        "title": title,
-        **record,
-        "properties": {**record["properties"], "parameters": parameters(model)} | misplaced,
-    }
-
-
-def _absent(why: str = "") -> Schema:
-    return {"not": {}, **({"description": why} if why else {})}
-
-
-def all_options(service: Service) -> dict[str, Option]:
-    """The options of the task."""
-    return service.all_options()
+    return {"title": title, **record, "properties": {**record["properties"], "parameters": parameters(model)}}
 
 
 def parameters(model: Model) -> Schema:
     """The object of options in a JSON body."""
-    found = {name: option_schema(each) for name, each in all_options(model.service).items()}
+    found = {name: option_schema(model, name, each) for name, each in model.options.items()}
     return {"type": "object", "properties": found, "additionalProperties": model.own_handler}
 
 
-def option_schema(option: Option) -> Schema:
+def option_schema(model: Model, name: str, option: Option) -> Schema:
     """An option's value: a number, or its digits in a string."""
+    if isinstance(option, Text):
+        named = model.labels and "classification" in model.task and name == "target"
+        text = {"minLength": 1, "maxLength": option.longest, "pattern": NOT_BLANK}
+        return {"type": "string", **({"enum": list(model.labels)} if named else text)}
     if isinstance(option, Whole):
         number = {"type": "integer", "minimum": option.low, "maximum": option.high}
         pattern = f"^0{{0,4}}(?:{digits(option.low, option.high)})$"
@@ -159,11 +143,11 @@ def option_schema(option: Option) -> Schema:
 
 
 def digits(low: int, high: int) -> str:
-    """A regular expression of the whole numbers from ``low`` to ``high``; of any, where ``low`` is not 1."""
-    if low != 1:
+    """A regular expression of the whole numbers from ``low`` to ``high``; of any, where ``low`` is above 1."""
+    if low > 1:
         return "[0-9]+"
     most = str(high)
-    found = [f"[1-9][0-9]{{0,{len(most) - 2}}}"] if len(most) > 1 else []
+    found = ["0"] * (low == 0) + [f"[1-9][0-9]{{0,{len(most) - 2}}}"] if len(most) > 1 else []
     for at, digit in enumerate(most):
         least = 0 if at else 1
         if int(digit) > least:
@@ -178,11 +162,8 @@ def form(model: Model) -> Schema:
     if model.kind == "image":
         fields = {"image": {"type": "string", "format": "image-file", "minLength": 1, "contentMediaType": "image/jpeg"}}
     elif service.shape.key:
-        text = text_schema(model)
-        pattern = f"{PLAIN_START}(?:{text['pattern']})" if model.mask else PLAIN_FIELD
-        fields = {service.shape.key: {**text, "pattern": pattern}}
+        fields = {service.shape.key: text_schema(model)}
     else:
         fields = _fields(model)
-    options = {name: option_schema(each) for name, each in all_options(service).items()}
-    record = _record(fields)
-    return {**record, "properties": {**fields, **options}, "additionalProperties": False}
+    options = {name: option_schema(model, name, each) for name, each in model.options.items()}
+    return {**_record(fields), "properties": {**fields, **options}}

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from handlers.open_inference import BINARY, JSON_LENGTH
-from openapi import answers, bodies, tensors
+from openapi import answers, bodies, explanations, tensors
 from openapi.models import Model
 
 Schema = dict[str, Any]
@@ -20,7 +20,10 @@ A token is needed for every request: `make -s token` prints one, which expires a
 `Content-Type`; it may be compressed with gzip (`Content-Encoding: gzip`). An error says in one sentence what to change.
 
 gRPC and the management API are not described here."""
+TOTAL = "x-total-ms"
 TIMES = {
+    TOTAL: "Time from the head of the request to its answer.",
+    "x-queue-ms": "Time that the request waited for a worker.",
     "x-preprocess-ms": "Time to read and prepare the batch that the request was part of.",
     "x-inference-ms": "Time of the model, for the same batch.",
     "x-postprocess-ms": "Time to make the answers of the batch.",
@@ -32,6 +35,7 @@ ERRORS = {
     401: "There is no token, or it is wrong or has expired.",
     404: "No such model is served.",
     405: "The URL does not take this method; the header Allow names those that it takes.",
+    406: "The explanation of a text is no picture; ask for JSON.",
     408: "The request did not arrive whole in time.",
     413: "The request is larger than a limit; the message names it.",
     415: "The body is of a type that the model does not read.",
@@ -84,12 +88,12 @@ class Shared:
         """A reference to the schema."""
         return _shared("schemas", self.schemas, model, kind, schema)
 
-    def body(self, model: Model) -> Schema:
-        """A reference to the body of a prediction."""
+    def body(self, model: Model, prefix: str = "") -> Schema:
+        """A reference to the body of a prediction or, with a prefix, of another request."""
         body = bodies.request_body(model)
         in_json = body["content"]["application/json"]
-        in_json["schema"] = self.schema(model, "request", in_json["schema"])
-        return _shared("requestBodies", self.bodies, model, "body", body)
+        in_json["schema"] = self.schema(model, f"{prefix}request", in_json["schema"])
+        return _shared("requestBodies", self.bodies, model, f"{prefix}body", body)
 
 
 def _shared(place: str, known: Schema, model: Model, kind: str, new: Schema) -> Schema:
@@ -101,6 +105,42 @@ def _shared(place: str, known: Schema, model: Model, kind: str, new: Schema) -> 
 
 def _paths(model: Model, shared: Shared) -> Schema:
     """The model's URLs. Its schemas are added to ``shared``."""
+    return {**(_predictions(model, shared) if model.predicts else {}),
+            **(_explanations(model, shared) if model.explains else {})}  # fmt: skip
+
+
+def _explanations(model: Model, shared: Shared) -> Schema:
+    asked, image = explanations.asked(model), model.kind == "image"
+    answered = {kind: shared.schema(model, f"explanation-{kind}", schema) for kind, schema in (
+        ("answer", explanations.answer(model)), ("v1-answer", explanations.instances(model)),
+    )}  # fmt: skip
+    errors = (*OF_A_MODEL, 406)
+    responses = _answers("The explanation.", answered["answer"], errors, timed=True)
+    if image:
+        content, headers = explanations.of_png()
+        responses["200"]["content"] |= content
+        responses["200"]["headers"] |= headers
+    explain = {
+        **_operation(model, "explain", "Explain an answer"),
+        "description": "With `Accept: image/png`, a picture." if image else "By tokens.",
+        "requestBody": shared.body(asked, "explanation-"),
+        "responses": responses,
+    }
+    in_v1 = shared.schema(model, "explanation-v1-request", bodies.instances(asked))
+    return {
+        f"/explanations/{model.name}": {
+            "post": explain,
+            "put": {**explain, "operationId": f"{model.name}.put-explain", "summary": "The same, for curl -T"},
+        },
+        f"/v1/models/{model.name}:explain": {"post": {
+            **_operation(model, "explain-v1", "Explain answers, KServe v1"),
+            "requestBody": _json(in_v1, required=True),
+            "responses": _answers("One explanation for each instance.", answered["v1-answer"], errors, timed=True),
+        }},
+    }  # fmt: skip
+
+
+def _predictions(model: Model, shared: Shared) -> Schema:
     answered = {kind: shared.schema(model, kind, schema) for kind, schema in (
         ("answer", answers.answer(model)), ("v1-answer", answers.instances(model)),
         ("v2-answer", tensors.answer(model)), ("v2-metadata", tensors.metadata(model)),
@@ -217,7 +257,9 @@ def _headers() -> Schema:
     count = {"type": "integer", "minimum": 1}
     return {
         **{name: {**each, "required": True} for name, each in times.items()},
-        "x-batch-size": {"description": "Items of that batch.", "required": True, "schema": count},
+        "x-batch-size": {"description": "Requests in that batch.", "required": True, "schema": count},
+        "x-tokens": {"description": "Tokens of the request's texts, without padding.", "schema": count},
+        "x-pixels": {"description": "Pixels of the request's images, as sent.", "schema": count},
         "x-variant": {"description": "The variant that answered.", "required": True, "schema": {"type": "string"}},
         "x-truncated": {"description": "So many texts were cut at the model's limit of tokens.",
                         "schema": {"type": "integer", "minimum": 1}},
@@ -229,8 +271,7 @@ def _responses() -> Schema:
     for form, schema in (("", "Error"), ("V2", "InferenceError")):
         for code, what in ERRORS.items():
             response = _json(_ref("schemas", schema), description=what)
-            if headers := _headers_of(code):
-                response["headers"] = headers
+            response["headers"] = {**_headers_of(code), TOTAL: _ref("headers", TOTAL)}
             found[f"{HTTPStatus(code).name}{form}"] = response
     return found
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from export.catalog import MODELS, PHOTO, TEXT
 from export.tasks import TASKS
+from handlers.explanations import RUNTIME, VARIANT
+from handlers.explanations.serving import options_of
+from handlers.options import Option
 from handlers.service import Service
 from handlers.settings import Settings
 from serving.identity import read_config
@@ -24,7 +27,8 @@ class Model:
     """A model as its clients see it.
 
     ``name`` is the archive's, ``settings`` None where there is no archive. ``own_handler``: a user's handler may change
-    the answers and add options.
+    the answers and add options. ``explains``: it answers /explanations; without ``predicts``, only that is described.
+    ``explanation``: what is described is a request for an explanation.
     """
 
     name: str
@@ -36,6 +40,14 @@ class Model:
     example: dict[str, Any] = field(default_factory=dict)
     settings: Settings | None = None
     own_handler: bool = False
+    explains: bool = False
+    predicts: bool = True
+    explanation: bool = False
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """The options of a request."""
+        return options_of(self.service, self.kind) if self.explanation else self.service.all_options()
 
     @property
     def kind(self) -> str:
@@ -57,7 +69,7 @@ def of_archive(path: Path) -> Model:
     return Model(
         path.stem, settings.task, settings.max_items, settings.text.max_chars if settings.text else 0,
         settings.text.mask_token if settings.text else "", _labels(path), settings.example, settings,
-        own_handler=bool(_read(path, "record.json").get("handler")),
+        own_handler=bool(_read(path, "record.json").get("handler")), explains=settings.runtime == RUNTIME,
     )  # fmt: skip
 
 
@@ -72,8 +84,14 @@ def _labels(path: Path) -> tuple[str, ...]:
 
 
 def of_each_task() -> list[Model]:
-    """A model of each task: the catalog's first, or one that is named as its task."""
-    return [_shown(task) for task in TASKS]
+    """A model of each task: the catalog's first, or one that is named as its task; and those that explain."""
+    shown = [_shown(task) for task in TASKS]
+    return [*shown, *(_explaining(each) for each in shown if each.kind != "none")]
+
+
+def _explaining(model: Model) -> Model:
+    """The archive that explains the model's answers."""
+    return replace(model, name=f"{model.name.removesuffix(SHOWN)}{VARIANT}", explains=True, predicts=False)
 
 
 def _shown(task: str) -> Model:

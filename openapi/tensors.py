@@ -10,7 +10,7 @@ from handlers.open_inference import DTYPES, Spec
 from handlers.open_inference.task import ANSWER, spec_of
 from handlers.open_inference.token_rows import IDS, MASK, PLACE, TYPES
 from handlers.options import Option
-from openapi.bodies import all_options, item_schema, option_schema, text_schema
+from openapi.bodies import item_schema, option_schema, text_schema
 from openapi.models import Model
 
 Schema = dict[str, Any]
@@ -33,14 +33,14 @@ def request(model: Model) -> Schema:
     """The JSON of an inference request: with texts or image files, or with the model's own inputs."""
     (given, own), (answered, raw) = inputs(model), outputs(model)
     first = {"text": "Texts", "image": "Image files"}.get(model.kind, "Anything")
-    forms = [_form(model, first, given, answered, all_options(model.service))]
+    forms = [_form(model, first, given, answered, model.options)]
     if own:
         forms.append(_form(model, "The model's own inputs", own, raw, {}))
     return {"anyOf": forms} if len(forms) > 1 else forms[0]
 
 
 def _form(model: Model, title: str, specs: list[Spec], answered: list[Spec], options: Mapping[str, Option]) -> Schema:
-    found = {name: option_schema(each) for name, each in options.items()}
+    found = {name: option_schema(model, name, each) for name, each in options.items()}
     parameters = {
         "type": ["object", "null"],
         "properties": {**found, "binary_data_output": {"type": ["boolean", "null"]}},
@@ -55,7 +55,9 @@ def _form(model: Model, title: str, specs: list[Spec], answered: list[Spec], opt
             "outputs": {"type": ["array", "null"], "items": _wanted(answered)},
             "parameters": parameters,
             "id": {"type": ["string", "null"]},
+            **{name: {"description": "Not read: the URL has it."} for name in ("model_name", "model_version")},
         },
+        "additionalProperties": False,
     }
 
 

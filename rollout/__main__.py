@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from rollout import asked
 from rollout.asked import Bounds
 from rollout.exchange import Exchange
-from rollout.running import Running, running_state
+from rollout.fleet import Fleet
+from rollout.running import running_state
 from rollout.scale import scale
 from serving.errors import ServingError
 from serving.start_lock import ROLLBACK, ROLLOUT, SCALE, starting
@@ -32,8 +33,8 @@ def say(text: str) -> None:
 def rollout() -> int:
     """Puts VERSION of MODEL in the place of the version that is served."""
     name, version, bounds = asked.archive(os.environ, "rollout"), asked.version(os.environ), Bounds.of(os.environ)
-    with _alone(name, ROLLOUT) as server:
-        return _exchange(Exchange(server, version, bounds, say))
+    with _alone(name, ROLLOUT) as fleet:
+        return _exchange(Exchange(fleet, version, bounds, say))
 
 
 def rollback() -> int:
@@ -51,17 +52,17 @@ def rollback() -> int:
         replaced(STORE, name, version, back=True)
         print(f"No server runs. The store has {name} {version} in place again: make serve serves it.")
         return 0
-    with _alone(name, ROLLBACK) as server:
-        return _exchange(Exchange(server, version, None, say))
+    with _alone(name, ROLLBACK) as fleet:
+        return _exchange(Exchange(fleet, version, None, say))
 
 
 @contextmanager
-def _alone(name: str, verb: str) -> Iterator[Running]:
-    """The running archive, while no other verb starts, stops or changes the server. Raises ServingError."""
-    with starting(Running(name).run.lock, say, verb):
-        server = Running(name)  # anew: the verb that was waited for may have changed it
-        server.recover(say)
-        yield server
+def _alone(name: str, verb: str) -> Iterator[Fleet]:
+    """The servers of the archive, while no other verb starts, stops or changes them. Raises ServingError."""
+    with starting(Fleet(name).run.lock, say, verb):  # looked at again inside: another verb may have changed them
+        fleet = Fleet(name)
+        fleet.recover(say)
+        yield fleet
 
 
 def _exchange(exchange: Exchange) -> int:
@@ -84,8 +85,8 @@ def _exchange(exchange: Exchange) -> int:
 def change() -> int:
     """Changes the number of workers, or the batches, of MODEL, and keeps that in models.toml."""
     name, settings = asked.archive(os.environ, "scale"), asked.settings(os.environ)
-    with _alone(name, SCALE) as server:
-        return scale(server, settings, say)
+    with _alone(name, SCALE) as fleet:
+        return scale(fleet, settings, say)
 
 
 VERBS = {"rollout": rollout, "rollback": rollback, "scale": change}

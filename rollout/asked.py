@@ -24,6 +24,7 @@ class Bounds:
     errors: int = 0  # requests of clients that it fails on, once it is the default
     requests: int = 400  # to each version, for the latency
     watch_s: float = 10.0  # how long it is the default before the old one ends
+    canary: float = 0.0  # percent of the requests that it answers before, for as long; 0: none
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Bounds:
@@ -34,6 +35,7 @@ class Bounds:
             round(_number(environment, "MAX_ERRORS", cls.errors)),
             max(20, round(_number(environment, "REQUESTS", cls.requests))),
             _number({"WATCH": environment.get("WATCH", "").removesuffix("s")}, "WATCH", cls.watch_s),
+            _percent(environment, "CANARY"),
         )
 
 
@@ -44,6 +46,13 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     if not NUMBER.fullmatch(given) or not math.isfinite(float(given)):
         raise ServingError(f"{name}={given} is no number; write one, as in {name}={default:g}")
     return float(given)
+
+
+def _percent(environment: Mapping[str, str], name: str) -> float:
+    found = _number(environment, name, 0.0)
+    if found >= 100:
+        raise ServingError(f"{name}={found:g} is no share of the requests; write percent below 100, as in {name}=10")
+    return found
 
 
 def archive(environment: Mapping[str, str], verb: str) -> str:

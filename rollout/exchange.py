@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 
 from rollout.asked import Bounds
+from rollout.fleet import Fleet
 from rollout.latency import measure
-from rollout.live import seen
+from rollout.live import Seen
 from rollout.questions import Questions
 from rollout.running import Running, Say
 from serving.errors import ServingError
 from serving.identity import identity
+from serving.replicas.haproxy import Canary
 from serving.store import STORE, checked
 from serving.versions import folder_of, held, replaced
 from serving.warm_up import warm_up
@@ -31,11 +33,16 @@ class Exchange:
     """One exchange of the archive's version. ``bounds`` is None for a rollback, which compares nothing: it has to be
     quick, and the version that it leaves may be the wrong one."""
 
-    def __init__(self, server: Running, new: str, bounds: Bounds | None, say: Say) -> None:
-        self.server, self._bounds, self._say = server, bounds, say
-        self.name, self.old, self.new = server.name, server.version(), new
+    def __init__(self, fleet: Fleet, new: str, bounds: Bounds | None, say: Say) -> None:
+        self._fleet, self.server, self._bounds, self._say = fleet, fleet.first, bounds, say
+        self.name, self.old, self.new = fleet.name, self.server.version(), new
         self._archive = self._find()
         self._shifted = self._kept = False
+        if bounds and bounds.canary and not fleet.is_balanced():
+            raise ServingError(
+                f"CANARY={bounds.canary:g} needs a balancer, which splits the requests; leave it out, or run once: "
+                "make stop serve REPLICAS=2"
+            )
 
     def _find(self) -> Path:
         """The new version's archive. Raises ServingError where there is none, or it is served already."""
@@ -58,37 +65,39 @@ class Exchange:
 
     def run(self) -> None:
         """Exchanges the versions. Raises ServingError, after which the old version is served as before."""
-        self.server.require_known()
+        self._fleet.each(Running.require_known)
         digest = checked(self._archive.parent, [self.name])[self.name]  # SHA-256, and its signature with STORE_KEY
-        self._clear_leftovers()
-        self.server.require_memory()
+        self._fleet.each(self._clear_leftovers)
+        self.server.require_memory(len(self._fleet.servers))
         try:
-            self._register()
+            self._fleet.each(self._register)
+            self._say(f"{self.new} is loaded and warm")
             if self._bounds:
                 self._compare(self._bounds)
+                self._try_on_some(self._bounds)
             self._shift()
             replaced(STORE, self.name, self.new, back=self._bounds is None)
             self._kept = True
-            self.server.settle(self.new, digest)
+            self._fleet.settle(self.new, digest)
         except BaseException:
             self._go_back()
             raise
         self._end_old()
 
-    def _clear_leftovers(self) -> None:
-        for version in self.server.client.versions(self.name):
+    def _clear_leftovers(self, server: Running) -> None:
+        for version in server.client.versions(self.name):
             if version != self.old:
-                self.server.remove(version)
+                server.remove(version)
                 self._say(f"{version}, which a rollout that was cut off had registered, is removed")
 
-    def _register(self) -> None:
-        self._say(f"{self.new} is being loaded beside {self.old}, which goes on answering")
-        stated = self.server.client.register(self.name, self.server.offer(self._archive, self.new))
+    def _register(self, server: Running) -> None:
+        where = f" on {server.replica}" if server.replica else ""
+        self._say(f"{self.new} is being loaded beside {self.old}{where}, which goes on answering")
+        stated = server.client.register(self.name, server.offer(self._archive, self.new))
         if stated != self.new:
             raise Refused(f"the archive says that it is version {stated}")
-        self.server.await_ready(self.new, self._say)
-        self._say(f"{self.new} is loaded; it is being warmed up")
-        warm_up(self.server.client, f"{self.name}/{self.new}")
+        server.await_ready(self.new, self._say)
+        warm_up(server.client, f"{self.name}/{self.new}")
 
     def _compare(self, bounds: Bounds) -> None:
         client, old, new = self.server.client, f"{self.name}/{self.old}", f"{self.name}/{self.new}"
@@ -107,25 +116,38 @@ class Exchange:
         if speeds.is_slower(bounds.p99_ratio):
             raise Refused(f"its {speeds}; MAX_P99_RATIO={bounds.p99_ratio:g} is allowed")
 
-    def _shift(self) -> None:
-        before = seen(self.server.config, self._labels())
-        self._shifted = True
-        self.server.client.set_default(self.name, self.new)
-        self._say(f"{self.new} answers from now on; {self.old} waits beside it")
-        if not self._bounds:
+    def _try_on_some(self, bounds: Bounds) -> None:
+        """Lets the new version answer CANARY percent of the requests for a while."""
+        if not bounds.canary:
             return
-        end = time.monotonic() + self._bounds.watch_s
+        before = self._fleet.seen(self._labels())
+        self._fleet.split(Canary(self.name, self.new, bounds.canary))
+        self._say(f"{self.new} answers {bounds.canary:g} % of the requests, {self.old} the others")
+        self._watch(before, bounds)
+        self._fleet.split(None)
+
+    def _shift(self) -> None:
+        before = self._fleet.seen(self._labels())
+        self._shifted = True
+        self._fleet.each(lambda server: server.client.set_default(self.name, self.new))
+        self._say(f"{self.new} answers from now on; {self.old} waits beside it")
+        if self._bounds:
+            self._watch(before, self._bounds)
+
+    def _watch(self, before: Seen, bounds: Bounds) -> None:
+        """Returns when WATCH seconds have passed in which the new version failed on no more requests than it may."""
+        end = time.monotonic() + bounds.watch_s
         while True:
-            now = seen(self.server.config, self._labels()).since(before)
-            if now.failed > self._bounds.errors:
+            now = self._fleet.seen(self._labels()).since(before)
+            if now.failed > bounds.errors:
                 raise Refused(
                     f"it failed on {now.failed} of {now.answered + now.failed} requests of clients; "
-                    f"MAX_ERRORS={self._bounds.errors} is allowed"
+                    f"MAX_ERRORS={bounds.errors} is allowed"
                 )
             if time.monotonic() >= end:
                 break
-            time.sleep(min(0.5, self._bounds.watch_s))
-        self._say(f"{now.answered} requests of clients in {self._bounds.watch_s:g} s, {now.failed} of them failed")
+            time.sleep(min(0.5, bounds.watch_s))
+        self._say(f"{now.answered} requests of clients in {bounds.watch_s:g} s, {now.failed} of them failed")
 
     def _labels(self) -> dict[str, str]:
         """Of this version's metrics; see Series.java."""
@@ -136,9 +158,10 @@ class Exchange:
         """Leaves the old version as the default, and nothing of the new one."""
         if self._kept:  # the exchange is done, and only its record is not
             return
+        self._fleet.split(None)  # first: a version that is removed answers nobody
         if self._shifted:
-            self.server.client.set_default(self.name, self.old)
-        self.server.remove(self.new)
+            self._fleet.undo(lambda server: server.client.set_default(self.name, self.old))
+        self._fleet.undo(lambda server: server.remove(self.new))
 
     def served(self) -> str:
         """The version that answers after an end of any kind."""
@@ -146,7 +169,7 @@ class Exchange:
 
     def _end_old(self) -> None:
         try:
-            self.server.remove(self.old)
+            self._fleet.each(lambda server: server.remove(self.old))
         except ServingError as error:  # it is no default any more, and ends with the server
             self._say(f"{self.old} does not end yet ({error}); the next rollout removes it, or make stop")
             return

@@ -30,11 +30,14 @@ DELAY_UNIT_US = 1  # of a batch's delay in this project's front end, without whi
 class Running:
     """One archive of the running server. Raises ServingError where no server runs or it does not serve that archive."""
 
-    def __init__(self, name: str) -> None:
-        self.run, self.config = RunDirectory.default(), Config.load()
+    def __init__(
+        self, name: str, run: RunDirectory | None = None, config: Config | None = None, replica: str = ""
+    ) -> None:
+        self.run, self.config = run or RunDirectory.default(), config or Config.load()
         state = running_state(self.run)
         if state is None:
-            raise ServingError("TorchServe is not running; run: make serve")
+            said = f"{replica} does not run; see: make status" if replica else ""
+            raise ServingError(said or "TorchServe is not running; run: make serve")
         if name not in state.archives:
             raise ServingError(f"The server has no archive {name}, but {', '.join(state.archives)}; see: make status")
         if not (self.run.path / VERSIONS).exists():
@@ -42,7 +45,7 @@ class Running:
                 "The server was started by an earlier version of this project, or its TorchServe is not 0.12.0, so "
                 "versions cannot be changed while it runs; run: make stop serve"
             )
-        self.name, self.state = name, state
+        self.name, self.state, self.replica = name, state, replica
         self.client = Client(self.config, self.run.key_file)
 
     def version(self) -> str:
@@ -66,10 +69,10 @@ class Running:
                 "run: make stop serve"
             )
 
-    def require_memory(self) -> None:
-        """Returns where a second set of workers fits beside the first. Raises ServingError."""
+    def require_memory(self, servers: int) -> None:
+        """Returns where a second set of workers fits beside the first, on so many servers. Raises ServingError."""
         pids = [worker["pid"] for worker in self.client.workers(self.name)]
-        needed, free = sum(_resident(pid) for pid in pids), psutil.virtual_memory().available
+        needed, free = servers * sum(_resident(pid) for pid in pids), psutil.virtual_memory().available
         if needed > free:
             raise ServingError(
                 f"Both versions of {self.name} would run at once, which takes about {needed / 1e9:.1f} GB more, and "

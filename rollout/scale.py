@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rollout.running import DELAY_UNIT_US, Running, Say
+from rollout.fleet import Fleet
+from rollout.running import DELAY_UNIT_US, Say
 from serving.errors import ServingError
 from serving.identity import Identity, identity
 from serving.model_settings import Settings
@@ -11,26 +12,26 @@ from serving.plan import described
 from serving.store import STORE
 
 
-def scale(server: Running, settings: Settings, say: Say) -> int:
-    """Applies the settings of models.toml's keys ``workers``, ``batch_size`` and ``batch_delay_ms``. Raises
-    ServingError; where new workers do not load, the number is as before."""
-    name, version = server.name, server.version()
-    before = server.client.registration(name)
+def scale(fleet: Fleet, settings: Settings, say: Say) -> int:
+    """Applies the settings of models.toml's keys ``workers``, ``batch_size`` and ``batch_delay_ms`` to every server.
+    Raises ServingError; where new workers do not load, the number is as before."""
+    name, version = fleet.name, fleet.first.version()
+    before = fleet.first.client.registration(name)
     print(f"{name}: from {_shown(before)} to {described(settings)}", flush=True)
-    server.client.change(name, version, **_numbers(settings))
     try:
-        server.await_ready(version, say)
+        fleet.each(lambda server: server.client.change(name, version, **_numbers(settings)))
+        fleet.each(lambda server: server.await_ready(version, say))
     except ServingError as error:
         old = {
             "workers": before["minWorkers"],
             "batch_size": before["batchSize"],
             "batch_delay": before["maxBatchDelay"],
         }
-        server.client.change(name, version, **old)
+        fleet.undo(lambda server: server.client.change(name, version, **old))
         raise ServingError(f"{error}. {name} has {_shown(before)} as before.") from None
     keep(identity(STORE / f"{name}.mar"), settings)
-    server.record(settings)
-    now = server.client.registration(name)
+    fleet.record(settings)
+    now = fleet.first.client.registration(name)
     print(f"{name} has {_shown(now)} now, and after make stop serve too ({models_file().name}).")
     return 0
 

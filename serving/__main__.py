@@ -1,4 +1,5 @@
-"""The verbs serve, stop, status, logs, token and clean. Settings come from the environment, as make passes them."""
+"""The verbs serve, stop, restart, status, logs, token and clean. Settings come from the environment, as make passes
+them."""
 
 from __future__ import annotations
 
@@ -18,47 +19,71 @@ from serving.identity import built_here
 from serving.logs import show as show_logs
 from serving.model_settings import KEYS
 from serving.plan import Plan
-from serving.server import start, stop, wait_until_ready
-from serving.start_lock import starting, stopping
+from serving.replicas import verbs as replicas
+from serving.replicas.asked import Asked
+from serving.replicas.group import Group, served_config
+from serving.replicas.show import status as show_replicas
+from serving.replicas.start import stop_all
+from serving.request_log import Printer, RequestLog
+from serving.server import start, wait_until_ready
+from serving.start_lock import RESTART, starting, stopping
 from serving.state import RunDirectory, State
 from serving.status import NOT_OURS, show
 from serving.store import STORE, archives, digest_file
+from serving.ui.__main__ import main as show_page
 from serving.versions import FOLDER, forget, remove_empty
 from serving.warm_up import Example, warm_up
 
 
 def serve() -> int:
-    """Starts the server with the store's archives; returns when all are warm, or stays with FOREGROUND=1."""
+    """Starts the server with the store's archives; returns when all are warm, or stays: with FOREGROUND=1 until the
+    server ends, with UI=1 to serve the page until Ctrl-C."""
+    page = _wants_page()
+    return _serve() or (show_page() if page else 0)
+
+
+def _wants_page() -> bool:
+    given = os.environ.get("UI", "").strip()
+    if given not in ("", "0", "1"):
+        raise ServingError(f"UI={given} is neither 0 nor 1; write it as in: make serve UI=1")
+    if given == "1" and os.environ.get("FOREGROUND") == "1":
+        raise ServingError("UI=1 and FOREGROUND=1 both stay; give one of them, and run make ui in another terminal")
+    return given == "1"
+
+
+def _serve() -> int:
     run, config = RunDirectory.default(), Config.load()
     foreground = os.environ.get("FOREGROUND") == "1"
     _end_on_signal()
     run.create()
     with starting(run.lock, lambda text: print(text, flush=True)):
-        plan = _plan()
+        asked = replicas.asked_for(dict(os.environ))
+        plan = _plan(asked.replicas if asked else 1)
         state = run.read()
         if state and state.ready and state.running():
-            return _already_running(state, plan)
-        stop(run)  # a crash or a killed start may have left processes, sockets and a stale record
+            return _already_running(run, state, plan, asked)
+        stop_all(run)  # a crash or a killed start may have left processes, sockets and a stale record
         try:
-            state = _start(run, config, plan)
+            state = replicas.begin(run, asked, plan) if asked else _start(run, config, plan)
             _raise_lost_signal()
         except BaseException as error:
             _ignore_signals()
-            stop(run)
+            stop_all(run)
             if foreground and isinstance(error, KeyboardInterrupt):
                 return _stopped()
             if isinstance(error, KeyboardInterrupt):
                 print("Interrupted; TorchServe is stopped.", file=sys.stderr)
                 return 130
             raise
-    return _stay(run, state) if foreground else 0
+    return _stay(run, state, _printer(run, config)) if foreground else 0
 
 
-def _plan() -> Plan:
-    """The archives of the store that MODELS, VARIANTS and models.toml choose, with their settings; WORKERS goes over
-    these. Raises ServingError."""
+def _plan(servers: int) -> Plan:
+    """The archives of the store that MODELS, VARIANTS and models.toml choose, with their settings, for so many servers
+    of this machine; WORKERS goes over these. Raises ServingError."""
     models, variants, choices = names(os.environ, "MODELS"), names(os.environ, "VARIANTS"), Choices.of(os.environ)
-    return Plan.of(STORE, archives(STORE, models, variants, choices), choices=choices, workers=_workers())
+    chosen = archives(STORE, models, variants, choices)
+    return Plan.of(STORE, chosen, choices=choices, workers=_workers(), servers=servers)
 
 
 def _workers() -> int | None:
@@ -93,15 +118,17 @@ def _progress(began: float, text: str) -> None:
     print(f"  {time.monotonic() - began:5.1f} s  {text}", flush=True)
 
 
-def _already_running(state: State, plan: Plan) -> int:
-    if state.archives == plan.archives and state.settings == plan.settings:
+def _already_running(run: RunDirectory, state: State, plan: Plan, asked: Asked | None) -> int:
+    differently = replicas.differs(run, asked)
+    if not differently and state.archives == plan.archives and state.settings == plan.settings:
         print(f"TorchServe already runs (pid {state.pid}) with these archives and settings; see: make status")
         return 0
     other = f"archives ({', '.join(state.archives)})"
     if state.archives == plan.archives:
         names = [name for name in plan.archives if state.settings.get(name) != plan.settings.get(name)]
         other = f"settings of {', '.join(names)} than are asked for now"
-    print(f"TorchServe already runs (pid {state.pid}) with other {other}; run: make stop serve", file=sys.stderr)
+    with_what = differently or f"other {other}"
+    print(f"TorchServe already runs (pid {state.pid}) with {with_what}; run: make stop serve", file=sys.stderr)
     return 1
 
 
@@ -140,11 +167,19 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _stay(run: RunDirectory, state: State) -> int:
+def _printer(run: RunDirectory, config: Config) -> Printer | None:
+    """What prints the request log, where that is for standard output."""
+    log = RequestLog.of(config.properties, config.path.resolve().parent, run.logs)
+    return Printer(log.path) if log and log.printed else None
+
+
+def _stay(run: RunDirectory, state: State, printer: Printer | None) -> int:
     """Returns when a signal ends the server; raises ServingError when it ends by itself."""
     try:
-        while state.running():
+        while _lives(run, state):
             _raise_lost_signal()
+            if printer:
+                printer.show()
             time.sleep(0.5)
         raise ServingError("TorchServe ended by itself; see: make logs")
     except BaseException as error:
@@ -152,10 +187,17 @@ def _stay(run: RunDirectory, state: State) -> int:
         if _is_on_record(run, state):
             with starting(run.lock, lambda text: None):
                 if _is_on_record(run, state):
-                    stop(run)
+                    stop_all(run)
+        if printer:
+            printer.show()
         if isinstance(error, KeyboardInterrupt):
             return _stopped()
         raise
+
+
+def _lives(run: RunDirectory, state: State) -> bool:
+    """Whether the server still runs. Replicas do while they are on record, since their keeper starts them again."""
+    return _is_on_record(run, state) if Group.read(run) else state.running()
 
 
 def _is_on_record(run: RunDirectory, state: State) -> bool:
@@ -173,7 +215,7 @@ def stop_server() -> int:
     """Ends a start that is under way, stops the server and checks that it is gone."""
     run = RunDirectory.default()
     with stopping(run.lock) if run.is_ours() and run.path.exists() else nullcontext() as ended:
-        running = stop(run)
+        running = stop_all(run)
     print("TorchServe has stopped." if running or ended else "TorchServe is not running.")
     return 0
 
@@ -197,16 +239,36 @@ def clean() -> int:
 
 def logs() -> int:
     """Prints the last telling lines of every log. FOLLOW=1 prints new lines as they come."""
-    return show_logs(RunDirectory.default().logs, follow=os.environ.get("FOLLOW") == "1")
+    return show_logs(replicas.logs(RunDirectory.default()), follow=os.environ.get("FOLLOW") == "1")
 
 
 def token() -> int:
     """Prints the inference token and nothing else."""
-    print(Client(Config.load(), RunDirectory.default().key_file).token())
+    run = RunDirectory.default()
+    print(Client(served_config(run), run.key_file).token())
     return 0
 
 
-VERBS = {"serve": serve, "stop": stop_server, "status": show, "logs": logs, "token": token, "clean": clean}
+def status() -> int:
+    """Prints the status; 0 when all archives answer, 1 otherwise."""
+    return show(lambda run, state: show_replicas(group, state) if (group := Group.read(run)) else None)
+
+
+def restart() -> int:
+    """Starts one replica after the other anew, with what the store and the settings hold now."""
+    run = RunDirectory.default()
+    _end_on_signal()
+    run.create()
+    with starting(run.lock, lambda text: print(text, flush=True), RESTART):
+        group = Group.read(run)
+        replicas.roll(run, run.read(), _plan(group.asked.replicas if group else 1))
+    return 0
+
+
+VERBS = {
+    "serve": serve, "stop": stop_server, "restart": restart, "status": status, "logs": logs, "token": token,
+    "clean": clean,
+}  # fmt: skip
 
 
 def main() -> int:

@@ -16,14 +16,15 @@ from serving.machine import gpus
 
 CORES = 2  # cores for each worker: one runs its Python code, one the tokenizer's threads and the front end
 MOST = 4  # on one GPU: with eight, resnet50-graph answered fewer requests (docs/served-results.md, Levers)
+ONE_WORKER = (None, "null", "explain")  # runtimes of archives that answer no more with several
 GPU_BYTES = 6e9  # GPU memory of one worker with its CUDA context; bert-graph needs 4.4e9
 
 
-def automatic(configs: Mapping[str, Mapping[str, Any]], cores: int) -> dict[str, int]:
+def automatic(configs: Mapping[str, Mapping[str, Any]], cores: int, servers: int = 1) -> dict[str, int]:
     """{archive: workers} of the archives that get more than one. ``configs`` has the settings of all archives of the
-    server, as in their model-config.yaml."""
+    server, as in their model-config.yaml; ``servers`` of them share the machine."""
     names = [name for name, config in configs.items() if _on_gpu(config)]
-    workers = share(cores, _memory(), len(names)) if names else 1
+    workers = share(cores, _memory(), len(names) * servers) if names else 1
     return dict.fromkeys(names, workers) if workers > 1 else {}
 
 
@@ -34,7 +35,7 @@ def share(cores: int, gpu_bytes: Sequence[float], archives: int) -> int:
 
 
 def _on_gpu(config: Mapping[str, Any]) -> bool:
-    return config.get("deviceType") == "gpu" and (config.get("archive") or {}).get("runtime") not in (None, "null")
+    return config.get("deviceType") == "gpu" and (config.get("archive") or {}).get("runtime") not in ONE_WORKER
 
 
 @cache  # nvidia-smi takes up to a second, and make doctor asks for each of its checks

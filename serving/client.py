@@ -19,7 +19,8 @@ import httpx2
 import tsi_client
 from serving.config import Config
 from serving.errors import RequestRefused, ServingError
-from tsi_client import KeyFile, Reply, pinned
+from serving.state import TOKENS
+from tsi_client import KeyFile, Reply, TokenFile, pinned
 
 Kind = Literal["inference", "management"]
 
@@ -60,8 +61,10 @@ class Client:
     def __init__(self, config: Config, key_file: Path, timeout_s: float = 120.0, retries: int = 3) -> None:
         verify = _trusted(config.certificate)
         self._key_file, self._config, self._timeout = key_file, config, timeout_s
-        self._keys: dict[Kind, KeyFile] = {
-            "inference": KeyFile(key_file, config.management, verify=verify),
+        shared_token = key_file.with_name(TOKENS[0])  # of replicas, whose key files open one of them each
+        inference = KeyFile(key_file, config.management, verify=verify)
+        self._keys: dict[Kind, KeyFile | TokenFile] = {
+            "inference": TokenFile(shared_token) if shared_token.exists() else inference,
             "management": KeyFile(key_file, config.management, kind="management", verify=verify),
         }
         shared: dict[str, Any] = {"timeout": timeout_s, "verify": verify, "trust_env": False}

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from serving import request_log, tracing
 from serving.errors import ServingError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +25,8 @@ ENOUGH_CORES, LEVEL = 4, "TieredStopAtLevel"
 FAIR_QUEUE, CONNECTIONS = "fair_queue", "max_connections"
 OPEN_PING, TOKEN_FILE = "open_ping", "inference_token_file"
 CERTIFICATE, PRIVATE_KEY = "certificate_file", "private_key_file"  # PEM
-OWN = (FAIR_QUEUE, CONNECTIONS, OPEN_PING, TOKEN_FILE)
+LOG = (request_log.FILE, request_log.MEGABYTES, request_log.CLIENTS)
+OWN = (FAIR_QUEUE, CONNECTIONS, OPEN_PING, TOKEN_FILE, *LOG, tracing.ENDPOINT, tracing.RATIO)
 SHORTEST_TOKEN = 32  # characters of a token that does not expire (MountedTokens.java)
 LARGEST_REQUEST = "max_request_size", 6_553_500  # the property, and TorchServe's own default
 METRICS = "metrics_config"
@@ -63,6 +66,21 @@ class Config:
         return self._url("inference_address")
 
     @property
+    def inference_address(self) -> str:
+        """The inference API's address as it is given, also that of all interfaces."""
+        return self.properties.get("inference_address") or f"http://127.0.0.1:{ADDRESSES['inference_address']}"
+
+    @property
+    def inference_port(self) -> int:
+        """The port of the inference API. Raises ServingError."""
+        return self._port("inference_address", ADDRESSES["inference_address"])
+
+    @property
+    def asks_tokens(self) -> bool:
+        """Whether requests need a token."""
+        return self.properties.get("disable_token_authorization") != "true"
+
+    @property
     def management(self) -> str:
         """Base URL of the management API."""
         return self._url("management_address")
@@ -90,6 +108,25 @@ class Config:
             )
         return self._beside(self.properties[CERTIFICATE])
 
+    @property
+    def private_key(self) -> Path | None:
+        """The file with the private key of that certificate; None where none is named."""
+        given = self.properties.get(PRIVATE_KEY)
+        return self._beside(given) if given else None
+
+    @property
+    def token_path(self) -> Path | None:
+        """The same file, unread."""
+        given = self.properties.get(TOKEN_FILE)
+        return self._beside(given) if given else None
+
+    @property
+    def token_file(self) -> Path | None:
+        """The file with the operator's tokens that do not expire; None where none is named. Raises ServingError for one
+        that holds none."""
+        given = self.properties.get(TOKEN_FILE)
+        return self._token_file(given) if given else None
+
     def _beside(self, given: str) -> Path:
         """A path of the config file, which is relative to its folder."""
         return self.path.resolve().parent / given
@@ -105,11 +142,11 @@ class Config:
         except ValueError:
             raise ServingError(f"{key}={given} has no port number; write one, as in {key}={default}") from None
 
-    def effective(self, store: Path, cores: int, metrics: str = "") -> str:
+    def effective(self, store: Path, cores: int, metrics: str = "", options: Sequence[str] = ()) -> str:
         """The text of the properties file that TorchServe reads: these settings, the store as the only source, settings
-        of Java's compiler and memory for this machine, and ``metrics``, the file with the names of TorchServe's own
-        metrics. That is TorchServe's file where it is to fill all of them, and the user's where one is named. Raises
-        ServingError."""
+        of Java's compiler and memory for this machine, further ``options`` of Java, and ``metrics``, the file with the
+        names of TorchServe's own metrics. That is TorchServe's file where it is to fill all of them, and the user's
+        where one is named. Raises ServingError."""
         pattern = "file://" + re.escape(str(store)) + "/.*"
         # Java's property files use the backslash as an escape.
         given = [key for key in (CERTIFICATE, PRIVATE_KEY) if self.properties.get(key)]
@@ -118,7 +155,7 @@ class Config:
         if metrics and METRICS not in self.properties and self.properties.get("disable_system_metrics") == "true":
             extra[METRICS] = metrics
         vmargs = self.properties.get("vmargs", "")
-        added = [*self._memory(vmargs), *self._fairness(), *self._connections(), *self._access()]
+        added = [*self._memory(vmargs), *self._fairness(), *self._connections(), *self._access(), *options]
         if cores < ENOUGH_CORES and LEVEL not in vmargs:
             added.append(f"-XX:{LEVEL}=1")
         if added:
@@ -164,8 +201,8 @@ class Config:
     def _access(self) -> list[str]:
         """Java's options for who needs no token, and for tokens that do not expire."""
         added = ["-Dfrontend.openPing=true"] if self._choice(OPEN_PING, "false") == "true" else []
-        if given := self.properties.get(TOKEN_FILE):
-            added.append(f"-Dfrontend.tokenFile={quote(str(self._token_file(given)))}")
+        if path := self.token_file:
+            added.append(f"-Dfrontend.tokenFile={quote(str(path))}")
         return added
 
     def _token_file(self, given: str) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from serving.errors import ServingError
@@ -23,15 +24,16 @@ _USUAL = re.compile(
 )
 
 
-def show(folder: Path, follow: bool = False) -> int:
-    """Prints the logs in ``folder``; with ``follow``, also new lines as they come. Raises ServingError without logs."""
-    files = sorted(folder.glob("*.log"))
+def show(folders: Sequence[Path], follow: bool = False) -> int:
+    """Prints the logs in these folders; with ``follow``, also new lines as they come. Raises ServingError without
+    logs."""
+    files = [file for folder in folders for file in sorted(folder.glob("*.log"))]
     if not files:
-        raise ServingError(f"There are no logs in {folder}; run: make serve")
+        raise ServingError(f"There are no logs in {folders[0]}; run: make serve")
     for file in files:
         if lines := telling(file):
             print(f"==> {file} <==", *lines, "", sep="\n")
-    print(f"Each start's usual lines are left out; all lines are in {folder}", flush=True)
+    print(f"Each start's usual lines are left out; all lines are in {', '.join(map(str, folders))}", flush=True)
     if not follow:
         return 0
     return subprocess.run(["tail", "-n", "0", "-F", *map(str, files)], check=False).returncode

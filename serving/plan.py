@@ -41,9 +41,11 @@ class Plan:
         table: ModelSettings | None = None,
         choices: Choices | None = None,
         workers: int | None = None,
+        servers: int = 1,
     ) -> Plan:
         """The plan for checked archives. The settings are those of ``table``, else of models.toml. ``choices`` are
-        those that selected the archives. ``workers``, where given, is the number of workers of every archive.
+        those that selected the archives. ``workers``, where given, is the number of workers of every archive. Else the
+        machine is shared by as many ``servers``.
 
         Raises ServingError for a mistake in models.toml.
         """
@@ -52,7 +54,7 @@ class Plan:
         found = [identity(store / f"{name}.mar") for name in archives]
         foreign = [each.name for each in found if not each.ours]
         settings = {each.name: table.of(each) for each in found if table.of(each)}
-        given = {each.name: workers for each in found} if workers else _automatic(store, archives, settings)
+        given = {each.name: workers for each in found} if workers else _automatic(store, archives, settings, servers)
         unchecked = [name for name in foreign if not digest_file(store / f"{name}.mar").exists()]
         notices = [f"{name}.mar was not built by this project: served unchecked" for name in unchecked]
         notices += [f"{name}: {described(each)} ({table.path.name})" for name, each in settings.items()]
@@ -69,10 +71,12 @@ class Plan:
         return cls(store, dict(archives), foreign, settings, notices, unchecked)
 
 
-def _automatic(store: Path, names: Iterable[str], settings: Mapping[str, Settings]) -> dict[str, int]:
+def _automatic(
+    store: Path, names: Iterable[str], settings: Mapping[str, Settings], servers: int
+) -> dict[str, int]:
     """The number of workers of each archive for which the user gives none."""
     configs = {name: read_config(store / f"{name}.mar")[1] for name in names}
-    found = automatic(configs, usable_cores())
+    found = automatic(configs, usable_cores(), servers)
     return {name: number for name, number in found.items() if "workers" not in settings.get(name, {})}
 
 

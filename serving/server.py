@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from serving.front_end import correct
 from serving.model_folder import prepare
 from serving.plan import Plan
 from serving.ports import has_loopback, in_use, owner
+from serving.request_log import RequestLog
 from serving.state import LOGS, OWN, RunDirectory, State
 from serving.temp_folder import discard, make
+from serving.tracing import Tracing
 from serving.worker_log import failure
 
 LOG4J, METRICS = (Path(__file__).with_name(name) for name in ("log4j2.xml", "metrics.yaml"))
@@ -51,11 +53,15 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
 
     Raises ServingError: a port is taken, Java is missing, or TorchServe ended at once.
     """
-    _require_free(config.ports())
+    tracing = Tracing.of(config.properties, os.environ)
+    log = RequestLog.of(config.properties, config.path.resolve().parent, run.logs)
+    require_free(config.ports())
     run.create()
     run.clear()
     shutil.rmtree(run.logs, ignore_errors=True)
     run.create()
+    if log:
+        log.check()
     corrected = correct(run.path)
     if not corrected:
         print(UNKNOWN, file=sys.stderr)
@@ -68,8 +74,10 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
         # files are copied to a folder with a plain path.
         log4j, metrics = shutil.copy(LOG4J, temp), shutil.copy(METRICS, temp)
         effective = run.path / "config.properties"
-        effective.write_text(config.effective(folder, usable_cores(), metrics))
-        _launch(run, state, held, config.properties.get("blacklist_env_vars", ""), [
+        options = [option for each in (tracing, log) if each for option in each.java_options()]
+        effective.write_text(config.effective(folder, usable_cores(), metrics, options))
+        environment = worker_environment(config.properties.get("blacklist_env_vars", ""))
+        _launch(run, state, held, {**environment, **(tracing.environment if tracing else {})}, [
             "--ts-config", str(effective), "--log-config", log4j, "--model-store", str(folder),
             "--models", *[f"{name}={name}.mar" for name in plan.archives],
         ])  # fmt: skip
@@ -81,9 +89,11 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     return state
 
 
-def _launch(run: RunDirectory, state: State, held: int, hidden: str, options: Sequence[str]) -> None:
+def _launch(
+    run: RunDirectory, state: State, held: int, inherited: Mapping[str, str], options: Sequence[str]
+) -> None:
     environment = {
-        **worker_environment(hidden),
+        **inherited,
         "JAVA_HOME": java_home(),
         OWN: state.temp,
         "TMPDIR": state.temp,
@@ -116,7 +126,8 @@ def _find_java(state: State) -> bool:
     return True
 
 
-def _require_free(ports: dict[int, str]) -> None:
+def require_free(ports: Mapping[int, str]) -> None:
+    """Raises ServingError with the owner of a port that is in use."""
     if not has_loopback():
         raise ServingError(
             "This machine has no 127.0.0.1, which TorchServe is served on; run: ip address add 127.0.0.1/8 dev lo"

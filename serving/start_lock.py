@@ -20,8 +20,8 @@ import psutil
 from serving.errors import ServingError
 
 START, STOP = "make serve", "make stop"
-ROLLOUT, ROLLBACK, SCALE = "make rollout", "make rollback", "make scale"
-ENDED = (START, ROLLOUT, ROLLBACK, SCALE)  # what make stop ends; each leaves a sound server or none
+ROLLOUT, ROLLBACK, SCALE, RESTART = "make rollout", "make rollback", "make scale", "make restart"
+ENDED = (START, ROLLOUT, ROLLBACK, SCALE, RESTART)  # what make stop ends; each leaves a sound server or none
 PATIENCE_S = 40  # seconds that a start may take to end: stopping a server takes up to 25 s
 
 

@@ -24,6 +24,8 @@ from serving.temp_folder import is_named
 ROOT = Path(__file__).resolve().parent.parent
 OWN = "TEMP"  # the environment variable with the temp folder; TorchServe's workers inherit it
 LOGS = "LOG_LOCATION"  # the environment variable with the folder of the logs
+GROUP = "replicas.json"  # the record of replicas behind a balancer (replicas/group.py)
+TOKENS = ("token", "tokens")  # the tokens that open all of these (replicas/tokens.py)
 LISTS_AND_MAPS = {"ports": list, "archives": dict, "foreign": list, "settings": dict}
 
 
@@ -172,6 +174,6 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Removes the record of the server, its keys and its copies of archives."""
-        for name in ("server.json", "server.json.part", "key_file.json", "renew.lock"):
+        for name in ("server.json", "server.json.part", "key_file.json", "renew.lock", GROUP, *TOKENS):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.models, ignore_errors=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -31,8 +32,9 @@ UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _FOLDER = re.compile(r'\(in directory "([^"]+)"\)')
 
 
-def show() -> int:
-    """Prints the status; 0 when all archives answer, 1 otherwise."""
+def show(replicas: Callable[[RunDirectory, State], int | None] = lambda run, state: None) -> int:
+    """Prints the status; 0 when all archives answer, 1 otherwise. ``replicas`` prints it where replicas run, and
+    returns None where a server alone does."""
     run = RunDirectory.default()
     state, starter = run.read(), holder(run.lock)
     if starter and starter[0] == START:
@@ -41,12 +43,14 @@ def show() -> int:
     if state is None or not state.running():
         print(_not_running(run, state))
         return 1
+    if (several := replicas(run, state)) is not None:
+        return several
     config = Config.load()
     with suppress(psutil.NoSuchProcess):  # each line below then says that nothing answers
         up = up_for(time.time() - psutil.Process(state.pid).create_time())
         print(f"{config.inference} (pid {state.pid}), up for {up}")
     client = Client(config, run.key_file, timeout_s=30)
-    healthy = [_line(client, run, state, name) for name in state.archives]
+    healthy = [line(client, run, state, name) for name in state.archives]
     if not Path(state.temp, "models").is_dir():
         print(f"The unpacked archives are gone from {state.temp}: no worker can start again; {RESTART}")
         return 1
@@ -75,23 +79,24 @@ def _not_running(run: RunDirectory, state: State | None) -> str:
     return "TorchServe has died; run: make serve, which clears up after it"
 
 
-def _line(client: Client, run: RunDirectory, state: State, name: str) -> bool:
+def line(client: Client, run: RunDirectory, state: State, name: str, indent: str = "") -> bool:
+    """Prints the line of an archive; returns whether all its workers answer."""
     foreign = name in state.foreign
     try:
         described = client.registration(name)
         if _ready(described) and not foreign:  # only archives of this project are known to answer a describe request
             described = client.describe(name)
     except ServingError as error:
-        print(f"{name}: does not answer ({error})")
+        print(f"{indent}{name}: does not answer ({error})")
         return False
     workers, ready = described["workers"], _ready(described)
     origin = f" ({NOT_OURS})" if foreign else _weights(described)
     version = described["modelVersion"]
-    print(f"{name}: version {version}, {ready}/{len(workers)} workers ready{origin}")
+    print(f"{indent}{name}: version {version}, {ready}/{len(workers)} workers ready{origin}")
     _others(client, name, version)
     if workers and ready == len(workers):
         return True
-    print(f"  {why(run, name, version)}")
+    print(f"{indent}  {why(run, name, version)}")
     return False
 
 

@@ -51,8 +51,9 @@ class Example:
         text = " ".join(self.answer.split())
         return f"# {text if len(text) <= SHOWN else text[:SHOWN] + ' ...'}" if text else ""
 
-    def curl(self, url: str, token: str) -> str:
-        """The request as a curl command, for a shell in the checkout's folder."""
+    def curl(self, url: str, token: str, authority: str = "") -> str:
+        """The request as a curl command, for a shell in the checkout's folder. ``authority`` is the file that the
+        server's certificate is trusted by, where it is for this address."""
         text = shlex.quote(self.text or "hello")
         data = (
             f"-T {shlex.quote(self.file)}" if self.file
@@ -60,8 +61,12 @@ class Example:
         )  # fmt: skip
         method = "-X POST " if self.file else ""
         direct = "--noproxy '*' " if getproxies() else ""
-        direct += "-k " if url.startswith("https://127.0.0.1") else ""  # the certificate is for another name
-        return f"curl {direct}{method}-H 'Authorization: Bearer {token}' {data} {url}"
+        if authority:
+            direct += f"--cacert {shlex.quote(authority)} "
+        elif url.startswith("https://127.0.0.1"):
+            direct += "-k "  # the certificate is for another name
+        access = f"-H 'Authorization: Bearer {token}' " if token else ""
+        return f"curl {direct}{method}{access}{data} {url}"
 
 
 def warm_up(client: Client, name: str) -> Example:

@@ -3,7 +3,8 @@ together.
 
 ``make test`` starts two. A process takes a group of tests at a time. A new file needs nothing: it is a group of its
 own, so that its fixtures are made once. Tests that share the server of every row are one group. Tests that the marker
-``alone`` names, those that compare times, run while no other process runs a test. Without ``-n`` this does nothing.
+``alone`` names, those that compare times, run while no other process runs a test; their fixtures are made beside other
+tests. Without ``-n`` this does nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+TURN = pytest.StashKey[ExitStack]()  # what a running test holds
 LOCKS = Path(__file__).resolve().parent.parent / ".cache" / "locks"
 GROUPS = "groups"  # the key of a worker's input: the file in which it writes down the group of each test
 # Below the ports that Linux gives to clients (32768 and above), so that no connection takes one before its server does.
@@ -114,14 +116,33 @@ def _fixtures(item: pytest.Item) -> Sequence[str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Waits for the test's turn: an ``alone`` one has the time for itself, the others share it."""
+    """Shares the time with the other processes' tests, from the first fixture to the last."""
     if not hasattr(item.config, "workerinput"):
         return (yield)
-    with ExitStack() as stack:
-        with _locked("next test", fcntl.LOCK_EX):  # whoever waits to be alone is not overtaken
-            kind = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
-            stack.enter_context(_locked("tests", kind))
+    with ExitStack() as turn:
+        item.stash[TURN] = turn
+        _wait(turn, fcntl.LOCK_SH)
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Waits until an ``alone`` test has the time for itself. Its fixtures, which start servers, share it."""
+    turn = item.stash.get(TURN, None)
+    if turn is None or not item.get_closest_marker("alone"):
+        return (yield)
+    turn.close()
+    _wait(turn, fcntl.LOCK_EX)
+    try:
+        return (yield)
+    finally:
+        turn.close()
+        _wait(turn, fcntl.LOCK_SH)
+
+
+def _wait(turn: ExitStack, kind: int) -> None:
+    with _locked("next test", fcntl.LOCK_EX):  # whoever waits to be alone is not overtaken
+        turn.enter_context(_locked("tests", kind))
 
 
 @contextmanager

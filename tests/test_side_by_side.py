@@ -9,9 +9,10 @@ import sys
 from tests.conftest import ROOT
 from tests.side_by_side import free_ports
 
-# A suite of its own with these hooks. Each test writes down its process, and when it began and ended.
+# A suite of its own with these hooks. Each test writes down its process, and when it began and ended: of one that is
+# alone the call, of the others the fixtures as well.
 SUITE = """
-import json, os, time, pytest
+import fcntl, json, os, time, pytest
 from pathlib import Path
 from tests import side_by_side
 
@@ -32,11 +33,30 @@ def null_store():
 def store(null_store):
     pass
 
+def note(name, began):
+    Path({folder!r}, name).write_text(json.dumps([os.getpid(), began, time.time()]))
+
 @pytest.fixture(autouse=True)
 def noted(request):
     began = time.time()
     yield
-    Path({folder!r}, request.node.name).write_text(json.dumps([os.getpid(), began, time.time()]))
+    if not request.node.get_closest_marker("alone"):
+        note(request.node.name, began)
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    began = time.time()
+    try:
+        return (yield)
+    finally:
+        if item.get_closest_marker("alone"):
+            note(item.name, began)
+
+@pytest.fixture(scope="module")
+def server():
+    side_by_side.LOCKS.mkdir(exist_ok=True)
+    with (side_by_side.LOCKS / "tests").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # fails where other tests have to wait
 """
 TESTS = {
     "test_alone": """
@@ -53,7 +73,7 @@ def test_of_the_same_file():
 import time, pytest
 pytestmark = pytest.mark.alone
 
-def test_alone_too():
+def test_alone_too(server):
     time.sleep(0.1)
 """,
     "test_first": """
@@ -100,6 +120,7 @@ def ran(tmp_path, *options):
 
 
 def test_two_processes_share_the_tests_and_leave_those_alone_that_are(tmp_path):
+    """The fixture ``server`` of one that is alone fails if no other test may run beside it."""
     found = ran(tmp_path, "-n", "2", "--no-loadscope-reorder")
     process = {name: pid for name, (pid, _, _) in found.items()}
     assert len(set(process.values())) == 2

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import anyio.to_thread
 import httpx2
 
 from tsi_client.base import Base, as_reply, is_ready, readiness
 from tsi_client.bodies import prediction
-from tsi_client.errors import Error
-from tsi_client.exchange import Ask, Call, Send, Wait, exchange
+from tsi_client.course import take_async
+from tsi_client.exchange import Call, Send, exchange
 from tsi_client.reply import Reply
 from tsi_client.tensors import inference, model_path, read_tensors
 
@@ -78,28 +77,11 @@ class AsyncClient(Base):
         deadline = self._deadline(call)
         steps = exchange(call, self._tokens, self._retries(call), deadline)
         try:
-            with anyio.fail_after(deadline.left()):
-                step = next(steps)
-                while True:
-                    try:
-                        result = await self._take(step)
-                    except Error as error:
-                        step = steps.throw(error)
-                    else:
-                        step = steps.send(result)
-        except StopIteration as done:
-            reply: Reply = done.value
-            return reply
+            return await take_async(steps, self._send, deadline.left())
         except TimeoutError:
             raise self._too_late(deadline) from None
 
-    async def _take(self, step: Send | Wait | Ask) -> Reply | str | None:
-        if isinstance(step, Ask):
-            # A thread that waits for a file or the network may not keep the call beyond its time.
-            return await anyio.to_thread.run_sync(step.function, abandon_on_cancel=True)
-        if isinstance(step, Wait):
-            await anyio.sleep(step.seconds)
-            return None
+    async def _send(self, step: Send) -> Reply:
         try:
             return as_reply(await self._http.send(self._request(self._http, step)))
         except httpx2.HTTPError as error:

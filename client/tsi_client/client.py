@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,9 @@ import httpx2
 
 from tsi_client.base import Base, as_reply, is_ready, readiness
 from tsi_client.bodies import prediction
+from tsi_client.course import take
 from tsi_client.deadline import limit
-from tsi_client.errors import Error
-from tsi_client.exchange import Ask, Call, Send, Wait, exchange
+from tsi_client.exchange import Call, Send, exchange
 from tsi_client.reply import Reply
 from tsi_client.tensors import inference, model_path, read_tensors
 
@@ -95,26 +94,9 @@ class Client(Base):
         self.close()
 
     def _run(self, call: Call) -> Reply:
-        steps = exchange(call, self._tokens, self._retries(call), self._deadline(call))
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    result = self._take(step)
-                except Error as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(result)
-        except StopIteration as done:
-            reply: Reply = done.value
-            return reply
+        return take(exchange(call, self._tokens, self._retries(call), self._deadline(call)), self._send)
 
-    def _take(self, step: Send | Wait | Ask) -> Reply | str | None:
-        if isinstance(step, Ask):
-            return step.function()
-        if isinstance(step, Wait):
-            time.sleep(step.seconds)
-            return None
+    def _send(self, step: Send) -> Reply:
         if step.deadline.left() <= 0:
             raise self._too_late(step.deadline)
         try:

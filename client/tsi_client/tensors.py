@@ -41,21 +41,24 @@ def inference(
 ) -> Call:  # fmt: skip
     """The call that sends ``inputs`` to ``model``. Raises TypeError for values that are no tensor, ImportError without
     numpy."""
-    tensors = [_written(name, value) for name, value in inputs.items()]
+    tensors = {name: written(name, value) for name, value in inputs.items()}
     document: dict[str, Any] = {
-        "inputs": [described for described, _ in tensors],
+        "inputs": [
+            {"name": name, "shape": shape, "datatype": datatype, "parameters": {BINARY_SIZE: len(data)}}
+            for name, (datatype, shape, data) in tensors.items()
+        ],
         "parameters": {**(parameters or {}), "binary_data_output": True},
     }
     if outputs is not None:
         document["outputs"] = [{"name": name} for name in outputs]
     head = json.dumps(document).encode()
     headers = {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(head))}
-    content = b"".join((head, *(data for _, data in tensors)))
+    content = b"".join((head, *(data for _, _, data in tensors.values())))
     return Call("POST", f"{model_path(model, version)}/infer", content, headers, timeout=timeout)
 
 
-def _written(name: str, value: Any) -> tuple[dict[str, Any], bytes]:
-    """(a tensor's description, its bytes)"""
+def written(name: str, value: Any) -> tuple[str, list[int], bytes]:
+    """(a tensor's datatype, its shape, its bytes). Raises TypeError, and ImportError without numpy."""
     array = _array(value)
     if array.dtype.kind in "USO":
         datatype, data = "BYTES", b"".join(map(_element, array.ravel().tolist()))
@@ -65,8 +68,7 @@ def _written(name: str, value: Any) -> tuple[dict[str, Any], bytes]:
             raise TypeError(f"{name} has the dtype {array.dtype}; expected texts, files, whole numbers or floats")
         datatype = names[0]
         data = array.astype(DTYPES[datatype]).tobytes()
-    parameters = {BINARY_SIZE: len(data)}
-    return {"name": name, "shape": list(array.shape), "datatype": datatype, "parameters": parameters}, data
+    return datatype, list(array.shape), data
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:
@@ -105,7 +107,9 @@ def read_tensors(reply: Reply) -> dict[str, np.ndarray[Any, Any]]:
         rest, found = memoryview(body)[length:], {}
         for each in json.loads(body[:length])["outputs"]:
             size = each.get("parameters", {}).get(BINARY_SIZE)
-            found[each["name"]] = _from_json(each) if size is None else _from_bytes(each, rest[:size])
+            found[each["name"]] = (
+                _from_json(each) if size is None else from_bytes(each["datatype"], each["shape"], rest[:size])
+            )
             rest = rest[size or 0 :]
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise BadAnswer(f"The answer is no message of the Open Inference Protocol: {error!r}") from None
@@ -118,14 +122,15 @@ def _from_json(tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     return array.reshape(tensor["shape"])
 
 
-def _from_bytes(tensor: Mapping[str, Any], data: memoryview) -> np.ndarray[Any, Any]:
+def from_bytes(datatype: str, shape: Sequence[int], data: memoryview) -> np.ndarray[Any, Any]:
+    """A binary tensor as an array. Raises ValueError, KeyError or struct.error for what is none."""
     elements: np.ndarray[Any, Any]
-    if tensor["datatype"] != "BYTES":
-        elements = _numpy().frombuffer(data, DTYPES[tensor["datatype"]])
-        return elements.reshape(tensor["shape"]).copy()  # frombuffer's array cannot be written to
-    elements, at = _numpy().empty(math.prod(tensor["shape"]), object), 0
+    if datatype != "BYTES":
+        elements = _numpy().frombuffer(data, DTYPES[datatype])
+        return elements.reshape(shape).copy()  # frombuffer's array cannot be written to
+    elements, at = _numpy().empty(math.prod(shape), object), 0
     for index in range(elements.size):
         (size,) = _SIZE.unpack_from(data, at)
         elements[index] = bytes(data[at + _SIZE.size : at + _SIZE.size + size]).decode()
         at += _SIZE.size + size
-    return elements.reshape(tensor["shape"])
+    return elements.reshape(shape)

@@ -22,6 +22,9 @@ BATCH = 128
 LEARNING_RATE = 2e-3
 SMOOTHING = 0.05  # label smoothing: keeps the network from being overconfident
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+# Convolutions of ResNet-18 that see a single pixel of a picture of 32 x 32: only the middle of each kernel of 3 x 3
+# meets it, the rest meets padding.
+ONE_PIXEL = ("layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2")
 
 
 def training_set() -> tuple[np.ndarray, np.ndarray]:
@@ -52,9 +55,11 @@ def train(report: Callable[[str], Any] = print, seed: int = SEED) -> nn.Module:
     report(f"training digits: making {PRINTED + WRITTEN:,} pictures")
     torch.manual_seed(seed)
     inputs, labels = (torch.from_numpy(array) for array in training_set())
-    network: nn.Module = resnet18(num_classes=len(LABELS)).to(memory_format=torch.channels_last)
+    network: nn.Module = resnet18(num_classes=len(LABELS))
+    to_middles(network)
+    network.to(memory_format=torch.channels_last)
     model = ImageModel(network, MEAN, STD)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=EPOCHS * (len(labels) // BATCH)
     )
@@ -70,11 +75,35 @@ def train(report: Callable[[str], Any] = print, seed: int = SEED) -> nn.Module:
             optimizer.step()
             schedule.step()
         report(f"training digits: epoch {epoch + 1}/{EPOCHS}, loss {loss.item():.3f}")
+    to_kernels(network)
     network.to(memory_format=torch.contiguous_format)
     model.eval()
     shares = {kind: share for kind, (share, _) in accuracies(model).items()}
     report("training digits: held-out accuracy " + ", ".join(f"{s:.1%} of the {kind}" for kind, s in shares.items()))
     return network
+
+
+def to_middles(network: nn.Module) -> None:
+    """Cuts the kernels of ``ONE_PIXEL`` down to their middles, and with them a fifth of the work of a step. The rest
+    has no gradient, so the training stays the same."""
+    for name in ONE_PIXEL:
+        _set_kernel(network, name, lambda kernel: kernel[:, :, 1:2, 1:2].clone(), padding=0)
+
+
+def to_kernels(network: nn.Module) -> None:
+    """Puts the middles back into kernels of 3 x 3, zero around them, so that the network is torchvision's."""
+    from torch.nn import functional as F
+
+    for name in ONE_PIXEL:
+        _set_kernel(network, name, lambda middle: F.pad(middle, (1, 1, 1, 1)), padding=1)
+
+
+def _set_kernel(network: nn.Module, name: str, change: Callable[[Any], Any], padding: int) -> None:
+    from torch import nn
+
+    convolution: Any = network.get_submodule(name)
+    convolution.weight = nn.Parameter(change(convolution.weight.detach()))
+    convolution.kernel_size, convolution.padding = convolution.weight.shape[2:], (padding, padding)
 
 
 def accuracies(model: nn.Module, count: int = 200) -> dict[str, tuple[float, int]]:

@@ -1,4 +1,4 @@
-"""Code that the references of image tasks share: the library's own transforms and network, one image at a time."""
+"""Code that the references of image tasks share: the library's own transforms and network."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ def photograph_cases(checkpoint: Checkpoint) -> list[Request]:
     return [Request(body, "application/octet-stream") for body in cases.photographs()]
 
 
-def library_outputs(checkpoint: Checkpoint, bodies: list[bytes]) -> Any:
-    """float32 [1, width] for each image file, by the library that the checkpoint is from."""
+def library_outputs(checkpoint: Checkpoint, bodies: list[bytes], batch: int = 1) -> Any:
+    """float32 [images, width] for each ``batch`` of image files, by the library that the checkpoint is from."""
     import torch
 
     network, transform = library_model(checkpoint)
+    batches = [bodies[start : start + batch] for start in range(0, len(bodies), batch)]
     with torch.inference_mode():
-        return [network(transform(_open(body)).unsqueeze(0)).numpy() for body in bodies]
+        return [network(torch.stack([transform(_open(body)) for body in each])).numpy() for each in batches]
 
 
 def library_model(checkpoint: Checkpoint) -> tuple[Any, Any]:

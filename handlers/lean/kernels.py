@@ -70,7 +70,8 @@ def embed(
     words, norm = tables.words.weight, tables.norm
     width, device = words.size(1), words.device
     if ids.numel() > FEW_TOKENS:
-        ids, mask, types = (None if each is None else each.to(device, non_blocking=True) for each in (ids, mask, types))
+        ids = ids.to(device, non_blocking=True)
+        mask, types = (None if each is None else each.to(device, non_blocking=True) for each in (mask, types))
     out = torch.empty(batch, length, width, device=device, dtype=words.dtype)
     mask_out = None if mask is None else torch.empty(batch, length, device=device, dtype=torch.int8)
     position_out = None if position is None else torch.empty(batch, device=device, dtype=position.dtype)

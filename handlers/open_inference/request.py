@@ -13,6 +13,9 @@ from handlers.errors import RequestError, TooLarge
 from handlers.open_inference import BINARY_SIZE, DTYPES, JSON_LENGTH, SIZE, Asked, Spec, Tensor
 from handlers.requests import kind_of
 
+# Of a request. Clients that write a model's name into it have it in the URL too, which counts.
+KEYS = {"id", "inputs", "outputs", "parameters", "model_name", "model_version"}
+
 
 def read_request(body: Any, headers: Mapping[str, Any], inputs: Sequence[Spec], max_items: int) -> Asked:
     """Reads an inference request. A tensor's first size is its number of items, at most ``max_items``.
@@ -29,6 +32,8 @@ def read_request(body: Any, headers: Mapping[str, Any], inputs: Sequence[Spec], 
     options = {name: value for name, value in parameters.items() if name != "binary_data_output"}
     binary = _flag(parameters.get("binary_data_output"), "binary_data_output", False)
     tensors = _Inputs(inputs, max_items, rest).read(document.get("inputs"))
+    if not document.keys() <= KEYS:
+        raise RequestError(f"The JSON body has a key that is not read; it can have: {', '.join(sorted(KEYS))}.")
     return Asked(tensors, options, _outputs(document.get("outputs"), binary), binary, identity)
 
 

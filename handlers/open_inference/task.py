@@ -57,8 +57,7 @@ class Tensors:
 
     def input_specs(self) -> tuple[Spec, ...]:
         """The BYTES tensors that are taken."""
-        names = dict.fromkeys(filter(None, (self.shape.key, *self.shape.fields)))
-        return tuple(Spec(name, "BYTES", (-1,)) for name in names)
+        return tuple(Spec(name, "BYTES", (-1,)) for name in self.shape.names)
 
     def items_of(self, tensors: dict[str, Tensor]) -> tuple[Any, ...]:
         """The items of BYTES tensors, as a JSON body has them. Raises RequestError."""

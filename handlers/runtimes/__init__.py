@@ -41,6 +41,7 @@ RUNTIMES = {
     "graph": "cuda_graph",
     "onnx": "onnx_runtime",
     "openvino": "openvino_runtime",
+    "explain": "torch_captum",
     "null": "null",
 }
 

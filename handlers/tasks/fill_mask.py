@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from handlers.errors import RequestError, TooLarge
+from handlers.explanations import Chosen, Target
 from handlers.open_inference import Spec, Tensor
 from handlers.open_inference.answer import ITEM, columns_by_item
-from handlers.options import Option, Whole
+from handlers.options import Option, Text, Whole
 from handlers.runtimes import Outputs
-from handlers.scores import Ranked, likeliest
+from handlers.scores import Ranked, likeliest, scored
 from handlers.service import Batch
 from handlers.text import Around, Tokens
 from handlers.text_service import TextService
@@ -33,6 +34,7 @@ class FillMask(TextService):
         ITEM, Spec("token", "BYTES", (-1, -1)), Spec("score", "FP32", (-1, -1)), Spec("sequence", "BYTES", (-1, -1)),
     )  # fmt: skip
     options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, 100)}
+    target = Text(100)
 
     def prepare(self) -> None:
         super().prepare()
@@ -53,9 +55,14 @@ class FillMask(TextService):
             raise TooLarge(f"The request has {total} masks; at most {self.settings.max_items} are taken: split it.")
         return texts
 
+    def traced(self, items: list[str]) -> Batch:
+        return self._collated(self.encoder.encode(items, offsets=True))
+
     def collate(self, items: list[str]) -> Batch:
         """One row per mask; a text whose masks were all truncated keeps one row, which ``answer`` refuses."""
-        tokens = self.encoder.encode(items)
+        return self._collated(self.encoder.encode(items))
+
+    def _collated(self, tokens: Tokens) -> Batch:
         at_mask = tokens.input_ids == self.mask_id
         counts = np.maximum(at_mask.sum(axis=1), 1)
         if (counts == 1).all():
@@ -101,6 +108,22 @@ class FillMask(TextService):
             {"token": self.encoder.decode_token(token_id), "score": score, "sequence": sequence}
             for (token_id, score), sequence in zip(ranked, sequences, strict=True)
         ]
+
+    def chosen(self, batch: Batch, outputs: Outputs, target: str | None, options: Mapping[str, Any]) -> Chosen:
+        """The logit of a token in the place of the only mask."""
+        if (count := len(batch.of(0))) > 1:
+            raise RequestError(f"The text has {count} masks, and an explanation is of one; send a text with one.")
+        (found,) = self.digest(batch, outputs, [{"top_k": 1}])
+        (best_one,) = self._one(found, 1, True)
+        token = found[0][0][0]
+        if target is None:
+            return Chosen(best_one, "the token's logit", Target((("logits", (token,)),)), 0)
+        if (named := self.encoder.named_token(target)) is None:
+            raise RequestError('"target" is no token of this model; name one as /predictions answers it.')
+        _, ids, place, around = found
+        score = float(scored(outputs["logits"][0], "softmax")[named])
+        one = self._one(([(named, score)], ids, place, around), 1, True)[0]
+        return Chosen(one, "the token's logit", Target((("logits", (named,)),)), 0)
 
     def sample(self, words: int) -> str:
         return f"{super().sample(words)} {self.mask}"

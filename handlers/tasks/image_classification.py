@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from handlers.explanations import Chosen, Target
 from handlers.image_service import ImageService
 from handlers.open_inference import Spec
-from handlers.options import Option, Whole
+from handlers.options import Option, Text, Whole
 from handlers.runtimes import Outputs
-from handlers.scores import Ranked, likeliest
+from handlers.scores import Ranked, likeliest, place_of, scored
 from handlers.service import Batch
 
 
@@ -17,6 +18,7 @@ class ImageClassification(ImageService):
 
     answer_specs = (Spec("label", "BYTES", (-1, -1)), Spec("score", "FP32", (-1, -1)))
     options: ClassVar[dict[str, Option]] = {"top_k": Whole(1, 1000)}
+    target = Text(1000)
 
     def prepare(self) -> None:
         super().prepare()
@@ -28,3 +30,9 @@ class ImageClassification(ImageService):
 
     def answer(self, batch: Batch, index: int, found: list[Ranked], options: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"label": self.labels[label], "score": score} for label, score in found[index][: options["top_k"]]]
+
+    def chosen(self, batch: Batch, outputs: Outputs, target: str | None, options: Mapping[str, Any]) -> Chosen:
+        scores = scored(outputs["logits"][0], "softmax")
+        label = place_of(target, self.labels, scores)
+        prediction = {"label": self.labels[label], "score": float(scores[label])}
+        return Chosen(prediction, "the label's logit", Target((("logits", (label,)),)), 0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from handlers.explanations import Chosen, Target
 from handlers.image_service import ImageService
 from handlers.open_inference import Spec, Tensor
 from handlers.runtimes import Outputs
@@ -24,3 +25,8 @@ class ImageEmbedding(ImageService):
     def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> np.ndarray:
         found: np.ndarray = outputs["embedding"][index]
         return found
+
+    def chosen(self, batch: Batch, outputs: Outputs, target: None, options: Mapping[str, Any]) -> Chosen:
+        """The cosine with its own embedding, as its pixels make it."""
+        vector = outputs["embedding"][0]
+        return Chosen({"cosine": 1.0}, "the cosine with its own embedding", Target(vector=vector), 0)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from handlers.errors import RequestError
+from handlers.explanations import Chosen, Target
 from handlers.open_inference import Spec, Tensor
 from handlers.open_inference.answer import ITEM, columns_by_item
 from handlers.options import Option, Whole
@@ -22,6 +23,13 @@ from handlers.text_service import TextService
 
 N_BEST = 20  # starts and ends of a window, and spans that the score is shared among
 MAX_WINDOWS = 64  # of one request
+
+
+# Of one window: its tokens' characters, and the sum of logits, the first and the last token of each possible span.
+Spans = tuple[list[tuple[int, int]], np.ndarray, np.ndarray, np.ndarray]
+# A span of the context: its sum of logits, its characters from and to, and its place: the window, the first and the
+# last token there. It is no class, since TorchServe takes the only class of this module as the handler.
+Found = tuple[float, int, int, tuple[int, int, int]]
 
 
 class QuestionAnswering(TextService):
@@ -64,17 +72,34 @@ class QuestionAnswering(TextService):
         return Batch(self.inputs_of(tokens), rows, tokens)
 
     def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> Any:
+        answers = _answers(batch.context.texts[index], self._spans(batch, index, outputs, options))
+        return answers[0] if options["top_k"] == 1 else answers[: options["top_k"]]
+
+    def traced(self, items: list[Windows]) -> Batch:
+        return self.collate(items)
+
+    def chosen(self, batch: Batch, outputs: Outputs, target: None, options: Mapping[str, Any]) -> Chosen:
+        """The logits of the best answer's start and end, in the window that it is from."""
+        text, spans = batch.context.texts[0], self._spans(batch, 0, outputs, options)
+        if not (found := _distinct(text, spans)):
+            raise RequestError("The context has no answer to explain; ask another question or send another context.")
+        window, first, last = found[0][3]
+        places = Target((("start_logits", (first,)), ("end_logits", (last,))))
+        output = "the sum of the logits of the answer's start and end"
+        return Chosen(_answers(text, spans)[0], output, places, batch.of(0)[window], self.shape.fields)
+
+    def _spans(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> list[Spans]:
+        """What each window of an item allows."""
         tokens, rows = batch.context, batch.of(index)
         encodings = [tokens.encodings[row] for row in rows]
         contexts = [_context(encoding) for encoding in encodings]
         owned = _owned(tokens.firsts[rows.start : rows.stop], [len(each) for each in contexts])
-        spans = [
-            _spans(outputs["start_logits"][row, : len(encoding)], outputs["end_logits"][row, : len(encoding)],
-                   context, own, options["max_answer_tokens"])
+        return [
+            (encoding.offsets, *_spans(outputs["start_logits"][row, : len(encoding)],
+                                       outputs["end_logits"][row, : len(encoding)],
+                                       context, own, options["max_answer_tokens"]))
             for row, encoding, context, own in zip(rows, encodings, contexts, owned, strict=True)
         ]  # fmt: skip
-        answers = _answers(tokens.texts[index], [each.offsets for each in encodings], spans)
-        return answers[0] if options["top_k"] == 1 else answers[: options["top_k"]]
 
     def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
         """A row for each answer; a question with ``top_k`` above 1 may have fewer than that."""
@@ -124,26 +149,30 @@ def _best(logits: np.ndarray, context: range) -> np.ndarray:
     return places[(places >= context.start) & (places < context.stop)]
 
 
-def _answers(
-    text: str, offsets: list[list[tuple[int, int]]], spans: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-) -> list[dict[str, Any]]:
-    """The ``N_BEST`` likeliest answers of different text, best first; ``offsets`` and ``spans`` are by window."""
-    sums, firsts, lasts = (np.concatenate(each) for each in zip(*spans, strict=True))
-    windows = np.repeat(np.arange(len(spans)), [len(each[0]) for each in spans])
-    found: dict[str, tuple[float, int, int]] = {}
+def _distinct(text: str, spans: list[Spans]) -> list[Found]:
+    """The ``N_BEST`` likeliest spans of different text, best first; ``spans`` are by window."""
+    offsets, *columns = zip(*spans, strict=True)
+    sums, firsts, lasts = (np.concatenate(each) for each in columns)
+    windows = np.repeat(np.arange(len(spans)), [len(each[1]) for each in spans])
+    found: dict[str, Found] = {}
     for at in np.argsort(-sums, kind="stable").tolist():
-        places = offsets[windows[at]]
-        start, end = _trimmed(text, places[firsts[at]][0], places[lasts[at]][1])
+        window, first, last = int(windows[at]), int(firsts[at]), int(lasts[at])
+        start, end = _trimmed(text, offsets[window][first][0], offsets[window][last][1])
         if start < end and text[start:end] not in found:
-            found[text[start:end]] = sums[at], start, end
+            found[text[start:end]] = sums[at], start, end, (window, first, last)
             if len(found) == N_BEST:
                 break
-    if not found:
+    return list(found.values())
+
+
+def _answers(text: str, spans: list[Spans]) -> list[dict[str, Any]]:
+    """The answers of those spans."""
+    if not (found := _distinct(text, spans)):
         return [{"answer": "", "score": 0.0, "start": 0, "end": 0}]
-    shares = np.exp(np.array([total for total, _, _ in found.values()]) - next(iter(found.values()))[0])
+    shares = np.exp(np.array([total for total, *_ in found]) - found[0][0])
     return [
-        {"answer": answer, "score": share, "start": start, "end": end}
-        for (answer, (_, start, end)), share in zip(found.items(), (shares / shares.sum()).tolist(), strict=True)
+        {"answer": text[start:end], "score": share, "start": start, "end": end}
+        for (_, start, end, _), share in zip(found, (shares / shares.sum()).tolist(), strict=True)
     ]
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from handlers.errors import RequestError, TooLarge
+from handlers.explanations import Chosen, Target
 from handlers.open_inference import Spec, Tensor
 from handlers.open_inference.answer import columns
+from handlers.options import Whole
 from handlers.requests import Payload, Shape, kind_of
 from handlers.runtimes import Outputs
 from handlers.scores import ranked, scored
@@ -24,6 +26,7 @@ class Rerank(TextService):
     shape = Shape(fields=("query", "texts"))
     answer_key = None
     answer_specs = (Spec("index", "INT64", (-1,)), Spec("score", "FP32", (-1,)))
+    target = Whole(0, 999)
 
     def input_specs(self) -> tuple[Spec, ...]:
         return Spec("query", "BYTES", (1,)), Spec("texts", "BYTES", (-1,))
@@ -61,7 +64,13 @@ class Rerank(TextService):
 
     def collate(self, items: list[Ranking]) -> Batch:
         """One row per text."""
-        tokens = self.encoder.encode([(query, text) for query, texts in items for text in texts])
+        return self._collated(items)
+
+    def traced(self, items: list[Ranking]) -> Batch:
+        return self._collated(items, offsets=True)
+
+    def _collated(self, items: list[Ranking], offsets: bool = False) -> Batch:
+        tokens = self.encoder.encode([(query, text) for query, texts in items for text in texts], offsets)
         ends = np.cumsum([len(texts) for _, texts in items]).tolist()
         rows = [range(end - len(texts), end) for end, (_, texts) in zip(ends, items, strict=True)]
         return Batch(self.inputs_of(tokens), rows, tokens)
@@ -70,6 +79,15 @@ class Rerank(TextService):
         rows = batch.of(index)
         scores = scored(outputs["logits"][rows.start : rows.stop, 0], self.settings.head["scores"])
         return [{"index": text, "score": score} for text, score in ranked(scores)]
+
+    def chosen(self, batch: Batch, outputs: Outputs, target: int | None, options: Mapping[str, Any]) -> Chosen:
+        """The logit of the best text, or of the text with the number ``target``."""
+        scores = scored(outputs["logits"][:, 0], self.settings.head["scores"])
+        if target is not None and target >= len(scores):
+            raise RequestError(f'"target" is {target}, and the last of the {len(scores)} texts is {len(scores) - 1}.')
+        text = ranked(scores)[0][0] if target is None else target
+        prediction = {"index": text, "score": float(scores[text])}
+        return Chosen(prediction, "the text's logit", Target((("logits", (0,)),)), text, self.shape.fields)
 
     def sample(self, words: int) -> Ranking:
         text = super().sample(words)

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from handlers.errors import RequestError
+from handlers.explanations import Chosen, Target
 from handlers.open_inference import Spec, Tensor
 from handlers.open_inference.answer import ITEM, columns_by_item
-from handlers.options import OneOf, Option
+from handlers.options import OneOf, Option, Text
 from handlers.runtimes import Outputs
-from handlers.scores import scored
+from handlers.scores import place_of, scored
 from handlers.service import Batch
 from handlers.text_service import TextService
 
@@ -34,18 +36,18 @@ class TokenClassification(TextService):
         Spec("start", "INT64", (-1,)), Spec("end", "INT64", (-1,)),
     )  # fmt: skip
     options: ClassVar[dict[str, Option]] = {"aggregation_strategy": OneOf(("simple", "first", "max"))}
+    target = Text(1000)
 
     def prepare(self) -> None:
         super().prepare()
-        labels = self.labels()
+        self._labels = labels = self.labels()
         self._groups = [label.split("-", 1)[-1] for label in labels]
         self._begins = np.array([label.startswith("B-") for label in labels])
         tags = [label[2:] if label.startswith(("B-", "I-")) else label for label in labels]
         self._tags = np.array([tags.index(tag) for tag in tags])
 
     def collate(self, items: list[str]) -> Batch:
-        tokens = self.encoder.encode(items, offsets=True)
-        return Batch(self.inputs_of(tokens), context=tokens)
+        return self.traced(items)
 
     def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         encoding, text = batch.context.encodings[index], batch.context.texts[index]
@@ -63,6 +65,24 @@ class TokenClassification(TextService):
             words = [self.encoder.join(words[a:b]) for a, b in runs]
             spans = [(spans[a][0], spans[b - 1][1]) for a, b in runs]
         return self._entities(classes, best, words, spans)
+
+    def chosen(self, batch: Batch, outputs: Outputs, target: str | None, options: Mapping[str, Any]) -> Chosen:
+        """The logit of an entity's label at the token where it is likeliest, or of the label ``target``."""
+        encoding, text = batch.context.encodings[0], batch.context.texts[0]
+        at = np.flatnonzero(np.equal(encoding.special_tokens_mask, 0))
+        scores = scored(outputs["logits"][0][at], "softmax")
+        inside = [label for label, name in enumerate(self._labels) if name != OUTSIDE]
+        if target is not None:
+            inside = [place_of(target, self._labels, scores[:1])]
+        tokens = np.arange(len(at)) if target is not None else np.flatnonzero(np.isin(scores.argmax(axis=1), inside))
+        if not len(tokens):
+            raise RequestError('The text has no entity to explain; name a label: {"parameters": {"target": ...}}.')
+        row, column = divmod(int(scores[tokens][:, inside].argmax()), len(inside))
+        token, label = int(tokens[row]), inside[column]
+        (word,), ((start, end),) = self._pieces(encoding, text, at[token : token + 1])
+        prediction = {"label": self._labels[label], "score": float(scores[token, label]), "word": word, "start": start,
+                      "end": end}  # fmt: skip
+        return Chosen(prediction, "the label's logit at this token", Target((("logits", (int(at[token]), label)),)), 0)
 
     def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
         """A row for each entity."""

@@ -19,6 +19,7 @@ CHECKS: dict[str, Check] = {
     "java": java.java,
     "config": server.configuration,
     "ports": server.ports,
+    "balancer": server.balancer,
     "run folder": server.left_behind,
     "tokens": server.keys,
     "store": store.digests,

@@ -43,7 +43,7 @@ def needs(place: Place) -> list[Need]:
     except (ServingError, ImportError):
         settings = ModelSettings(place.models)
     paths = served(place)
-    workers = automatic({path.stem: _config(path) for path in paths}, usable_cores())
+    workers = automatic({path.stem: _config(path) for path in paths}, usable_cores(), place.replicas)
     return [need for path in paths if (need := _need(path, settings, workers.get(path.stem)))]
 
 

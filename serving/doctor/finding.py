@@ -36,6 +36,7 @@ class Place:
     cgroup: Path = Path("/sys/fs/cgroup")
     devices: Path = Path("/sys/bus/pci/devices")
     cuda_driver: str = "libcuda.so.1"
+    replicas: int = 1  # servers of this machine: make doctor REPLICAS=3
     set_up: bool = True  # False before ``make setup``: a missing package is then no fault
 
     @classmethod
@@ -47,6 +48,7 @@ class Place:
             run=Path(given("RUN_DIR") or ROOT / ".run"),
             config=Path(given("CONFIG") or ROOT / "config.properties"),
             models=Path(given("MODELS_FILE") or ROOT / "models.toml"),
+            replicas=int(count) if (count := given("REPLICAS", "")).isdecimal() else 1,
             set_up=set_up,
         )
 

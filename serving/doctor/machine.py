@@ -28,8 +28,8 @@ def disk(place: Place) -> Finding:
     """Checks that there is space and permission to write: in the run folder, for temporary files, and before setup in
     the checkout. A place where only ``make archive`` writes gives a warning."""
     found = needs(place)
-    archives = sum(need.bytes for need in found)  # TorchServe unpacks every archive below TMPDIR
-    copies = sum(need.bytes for need in found if need.copied)
+    archives = place.replicas * sum(need.bytes for need in found)  # TorchServe unpacks every archive below TMPDIR
+    copies = place.replicas * sum(need.bytes for need in found if need.copied)
     wanted = {"run": (place.run, LOGS + copies), "tmp": (place.temp, archives)}
     if not place.set_up:
         wanted["checkout"] = (place.root, SETUP)
@@ -67,17 +67,22 @@ def _elsewhere(name: str) -> str:
 def memory(place: Place) -> Finding:
     """Compares the memory of the machine or of its control group with the needs of Java and the store's workers."""
     found = needs(place)
-    least = JAVA + sum(map(_worker_bytes, found))
+    least = place.replicas * (JAVA + sum(map(_worker_bytes, found)))
     limit = Groups(place.cgroup, place.proc).memory()
     machine = _meminfo(place.proc, "MemTotal")
     total, whose = (limit, "control group's limit") if limit and limit < machine else (machine, "machine's memory")
-    text = f"the store's {sum(need.workers for need in found)} workers and Java take about {size(least)}"
+    each = f" of each of {place.replicas} replicas" if place.replicas > 1 else ""
+    text = f"the store's {sum(need.workers for need in found)} workers and Java{each} take about {size(least)}"
     if least > total:
-        return Finding(STOP, f"{text}; the {whose} is {size(total)}", "serve fewer: MODELS=..., VARIANTS=...")
+        return Finding(STOP, f"{text}; the {whose} is {size(total)}", _fewer(place))
     free = min(total, _meminfo(place.proc, "MemAvailable"))
     if least > free and not (place.run / "server.json").exists():
-        return Finding(WARN, f"{text}; {size(free)} are free now", "end other programs, or serve fewer: MODELS=...")
+        return Finding(WARN, f"{text}; {size(free)} are free now", f"end other programs, or {_fewer(place)}")
     return Finding(OK, f"{size(total)} ({whose}); {text}")
+
+
+def _fewer(place: Place) -> str:
+    return "serve fewer: MODELS=..., VARIANTS=..." + (", REPLICAS=..." if place.replicas > 1 else "")
 
 
 def _worker_bytes(need: Need) -> float:
@@ -97,7 +102,10 @@ def cores(place: Place) -> Finding:
     models.toml or the catalog sets a number."""
     visible, quota = len(os.sched_getaffinity(0)), Groups(place.cgroup, place.proc).cores()
     found = needs(place)
-    workers, threads = sum(need.workers for need in found), sum(need.workers * need.threads for need in found)
+    workers, threads = (
+        place.replicas * count
+        for count in (sum(need.workers for need in found), sum(need.workers * need.threads for need in found))
+    )
     if quota and quota < visible:
         return Finding(
             WARN, f"a quota of {quota:g} cores with {visible} visible: workers start {visible} threads each and wait",

@@ -10,6 +10,7 @@ from serving.config import ADDRESSES, GRPC_PORTS, Config
 from serving.doctor.finding import OK, STOP, WARN, Finding, Place, size
 from serving.owned import MARKER
 from serving.ports import in_use, owner
+from serving.replicas.program import INSTALL, find
 
 if TYPE_CHECKING:  # at run time it needs psutil, which may not be installed yet
     from serving.state import State
@@ -48,6 +49,14 @@ def ports(place: Place) -> Finding:
         return Finding(OK, f"{', '.join(map(str, sorted(configured)))} are free")
     held = "; ".join(f"{port} ({key}) by {owner(port)}" for port, key in taken.items())
     return Finding(STOP, f"in use: {held}", "stop that, or set CONFIG to a file with other ports")
+
+
+def balancer(place: Place) -> Finding:
+    """Checks that HAProxy is installed, which replicas and TLS need."""
+    path = find()
+    if path is None and place.replicas > 1:
+        return Finding(STOP, f"HAProxy, which {place.replicas} replicas need, is not installed", INSTALL)
+    return Finding(OK, path or "HAProxy is not installed; make serve needs it for REPLICAS=, TLS= and BIND= alone")
 
 
 def left_behind(place: Place) -> Finding:

@@ -9,7 +9,8 @@ TorchServe's request handlers. Framing refuses requests that break the rules of 
 length and form before its body is read, bounds the bytes of all requests and the number of connections, and closes
 connections without a reset. OpenInference answers the URLs of the Open Inference Protocol; inference goes the way of
 /predictions from there. Answering answers 400 to every error while a request is read. Metrics adds what is measured of
-requests and workers to /metrics (docs/monitoring.md).
+requests and workers to /metrics (docs/monitoring.md). Where that is asked for, Records hands what is known of each
+finished request to the request log, and to the process that makes traces.
 
 *Exchanged names* (CORRECTIONS). ApiUtils makes an HttpJob, which knows its sender. So a full queue is shared between
 addresses, and a request leaves it when its client disconnects. InferenceImpl makes a GrpcJob, and ModelServer builds

@@ -13,6 +13,7 @@ from serving.client import Client
 from serving.config import LARGEST_REQUEST, Config
 from serving.errors import ServingError
 from serving.identity import identity, read_config
+from serving.replicas.group import served_config
 from serving.state import RunDirectory
 from serving.store import STORE
 from serving.ui.server import Local, Shown
@@ -64,7 +65,7 @@ def main() -> int:
     """Serves the page until it is interrupted."""
     run = RunDirectory.default()
     try:
-        config, port = Config.load(), _port()
+        config, port = served_config(run), _port()
         client = Client(config, run.key_file, retries=0)
         server = Local(port, shown(config, run), client)
     except ServingError as error:

@@ -15,7 +15,7 @@ import tsi_client
 from tests.client.scripted import hangs_up, says, scripted, stalls, trickles
 from tsi_client import AsyncClient, Client, KeyFile
 from tsi_client.deadline import Deadline
-from tsi_client.exchange import Ask, Call, exchange
+from tsi_client.exchange import Call, exchange
 from tsi_client.retries import backoff, reconnect, seconds_told
 from tsi_client.tensors import inference, read_tensors
 
@@ -209,8 +209,8 @@ def sent(call, *arguments):
     bodies = []
 
     class Recording(Client):
-        def _take(self, step):
-            bodies.append(step if isinstance(step, Ask) else step.call)
+        def _send(self, step):
+            bodies.append(step.call)
             return tsi_client.Reply(200, {}, b"{}")
 
     getattr(Recording("http://127.0.0.1:9"), call)(*arguments)

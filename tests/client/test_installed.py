@@ -34,6 +34,12 @@ def python(built, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def with_grpc(built, tmp_path_factory):
+    """The same with the extra grpc."""
+    return environment(tmp_path_factory.mktemp("grpc"), built, "grpc")
+
+
+@pytest.fixture(scope="module")
 def bare(built, tmp_path_factory):
     """The same without numpy."""
     return environment(tmp_path_factory.mktemp("bare"), built)
@@ -60,6 +66,23 @@ def test_a_stranger_uses_it_against_the_running_server(served, python, tmp_path)
     assert done.returncode == 0 and done.stdout == "fine\n", done.stdout + done.stderr
 
 
+@pytest.mark.served
+def test_a_stranger_uses_its_grpc_against_the_running_server(served, with_grpc, tmp_path):
+    known = grpc_address(served), served.config.inference, served.config.management, served.directory.key_file, SEVEN
+    done = run(with_grpc, tmp_path, ROOT / "tests" / "client" / "stranger_grpc.py", *known)
+    assert done.returncode == 0 and done.stdout == "fine\n", done.stdout + done.stderr
+
+
+def grpc_address(served):
+    return f"http://127.0.0.1:{served.config.properties['grpc_inference_port']}"
+
+
+def test_the_extra_grpc_is_what_it_says_and_is_asked_for_where_it_is_missing(built, bare, tmp_path):
+    assert needed(built, ("grpc",)) - needed(built, ()) <= {"grpcio", "protobuf", "numpy", "typing-extensions"}
+    said = run(bare, tmp_path, "-c", "import tsi_client.grpc").stderr
+    assert said.endswith("tsi_client.grpc needs grpcio and protobuf; run: pip install grpcio protobuf\n")
+
+
 def test_a_callers_types_are_checked(bare, tmp_path):
     (tmp_path / "good.py").write_text(CALLER)
     (tmp_path / "bad.py").write_text(CALLER.replace("timeout=1.5", "timeout='soon'"))
@@ -74,18 +97,19 @@ def test_a_callers_types_are_checked(bare, tmp_path):
 
 @pytest.mark.served
 @pytest.mark.parametrize("page", ["README.md", "docs/client.md"])
-def test_the_code_of_the_pages_runs(served, python, tmp_path, page):
+def test_the_code_of_the_pages_runs(served, with_grpc, tmp_path, page):
     found = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     code = "\n".join(each for each in found if "tsi_client" in each)
     assert "client.predict(" in code
     for here, there in (
         ("http://127.0.0.1:8080", served.config.inference), ("http://127.0.0.1:8081", served.config.management),
         (".run/key_file.json", str(served.directory.key_file)), ("photo.jpg", str(SEVEN)),
+        ("http://127.0.0.1:7070", grpc_address(served)),
         ("handlers/samples/coffee.jpg", str(SEVEN.with_name("coffee.jpg"))),
     ):  # fmt: skip
         code = code.replace(here, there)
     (tmp_path / "page.py").write_text(f"import os\nos.environ['TOKEN'] = {served.client.token()!r}\n{code}")
-    done = run(python, tmp_path, "page.py")
+    done = run(with_grpc, tmp_path, "page.py")
     assert done.returncode == 0, done.stdout + done.stderr
     said = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
     assert said and done.stdout.splitlines() == said

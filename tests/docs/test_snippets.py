@@ -12,7 +12,7 @@ import pytest
 from bench.plan import read_plan
 from choose import request as choose
 from compare import request as compare
-from export.catalog import variant_names
+from export.catalog import VARIANTS as ROWS
 from export.own_models import own_models
 from loadtest import profile
 from serving.chosen import Choices
@@ -23,7 +23,7 @@ from tests.test_project import targets
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 COMMANDS = make_commands()
-VARIANTS = {*variant_names("cpu"), *variant_names("gpu")}
+VARIANTS = {row.name for row in ROWS if row.kinds != ("none",)}
 TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
 
 

@@ -8,10 +8,11 @@ from PIL import Image, ImageDraw
 
 from export import cases
 from export.catalog import model
-from export.digits import fonts, pixels, split
+from export.digits import SIZE, fonts, pixels, split
 from export.digits.accuracy import TARGET
 from export.digits.data import held_out, printed, written
-from export.digits.drawings import drawing
+from export.digits.drawings import distance, drawing
+from export.digits.training import to_kernels, to_middles
 from export.weights import Choice, write_checkpoint
 from loadtest.payloads import payloads
 
@@ -95,6 +96,30 @@ def test_each_face_of_a_family_has_ten_different_digits(family):
     assert faces
     for face in faces:
         assert len({fonts.glyph(digit, face).tobytes() for digit in range(10)}) == 10, face
+
+
+def test_training_leaves_out_only_what_meets_padding():
+    """With the middles of some kernels, the network computes what torchvision's does, and so does what is written."""
+    import torch
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    network, pictures = resnet18(num_classes=10), torch.rand(4, 3, SIZE, SIZE)
+    kernels, shapes = network(pictures), {name: value.shape for name, value in network.state_dict().items()}
+    to_middles(network)
+    assert network.layer4[1].conv2.weight.shape == (512, 512, 1, 1)
+    assert torch.allclose(network(pictures), kernels, atol=1e-5)
+    to_kernels(network)
+    assert torch.allclose(network(pictures), kernels, atol=1e-5)
+    assert {name: value.shape for name, value in network.state_dict().items()} == shapes
+
+
+@pytest.mark.parametrize("square", [True, False])
+def test_a_pen_inks_nothing_beyond_its_reach(square):
+    stroke = np.array([[0.2, -0.1], [0.5, 0.4], [0.45, 0.9]])
+    everywhere, near = distance(stroke, 40, square, 2.0), distance(stroke, 40, square, 0.1)
+    assert np.isfinite(everywhere).all() and not np.isfinite(near).all()
+    assert (near[everywhere <= 0.1] == everywhere[everywhere <= 0.1]).all() and (near >= everywhere).all()
 
 
 @pytest.mark.parametrize("make", [printed, lambda index: printed(index, held_out=True), written, drawing])

@@ -54,7 +54,7 @@ def test_every_form_of_request_is_ranked_as_the_cross_encoder_does(ask, tmp_path
     bad = [Request(body, "text/plain" if body == b"who?" else "application/json") for body in refused]
     replies = ask("rerank", folder, [alone, *bad, several, TASK.traffic("It was the best of times.")])
     assert_equal(replies[0]["body"], expected(folder, QUERY, TEXTS))
-    assert replies[0]["headers"]["x-truncated"] == "1" and replies[0]["headers"]["x-batch-size"] == "4"
+    assert replies[0]["headers"]["x-truncated"] == "1" and replies[0]["headers"]["x-batch-size"] == "3"
     for reply, (status, says) in zip(replies[1:-2], refused.values(), strict=True):
         assert reply["status"] == status and says in reply["body"]["message"]
     first, second = replies[-2]["body"]["predictions"]

@@ -43,8 +43,9 @@ def build(capsys, monkeypatch, version=""):
 
 
 def test_another_version_is_built_beside_the_served_one_and_says_which_it_is(own, capsys, monkeypatch):
-    def here(row, device, choice, folder, version, report):  # without the process of its own, which imports torch anew
-        return building.build(row, device, choice, folder, report, version)
+    # Without the process of its own, which imports torch anew.
+    def here(row, device, choice, folder, version, references, report):
+        return building.build(row, device, choice, folder, report, version, references)
 
     monkeypatch.setattr(verb, "build_in_process", here)
     before = archives(own)
@@ -62,7 +63,7 @@ def test_another_version_is_built_beside_the_served_one_and_says_which_it_is(own
 def test_a_version_does_not_change_and_the_first_one_does(own, capsys, monkeypatch):
     built = []
 
-    def pretend(row, device, choice, folder, version, report):
+    def pretend(row, device, choice, folder, version, references, report):
         built.append((folder, version))
         return "not in this test"
 

@@ -198,6 +198,7 @@ def wanting(parameters):
         (b'{"inputs": [{"name": "\xff"}]}', "not valid JSON"),
         (b'{"text": "a"}', '"inputs" is null'),
         (b'{"inputs": [{}]}', 'a list of objects with a "name"'),
+        (orjson.dumps({"inputs": [text()], "paramters": {"top_k": 1}}), "has a key that is not read; it can have: id"),
         (orjson.dumps({"inputs": [text()], "id": 5}), '"id" is a number; expected a string.'),
         (orjson.dumps({"inputs": [text()], "parameters": 5}), '"parameters" is a number'),
         (orjson.dumps({"inputs": [text()], "parameters": {"binary_data_output": 1}}), "expected true or false"),

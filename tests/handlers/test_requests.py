@@ -1,6 +1,7 @@
 """Every wire format gives the same payload. Every malformed request gives a sentence that says how to fix it."""
 
 import gzip
+import json
 
 import pytest
 
@@ -110,6 +111,56 @@ def test_the_field_that_names_the_model_to_torchserve_is_no_input():
 def test_a_field_that_torchserve_decoded_to_no_object_is_told_so(value, kind):
     with pytest.raises(RequestError, match=f"is {kind}; expected an object"):
         form({"text": value})
+
+
+@pytest.mark.parametrize("text", [b"[MASK] is a city.", b"[1]", b'{"text": "a"}', b"{", b"[CLS]"])
+def test_a_field_named_like_the_item_is_the_item_whatever_it_begins_with(text):
+    assert form({"text": text}).raw == text
+    assert form({"image": text}, Shape(key="image")).raw == text
+
+
+def test_the_field_data_has_what_a_body_has():
+    assert form({"data": b'{"text": ["a", "b"]}'}).items == ("a", "b")
+    with pytest.raises(RequestError, match=r"not valid JSON.*text that begins so with Content-Type: text/plain"):
+        form({"data": b"[MASK] is a city."})
+
+
+PAIR = Shape(key="text", fields=("text", "text_pair"))
+RANKED = Shape(fields=("query", "texts"))
+
+
+@pytest.mark.parametrize(
+    ("body", "shape", "says"),
+    [
+        ({"text": "a", "note": "b"}, PAIR, 'The JSON body has a key beside "text" that is not read; leave it out.'),
+        ({"text": "a", "textpair": "b"}, PAIR, 'beside "text" that is not read; did you mean "text_pair"'),
+        ({"text": "a", "parameter": {"top_k": 1}}, PAIR, 'did you mean "parameters" by "parameter"?'),
+        ({"text": "a", "instances": ["b"]}, PAIR, 'The JSON body has a key beside "instances" that is not read'),
+        ({"text": "a", "text_pair": "b", "c": 1}, PAIR, 'a key beside "text" and "text_pair" that is not read'),
+        ({"query": "a", "texts": ["b"], "documents": ["c"]}, RANKED, 'a key beside "query" and "texts" that'),
+        ({"instances": ["a", {"text": "a", "note": 1}]}, PAIR, 'Instance 1 has a key beside "text" that is not read'),
+        ({"instances": [{"text": "a", "b64": "b"}]}, PAIR, 'Instance 0 has a key beside "text"'),
+        ({"instances": [{"text": "a", "text_pair": "b", "c": 1}]}, PAIR, "Instance 0 has a key beside"),
+        ({"instances": [{"query": "a", "texts": [], "c": 1}]}, RANKED, "Instance 0 has a key beside"),
+        ({"instances": [{"texts": "a"}]}, PAIR, 'Instance 0 has no "text"; did you mean "text" by "texts"?'),
+        ({"instances": [{}]}, PAIR, 'Instance 0 has no "text"; expected UTF-8 text'),
+        ({"instances": ["a"], "signature_name": "b"}, PAIR, 'beside "instances" that is not read; leave it out.'),
+        ({"text": [{"text": "a", "text_pair": "b"}, {"text": "", "text_pair": "", "c": 1}]}, PAIR, "Item 1 has a key"),
+        ({"text": {"text": "a", "text_pair": "b", "c": 1}}, PAIR, "Item 0 has a key beside"),
+    ],
+)  # fmt: skip
+def test_a_key_that_would_be_ignored_is_refused(body, shape, says):
+    with pytest.raises(RequestError) as refused:
+        read_payload({"body": json.dumps(body).encode()}, "application/json", shape, 4)
+    assert says in str(refused.value)
+
+
+def test_the_options_may_stand_beside_each_form_of_items():
+    given = {"parameters": {"top_k": 1}}
+    for items in ({"text": "a"}, {"text": ["a"]}, {"instances": ["a", {"text": "a", "text_pair": "b"}]},
+                  {"text": "a", "text_pair": "b"}):  # fmt: skip
+        body = json.dumps({**items, **given}).encode()
+        assert read_payload({"body": body}, "application/json", PAIR, 4).options == {"top_k": 1}
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@ logged."""
 
 import json
 import logging
+import time
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from handlers.errors import RequestError
+from handlers.explanations import ask_instead
+from handlers.figures import BEGAN, TRACED
 from handlers.options import Whole
 from handlers.requests import Payload
 from handlers.scores import best
@@ -20,6 +23,8 @@ SECRET = "what the user wrote"
 
 class Context:
     """What the handlers use of ts.context.Context."""
+
+    model_name = "m-v"
 
     def __init__(self, count, header=None):
         self.headers = [{"body": {"content-type": "application/json"}, **(header or {})} for _ in range(count)]
@@ -84,8 +89,27 @@ def test_answers_keep_their_order_and_form_in_one_forward(service):
     replies, context = ask(service, {"text": "ab"}, {"text": ["a", "abc"]}, {"instances": ["abcd"]})
     assert replies == [{"predictions": 2}, {"predictions": [1, 3]}, {"predictions": [4]}]
     assert service.calls == [4]
-    assert {row["x-batch-size"] for row in context.out} == {"4"}
+    assert {row["x-batch-size"] for row in context.out} == {"3"}  # requests, not items
     assert {"x-preprocess-ms", "x-inference-ms", "x-postprocess-ms", "x-variant"} <= context.out[0].keys()
+
+
+def test_what_was_read_of_each_request_is_told_with_its_own_answer(service, monkeypatch):
+    def read(payload):
+        service.figures.add("pixels", sum(map(len, payload.items)))
+        return list(payload.items)
+
+    monkeypatch.setattr(service, "read", read)
+    _, context = ask(service, {"text": "ab"}, {"text": ["a", "abc"]}, {})
+    assert [row.get("x-pixels") for row in context.out] == ["2", "4", None]
+    assert service.figures.taken(3) == "batch=3,pixels=6"
+
+
+def test_a_worker_says_when_it_began_to_a_front_end_that_makes_a_trace_and_to_no_other(service):
+    before = time.monotonic_ns()
+    _, context = ask(service, {"text": "ab"}, header={TRACED: "1"})
+    assert before <= int(context.out[0][BEGAN]) + 1000 and int(context.out[0][BEGAN]) <= time.monotonic_ns()
+    _, context = ask(service, {"text": "ab"})
+    assert BEGAN not in context.out[0]
 
 
 def test_a_bad_request_leaves_its_batch_mates_alone(service):
@@ -105,7 +129,7 @@ def test_a_fault_of_ours_fails_alone_with_500_and_logs_no_text(service, caplog):
 
 def test_explanations_are_declined(service):
     replies, context = ask(service, {"text": "ab"}, header={"explain": "True"})
-    assert context.status == [400] and "no explanations" in replies[0]["message"]
+    assert context.status == [400] and replies[0]["message"] == ask_instead("m", "m-v")
 
 
 def test_best_is_a_softmax_with_the_largest_first():

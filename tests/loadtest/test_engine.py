@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ import pytest
 from loadtest import stats
 from tests.conftest import run
 
-pytestmark = pytest.mark.alone
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@cache  # not a fixture, which would be made beside other tests
 def stalled(kind):
     done = subprocess.run(
         [sys.executable, "-m", "tests.loadtest.stalling", kind], cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -22,34 +23,37 @@ def stalled(kind):
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def open_loop():
-    return stalled("open")
-
-
-def test_the_open_loop_sees_the_stall_from_the_intended_start(open_loop):
+@pytest.mark.alone
+def test_the_open_loop_sees_the_stall_from_the_intended_start():
+    open_loop = stalled("open")
     # A third of all requests was due while the server stalled or while what had gathered was worked off.
     assert open_loop["requests"] == 300
     assert open_loop["latency_ms"]["90"] > 500
 
 
-def test_the_service_time_hides_it(open_loop):
+@pytest.mark.alone
+def test_the_service_time_hides_it():
+    open_loop = stalled("open")
     assert open_loop["service_ms"]["90"] < 100
     assert open_loop["service_ms"]["50"] >= 2
 
 
+@pytest.mark.alone
 def test_a_closed_loop_hides_it_too():
     found = stalled("closed")
     assert found["latency_ms"] == found["service_ms"]
     assert found["latency_ms"]["99"] < 100
 
 
-def test_wrong_answers_are_found_and_the_servers_own_times_kept(open_loop):
+@pytest.mark.alone
+def test_wrong_answers_are_found_and_the_servers_own_times_kept():
+    open_loop = stalled("open")
     assert open_loop["errors"] == ["", "wrong answer"]
     assert open_loop["wrong"] == open_loop["answered"] // 7
     assert open_loop["inference_us"] == [1500]
 
 
+@pytest.mark.alone
 def test_an_answer_that_waits_for_the_client_is_not_the_servers_time():
     """Eight answers come together; reading them takes the client 10 ms each, then all ask again, 120 ms before the next
     answers. Timed by the thread that reads, they would seem to wait 120 to 190 ms, 155 in the middle."""
@@ -58,6 +62,7 @@ def test_an_answer_that_waits_for_the_client_is_not_the_servers_time():
     assert 90 < found["service_ms"]["50"] < 140
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["two-open", "two-closed"])
 def test_two_processes_see_what_the_server_answered_each_request_once(kind):
     found = stalled(kind)

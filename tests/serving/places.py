@@ -136,6 +136,12 @@ def card(place):
     return place
 
 
+def without_haproxy(place, monkeypatch):
+    monkeypatch.setattr("serving.replicas.program.PLACES", str(place.temp))
+    monkeypatch.setenv("PATH", str(place.temp))
+    return place
+
+
 def for_a_gpu(place):
     add_archive(place, "a-graph", device="gpu")
     return place

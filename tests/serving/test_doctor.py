@@ -35,6 +35,7 @@ from tests.serving.places import (
     stale_folder,
     touched,
     wanting,
+    without_haproxy,
 )  # fmt: skip
 
 
@@ -67,6 +68,8 @@ BROKEN = [
     ("config", lambda p, m, t: properties(p, grpc_inference_address="0.0.0.0"), WARN, "beyond loopback: grpc_inf"),
     ("config", lambda p, m, t: properties(p, disable_token_authorization="true"), WARN, "tokens are off"),
     ("config", lambda p, m, t: properties(p, enable_model_api="true"), WARN, "registered over HTTP"),
+    ("balancer", lambda p, m, t: without_haproxy(changed(p, replicas=2), m), STOP, "2 replicas need, is not installed"),
+    ("memory", lambda p, m, t: changed(p, replicas=20), STOP, "Java of each of 20 replicas take about 13"),
     ("run folder", lambda p, m, t: server_record(p, GONE), WARN, f"pid {GONE}.* has died"),
     ("run folder", lambda p, m, t: touched(p, p.run / "server.json", "{"), WARN, "is damaged"),
     ("run folder", lambda p, m, t: touched(p, p.run / "logs/config/startup.cfg"), WARN, "a snapshot"),

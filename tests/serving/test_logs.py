@@ -17,7 +17,7 @@ def test_what_tells_something_is_shown_and_each_starts_lines_are_not(tmp_path, c
     (tmp_path / "model_log.log").write_text(f"{START}{WORKER}Traceback (most recent call last):\n{START}")
     (tmp_path / "console.log").write_text(START)
     (tmp_path / "ts_log.log").write_text("")
-    assert show(tmp_path) == 0
+    assert show([tmp_path]) == 0
     shown = capsys.readouterr().out
     assert f"==> {tmp_path / 'model_log.log'} <==\n{WORKER}Traceback (most recent call last):\n" in shown
     assert "console.log" not in shown and "ts_log.log" not in shown and "Torch worker started" not in shown

@@ -3,9 +3,11 @@
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from contextlib import contextmanager
 
 import pytest
@@ -17,6 +19,7 @@ from serving.ui.__main__ import shown
 from serving.ui.server import KEY, Local
 from tests import chromium
 from tests.conftest import ROOT, run
+from tests.trust.place import place
 
 pytestmark = pytest.mark.served
 SEVEN = ROOT / "handlers/samples/seven.png"
@@ -145,6 +148,31 @@ def test_without_a_server_or_a_port_one_sentence_says_what_to_do(served, tmp_pat
     assert taken.returncode == 1 and "name another: make ui UI_PORT=" in taken.stderr
     wrong = run("serving.ui", **served.environment, UI_PORT="page")
     assert wrong.returncode == 1 and wrong.stderr.startswith("UI_PORT=page is no port")
+
+
+def test_serve_goes_on_as_the_page(null_store, tmp_path):
+    with place(tmp_path, null_store) as made:
+        environment = {**os.environ, **made.environment, "UI": "1", "UI_PORT": "0"}
+        command = [sys.executable, "-m", "serving", "serve"]
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                link = next(line.split()[1] for line in process.stdout if line.startswith("Open http"))
+                with urllib.request.urlopen(link.partition("#")[0], timeout=60) as page:
+                    assert b"<title>" in page.read()
+                assert process.poll() is None and made.client.predict("null", b"x", "text/plain").status_code == 200
+            finally:
+                process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        assert made.client.predict("null", b"x", "text/plain").status_code == 200  # the server keeps running
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [({"UI": "yes"}, "UI=yes is neither 0 nor 1"), ({"UI": "1", "FOREGROUND": "1"}, "give one of them")],
+)
+def test_serve_refuses_what_it_cannot_mean(tmp_path, given, says):
+    refused = run("serving", "serve", RUN_DIR=str(tmp_path), MODEL_STORE=str(tmp_path), **given)
+    assert refused.returncode == 1 and says in refused.stderr and not refused.stdout
 
 
 @pytest.fixture(scope="module")

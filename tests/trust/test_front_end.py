@@ -21,6 +21,8 @@ from tests.trust.crowd import PATH, SLOW, busy, fill, post, queued
 from tests.trust.figures import FULL, record
 from tests.trust.place import eventually, place, reconfigure, rewrite
 from tests.trust.raw import ask, connection, head, receive
+from tsi_client import Overloaded
+from tsi_client.grpc import GrpcClient
 
 pytestmark = pytest.mark.served
 QUEUE, LARGEST, HEAP, SILENCE_S = 16, 1 << 20, 128 << 20, 10
@@ -225,6 +227,11 @@ def test_a_full_queue_says_so_and_when_to_come_back(server, base, token):
         objected = ask(base, unsent)
         over_grpc = [call(server.config, "grpc_inference_port", method, f"Bearer {token}", field(1, "null"))
                      for method in (PREDICTIONS, INFER)]  # fmt: skip
+        port = server.config.properties["grpc_inference_port"]
+        with GrpcClient(f"http://127.0.0.1:{port}", token, retries=0) as ours:
+            with pytest.raises(Overloaded, match="503: The queue of null is full") as told:
+                ours.metadata("null")
+    assert told.value.retry_after == 1
     assert (answer.status, answer.headers["retry-after"], answer.end) == (503, "1", "open")
     assert f"The queue of null is full ({QUEUE} requests); retry after 1 s" in answer.json()["message"]
     for refused in (in_tensors, objected):
@@ -232,8 +239,8 @@ def test_a_full_queue_says_so_and_when_to_come_back(server, base, token):
         assert refused.json() == {"error": answer.json()["message"]}
     for code, said in over_grpc:
         assert code == "UNAVAILABLE" and f"The queue of null is full ({QUEUE} requests); retry after 1 s" in said
-    assert refusals(server, "queue_full") == before + 5
-    assert 0 < spent(server) - waited < 5 * (time.monotonic() - began)
+    assert refusals(server, "queue_full") == before + 6
+    assert 0 < spent(server) - waited < 6 * (time.monotonic() - began)
 
 
 def test_a_request_whose_client_hung_up_leaves_the_queue(server, base, token):

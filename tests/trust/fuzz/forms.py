@@ -87,10 +87,16 @@ def _unnamed(name: str, value: str, as_part: bool) -> Case:
 values = st.sampled_from((" mc2", '2"}', "1 and all the rest", "%41", "=", "a=b", '{"text": "a"}'))
 unnamed = st.builds(_unnamed, others, values, st.booleans())
 
+# The field data has what a body has: a text that begins like JSON and is none is no item there.
+like_json = st.builds(
+    lambda start, rest: replace(_unnamed("data", start + rest, True), refused=True),
+    st.sampled_from(("[MASK] ", "[", "{", "[1] ", '{"text"')), st.text(st.sampled_from("abc [{,1"), max_size=12),
+)  # fmt: skip
+
 
 def cases(paths: st.SearchStrategy[str]) -> st.SearchStrategy[Case]:
     """Forms sent to one of ``paths``."""
     return st.builds(
         lambda case, path: replace(case, target=path),
-        st.one_of(*[multipart] * 6, *[urlencoded] * 3, *[unnamed] * 3, many), paths,
+        st.one_of(*[multipart] * 6, *[urlencoded] * 3, *[unnamed] * 3, like_json, many), paths,
     )  # fmt: skip

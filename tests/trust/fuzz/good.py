@@ -99,19 +99,19 @@ def _is_ranking(item: list[Any]) -> bool:
     return scores == sorted(scores, reverse=True) and all(0 <= score <= 1.0001 for score in scores)
 
 
-def _in_form(name: str, content: bytes, how: str, file: str) -> Case:
-    head = f'--b\r\nContent-Disposition: form-data; name="data"{file}\r\n\r\n'
+def _in_form(name: str, content: bytes, how: str, file: str, field: str = "data") -> Case:
+    head = f'--b\r\nContent-Disposition: form-data; name="{field}"{file}\r\n\r\n'
     body = head.encode() + content + b"\r\n--b--\r\n"
     return Case(how, body=body, content_type=MULTIPART, golden=name)
 
 
 def _text_cases(text: str) -> list[Case]:
     as_json = ({"text": text}, {"text": [text, "company"]}, {"instances": [text]}, {"instances": [{"text": text}, "x"]},
-               {"text": text, "note": "1+1=2 & %41"})  # fmt: skip
+               {"text": [text, "1+1=2 & %41"]})  # fmt: skip
     plain = Case("good", body=text.encode(), content_type="text/plain", golden=text)
     documents = [Case("good", body=json.dumps(d).encode(), content_type="application/json",
     golden=text) for d in as_json]
-    return [plain, *documents, _in_form(text, text.encode(), "good", "")]
+    return [plain, *documents, *(_in_form(text, text.encode(), "good", "", field) for field in ("data", "text"))]
 
 
 def _digit_cases(name: str, image: bytes) -> list[Case]:

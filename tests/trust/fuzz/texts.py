@@ -65,6 +65,20 @@ def _packed(case: Case, at: int, value: int, cut: bool) -> Case:
     return replace(case, kind="gzip", body=body, encoding=ENCODINGS[value % len(ENCODINGS)])
 
 
+# Bodies with an item that is read and, where OTHER stands, a key that is not: none may be answered.
+OTHER = "another key"
+READ = (
+    {"text": "a", OTHER: 0}, {"text": ["a", "b"], OTHER: 0}, {"instances": ["a"], OTHER: 0},
+    {"instances": ["a", {"text": "a", OTHER: 0}]},
+)  # fmt: skip
+others = st.text(max_size=12).filter(lambda key: key not in ("text", "instances", "parameters"))
+
+
+def _with_another_key(which: int, path: str, key: str, value: object) -> Case:
+    body = json.dumps(READ[which]).replace(json.dumps({OTHER: 0})[1:-1], json.dumps({key: value})[1:-1])
+    return Case("text", target=path, body=body.encode(), content_type="application/json", refused=True)
+
+
 json_bodies = st.builds(_dump, documents, st.booleans())
 damaged_json = st.builds(damaged, json_bodies, st.integers(0, 200), st.integers(0, 255), st.booleans())
 any_text = st.text(st.characters(), min_size=1, max_size=60)  # lone surrogates too
@@ -89,5 +103,7 @@ fitting = st.sampled_from(("application/json", "text/plain"))
 def cases(paths: st.SearchStrategy[str]) -> st.SearchStrategy[Case]:
     """Requests to one of ``paths`` whose body is text or JSON, or should be."""
     types = fitting | st.sampled_from(CONTENT_TYPES)
+    unread = st.builds(_with_another_key, st.integers(0, len(READ) - 1), paths, others, values)
     plain = st.builds(Case, kind=st.just("text"), target=paths, body=bodies, content_type=types)
-    return st.one_of(*[plain] * 5, st.builds(_packed, plain, st.integers(0, 10**6), st.integers(0, 255), st.booleans()))
+    packed = st.builds(_packed, plain, st.integers(0, 10**6), st.integers(0, 255), st.booleans())
+    return st.one_of(*[plain] * 9, *[packed] * 2, unread)

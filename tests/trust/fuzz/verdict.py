@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.trust.fuzz import explanations
 from tests.trust.fuzz.case import Case, Reply
 from tests.trust.fuzz.good import Golden, well_formed
 
@@ -39,7 +40,8 @@ def _is_right(case: Case, reply: Reply, golden: Golden) -> bool:
 def _is_answer(case: Case, reply: Reply) -> bool:
     if case.raw:  # a HEAD, a description, a health check: any JSON object, or the empty body of an answer to HEAD
         return not reply.body or isinstance(_parsed(reply), dict)
-    return reply.by_handler and well_formed(_parsed(reply))
+    form = explanations.well_formed if case.kind == "explanation" else well_formed
+    return reply.by_handler and form(_parsed(reply))
 
 
 def _is_refusal(case: Case, reply: Reply) -> bool:

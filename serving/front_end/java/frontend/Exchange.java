@@ -1,5 +1,7 @@
 package frontend;
 
+import io.netty.handler.codec.http.HttpRequest;
+import io.netty.handler.codec.http.HttpResponse;
 import java.util.regex.Pattern;
 import org.pytorch.serve.util.ConnectorType;
 
@@ -8,9 +10,20 @@ final class Exchange {
     private static final Pattern PROBE = Pattern.compile(
             "/(?:ping|v2/health/(?:live|ready)|v2/models/[^/?]+(?:/versions/[^/?]+)?/ready)/?(?:\\?.*)?");
 
+    /** From the head of a request to its answer. */
+    static final String TOTAL = "x-total-ms";
+    private static final String ID = "x-request-id"; // TorchServe's
+
     private final boolean inference;
+    private String peer = "";
     private String target = "";
+    private String method = "";
+    private String id = "";
+    private TraceContext trace;
+    private long began; // its first part was there; 0 between two requests
     private long since;
+    private long bytesIn;
+    private long bytesOut;
     private int status;
     private Kind kind;
     private Series model;
@@ -20,13 +33,38 @@ final class Exchange {
         inference = connector == ConnectorType.INFERENCE_CONNECTOR || connector == ConnectorType.ALL;
     }
 
+    void from(String address) {
+        peer = address;
+    }
+
     /** One more part of the request is there; its time counts from the last one. */
     void begins() {
         since = System.nanoTime();
+        began = began == 0 ? since : began;
     }
 
-    void asks(String path) {
-        target = path;
+    /** The request's head is there. A worker is told whether the request is traced. */
+    void asks(HttpRequest request) {
+        target = request.uri();
+        if (!inference || !Records.areWanted()) {
+            return;
+        }
+        method = request.method().name();
+        trace = TraceContext.of(
+                request.headers().getAll(TraceContext.PARENT), request.headers().getAll(TraceContext.STATE));
+        if (trace != null && trace.recorded) {
+            request.headers().set(TraceContext.TRACED, "1");
+        }
+    }
+
+    /** So many bytes of its body are there. */
+    void receives(int bytes) {
+        bytesIn += bytes;
+    }
+
+    /** So many bytes of the answer's body are on their way. */
+    void sends(int bytes) {
+        bytesOut += bytes;
     }
 
     void refused(Refusal refusal) {
@@ -46,8 +84,13 @@ final class Exchange {
         model = made.series();
     }
 
-    void answers(int code) {
-        status = code;
+    /** The answer's head is there; its client is told how long it took. */
+    void answers(HttpResponse response) {
+        status = response.status().code();
+        if (inference) {
+            id = response.headers().get(ID, "");
+            response.headers().set(TOTAL, Millis.of(System.nanoTime() - began));
+        }
     }
 
     /** The answer's last byte is on its way. */
@@ -55,8 +98,12 @@ final class Exchange {
         if (inference && model != null) {
             model.answered(status, System.nanoTime() - since);
         }
-        if (inference && status >= 400 && !isProbed()) {
-            Metrics.error(model, why());
+        if (inference && (status >= 400 || Records.areWanted()) && !isProbed()) {
+            Kind why = status >= 400 ? why() : null;
+            if (why != null) {
+                Metrics.error(model, why);
+            }
+            record(status, why);
         }
         forget();
     }
@@ -78,13 +125,36 @@ final class Exchange {
         if (job != null) {
             Queue.drop(job);
             Metrics.error(model, Kind.CLIENT_GONE);
+            id = job.getJobId();
+            record(0, Kind.CLIENT_GONE);
         }
         forget();
+    }
+
+    private void record(int code, Kind why) {
+        if (!Records.areWanted()) {
+            return;
+        }
+        RequestRecord record = new RequestRecord(RequestRecord.api(target), method, peer, trace, began);
+        record.whole = since;
+        record.bytesIn = bytesIn;
+        record.bytesOut = bytesOut;
+        record.id = id;
+        record.model = model;
+        record.served = job == null ? null : job.served();
+        record.ends(code, why);
     }
 
     private void forget() {
         job = null;
         model = null;
         kind = null;
+        trace = null;
+        target = "";
+        method = "";
+        id = "";
+        began = 0;
+        bytesIn = 0;
+        bytesOut = 0;
     }
 }

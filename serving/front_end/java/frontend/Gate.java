@@ -84,6 +84,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     public void channelActive(ChannelHandlerContext context) {
         self = context;
         peer = Peer.of(context.channel().remoteAddress());
+        exchange.from(peer);
         incoming = new Incoming(connector, peer);
         idleSince = System.nanoTime();
         if (connections.enter(this)) {
@@ -149,11 +150,12 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         if (message instanceof HttpRequest) {
             idleSince = 0;
             NettyUtils.requestReceived(context.channel(), (HttpRequest) message);
-            exchange.asks(((HttpRequest) message).uri());
+            exchange.asks((HttpRequest) message);
             refusal = incoming.begins((HttpRequest) message);
             keepAlive = incoming.keepAlive();
         }
         if (refusal == null && message instanceof HttpContent) {
+            exchange.receives(((HttpContent) message).content().readableBytes());
             refusal = incoming.goesOn((HttpContent) message);
         }
         if (refusal != null) {
@@ -210,7 +212,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             if (incoming.openInference() && message instanceof FullHttpResponse) {
                 OpenInference.mend((FullHttpResponse) message);
             }
-            exchange.answers(response.status().code());
+            exchange.answers(response);
             if (response.status().equals(HttpResponseStatus.SERVICE_UNAVAILABLE)) {
                 response.headers().set(HttpHeaderNames.RETRY_AFTER, Settings.RETRY_AFTER_S);
             }
@@ -224,6 +226,9 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
                 response.headers().set(HttpHeaderNames.CONNECTION,
                         keepAlive ? HttpHeaderValues.KEEP_ALIVE : HttpHeaderValues.CLOSE);
             }
+        }
+        if (message instanceof HttpContent) {
+            exchange.sends(((HttpContent) message).content().readableBytes());
         }
         if (!(message instanceof LastHttpContent)) {
             context.write(message, promise);

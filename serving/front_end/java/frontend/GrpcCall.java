@@ -6,6 +6,9 @@ import io.grpc.ServerCall;
 import io.grpc.ServerStreamTracer;
 import io.grpc.Status;
 import io.netty.handler.codec.http.HttpResponseStatus;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
 import org.pytorch.serve.job.Job;
 import org.pytorch.serve.util.ConfigManager;
 
@@ -22,6 +25,11 @@ final class GrpcCall extends ServerStreamTracer {
     private static final Status TOO_LARGE = Status.RESOURCE_EXHAUSTED.withDescription(
             "The message has more than " + largest() + " bytes (max_request_size).");
 
+    private final long began = System.nanoTime();
+    private final TraceContext trace;
+    private boolean inference;
+    private long bytesIn; // of all messages
+    private long bytesOut;
     private ServerCall<?, ?> call;
     private String peer = "";
     private boolean over;
@@ -36,6 +44,20 @@ final class GrpcCall extends ServerStreamTracer {
     private volatile Kind kind;
     private volatile Series model;
 
+    GrpcCall(Metadata headers) {
+        trace = Records.areWanted() ? TraceContext.of(all(headers, TraceContext.PARENT), all(headers, TraceContext.STATE))
+                : null;
+    }
+
+    private static List<String> all(Metadata headers, String name) {
+        Iterable<String> given = headers.getAll(Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER));
+        List<String> found = new ArrayList<>();
+        if (given != null) {
+            given.forEach(found::add);
+        }
+        return found;
+    }
+
     static GrpcCall current() {
         return CURRENT.get();
     }
@@ -45,9 +67,10 @@ final class GrpcCall extends ServerStreamTracer {
         return context.withValue(CURRENT, this);
     }
 
-    synchronized void begin(ServerCall<?, ?> begun, String from) {
+    synchronized void begin(ServerCall<?, ?> begun, String from, boolean toInference) {
         call = begun;
         peer = from;
+        inference = toInference;
     }
 
     synchronized String peer() {
@@ -73,6 +96,7 @@ final class GrpcCall extends ServerStreamTracer {
     @Override
     public synchronized void inboundWireSize(long bytes) {
         arriving += bytes;
+        bytesIn += bytes;
         if (arriving > largest()) {
             refuse(TOO_LARGE);
         }
@@ -89,6 +113,11 @@ final class GrpcCall extends ServerStreamTracer {
             refuse(TOO_LARGE);
             throw TOO_LARGE.asRuntimeException(); // else gRPC would unpack the rest
         }
+    }
+
+    @Override
+    public synchronized void outboundWireSize(long bytes) {
+        bytesOut += bytes;
     }
 
     private static int largest() {
@@ -113,8 +142,29 @@ final class GrpcCall extends ServerStreamTracer {
         refuse(Status.UNAVAILABLE.withDescription(why.getMessage()));
     }
 
-    /** The call is closed with an error; jobs count their own. Takes no lock, since the caller holds that of the call. */
-    void isRefused(Status why) {
+    /**
+     * The call is closed: its client gets, as trailing metadata, what REST says in headers. Takes no lock, since the caller
+     * holds that of the call.
+     */
+    void answers(Status status, Metadata trailers) {
+        if (!status.isOk()) {
+            isRefused(status);
+        }
+        Served served = count == null ? null : count.served();
+        if (served != null) {
+            served.facts().forEach((name, value) -> put(trailers, name, value));
+        }
+        put(trailers, Exchange.TOTAL, Millis.of(System.nanoTime() - began));
+    }
+
+    private static void put(Metadata trailers, String name, String value) {
+        if (name.startsWith(InferOutput.FACT)) {
+            trailers.put(Metadata.Key.of(name.toLowerCase(Locale.ROOT), Metadata.ASCII_STRING_MARSHALLER), value);
+        }
+    }
+
+    /** The call is closed with an error; jobs count their own. */
+    private void isRefused(Status why) {
         if (count != null && count.isAnswered()) {
             return;
         }
@@ -124,10 +174,23 @@ final class GrpcCall extends ServerStreamTracer {
         Metrics.error(model, kind == null ? Kind.of(why.getCode()) : kind);
     }
 
-    /** What the refusal is over HTTP, as far as metrics go: whose fault it is. */
+    /** What the refusal is over HTTP. */
     private static int status(Status why) {
-        boolean ours = why.getCode() == Status.Code.UNAVAILABLE || why.getCode() == Status.Code.INTERNAL;
-        return ours ? HttpResponseStatus.SERVICE_UNAVAILABLE.code() : HttpResponseStatus.BAD_REQUEST.code();
+        switch (why.getCode()) {
+            case PERMISSION_DENIED:
+            case UNAUTHENTICATED:
+                return HttpResponseStatus.UNAUTHORIZED.code();
+            case NOT_FOUND:
+            case UNIMPLEMENTED:
+                return HttpResponseStatus.NOT_FOUND.code();
+            case RESOURCE_EXHAUSTED:
+                return HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE.code();
+            case UNAVAILABLE:
+            case INTERNAL:
+                return HttpResponseStatus.SERVICE_UNAVAILABLE.code();
+            default:
+                return HttpResponseStatus.BAD_REQUEST.code();
+        }
     }
 
     /** Closes the call with an error: whatever else comes for it is dropped. */
@@ -148,6 +211,9 @@ final class GrpcCall extends ServerStreamTracer {
         job = made;
         coming = made;
         count = counted;
+        if (trace != null && trace.recorded) {
+            made.getPayload().updateHeaders(TraceContext.TRACED, "1");
+        }
     }
 
     /** Hands a message, or its end, to TorchServe, which makes a job of it in the course of that. */
@@ -186,8 +252,28 @@ final class GrpcCall extends ServerStreamTracer {
                 Metrics.error(count.series(), Kind.CLIENT_GONE);
             }
         }
+        if (inference && Records.areWanted() && (job != null || !status.isOk())) { // else it is a probe
+            record(status);
+        }
         Budget.give(peer, received + parsed);
         received = 0;
         parsed = 0;
+    }
+
+    private void record(Status status) {
+        RequestRecord record = new RequestRecord("grpc", "", peer, trace, began);
+        record.whole = job == null ? began : job.getBegin();
+        record.bytesIn = bytesIn;
+        record.bytesOut = bytesOut;
+        record.id = job == null ? "" : job.getJobId();
+        record.model = count == null ? model : count.series();
+        record.served = count == null ? null : count.served();
+        if (count != null && count.isAnswered()) {
+            record.ends(count.status(), count.kind());
+        } else if (status.getCode() == Status.Code.CANCELLED && kind == null) {
+            record.ends(0, Kind.CLIENT_GONE);
+        } else {
+            record.ends(status(status), kind == null ? Kind.of(status.getCode()) : kind);
+        }
     }
 }

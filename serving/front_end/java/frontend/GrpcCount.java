@@ -12,6 +12,9 @@ final class GrpcCount {
     private final Job job;
     private final Series model; // null where TorchServe knows no such model
     private volatile boolean answered;
+    private volatile int status;
+    private volatile Kind kind;
+    private volatile Served served;
 
     GrpcCount(Job job) {
         this.job = job;
@@ -27,30 +30,48 @@ final class GrpcCount {
         return answered;
     }
 
+    /** The status that the call would have got over HTTP, once it is answered. */
+    int status() {
+        return status;
+    }
+
+    /** Why there is no model's answer, or null. */
+    Kind kind() {
+        return kind;
+    }
+
+    /** What a worker says of it, or null. */
+    Served served() {
+        return served;
+    }
+
     /** A worker answered. Takes what is not for clients from the headers. */
-    void served(byte[] body, int status, Map<String, String> headers) {
+    void served(byte[] body, int code, Map<String, String> headers) {
+        served = Served.of(job, headers);
         if (model != null) {
-            model.served(status, job.getScheduled() - job.getBegin(), headers);
+            model.served(code, served.waited(), headers);
         }
-        count(status, Kind.ofAnswer(status, body));
+        count(code, Kind.ofAnswer(code, body));
     }
 
     /** TorchServe has this to say in place of a worker's answer. */
-    void failed(int status, String message) {
-        count(status, Kind.ofFailure(status, message));
+    void failed(int code, String message) {
+        count(code, Kind.ofFailure(code, message));
     }
 
     void refused(Queue.NoPlace why) {
         count(why.status(), why.kind());
     }
 
-    private void count(int status, Kind why) {
+    private void count(int code, Kind why) {
         if (answered) {
             return;
         }
+        status = code;
+        kind = why;
         answered = true;
         if (model != null) {
-            model.answered(status, System.nanoTime() - job.getBegin());
+            model.answered(code, System.nanoTime() - job.getBegin());
         }
         if (why != null) {
             Metrics.error(model, why);

@@ -14,6 +14,9 @@ import org.pytorch.serve.util.ConnectorType;
 public final class GrpcGuard extends GRPCInterceptor {
     private static final Metadata.Key<String> AUTHORIZATION =
             Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+    // As over HTTP. It also tells a client a full server's UNAVAILABLE from its own library's, which had no connection.
+    private static final Metadata.Key<String> RETRY_AFTER =
+            Metadata.Key.of("retry-after", Metadata.ASCII_STRING_MARSHALLER);
 
     private final boolean inference;
 
@@ -27,7 +30,7 @@ public final class GrpcGuard extends GRPCInterceptor {
             ServerCallHandler<A, B> next) {
         GrpcCall ours = GrpcCall.current();
         ServerCall<A, B> once = new ClosedOnce<>(call, inference ? ours : null);
-        ours.begin(once, Peer.of(call.getAttributes().get(Grpc.TRANSPORT_ATTR_REMOTE_ADDR)));
+        ours.begin(once, Peer.of(call.getAttributes().get(Grpc.TRANSPORT_ATTR_REMOTE_ADDR)), inference);
         ServerCallHandler<A, B> opened = (allowed, given) -> {
             ours.opens(given);
             return counted(ours, next.startCall(allowed, given));
@@ -80,8 +83,11 @@ public final class GrpcGuard extends GRPCInterceptor {
             if (!closed) {
                 closed = true;
                 Status given = mended(status);
-                if (counted != null && !given.isOk()) {
-                    counted.isRefused(given);
+                if (counted != null) {
+                    counted.answers(given, trailers);
+                }
+                if (given.getCode() == Status.Code.UNAVAILABLE) {
+                    trailers.put(RETRY_AFTER, Settings.RETRY_AFTER_S);
                 }
                 super.close(given, trailers);
             }

@@ -26,7 +26,7 @@ public final class GrpcServer extends ForwardingServerBuilder<GrpcServer> {
         builder.addStreamTracerFactory(new ServerStreamTracer.Factory() {
             @Override
             public ServerStreamTracer newServerStreamTracer(String method, Metadata headers) {
-                return new GrpcCall();
+                return new GrpcCall(headers);
             }
         });
         builder.protocolNegotiator(new GrpcDoor()); // TLS, where it is configured, replaces it

@@ -21,6 +21,7 @@ public final class HttpJob extends RestJob implements Sent {
     private final String pinned; // the version that answers it, whatever the default becomes meanwhile
     private final Series model; // null where TorchServe knows no such model
     private Kind kind;
+    private Served served;
 
     public HttpJob(ChannelHandlerContext context, String model, String version, WorkerCommands command,
             RequestInput input) {
@@ -64,6 +65,11 @@ public final class HttpJob extends RestJob implements Sent {
         return model;
     }
 
+    /** What its worker says of it, or null. */
+    Served served() {
+        return served;
+    }
+
     /** Why its worker has no answer, or null. */
     Kind kind() {
         return kind;
@@ -81,8 +87,9 @@ public final class HttpJob extends RestJob implements Sent {
     @Override
     public void response(byte[] body, CharSequence type, int status, String phrase, Map<String, String> headers) {
         kind = Kind.ofAnswer(status, body);
+        served = Served.of(this, headers);
         if (model != null) {
-            model.served(status, getScheduled() - getBegin(), headers);
+            model.served(status, served.waited(), headers);
         }
         if (headers != null && pinned != null) {
             headers.put(VERSION, pinned);

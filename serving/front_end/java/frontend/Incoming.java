@@ -66,6 +66,7 @@ final class Incoming {
         long length = HttpUtil.getContentLength(request, 0L);
         Refusal refusal = Access.refusal(connector, request, chunked || length > 0);
         allowed = Methods.of(request.uri());
+        refusal = refusal == null ? Explanations.refusal(request.uri()) : refusal;
         refusal = refusal == null ? Methods.refusal(request) : refusal;
         refusal = refusal == null ? Access.expectation(request) : refusal;
         refusal = refusal == null ? Plain.announced(request) : refusal;

@@ -16,7 +16,7 @@ import org.pytorch.serve.grpc.openinference.OpenInferenceGrpc.ModelMetadataRespo
 
 /** A worker's answers, which have the form that they have over REST, as messages. Each throws a RuntimeException for another form. */
 final class InferOutput {
-    private static final String FACT = "x-"; // with what the headers begin that are for clients
+    static final String FACT = "x-"; // with what the headers begin that are for clients
 
     private InferOutput() {}
 

@@ -17,8 +17,9 @@ final class Methods {
 
     static {
         ALLOWED.put(Pattern.compile("/ping"), "GET, HEAD");
-        ALLOWED.put(Pattern.compile("/predictions/[^/]+(/[^/]+)?"), "POST, PUT, OPTIONS");
-        ALLOWED.put(Pattern.compile("/v1/models/[^/]+:predict"), "POST, OPTIONS");
+        ALLOWED.put(Pattern.compile("/(predictions|explanations)/[^/]+(/[^/]+)?"), "POST, PUT, OPTIONS");
+        ALLOWED.put(Pattern.compile("/v1/models/[^/]+:(predict|explain)"), "POST, OPTIONS");
+        ALLOWED.put(Pattern.compile("/v2/models/[^/]+/explain"), "POST, OPTIONS");
         ALLOWED.put(Pattern.compile("/v2/models/[^/]+(/versions/[^/]+)?/infer"), "POST, OPTIONS");
         ALLOWED.put(Pattern.compile("/v2(/health/(live|ready)|/models/[^/]+(/versions/[^/]+)?(/ready)?)?"), "GET, OPTIONS");
     }

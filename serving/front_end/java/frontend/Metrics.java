@@ -35,6 +35,12 @@ public final class Metrics {
     static final Gauge LOAD = Gauge.build("tsi_model_load_seconds",
             "Seconds that the last worker to start took to load the model and warm it up.").labelNames(MODEL).create();
 
+    static final Counter SPANS = Counter.build("tsi_trace_spans_total",
+            "Spans of traces that were sent to the collector, or lost.").labelNames("result").create();
+
+    static final Counter LINES = Counter.build("tsi_request_log_lines_total",
+            "Lines of the request log that were written, or lost.").labelNames("result").create();
+
     private static boolean begun;
 
     private Metrics() {}
@@ -43,8 +49,11 @@ public final class Metrics {
     public static synchronized void begin() {
         if (!begun) {
             begun = true;
-            List.of(DURATION, BATCH, TOKENS, PIXELS, ERRORS, RESTARTS, LOAD, new Present())
+            List.of(DURATION, BATCH, TOKENS, PIXELS, ERRORS, RESTARTS, LOAD, SPANS, LINES, new Present())
                     .forEach(CollectorRegistry.defaultRegistry::register);
+            List.of("exported", "dropped").forEach(SPANS::labels);
+            List.of("written", "dropped").forEach(LINES::labels);
+            Records.areWanted(); // a process that sends spans starts before the first request
         }
     }
 

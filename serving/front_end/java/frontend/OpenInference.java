@@ -74,7 +74,7 @@ public final class OpenInference extends HttpRequestHandlerChain {
     public void handleRequest(ChannelHandlerContext context, FullHttpRequest request, QueryStringDecoder target,
             String[] segments)
             throws ModelException, DownloadArchiveException, WorkflowException, WorkerInitializationException {
-        request.headers().remove(WANTED);
+        request.headers().remove(WANTED).remove(Explanations.WANTED);
         String path = String.join("/", segments);
         Matcher model = MODEL.matcher(path);
         if (path.equals("/v2")) {

@@ -21,7 +21,7 @@ import org.pytorch.serve.wlm.ModelManager;
  */
 final class Queue {
     private static final Field JOBS = jobs();
-    private static final Pattern TARGET = Pattern.compile("/(?:predictions/(?<name>[^/?%]+)(?:/(?<version>[^/?%]+))?"
+    private static final Pattern TARGET = Pattern.compile("/(?:(?:predictions|explanations)/(?<name>[^/?%]+)(?:/(?<version>[^/?%]+))?"
             + "|v2/models/(?<model>[^/?%]+)(?:/versions/(?<release>[^/?%]+))?/infer)(?=\\?|$)");
     private static final Map<Job, Queue> COMING = new IdentityHashMap<>();
 
@@ -77,7 +77,7 @@ final class Queue {
     /**
      * Why a request to that target would have no place now, or null where it may have one: what {@link #admit} would say,
      * before a body is read for it. Changes nothing, and looks at full queues and the paths of
-     * /predictions and /v2 alone.
+     * /predictions, /explanations and /v2 alone.
      */
     static NoPlace objection(String target, String peer) {
         Matcher named = TARGET.matcher(target);

@@ -23,18 +23,20 @@ final class Series {
     /** Where handlers/worker.py puts what a worker counted in a batch: "batch=8,tokens=120". No client sees it. */
     private static final String FIGURES = "x-figures";
 
-    private static final String[] STAGES = {"preprocess", "inference", "postprocess"};
+    static final String[] STAGES = {"preprocess", "inference", "postprocess"};
     private static final String[] CLASSES = {"2xx", "4xx", "5xx"};
     private static final Map<Model, Series> BY_MODEL = new ConcurrentHashMap<>();
 
     private final String model;
     private final String variant;
     private final String version;
+    private final boolean explains;
 
-    private Series(String model, String variant, String version) {
+    private Series(String model, String variant, String version, boolean explains) {
         this.model = model;
         this.variant = variant;
         this.version = version;
+        this.explains = explains;
         begin();
     }
 
@@ -70,10 +72,11 @@ final class Series {
     private static Series read(Model model) {
         Map<?, ?> archive = section(model.getModelArchive());
         if (!archive.containsKey("runtime")) {
-            return new Series(model.getModelName(), "", model.getVersion());
+            return new Series(model.getModelName(), "", model.getVersion(), true);
         }
         Object variant = "null".equals(archive.get("task")) ? "" : archive.get("variant");
-        return new Series(String.valueOf(archive.get("model")), String.valueOf(variant), model.getVersion());
+        return new Series(String.valueOf(archive.get("model")), String.valueOf(variant), model.getVersion(),
+                Explanations.RUNTIME.equals(archive.get("runtime")));
     }
 
     /** What this project wrote about the archive; empty for one that it did not build. */
@@ -94,6 +97,11 @@ final class Series {
         Arrays.stream(CLASSES).forEach(status -> Metrics.DURATION.labels(model, variant, version, "total", status));
         Arrays.stream(Kind.values()).forEach(this::errors);
         Metrics.RESTARTS.labels(model, variant, version);
+    }
+
+    /** Whether its archive explains answers; of one that was not built here, its own handler says so. */
+    boolean explains() {
+        return explains;
     }
 
     List<String> labels() {

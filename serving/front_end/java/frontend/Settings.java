@@ -19,6 +19,17 @@ final class Settings {
     /** The file of the inference tokens that do not expire; null without one. */
     static final String TOKEN_FILE = path("frontend.tokenFile");
 
+    /** The file of the request log, null without one; the bytes that it may have; whether it names clients' addresses. */
+    static final String REQUEST_LOG = path("frontend.requestLog");
+    static final long REQUEST_LOG_BYTES = Long.getLong("frontend.requestLogBytes", 100L << 20);
+    static final boolean LOG_CLIENTS = Boolean.getBoolean("frontend.logClients");
+
+    /** The program that sends spans, null without traces, and its Python; the share of requests that begin a trace. */
+    static final String TRACER = path("frontend.tracer");
+    static final String PYTHON = path("frontend.python");
+    static final boolean TRACES = TRACER != null;
+    static final double TRACE_RATIO = Double.parseDouble(System.getProperty("frontend.traceRatio", "1"));
+
     /** Connections that one port may have open, of all that the process may have: there are five ports. */
     static final int CONNECTIONS = Math.min(Integer.getInteger("frontend.connections", 1_000), descriptors() / 10);
 

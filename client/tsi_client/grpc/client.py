@@ -1,0 +1,69 @@
+"""The gRPC client that waits for its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from tsi_client.course import take
+from tsi_client.exchange import Call, Send
+from tsi_client.grpc.base import GrpcBase
+from tsi_client.grpc.messages import about, inference, read_metadata, read_readiness, read_tensors, readiness
+from tsi_client.reply import Reply
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class GrpcClient(GrpcBase):
+    """Calls the server's gRPC port at ``url``, as in http://127.0.0.1:7070. Threads may share it.
+
+    With https:// it speaks TLS, and trusts the authorities in the PEM file ``authorities``, or gRPC's own. ``token``,
+    ``timeout``, ``retries`` and the errors are those of ``tsi_client.Client``. With ``trust_env``, proxies come from
+    the environment.
+    """
+
+    def _begin(self) -> None:
+        self._open = self._channel(grpc)
+
+    def infer(
+        self, model: str, inputs: Mapping[str, Any], *, outputs: Sequence[str] | None = None,
+        parameters: Mapping[str, Any] | None = None, version: str | None = None, timeout: float | None = None,
+    ) -> dict[str, np.ndarray[Any, Any]]:  # fmt: skip
+        """The model's outputs by name, as arrays: see ``tsi_client.Client.infer``."""
+        return read_tensors(self._run(inference(model, inputs, outputs, version, parameters, timeout)))
+
+    def metadata(self, model: str, *, version: str | None = None, timeout: float | None = None) -> dict[str, Any]:
+        """Names, datatypes and shapes of a model's tensors."""
+        return read_metadata(self._run(about(model, version, timeout)))
+
+    def ready(self, model: str | None = None, *, timeout: float | None = None) -> bool:
+        """Whether the model has a worker that answers; without ``model``, whether all models have."""
+        return read_readiness(self._run(readiness(model, timeout)))
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._open.close()
+
+    def __enter__(self) -> GrpcClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, call: Call) -> Reply:
+        return take(self._steps(call, self._deadline(call)), self._send)
+
+    def _send(self, step: Send) -> Reply:
+        if step.deadline.left() <= 0:
+            raise self._too_late(step.deadline)
+        try:
+            content: bytes = self._open.unary_unary(step.call.path)(step.call.content, **self._settings(step))
+        except grpc.RpcError as error:
+            return self._outcome(error, step.deadline)
+        return Reply(200, {}, content)

@@ -1,0 +1,93 @@
+"""Writes explanations: as JSON, or as a PNG of an image with its map of attributions on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from handlers.errors import NotAcceptable
+from handlers.explanations import Attributed, Chosen
+from handlers.explanations.overlay import overlay
+from handlers.hooks import as_json
+from handlers.open_inference import MOST_BYTES
+from handlers.open_inference.answer import Written
+from handlers.requests import Form
+
+if TYPE_CHECKING:
+    from handlers.service import Batch
+    from handlers.text import TextEncoder
+
+MOST_VALUES = MOST_BYTES // 14  # of the maps of one answer; a value takes up to 14 characters
+HEADER = "x-explanation"  # of a PNG: what the JSON says beside the map
+MAP = "attributions"
+PNG, JSON = "image/png", "application/json"
+
+
+def wants_png(headers: Mapping[str, Any], is_image: bool) -> bool:
+    """Whether a request's Accept prefers a PNG to JSON. Raises NotAcceptable where only a PNG of a text will do."""
+    accept = next((str(value) for name, value in headers.items() if name.lower() == "accept"), "")
+    png, plain = (_quality(accept, kind) for kind in (PNG, JSON))
+    if png <= plain or not accept:
+        return False
+    if not is_image:
+        if plain == 0:
+            raise NotAcceptable(f"Texts are explained in JSON; ask for {JSON} in the header Accept, or leave it out.")
+        return False
+    return True
+
+
+def _quality(accept: str, kind: str) -> float:
+    """How much an Accept wants a media type, 0 to 1, by its most specific range (RFC 9110, 12.5.1)."""
+    found: dict[str, float] = {}
+    for each in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in each.split(";"))
+        given = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        try:
+            found[name] = float(given)
+        except ValueError:
+            found[name] = 0.0
+    return next((found[name] for name in (kind, f"{kind.split('/')[0]}/*", "*/*") if name in found), 0.0)
+
+
+def explanation(
+    chosen: Chosen, attributed: Attributed, options: Mapping[str, Any], batch: Batch, encoder: TextEncoder | None
+) -> dict[str, Any]:
+    """The explanation of one item, as a JSON object; of a text by tokens, of an image by pixels."""
+    values = attributed.values
+    if encoder is None:
+        parts = {"shape": list(values.shape), MAP: values}
+    else:
+        parts = {"tokens": _tokens(values, batch.context.encodings[chosen.row], chosen.parts, encoder)}
+    return {
+        "prediction": chosen.prediction,
+        "output": chosen.output,
+        "value": attributed.value,
+        "baseline_value": attributed.baseline_value,
+        "completeness_error": {"absolute": attributed.error, "relative": attributed.relative_error},
+        "baseline": options["baseline"],
+        "steps": options["steps"],
+        **parts,
+    }
+
+
+def _tokens(values: np.ndarray, encoding: Any, parts: Sequence[str], encoder: TextEncoder) -> list[dict[str, Any]]:
+    """The tokens of the texts themselves; special tokens have no attribution, as they are the same in the baseline."""
+    found = []
+    for at in np.flatnonzero(np.equal(encoding.special_tokens_mask, 0)).tolist():
+        start, end = encoding.offsets[at]
+        # tokenizers forgets the number of the first of two sequences that it joins after they were cut.
+        part = {"part": parts[encoding.sequence_ids[at] or 0]} if encoding.n_sequences > 1 else {}
+        token = {"token": encoder.decode_token(encoding.ids[at]), **part, "start": start, "end": end}
+        found.append(token | {"attribution": float(values[at])})
+    return found
+
+
+def write(found: Sequence[dict[str, Any]], form: Form, pixels: np.ndarray | None = None) -> Written:
+    """The answer in the form of its request; with ``pixels``, uint8 [H, W, 3], the only explanation as a PNG."""
+    if pixels is not None:
+        rest = {name: value for name, value in found[0].items() if name != MAP}
+        return Written(overlay(pixels, found[0][MAP]), PNG, {HEADER: json.dumps(rest)})
+    return Written(as_json({"explanation": found[0]} if form is Form.SINGLE else {"explanations": list(found)}))

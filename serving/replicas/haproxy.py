@@ -1,0 +1,170 @@
+"""HAProxy: finds the program, writes its config, checks that, starts it and exchanges it for one with another config.
+
+Knows HAProxy's files and options, and nothing of archives but their names and bounds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from serving.errors import ServingError
+from serving.replicas.program import INSTALL, find
+from serving.replicas.runtime import SOCKET, Runtime
+from serving.state import LOGS, OWN, RunDirectory
+
+TEMPLATE = "haproxy.cfg.j2"
+START_TIMEOUT_S = 10
+END_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """One archive: how many of its requests a replica holds at most."""
+
+    archive: str
+    requests: int
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A version that answers ``percent`` of the requests to its archive which name no version."""
+
+    archive: str
+    version: str
+    percent: float
+
+    @property
+    def share(self) -> int:
+        """The same in tenths of a percent, 1 or more."""
+        return max(1, round(10 * self.percent))
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """What the config is made of. ``addresses`` are "host:port" of each replica; ``seconds`` is longer than any
+    answer takes; ``token`` opens the replicas' health, or is empty where they ask for none."""
+
+    bind: str
+    metrics: str
+    certificate: str
+    addresses: Sequence[str]
+    archives: Sequence[Bounds]
+    connections: int
+    seconds: int
+    token: str
+    canary: Canary | None = None
+
+
+def program() -> str:
+    """The path of HAProxy. Raises ServingError where it is not installed."""
+    if found := find():
+        return found
+    raise ServingError(f"REPLICAS, TLS and BIND need HAProxy, which is not installed; run: {INSTALL}")
+
+
+def folder(run: RunDirectory) -> Path:
+    """The folder with HAProxy's config and certificate."""
+    return run.path / "balancer"
+
+
+def certificate_file(run: RunDirectory) -> Path:
+    """The certificate and its key, as HAProxy reads them."""
+    return folder(run) / "served.pem"
+
+
+def config_file(run: RunDirectory) -> Path:
+    """HAProxy's config."""
+    return folder(run) / "haproxy.cfg"
+
+
+def write_config(run: RunDirectory, temp: str, balancer: Balancer) -> bool:
+    """Writes the config once HAProxy has found it right; the one before stays else. Returns whether it has changed.
+    Raises ServingError."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=False,  # the text is no HTML
+    )  # fmt: skip
+    text = templates.get_template(TEMPLATE).render(balancer=balancer, socket=Path(temp, SOCKET))
+    target = config_file(run)
+    if target.exists() and target.read_text() == text:
+        return False
+    partial = target.with_suffix(".part")
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    _check(partial)
+    partial.replace(target)
+    return True
+
+
+def _check(path: Path) -> None:
+    done = subprocess.run([program(), "-c", "-f", str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        alerts = [line for line in done.stderr.splitlines() if "[ALERT]" in line]
+        said = (alerts or done.stderr.splitlines() or ["?"])[0].partition(" : ")[2]
+        raise ServingError(f"HAProxy ({program()}) refuses its config, {path}: {said}")
+
+
+def launch(run: RunDirectory, temp: str, successor_of: int = 0) -> int:
+    """Starts HAProxy and returns its pid once it answers. ``successor_of`` is the pid of one whose sockets it takes
+    over, and which ends when its requests have been answered. Raises ServingError."""
+    socket = Path(temp, SOCKET)
+    over = ["-x", str(socket), "-sf", str(successor_of)] if successor_of else []
+    environment = {"PATH": os.environ.get("PATH", os.defpath), OWN: temp, LOGS: str(run.logs)}
+    held = os.open(temp, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Cleaners of /tmp skip a folder that is locked (serving/temp_folder.py). A successor shares the lock.
+        fcntl.flock(held, fcntl.LOCK_SH)
+        with log(run).open("ab") as events, _messages(run).open("wb") as messages:
+            started = subprocess.Popen(
+                [program(), "-db", "-f", str(config_file(run)), *over], cwd=run.path, env=environment,
+                stdin=subprocess.DEVNULL, stdout=events, stderr=messages, start_new_session=True, pass_fds=[held],
+            )  # fmt: skip
+    finally:
+        os.close(held)
+    _await(started, Runtime(temp), run)
+    Path(temp, ".model_server.pid").write_text(str(started.pid))  # make doctor sees by it that the folder is in use
+    return started.pid
+
+
+def await_end(pid: int) -> None:
+    """Returns when a HAProxy that was succeeded has ended. Where requests keep it longer, it takes no new ones: its
+    connections end with them."""
+    deadline = time.monotonic() + END_TIMEOUT_S
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _await(started: subprocess.Popen[bytes], runtime: Runtime, run: RunDirectory) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while runtime.pid() != started.pid:
+        if started.poll() is not None or time.monotonic() > deadline:
+            lines = _messages(run).read_text(errors="replace").splitlines()
+            raise ServingError(f"HAProxy does not run: {lines[-1] if lines else 'it printed nothing'}")
+        time.sleep(0.02)
+
+
+def _messages(run: RunDirectory) -> Path:
+    """The file with what HAProxy says while it starts. Later it repeats there, without times, what its log has."""
+    return folder(run) / "messages"
+
+
+def log(run: RunDirectory) -> Path:
+    """The file with HAProxy's messages: replicas that come and go, no requests."""
+    return run.logs / "balancer.log"
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs, and is no zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

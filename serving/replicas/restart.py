@@ -1,0 +1,51 @@
+"""make restart: starts one replica after the other anew, with what the store, models.toml and config.properties hold
+now, while the others answer."""
+
+from __future__ import annotations
+
+from serving.errors import ServingError
+from serving.plan import Plan
+from serving.replicas.group import Group, Replica
+from serving.replicas.runtime import DRAIN, MAINT, UP, Runtime
+from serving.replicas.start import Say, balance, start_again
+from serving.start_lock import RESTART, starting
+from serving.state import State
+
+DRAIN_S = 300.0  # requests that take longer are cut off, as by make stop
+
+
+def restart(group: Group, state: State, plan: Plan, say: Say) -> None:
+    """Returns when all replicas run anew. The caller holds the lock of the group. Raises ServingError where one does
+    not start: the others go on, and the keeper tries it again."""
+    if group.asked.replicas < 2:
+        raise ServingError("One replica cannot be started anew without a pause; run: make stop serve, with REPLICAS=2")
+    runtime = Runtime(state.temp)
+    for replica in group.replicas():
+        _roll(replica, runtime, plan, say)
+        # From now on the keeper starts replicas with this plan too.
+        state.archives, state.foreign, state.settings = dict(plan.archives), list(plan.foreign), dict(plan.settings)
+        group.run.write(state)
+    if balance(group, state, plan):
+        say("HAProxy has taken over its new config")
+
+
+def _roll(replica: Replica, runtime: Runtime, plan: Plan, say: Say) -> None:
+    others = [name for name, status in runtime.states().items() if status == "UP" and name != replica.name]
+    if not others:
+        raise ServingError(f"{replica.name} is the only one that takes requests, so it stays; see: make status")
+    with starting(replica.run.lock, say, RESTART):
+        runtime.put(replica.name, DRAIN)
+        if not runtime.await_quiet(replica.name, DRAIN_S):
+            say(f"{replica.name} still has requests after {DRAIN_S:g} s; they are cut off")
+        runtime.put(replica.name, MAINT)
+        say(f"{replica.name} has answered all that it got; it is started anew")
+        try:
+            start_again(replica, plan, lambda text: None)
+        except ServingError as error:
+            raise ServingError(
+                f"{replica.name} does not start: {error}. The others ({', '.join(others)}) go on; mend that, then run: "
+                "make restart"
+            ) from None
+        runtime.put(replica.name, UP)
+        runtime.await_up(replica.name)
+        say(f"{replica.name} is warm and takes requests")

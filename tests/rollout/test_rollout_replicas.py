@@ -1,0 +1,91 @@
+"""A rollout to replicas behind HAProxy: some of the requests first, then all, and back where clients see errors."""
+
+import re
+
+import pytest
+
+from rollout.asked import Bounds
+from serving.client import Client
+from serving.errors import ServingError
+from serving.replicas.group import Group
+from serving.replicas.haproxy import config_file
+from serving.replicas.program import find
+from serving.store import intact_digest
+from tests.conftest import run
+from tests.rollout import versions
+from tests.rollout.versions import Steady, add
+from tests.trust.place import place as place_in
+
+needs_haproxy = pytest.mark.skipif(find() is None, reason="HAProxy is not installed (Debian: apt-get install haproxy)")
+FEW = {"MODEL": "null", "REQUESTS": "20", "MAX_P99_RATIO": "1000"}
+
+
+@pytest.fixture(scope="module")
+def place(null_store, tmp_path_factory):
+    with place_in(tmp_path_factory.mktemp("rollout"), null_store) as made:
+        made.environment |= {"MODELS_FILE": str(made.store.parent / "models.toml")}
+        made.serve(REPLICAS="2")
+        yield made
+
+
+def verb(place, name, **given):
+    return run("rollout", name, **{**place.environment, **FEW, **given})
+
+
+def serves(place, version):
+    """Whether each replica has that version alone, and it is the one on record and in the store."""
+    clients = [Client(each.config, each.run.key_file) for each in Group.read(place.directory).replicas()]
+    return (
+        [list(each.versions("null")) for each in clients] == [[version]] * 2
+        and place.state.archives == {"null": intact_digest(place.store / "null.mar")}
+        and "set-path" not in config_file(place.directory).read_text()
+    )
+
+
+@pytest.mark.served
+@needs_haproxy
+def test_a_canary_gets_its_share_before_all_replicas_change(place):
+    add(place, "2.0", versions.TAKES_A_WHILE)
+    with Steady(place) as steady:
+        done = verb(place, "rollout", VERSION="2.0", CANARY="20", WATCH="3s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(steady.statuses()) == {200} and steady.unwell == []
+    assert steady.versions() == {("1.0", None), ("2.0", "2.0")}
+    some, others = map(int, re.findall(r"(\d+) requests of clients in 3 s, 0 of them failed", done.stdout))
+    assert 8 <= some <= 60 < others, "20 % of 150, and all of 150"
+    assert serves(place, "2.0")
+    status = place.verb("status")
+    assert status.returncode == 0 and status.stdout.count("null: version 2.0, 1/1 workers ready") == 2
+    assert "already runs" in place.verb("serve", REPLICAS="2").stdout
+
+    with Steady(place) as steady:
+        done = verb(place, "rollback")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(steady.statuses()) == {200} and serves(place, "1.0")
+
+
+@pytest.mark.served
+@needs_haproxy
+def test_a_canary_that_fails_on_clients_never_answers_the_others(place):
+    add(place, "4.0", versions.FAILS_ON_CLIENTS)
+    with Steady(place, body=b"of a client") as steady:
+        done = verb(place, "rollout", VERSION="4.0", CANARY="10", WATCH="60s")
+    assert done.returncode == 1 and "MAX_ERRORS=0 is allowed" in done.stderr, done.stdout + done.stderr
+    assert "null 1.0 is served as before." in done.stderr and "answers from now on" not in done.stdout
+    assert set(steady.statuses()) <= {200, 500} and steady.answers[-1].status == 200
+    assert serves(place, "1.0")
+
+
+@pytest.mark.served
+@needs_haproxy
+def test_scale_changes_each_replica(place):
+    done = verb(place, "scale", WORKERS="2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert place.verb("status").stdout.count("2/2 workers ready") == 2
+    assert place.state.settings["null"] == {"workers": 2}
+
+
+def test_canary_is_a_share():
+    assert Bounds.of({"CANARY": "10"}).canary == 10
+    with pytest.raises(ServingError, match="CANARY=100 is no share of the requests"):
+        Bounds.of({"CANARY": "100"})
