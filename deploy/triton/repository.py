@@ -36,9 +36,9 @@ def write(plan: Plan, out: Path, environment: str = "") -> list[Path]:
     out = out.absolute()
     if out.exists() and not out.is_dir():
         raise ServingError(f"{out} is a file; name a folder: make triton OUT=...")
-    for name in plan.ours:
-        _require_ours(out / name)
     try:
+        for name in plan.ours:
+            _require_ours(out / name)
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as aside:
             for name in plan.ours:
