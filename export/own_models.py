@@ -30,6 +30,10 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".gif": "image/gif",
          ".bmp": "image/bmp", ".json": "application/json", ".txt": "text/plain"}  # fmt: skip
 
+# TorchServe takes a request to its management API whose URL has "/token" for one that renews tokens, and answers 401.
+TAKEN = "token"
+STARTS_BADLY = 'begins with "token", and TorchServe could not serve it'
+
 
 def own_models(path: Path | None = None) -> list[Model]:
     """The rows of models.toml that have a ``source``; the other tables only set how a built-in model is served.
@@ -52,6 +56,8 @@ def _model(path: Path, name: str, row: Mapping[str, Any]) -> Model:
         raise CatalogError(f"{where} has a source and the name of a built-in model; give it another name.")
     if not NAME.fullmatch(name):
         raise CatalogError(f"{where} is no usable name; use letters, digits, '.', '_' and '-', not '.' or '-' first.")
+    if name.startswith(TAKEN):
+        raise CatalogError(f"{where} {STARTS_BADLY}; give it another name.")
     if unknown := sorted(set(row) - {"source", "variants", *VARIABLES, *SERVING_KEYS, *CHOICE}):
         known = ", ".join(["source", *VARIABLES, *SERVING_KEYS, *CHOICE])
         raise CatalogError(f"{where} has the key {unknown[0]!r}, which nothing reads; known keys: {known}.")
@@ -119,6 +125,8 @@ def wanted_row(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]] | N
     name = name or _name_of(source)
     if not NAME.fullmatch(name):
         raise CatalogError(f"NAME is {name!r}; expected letters, digits, '.', '_' and '-', a letter or digit first.")
+    if name.startswith(TAKEN):
+        raise CatalogError(f"{name} {STARTS_BADLY}; choose another with NAME=.")
     if any(name == model.name for model in MODELS):
         raise CatalogError(f"{name} is the name of a built-in model; choose another with NAME=.")
     row: dict[str, Any] = {"source": _absolute(source), **given}

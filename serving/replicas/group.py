@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from serving import request_log
 from serving.config import ADDRESSES, CERTIFICATE, GRPC_PORTS, PRIVATE_KEY, TOKEN_FILE, Config
 from serving.replicas.asked import Asked
 from serving.replicas.runtime import name_of
@@ -90,12 +91,19 @@ class Group:
         access = {TOKEN_FILE: str(Tokens(self.run.path, given).valid)} if given.asks_tokens else {}
         replaced = (CERTIFICATE, PRIVATE_KEY, TOKEN_FILE)
         kept = {key: value for key, value in given.properties.items() if key not in replaced}
+        if (log := kept.get(request_log.FILE)) and log != request_log.STANDARD_OUTPUT:
+            kept[request_log.FILE] = str(_of_replica(given.path.resolve().parent / log, number))
         properties = {**kept, **dict(zip(keys, values, strict=True)), **own, **access}
         return Replica(number, RunDirectory(folder(self.run) / str(number)), Config(path, properties))
 
     def with_keeper(self, pid: int) -> Group:
         """The same group with another keeper process."""
         return replace(self, keeper=pid)
+
+
+def _of_replica(file: Path, number: int) -> Path:
+    """The file of one replica: each writes and renames its own."""
+    return file.with_stem(f"{file.stem}-{number}")
 
 
 def folder(run: RunDirectory) -> Path:

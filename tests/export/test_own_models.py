@@ -98,6 +98,7 @@ def test_an_answer_that_is_not_the_expected_one_is_not_packed_and_no_row_is_left
         ({"MODEL": "/nowhere/x"}, "There is no /nowhere/x"),
         ({"NAME": "x"}, "NAME= describes the model of MODEL=, which is missing"),
         ({"MODEL": "{reviews}", "NAME": "minilm"}, "the name of a built-in model"),
+        ({"MODEL": "{reviews}", "NAME": "token-types"}, "and TorchServe could not serve it; choose another with NAME="),
         ({"MODEL": "{reviews}", "NAME": "two words"}, "NAME is 'two words'"),
         ({"MODEL": "{reviews}", "TASK": "fill-mask"}, "has the head of a BertForSequenceClassification"),
         ({"MODEL": "{reviews}", "TASK": "poetry"}, "TASK is 'poetry'"),
@@ -122,6 +123,7 @@ def test_a_wrong_choice_is_one_sentence_and_touches_nothing(reviews, tmp_path, g
     ("row", "says"),
     [
         ("[minilm]\nsource='/x'\ntask='embedding'", "the name of a built-in model"),
+        ("[token-types]\nsource='/x'\ntask='embedding'", "begins with .token., and TorchServe could not serve"),
         ("[mine]\nsource='/x'\ntask='poetry'", "task is 'poetry'; expected one of"),
         ("[mine]\nsource='/x'\ntask='embedding'\npoling='cls'", "the key 'poling', which nothing reads"),
         ("[mine]\nsource='/x'\ntask='embedding'\nvariant='eager'\nchose='x'", "the key 'chose', which nothing reads"),

@@ -9,6 +9,7 @@ from serving.config import Config
 from serving.errors import ServingError
 from serving.replicas import certificate, haproxy, program
 from serving.replicas.asked import Asked
+from serving.replicas.group import Group
 from serving.replicas.haproxy import Balancer, Bounds
 from serving.replicas.start import connections
 from serving.replicas.tokens import Tokens
@@ -30,6 +31,14 @@ def changed(config, **properties):
 def test_a_server_alone_is_what_is_asked_for_by_nothing(config):
     assert Asked.of({}, config) is None
     assert Asked.of({"REPLICAS": " ", "TLS": "0", "BIND": ""}, config) is None
+
+
+def test_each_replica_writes_a_request_log_of_its_own(config, tmp_path):
+    given = write_config(tmp_path / "logged.properties", request_log="requests.jsonl")
+    asked = Asked.of({"REPLICAS": "2"}, Config.load(given))
+    group = Group(RunDirectory(tmp_path / "run"), given, asked, [free_ports(5), free_ports(5)])
+    files = [replica.config.properties["request_log"] for replica in group.replicas()]
+    assert files == [str(tmp_path / f"requests-{number}.jsonl") for number in (1, 2)]
 
 
 def test_replicas_take_the_address_of_the_config(config):
