@@ -1,6 +1,6 @@
 # The verbs. `make` lists them. The logic is in the Python modules that they call.
 .DEFAULT_GOAL := help
-.PHONY: help setup archive models serve stop restart status rollout rollback scale logs token ui openapi doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
+.PHONY: help setup archive models serve stop restart status rollout rollback scale logs token ui openapi triton doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
 SHELL := /bin/sh
 
 # The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
@@ -21,6 +21,7 @@ READ_BY_logs := $(PLACE) FOLLOW
 READ_BY_token := $(PLACE)
 READ_BY_ui := $(PLACE) UI_PORT
 READ_BY_openapi := $(PLACE) MODELS VARIANTS OUT
+READ_BY_triton := MODEL_STORE MODELS_FILE MODELS VARIANTS OUT ENVIRONMENT
 READ_BY_doctor := $(PLACE) REPLICAS
 READ_BY_clean := $(PLACE)
 READ_BY_audit := OSV_URL
@@ -172,6 +173,9 @@ ui: $(READY) ## Open a page to try the served models in a browser, until Ctrl-C 
 
 openapi: $(READY) ## Describe the HTTP API of the store's archives as OpenAPI 3.1 in a file (MODELS=, VARIANTS=, OUT=openapi.json)
 	@$(PY) -m openapi
+
+triton: $(READY) $(SIGNED) ## Write a model repository for NVIDIA's Triton of the store's archives (MODELS=, VARIANTS=, OUT=triton_repository)
+	@$(PY) -m deploy.triton
 
 doctor: ## Check for what would stop make serve on this machine; a line per check, with the fix (runs before setup too)
 	@$(DOCTOR)
