@@ -79,6 +79,25 @@ def _processes(chosen: Callable[[Mapping[str, str]], bool]) -> list[psutil.Proce
     return [process for process in psutil.process_iter() if chosen(_environment(process))]
 
 
+def _in_rays_session(leader: int) -> list[psutil.Process]:
+    """Ray's processes in the session of process ``leader``. Ray's agents write their name over their environment."""
+    return [each for each in psutil.process_iter() if _session(each) == leader and _name(each).startswith("ray::")]
+
+
+def _session(process: psutil.Process) -> int:
+    try:
+        return os.getsid(process.pid)
+    except OSError:  # it has ended
+        return -1
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return "" if process.status() == psutil.STATUS_ZOMBIE else process.name()
+    except psutil.Error:
+        return ""
+
+
 def _environment(process: psutil.Process) -> dict[str, str]:
     """The environment of a living process; empty for one that has ended, or of another user."""
     try:
@@ -171,7 +190,8 @@ class RunDirectory:
             temp = environment.get(OWN, "")
             return is_named(temp) and (environment.get(LOGS) == logs or (state is not None and temp == state.temp))
 
-        return _processes(started_here)
+        renamed = _in_rays_session(state.pid) if state and state.engine == "ray" else []
+        return [*_processes(started_here), *renamed]
 
     def temps(self) -> set[str]:
         """The temporary folders of starts in this folder."""
