@@ -91,7 +91,7 @@ SIGNED = $(if $(STORE_KEY),.venv/.signed)
 RAY = $(if $(filter ray,$(ENGINE)),.venv/.ray)
 TRACING = $(if $(shell grep -sE '^[[:space:]]*trace_endpoint[[:space:]]*=[[:space:]]*[^[:space:]]' "$(or $(CONFIG),config.properties)"),.venv/.tracing)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
-ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) $(GRPC) .venv/.signed .venv/.tracing
+ALL_EXTRAS := $(ALL_ENGINES) $(AUDIT) $(OPTUNA) $(MKDOCS) $(GRPC) .venv/.signed .venv/.tracing .venv/.ray
 EVERYTHING := .venv/.extras
 # Before setup the doctor runs on any Python, since it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
