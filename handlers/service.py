@@ -116,7 +116,7 @@ class Service(Hooks, Passes, Tensors, Explained):
         """The items as one batch."""
         raise NotImplementedError
 
-    def traced(self, items: list[Any]) -> Batch:
+    def collate_with_records(self, items: list[Any]) -> Batch:
         """As ``collate``; of texts, with the tokenizer's records."""
         return self.collate(items)
 

@@ -78,7 +78,7 @@ class TextService(Service):
         tokens = self.encoder.encode(items)
         return Batch(self.inputs_of(tokens), context=tokens)
 
-    def traced(self, items: list[Any]) -> Batch:
+    def collate_with_records(self, items: list[Any]) -> Batch:
         tokens = self.encoder.encode(items, offsets=True)
         return Batch(self.inputs_of(tokens), context=tokens)
 

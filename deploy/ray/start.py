@@ -30,6 +30,7 @@ from serving.ports import in_use, owner
 from serving.state import LOGS, OWN, RunDirectory, State
 from serving.temp_folder import make
 from serving.warm_up import Example
+from tsi_client import Error
 
 ENGINE = "ray"
 START_TIMEOUT_S = 600
@@ -109,10 +110,8 @@ def ready(client: Client, name: str) -> bool:
     """Whether a replica of the archive is warm."""
     try:
         return client.inference.request("GET", f"/v2/models/{name}/ready").ok
-    except Exception as error:
-        if type(error).__module__.startswith("tsi_client"):  # the front does not listen yet
-            return False
-        raise
+    except Error:  # the front does not listen yet
+        return False
 
 
 def _failure(console: Path) -> str:

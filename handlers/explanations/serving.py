@@ -117,7 +117,7 @@ class Explaining:
         """Makes a batch of each item. Returns what the job costs: each item's pass for its answer, and a pass of its
         longest row for each step."""
         assert job.wanted is not None
-        job.wanted.batches = [self._service.traced([item]) for item in job.items]
+        job.wanted.batches = [self._service.collate_with_records([item]) for item in job.items]
         rows = [self._service.costs(batch.inputs) for batch in job.wanted.batches]
         return sum(int(each.sum() + job.options["steps"] * each.max()) for each in rows)
 
@@ -183,7 +183,8 @@ class Explaining:
         first = Chosen(None, "", Target(((output.name, (0,) * (len(output.dims) - 1)),)), 0)
         for sample in self._service.samples():
             if len(sample) == 1:
-                self._attributed(self._service.traced(sample), first, self.options["baseline"].default, WARM_UP_STEPS)
+                batch = self._service.collate_with_records(sample)
+                self._attributed(batch, first, self.options["baseline"].default, WARM_UP_STEPS)
 
 
 def _changed(read: Any, given: Any) -> dict[str, Any]:

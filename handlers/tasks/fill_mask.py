@@ -55,7 +55,7 @@ class FillMask(TextService):
             raise TooLarge(f"The request has {total} masks; at most {self.settings.max_items} are taken: split it.")
         return texts
 
-    def traced(self, items: list[str]) -> Batch:
+    def collate_with_records(self, items: list[str]) -> Batch:
         return self._collated(self.encoder.encode(items, offsets=True))
 
     def collate(self, items: list[str]) -> Batch:

@@ -75,7 +75,7 @@ class QuestionAnswering(TextService):
         answers = _answers(batch.context.texts[index], self._spans(batch, index, outputs, options))
         return answers[0] if options["top_k"] == 1 else answers[: options["top_k"]]
 
-    def traced(self, items: list[Windows]) -> Batch:
+    def collate_with_records(self, items: list[Windows]) -> Batch:
         return self.collate(items)
 
     def chosen(self, batch: Batch, outputs: Outputs, target: None, options: Mapping[str, Any]) -> Chosen:

@@ -66,7 +66,7 @@ class Rerank(TextService):
         """One row per text."""
         return self._collated(items)
 
-    def traced(self, items: list[Ranking]) -> Batch:
+    def collate_with_records(self, items: list[Ranking]) -> Batch:
         return self._collated(items, offsets=True)
 
     def _collated(self, items: list[Ranking], offsets: bool = False) -> Batch:

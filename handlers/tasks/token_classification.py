@@ -47,7 +47,7 @@ class TokenClassification(TextService):
         self._tags = np.array([tags.index(tag) for tag in tags])
 
     def collate(self, items: list[str]) -> Batch:
-        return self.traced(items)
+        return self.collate_with_records(items)
 
     def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         encoding, text = batch.context.encodings[index], batch.context.texts[index]

@@ -10,7 +10,6 @@ from contextlib import suppress
 import psutil
 from hypothesis import strategies as st
 
-from serving.client import Client
 from tests.trust.fuzz import forms, good, images, texts
 from tests.trust.fuzz.campaign import Campaign
 from tests.trust.fuzz.case import Case
@@ -29,9 +28,6 @@ def replicas(name: str) -> list[int]:
 
 class RayCampaign(Campaign):
     """Requests to archives on Ray Serve."""
-
-    def __init__(self, base: str, client: Client, readers: list[str], viewers: list[str]) -> None:
-        super().__init__(base, client, readers, viewers)
 
     def workers(self) -> dict[str, list[int]]:
         return {name: replicas(name) for name in self._names}
