@@ -110,20 +110,12 @@ def _launch(
 
 
 def _find_java(state: State) -> bool:
-    """Completes the state with the process that TorchServe's launcher has left; False when there is none.
-
-    The process is recognised by its environment, which it does not show for a moment after its launch.
-    """
+    """Completes the state with the process that TorchServe's launcher has left; False when there is none."""
     try:
         state.pid = int(Path(state.temp, ".model_server.pid").read_text())
     except (OSError, ValueError):
         return False
-    deadline = time.monotonic() + LAUNCH_TIMEOUT_S
-    while not state.running():
-        if not psutil.pid_exists(state.pid) or time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
+    return state.appears(LAUNCH_TIMEOUT_S)
 
 
 def require_free(ports: Mapping[int, str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,6 +71,16 @@ class State:
         except psutil.NoSuchProcess:
             return False
 
+    def appears(self, timeout_s: float) -> bool:
+        """Whether the process runs, for a process that was launched just now. For some milliseconds (34 on busy cores)
+        the kernel shows an empty environment of a new program, so ``running`` takes it for another one."""
+        deadline = time.monotonic() + timeout_s
+        while not self.running():
+            if self.pid <= 0 or not _lives(self.pid) or time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
     def processes(self) -> list[psutil.Process]:
         """All processes of the start: launcher, Java and workers, also those that outlive Java."""
         return _processes(lambda environment: environment.get(OWN) == self.temp)
@@ -82,6 +93,13 @@ def _processes(chosen: Callable[[Mapping[str, str]], bool]) -> list[psutil.Proce
 def _in_rays_session(leader: int) -> list[psutil.Process]:
     """Ray's processes in the session of process ``leader``. Ray's agents write their name over their environment."""
     return [each for each in psutil.process_iter() if _session(each) == leader and _name(each).startswith("ray::")]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _session(process: psutil.Process) -> int:

@@ -33,6 +33,7 @@ from serving.warm_up import Example
 from tsi_client import Error
 
 ENGINE = "ray"
+LAUNCH_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 600
 TOKEN_MINUTES = 60.0
 
@@ -67,6 +68,7 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     finally:
         os.close(held)
     run.write(state)
+    state.appears(LAUNCH_TIMEOUT_S)
     return state
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from export.build import remove_leftovers
-from serving import owned, server
+from serving import owned
 from serving.server import stop
 from serving.state import OWN, RunDirectory, State
 from tests.conftest import run
@@ -140,12 +140,19 @@ def test_no_process_is_ended_that_no_start_made(directory, tmp_path):
         sleeper.wait()
 
 
-def test_a_process_whose_environment_shows_a_moment_late_is_known(monkeypatch, tmp_path):
-    """Between fork and exec the kernel shows none, and on a busy machine that lasts."""
-    (tmp_path / ".model_server.pid").write_text(str(os.getpid()))
-    seen = iter([{}, {}, {OWN: str(tmp_path)}])
-    monkeypatch.setattr("psutil.Process.environ", lambda process: next(seen))
-    assert server._find_java(State(str(tmp_path), ""))
+def test_a_process_whose_environment_shows_a_moment_late_is_known(tmp_path):
+    """After exec the kernel shows none for some milliseconds; here, a shell without it becomes the program."""
+    temp = f"{tmp_path}/{NAME}"
+    late = subprocess.Popen(["sh", "-c", f"sleep 0.3; {OWN}={temp} exec sleep 60"])
+    try:
+        state = State(temp, "", pid=late.pid)
+        assert not state.running() and state.appears(30) and state.running()
+    finally:
+        late.kill()
+    os.waitid(os.P_PID, late.pid, os.WEXITED | os.WNOWAIT)
+    assert not state.appears(30)  # a zombie, at once
+    late.wait()
+    assert not state.appears(30) and not State(temp, "").appears(30)
 
 
 @pytest.mark.parametrize("verb", ["serve", "stop", "clean"])
