@@ -1,7 +1,7 @@
 """Writes how many bytes requests, answers and metrics have: ``python -m bench.bodies`` beside a running server.
 
-Each archive of the server is sent what a load test sends (loadtest/payloads.py); sizes are means of a request's and an
-answer's HTTP bytes, heads included, without what TCP and TLS add. bench/capacity.py reckons with them.
+Each archive of the server is sent what a load test sends (loadtest/load/payloads.py). Sizes are means of a request's
+and an answer's HTTP bytes, heads included, without what TCP and TLS add. bench/capacity.py reckons with them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import requests
 
 from export.catalog import MODELS
-from loadtest.payloads import Payload, payloads
+from loadtest.load.payloads import Payload, payloads
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError

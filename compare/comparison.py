@@ -28,8 +28,9 @@ from export.device import resolve_device
 from export.list_models import variants_of
 from export.options import read_options
 from export.own_store import STORES, bring_up_to_date
-from loadtest import cores, environment, result_file
-from loadtest.crew import Crew, processes
+from loadtest.load import cores
+from loadtest.load.crew import Crew, processes
+from loadtest.measure import provenance, result_file
 from serving.environment import usable_cores
 
 STORE = Path(os.environ.get("COMPARE_STORE") or STORES / "compare").resolve()
@@ -50,7 +51,7 @@ class Comparison:
         self.device = resolve_device(self.variables.get("DEVICE") or "auto")
         count = processes(0, self.request.clients, [])
         self.split = cores.here(count)
-        facts = {**environment.record(self.split), "command": command(self.variables)}
+        facts = {**provenance.record(self.split), "command": command(self.variables)}
         variants = self._build()
         self._install()
         self.right = reference.of(self.request.model)

@@ -15,8 +15,8 @@ from markupsafe import Markup
 from compare import words
 from compare.ranking import Row
 from compare.words import Result
-from loadtest import html_page, html_table, report_md
-from loadtest.numbers import DASH, number
+from loadtest.report import html_page, html_table, markdown_report
+from loadtest.report.numbers import DASH, number
 
 TEMPLATES = Path(__file__).with_name("templates")
 RATIOS = (
@@ -81,7 +81,7 @@ def _shared(result: Result) -> dict[str, Any]:
     return {
         "result": result, "sentences": words.sentences(result).splitlines(), "lead": lead(result), "dashes": DASHES,
         "captions": {"ratios": RATIOS, "figures": FIGURES, "tried": TRIED},
-        "facts": report_md.facts(result["environment"]),
+        "facts": markdown_report.facts(result["environment"]),
         "peers": [(each["title"], _described(each)) for each in result["subjects"]],
         "aria": {load["clients"]: "; ".join(f"{bar['title']} {number(bar['rps'])}" for bar in load["bars"])
                  for load in chart_data(result)["loads"]},
@@ -168,7 +168,7 @@ def _bounded(row: Row, key: str, interval: str) -> str:
 
 def _markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     lines = [[text(row) for _, _, text, _ in columns] for row in rows]
-    return report_md.table([column[0] for column in columns], lines, _numeric(columns))
+    return markdown_report.table([column[0] for column in columns], lines, _numeric(columns))
 
 
 def _html(columns: Sequence[Column], rows: Sequence[Row], caption: str) -> Markup:

@@ -11,7 +11,7 @@ from typing import Any
 from compare import ranking
 from compare.plan import BEST, OURS, TUNED
 from compare.ranking import AHEAD, BEHIND, LEVEL, TARGETS, Row
-from loadtest.numbers import amount, at_least
+from loadtest.report.numbers import amount, at_least
 
 Result = dict[str, Any]
 NAMES = {OURS: "ours as served by default", TUNED: "ours with its settings tried", BEST: "our best variant"}

@@ -22,13 +22,13 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.stats import RequestStats, StatsEntry
 
-from loadtest import rows
 from loadtest.errors import LoadTestError
-from loadtest.profile import PROTOCOLS
-from loadtest.rows import Row
-from loadtest.servers import grpc_address
-from loadtest.target import CHECK_EVERY, Target, Token
-from loadtest.users import ArchiveUser, Recorder
+from loadtest.load import rows
+from loadtest.load.rows import Row
+from loadtest.load.target import CHECK_EVERY, Target, Token
+from loadtest.load.users import ArchiveUser, Recorder
+from loadtest.measure.profile import PROTOCOLS
+from loadtest.measure.servers import grpc_address
 from serving.choice import words
 from serving.state import RunDirectory
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest import rows
-from loadtest.profile import Profile
-from loadtest.record import Archive, Peak, Run, Trial, rows_file
-from loadtest.rows import Row
+from loadtest.load import rows
+from loadtest.load.rows import Row
+from loadtest.measure.profile import Profile
+from loadtest.measure.record import Archive, Peak, Run, Trial, rows_file
 
 BEGIN = 1_700_000_000_000_000
 WINDOW = 1_000_000

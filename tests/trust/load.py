@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import requests
 
-from loadtest.golden import Golden
-from loadtest.payloads import Payload, payloads
-from loadtest.target import model_of
+from loadtest.load.golden import Golden
+from loadtest.load.payloads import Payload, payloads
+from loadtest.load.target import model_of
 from tests.trust.place import Place
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from loadtest.rows import Row
-from loadtest.soak_verdict import Sample, judge
+from loadtest.load.rows import Row
+from loadtest.soak.verdict import Sample, judge
 from tests.conftest import run
 from tests.trust.place import place
 
