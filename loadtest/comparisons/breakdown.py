@@ -12,26 +12,32 @@ import locust  # noqa: F401 - first of all: Locust patches what the modules belo
 
 # isort: split
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import gevent
 import numpy as np
 
 from export.catalog import CatalogError
 from loadtest import stats
-from loadtest.comparisons.flame import py_spy, recording
 from loadtest.comparisons.probe import Subject, numbers, one_archive, seconds_each
 from loadtest.comparisons.processor_time import KINDS, Spent
 from loadtest.errors import LoadTestError
 from loadtest.load.rows import OVERLOAD, Columns
+from loadtest.measure.servers import Server
 from loadtest.measure.trial import Measured, Rule, measure
 from loadtest.report.numbers import DASH
 from serving.errors import ServingError
 
 WARM_UP_WINDOWS = 2
+SAMPLES_PER_S = 200  # of a flame graph
+NO_PY_SPY = "py-spy is not installed, and FLAMES needs it; run: .venv/bin/pip install py-spy"
 
 HEADER = """
 | clients | answers/s | refused/s | p50, ms | p99, ms | preprocess | inference | postprocess | elsewhere | batch |
@@ -133,6 +139,36 @@ def _broken(clients: int, seen: Measured, spent: Mapping[str, float], seconds: f
     processor = {kind: value * 1e6 / everything for kind, value in spent.items()}
     processor[CLIENT] = seen.client_cpu * 1e6 / rate
     return Broken(clients, answers, rate, len(rows) / seconds - rate, processor)
+
+
+def py_spy() -> str:
+    """The program, beside this Python or on PATH. Raises LoadTestError."""
+    found = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
+    if not found:
+        raise LoadTestError(NO_PY_SPY)
+    return found
+
+
+@contextmanager
+def recording(server: Server, archive: str, svg: Path, after_s: float, seconds: float) -> Iterator[None]:
+    """Samples the archive's first worker for ``seconds``, from ``after_s`` on, and writes a flame graph to ``svg``.
+
+    Leaves when it is written. Raises LoadTestError where py-spy fails.
+    """
+    assert server.client is not None
+    pid = server.client.workers(archive)[0]["pid"]
+    svg.parent.mkdir(parents=True, exist_ok=True)
+    length = f"{max(1, round(seconds))}"
+    command = [py_spy(), "record", "--pid", str(pid), "--duration", length, "--rate", str(SAMPLES_PER_S),
+               "--format", "flamegraph", "--output", str(svg)]  # fmt: skip
+    sampling = gevent.spawn_later(after_s, subprocess.run, command, capture_output=True, text=True)
+    try:
+        yield
+        done = sampling.get()
+    finally:
+        sampling.kill()
+    if done.returncode or not svg.exists():
+        raise LoadTestError(f"py-spy failed: {(done.stderr or done.stdout).strip()[-300:]}")
 
 
 if __name__ == "__main__":

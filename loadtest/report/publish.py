@@ -1,19 +1,30 @@
-"""Pages that are published together share one plotly.js: ``python -m loadtest.report.publish docs/results/*.html``.
+"""Published results: ``python -m loadtest.report.publish docs/results/loadtest-cpu.json docs/results/*.html``.
 
-A run's own report.html and a decision.html hold plotly.js, 4.8 of their 4.9 MB, and can be sent as they are. This
-command puts it once beside the pages that it is given, as plotly.min.js, and lets them refer to it. A page that already
-does stays as it is. Knows that one script element; not what else a page holds.
+A page is made to share one plotly.js. A run's own report.html and a decision.html hold plotly.js, 4.8 of their 4.9 MB,
+and can be sent as they are. This command puts it once beside the pages, as plotly.min.js, and lets them refer to it. A
+page that already does stays as it is.
+
+A JSON file is brought to the present form, with the Markdown and the page beside it. That is for runs whose rows are
+gone: the summary is the JSON file, the charts' series are those in the page. Where the rows are there,
+``python -m loadtest.report`` makes more of them: a changed rule of counting shows only there.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from loadtest.errors import LoadTestError
+from loadtest.report.headline import sentences
+from loadtest.report.html_report import html
+from loadtest.report.markdown_report import markdown
 
+USAGE = "Usage: python -m loadtest.report.publish docs/results/loadtest-cpu.json docs/results/*.html"
 SHARED = "plotly.min.js"
 BEGIN, END = "<script>/**\n* plotly.js", "</script>"
+DATA = '<script type="application/json" id="data">'
 REFERENCE = f'<script src="{SHARED}">{END}'
 # A page that holds everything lets no script in from outside; this one is let in from its own folder.
 OWN, BESIDE = "script-src 'unsafe-inline'", "script-src 'unsafe-inline' 'self' file:"
@@ -43,14 +54,40 @@ def _put(shared: Path, script: str, page: Path) -> None:
     shared.write_text(script, encoding="utf-8")
 
 
-def main(pages: list[str]) -> int:
-    """Shares plotly.js among the pages named; 2 when one cannot."""
-    if not pages:
-        print("Usage: python -m loadtest.report.publish docs/results/*.html", file=sys.stderr)
+def republish(path: Path) -> None:
+    """Rewrites ``path`` (a summary.json under its published name), ``.md`` and ``.html``. Raises LoadTestError."""
+    page = path.with_suffix(".html")
+    try:
+        summary, charts = json.loads(path.read_text(encoding="utf-8")), series(page.read_text(encoding="utf-8"))
+        summary = {**summary, "found": sentences(summary["rows"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LoadTestError(
+            f"{path} and {page.name} are no published results ({error}); name the JSON file of such a pair."
+        ) from None
+    path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(markdown(summary), encoding="utf-8")
+    page.write_text(html(charts, summary), encoding="utf-8")
+    share(page)
+
+
+def series(page: str) -> list[dict[str, Any]]:
+    """The charts' series that a page holds. Raises ValueError when there are none."""
+    _, found, rest = page.partition(DATA)
+    if not found:
+        raise ValueError("the page holds no series")
+    charts: list[dict[str, Any]] = json.loads(rest.partition(END)[0])
+    return charts
+
+
+def main(paths: list[str]) -> int:
+    """Lets the pages named share plotly.js, and writes the results of the JSON files named again; 2 when one cannot."""
+    if not paths:
+        print(USAGE, file=sys.stderr)
         return 2
     try:
-        for page in pages:
-            share(Path(page))
+        for path in map(Path, paths):
+            publish = republish if path.suffix == ".json" else share
+            publish(path)
     except (LoadTestError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -17,7 +17,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,16 @@ from export import catalog
 from export.catalog import CatalogError, Row
 from loadtest.errors import LoadTestError
 from loadtest.load import cores
-from loadtest.load.arrivals import Segment, schedule
-from loadtest.load.engine import OpenLoop
 from loadtest.load.users import now_us
 from loadtest.measure import provenance, result_file
 from loadtest.measure.servers import Server, fresh
-from loadtest.soak.bad_payloads import bad_payloads
 from loadtest.soak.footprint import Footprint, Sampler
+from loadtest.soak.loads import SHARE_BAD, loads
 from loadtest.soak.verdict import judge, table
 from serving.choice import names
 from serving.errors import ServingError
 
 SAMPLES = 120  # of each process; never more often than every half second
-SHARE_BAD = 0.2
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -81,23 +78,11 @@ def _number(name: str, default: float) -> float:
     return value
 
 
-def loads(settings: Settings, server: Server) -> dict[str, OpenLoop]:
-    """A loop of good and one of bad requests for each archive, by "<archive>" and "<archive> bad"."""
-    made = {}
-    for number, row in enumerate(settings.archives):
-        good = server.target(row.name)
-        good.golden = good.record_golden()
-        bad = replace(good, golden=None, payloads=bad_payloads(row.model))
-        for target, name, rate in ((good, row.name, 1.0), (bad, f"{row.name} bad", SHARE_BAD)):
-            span = [Segment(settings.settle_s + settings.seconds, settings.rate * rate)]
-            made[name] = OpenLoop(target, schedule("poisson", span, settings.seed + 2 * number + (rate < 1)))
-    return made
-
-
 def soak(settings: Settings, server: Server) -> dict[str, Any]:
     """Loads the server, samples it, and returns the findings."""
     every_s = max(0.5, settings.seconds / SAMPLES)
-    running = loads(settings, server)
+    span = settings.settle_s + settings.seconds
+    running = loads(server, settings.archives, settings.rate, span, settings.seed)
     with Sampler(Footprint.of(server), every_s) as sampler:
         began = min(load.start() for load in running.values()) + round(settings.settle_s * 1e6)
         _wait(began, settings)

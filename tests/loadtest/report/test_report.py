@@ -14,7 +14,7 @@ import pytest
 
 from loadtest.errors import LoadTestError
 from loadtest.measure import record
-from loadtest.report import gate, publish, republish, writer
+from loadtest.report import gate, publish, writer
 from loadtest.report.headline import sentences
 from loadtest.report.html_results import results
 from loadtest.report.markdown_report import markdown, terminal_table, verdict
@@ -265,18 +265,18 @@ def test_published_results_are_written_again_from_their_own_files(tmp_path):
     for old, new in (("summary.json", "seen.json"), ("report.html", "seen.html")):
         (tmp_path / old).rename(tmp_path / new)
     page = (tmp_path / "seen.html").read_text()
-    assert republish.main([str(tmp_path / "seen.json")]) == 0
+    assert publish.main([str(tmp_path / "seen.json")]) == 0
     assert (tmp_path / "seen.md").read_bytes() == (tmp_path / "report.md").read_bytes()
-    assert republish.series((tmp_path / "seen.html").read_text()) == republish.series(page)
+    assert publish.series((tmp_path / "seen.html").read_text()) == publish.series(page)
     assert publish.REFERENCE in (tmp_path / "seen.html").read_text() and (tmp_path / "plotly.min.js").is_file()
 
 
 def test_what_cannot_be_published_is_one_sentence(tmp_path, capsys):
     (tmp_path / "other.html").write_text("<p>another page</p>")
     assert publish.main([str(tmp_path / "other.html")]) == 2 and "holds no plotly.js" in capsys.readouterr().err
-    assert republish.main([str(tmp_path / "other.json")]) == 2 and "no published results" in capsys.readouterr().err
+    assert publish.main([str(tmp_path / "other.json")]) == 2 and "no published results" in capsys.readouterr().err
     synthetic.make(tmp_path)
     writer.write(tmp_path)
     (tmp_path / "plotly.min.js").write_text("another")
     assert publish.main([str(tmp_path / "report.html")]) == 2 and "another plotly.js" in capsys.readouterr().err
-    assert publish.main([]) == republish.main([]) == 2 and "Usage" in capsys.readouterr().err
+    assert publish.main([]) == 2 and "Usage" in capsys.readouterr().err
