@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from compare import words
@@ -39,19 +38,17 @@ def write(result: Result, out: Path) -> Path:
 
 def markdown(result: Result) -> str:
     """The comparison for a pull request or a note."""
-    return _environment(False).get_template("comparison.md").render(
+    return html_page.environment(TEMPLATES, autoescape=False).get_template("comparison.md").render(
         **_shared(result), **{name: _markdown(columns, rows) for name, (columns, rows, _) in _tables(result).items()}
     )  # fmt: skip
 
 
 def html(result: Result) -> str:
     """The page: one file that asks nobody for anything."""
-    return _environment(True).get_template("comparison.html").render(
+    return html_page.environment(TEMPLATES).get_template("comparison.html").render(
         **_shared(result),
-        style=Markup(html_page.part("report.css")),
-        plotly=Markup(html_page.plotly()),
-        script=Markup(html_page.part("common.js") + (TEMPLATES / "comparison.js").read_text(encoding="utf-8")),
-        data=Markup(html_page.data(chart_data(result))),
+        **html_page.frame((TEMPLATES / "comparison.js").read_text(encoding="utf-8"), chart_data(result)),
+        title=f"Against what people would use instead: {result['model']}", answer_label="The answer",
         **{name: _html(columns, rows, said) for name, (columns, rows, said) in _tables(result).items()},
     )  # fmt: skip
 
@@ -65,15 +62,6 @@ def chart_data(result: Result) -> dict[str, Any]:
             for row in sorted(result["rows"], key=lambda row: row["requests_per_s"]) if row["clients"] == count
         ]} for count in result["clients"]
     ]}  # fmt: skip
-
-
-def _environment(autoescape: bool) -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=autoescape, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    made.filters["code"] = lambda text: Markup(html_page.code(text))
-    return made
 
 
 def _shared(result: Result) -> dict[str, Any]:
@@ -173,7 +161,7 @@ def _markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
 
 def _html(columns: Sequence[Column], rows: Sequence[Row], caption: str) -> Markup:
     lines = [[(html_page.code(text(row)), value(row)) for _, _, text, value in columns] for row in rows]
-    return Markup(html_table.table([column[0] for column in columns], lines, _numeric(columns), caption))
+    return html_table.table([column[0] for column in columns], lines, _numeric(columns), caption)
 
 
 def _numeric(columns: Sequence[Column]) -> set[int]:

@@ -1,6 +1,6 @@
 """The series that report.html draws, per model and load point: plain numbers, in milliseconds and seconds.
 
-Knows which numbers a chart needs; how it looks is html/report.js's business.
+Knows which numbers a chart needs; how it looks is templates/report.js's business.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What self-contained pages have in common: style, scripts, plotly.js and data for them. Knows no page's content."""
+"""What self-contained pages have in common: templates, style, scripts, plotly.js and data. Knows no page's content.
+
+A page extends templates/page.html, which says what it expects.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,36 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import jinja2
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-PARTS = Path(__file__).with_name("html")
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def environment(*folders: Path, autoescape: bool = True) -> jinja2.Environment:
+    """The templates of ``folders`` and those that pages share; the filter ``code`` is ``code`` below."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, TEMPLATES]), autoescape=autoescape, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    made.filters["code"] = lambda text: Markup(code(text))
+    return made
 
 
 def part(name: str) -> str:
-    """The text of a file of html/."""
-    return (PARTS / name).read_text(encoding="utf-8")
+    """The text of a file of templates/."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def frame(script: str, data_of_charts: Any) -> dict[str, Markup]:
+    """What page.html is made of beside its content: style, scripts, and the data that the scripts draw."""
+    return {
+        "style": Markup(part("report.css")),
+        "plotly": Markup(plotly()),
+        "script": Markup(part("common.js") + script),
+        "data": Markup(data(data_of_charts)),
+    }
 
 
 def plotly() -> str:

@@ -1,15 +1,24 @@
-"""Tables of report.html: cells that show one thing and sort by another.
+"""Tables of pages: cells that show one thing and sort by another.
 
-Knows HTML only; which numbers stand in a table is html_report.py's business.
+Knows templates/table.html and cells.html; which numbers stand in a table is the page's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from html import escape
+from collections.abc import Container, Mapping, Sequence
+from functools import cache
 from typing import Any
 
+import jinja2
+from markupsafe import Markup, escape
+
+from loadtest.report import html_page
 from loadtest.report.numbers import number
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    return html_page.environment()
 
 
 def table(
@@ -17,44 +26,46 @@ def table(
     lines: Sequence[Sequence[tuple[str, Any]]],
     numeric: Container[int] = (),
     caption: str = "",
-    rows: Sequence[str] = (),
-) -> str:
+    rows: Sequence[Mapping[str, str]] = (),
+) -> Markup:
     """A table that sorts on a click; a cell is (HTML, value to sort by). The first cell of a line names it.
 
-    ``rows`` are attributes of the lines, as HTML.
+    ``rows`` are attributes of the lines.
     """
-    head = "".join(
-        f'<th scope="col"{_class(i in numeric)}><button type="button">{escape(name)}</button></th>'
-        for i, name in enumerate(header)
-    )
-    body = "".join(
-        f"<tr {attributes}>{''.join(_cell(cell, i, i in numeric) for i, cell in enumerate(line))}</tr>"
-        for line, attributes in zip(lines, rows or [""] * len(lines), strict=True)
-    )
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(caption or header[0])}">'
-        f'<table class="sortable">{said}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    cells = [[(Markup(html), value) for html, value in line] for line in lines]
+    return Markup(
+        _templates()
+        .get_template("table.html")
+        .render(header=header, lines=cells, numeric=numeric, caption=caption, rows=rows or [{}] * len(cells))
     )
 
 
-def _class(is_number: bool) -> str:
-    return ' class="number"' if is_number else ""
+def _cell(macro: str, *arguments: Any) -> Markup:
+    """The HTML that a macro of cells.html makes."""
+    made: Markup = getattr(_templates().get_template("cells.html").module, macro)(*arguments)
+    return made
 
 
-def _cell(cell: tuple[str, Any], column: int, is_number: bool) -> str:
-    text, value = cell
-    tag, scope = ("td", "") if column else ("th", ' scope="row"')
-    sorted_by = escape(str("" if value is None else value))
-    return f'<{tag}{scope}{_class(is_number)} data-value="{sorted_by}">{text}</{tag}>'
-
-
-def text(value: Any) -> tuple[str, Any]:
-    """(HTML, value to sort by) of a cell that shows the value as it is."""
+def text(value: Any) -> tuple[Markup, Any]:
+    """A cell that shows the value as it is."""
     return escape(str(value)), value
 
 
-def number_cell(value: float | None, interval: Sequence[float] | None = None) -> tuple[str, Any]:
-    """(HTML, value to sort by) of a figure; its interval, in milliseconds, is shown under the pointer."""
-    title = f' title="95 % interval {interval[0]:g} to {interval[1]:g} ms"' if interval else ""
-    return f"<span{title}>{number(value)}</span>", value
+def number_cell(value: float | None, interval: Sequence[float] | None = None) -> tuple[Markup, Any]:
+    """A cell of a figure; its interval, in milliseconds, is shown under the pointer."""
+    return _cell("figure", number(value), interval), value
+
+
+def pill(kind: str, words: str) -> tuple[Markup, str]:
+    """A cell of a verdict; ``kind`` ("good", "bad" or "doubt") is its colour."""
+    return _cell("pill", kind, words), words
+
+
+def stamped(name: str, stamp: str) -> tuple[Markup, str]:
+    """A cell of a name and, smaller, what it must not stand without; "" for nothing."""
+    return _cell("stamped", name, stamp), name
+
+
+def code_cell(shown: str, value: Any) -> tuple[Markup, Any]:
+    """A cell that shows code."""
+    return _cell("code", shown), value

@@ -16,7 +16,7 @@ from loadtest.errors import LoadTestError
 from loadtest.measure import record
 from loadtest.report import gate, publish, writer
 from loadtest.report.headline import sentences
-from loadtest.report.html_results import results
+from loadtest.report.html_report import results
 from loadtest.report.markdown_report import markdown, terminal_table, verdict
 from tests.loadtest import synthetic
 
