@@ -27,9 +27,14 @@ from loadtest.comparisons.probe import Quantiles, Subject, mean, numbers, one_ar
 from loadtest.errors import LoadTestError
 from loadtest.load import arrivals
 from loadtest.load.target import Target
+from loadtest.report import markdown_report
 from serving.errors import ServingError
 
 WITHIN, WITHIN_MS = 0.10, 0.2
+HEADER = (
+    "load", "tool", "p50 ours, ms", "p50 theirs", "p99 ours", "p99 theirs", "requests/s ours", "theirs", "our CPU",
+    "p50 agrees",
+)  # fmt: skip
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -124,18 +129,12 @@ def _open(subject: Subject, rate: float, seconds: float, folder: Path) -> Pair:
 
 def table(pairs: Sequence[Pair]) -> str:
     """The result in Markdown."""
-    lines = [
-        "| load | tool | p50 ours, ms | p50 theirs | p99 ours | p99 theirs | requests/s ours | theirs | our CPU "
-        "| p50 agrees |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
-    ]
+    lines = []
     for pair in pairs:
         cells = [getattr(side, name) for name in ("p50", "p99", "requests_per_s") for side in (pair.ours, pair.theirs)]
-        numbers = " | ".join(f"{cell:.2f}" for cell in cells)
-        lines.append(
-            f"| {pair.load} | {pair.tool} | {numbers} | {pair.ours.client_cpu:.0%} | {'yes' if pair.agrees else 'no'} |"
-        )
-    return "\n".join(lines)
+        shown = [*(f"{cell:.2f}" for cell in cells), f"{pair.ours.client_cpu:.0%}", "yes" if pair.agrees else "no"]
+        lines.append([pair.load, pair.tool, *shown])
+    return markdown_report.table(HEADER, lines, range(2, 9))
 
 
 def main() -> int:

@@ -32,6 +32,7 @@ from loadtest.errors import LoadTestError
 from loadtest.load.rows import OVERLOAD, Columns
 from loadtest.measure.servers import Server
 from loadtest.measure.trial import Measured, Rule, measure
+from loadtest.report.markdown_report import table
 from loadtest.report.numbers import DASH
 from serving.errors import ServingError
 
@@ -39,9 +40,10 @@ WARM_UP_WINDOWS = 2
 SAMPLES_PER_S = 200  # of a flame graph
 NO_PY_SPY = "py-spy is not installed, and FLAMES needs it; run: .venv/bin/pip install py-spy"
 
-HEADER = """
-| clients | answers/s | refused/s | p50, ms | p99, ms | preprocess | inference | postprocess | elsewhere | batch |
-| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+HEADER = (
+    "clients", "answers/s", "refused/s", "p50, ms", "p99, ms", "preprocess", "inference", "postprocess", "elsewhere",
+    "batch",
+)  # fmt: skip
 NOTE = (
     "Times are milliseconds. The stages are means that the worker states, each for the whole batch. Elsewhere is the "
     "rest of the mean latency: queue, front end, sockets and client."
@@ -90,9 +92,8 @@ def main() -> int:
     except (LoadTestError, CatalogError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(said, HEADER, sep="\n")
-    print("\n".join(f"| {' | '.join(each.cells())} |" for each in found), NOTE, sep="\n\n")
-    print(f"\n{processor_table(found)}")
+    stages = table(HEADER, [each.cells() for each in found], range(len(HEADER)))
+    print(said, stages, NOTE, processor_table(found), sep="\n\n")
     return 0
 
 
@@ -110,8 +111,8 @@ def processor_table(found: Sequence[Broken]) -> str:
     """The second table: processor time by kind of thread."""
     kinds = [kind for kind in (CLIENT, *KINDS) if any(each.processor_us.get(kind, 0) >= 0.5 for each in found)]
     rows = [[str(each.clients), *(f"{each.processor_us.get(kind, 0):.0f}" for kind in kinds)] for each in found]
-    lines = [f"| {' | '.join(line)} |" for line in (["clients", *kinds], ["---:"] * (len(kinds) + 1), *rows)]
-    return "\n".join(["Processor time for one answer, microseconds:", "", *lines])
+    shown = table(["clients", *kinds], rows, range(len(kinds) + 1))
+    return f"Processor time for one answer, microseconds:\n\n{shown}"
 
 
 def broken(subject: Subject, clients: int, seconds: float, flames: Path | None) -> Broken:

@@ -22,11 +22,12 @@ from loadtest.errors import LoadTestError
 from loadtest.load.payloads import Payload
 from loadtest.load.users import Sender, sender
 from loadtest.measure.profile import PROTOCOLS
+from loadtest.report import markdown_report
 from loadtest.report.numbers import DASH
 from serving.errors import ServingError
 
 WARM_UP = 100  # requests over each
-HEADER = "| protocol | p50, ms | p90, ms | p99, ms |\n| --- | ---: | ---: | ---: |"
+HEADER = ("protocol", "p50, ms", "p90, ms", "p99, ms")
 
 
 def main() -> int:
@@ -83,12 +84,12 @@ def table(found: np.ndarray) -> str:
             f"{added.high:+.2f}."
         )
     )
-    return "\n".join([HEADER, *lines, "", said])
+    return f"{markdown_report.table(HEADER, lines, range(1, 4))}\n\n{said}"
 
 
-def _line(protocol: str, times: np.ndarray) -> str:
+def _line(protocol: str, times: np.ndarray) -> list[str]:
     known = [stats.estimate(times, q) for q in (50, 90, 99)]
-    return f"| {protocol} | {' | '.join(DASH if each is None else f'{each.value:.2f}' for each in known)} |"
+    return [protocol, *(DASH if each is None else f"{each.value:.2f}" for each in known)]
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ import sys
 from export.catalog import CatalogError
 from loadtest.comparisons.probe import Quantiles, mean, numbers, one_archive, ours, seconds_each
 from loadtest.errors import LoadTestError
+from loadtest.report.markdown_report import table
 from serving.errors import ServingError
 
-HEADER = """
-| workers | users | p50, ms | p99, ms | requests/s | our CPU | server's RSS, MiB |
-| ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+HEADER = ("workers", "users", "p50, ms", "p99, ms", "requests/s", "our CPU", "server's RSS, MiB")
 
 
 def main() -> int:
@@ -42,11 +41,12 @@ def main() -> int:
     except (LoadTestError, CatalogError, ServingError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(subject.said, HEADER, sep="\n")
+    lines = []
     for (count, each), both in seen.items():
         found = mean(*both)
         cells = f"{found.p50:.2f}", f"{found.p99:.2f}", f"{found.requests_per_s:.0f}", f"{found.client_cpu:.0%}"
-        print("|", " | ".join([str(count), str(each), *cells, f"{memory[count] / 2**20:.0f}"]), "|")
+        lines.append([str(count), str(each), *cells, f"{memory[count] / 2**20:.0f}"])
+    print(subject.said, table(HEADER, lines, range(len(HEADER))), sep="\n\n")
     return 0
 
 
