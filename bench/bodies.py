@@ -44,14 +44,14 @@ def _head(headers: Any) -> int:
     return sum(len(f"{name}: {value}\r\n") for name, value in headers.items()) + 2
 
 
-def of_metrics(page: str, archives: int) -> dict[str, int]:
-    """Series and bytes of one scrape: those of each archive, and those of the server alone."""
+def of_metrics(page: str, count: int) -> dict[str, int]:
+    """Series and bytes of one scrape with ``count`` archives: those of each archive, and those of the server alone."""
     lines = [line for line in page.splitlines() if line and not line.startswith("#")]
     models = [line for line in lines if ('model="' in line and 'model=""' not in line) or "model_name=" in line]
     return {
         "bytes": len(page),
         "series_of_server": len(lines) - len(models),
-        "series_of_archive": -(-len(models) // archives),
+        "series_of_archive": -(-len(models) // count),
     }
 
 

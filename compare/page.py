@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from compare import words
-from compare.ranking import Row
+from compare.ranking import TableRow
 from compare.words import Result
 from loadtest.report import html_page, html_table, markdown_report
 from loadtest.report.numbers import DASH, number
@@ -25,7 +25,8 @@ RATIOS = (
 FIGURES = "The finals, measured in turns on fresh servers, with 95 % intervals. Processor: of the server, per answer."
 TRIED = "Every setting that was tried, measured once and briefly: workers × threads of each."
 DASHES = f"{DASH}: not measured, or too few requests to bound the percentile."
-Column = tuple[str, bool, Callable[[Row], str], Callable[[Row], Any]]  # title, numeric, text, what it sorts by
+# title, numeric, text, what it sorts by
+Column = tuple[str, bool, Callable[[TableRow], str], Callable[[TableRow], Any]]
 
 
 def write(result: Result, out: Path) -> Path:
@@ -86,12 +87,12 @@ def lead(result: Result) -> str:
     )
 
 
-def _described(subject: Row) -> str:
+def _described(subject: TableRow) -> str:
     pins = " ".join(subject["pins"][:2])
     return "; ".join(part for part in (subject["said"], pins, subject["not_measured"] and "not measured") if part)
 
 
-def _tables(result: Result) -> dict[str, tuple[list[Column], list[Row], str]]:
+def _tables(result: Result) -> dict[str, tuple[list[Column], list[TableRow], str]]:
     return {
         "ratios": (_ratio_columns(result), _ratio_rows(result), RATIOS),
         "figures": (_figure_columns(result), result["rows"], FIGURES),
@@ -103,7 +104,7 @@ def _named(result: Result) -> Column:
     return "Server", False, lambda row: words.title(result, row["subject"]), lambda row: row["subject"]
 
 
-def _ratio_rows(result: Result) -> list[Row]:
+def _ratio_rows(result: Result) -> list[TableRow]:
     pairs = dict.fromkeys((row["ours"], row["peer"]) for row in result["ratios"])
     return [
         {"ours": own, "subject": peer, "by": {row["clients"]: row for row in result["ratios"]
@@ -114,7 +115,7 @@ def _ratio_rows(result: Result) -> list[Row]:
 
 def _ratio_columns(result: Result) -> list[Column]:
     def at(count: int) -> Column:
-        def text(row: Row) -> str:
+        def text(row: TableRow) -> str:
             found = row["by"].get(count)
             return f"{found['ratio']:.2f}, {found['low']:.2f} to {found['high']:.2f}" if found else DASH
 
@@ -149,17 +150,17 @@ def _plain(title: str, key: str, shown: Callable[[Any], str], numeric: bool = Tr
     return title, numeric, lambda row: shown(row[key]), lambda row: row[key]
 
 
-def _bounded(row: Row, key: str, interval: str) -> str:
+def _bounded(row: TableRow, key: str, interval: str) -> str:
     bounds = row[interval]
     return number(row[key]) + (f", {number(bounds[0])} to {number(bounds[1])}" if bounds else "")
 
 
-def _markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+def _markdown(columns: Sequence[Column], rows: Sequence[TableRow]) -> str:
     lines = [[text(row) for _, _, text, _ in columns] for row in rows]
     return markdown_report.table([column[0] for column in columns], lines, _numeric(columns))
 
 
-def _html(columns: Sequence[Column], rows: Sequence[Row], caption: str) -> Markup:
+def _html(columns: Sequence[Column], rows: Sequence[TableRow], caption: str) -> Markup:
     lines = [[(html_page.code(text(row)), value(row)) for _, _, text, value in columns] for row in rows]
     return html_table.table([column[0] for column in columns], lines, _numeric(columns), caption)
 

@@ -25,7 +25,7 @@ from loadtest.load import cores, trace
 from loadtest.load.crew import Crew, processes
 from loadtest.load.target import model_of, named
 from loadtest.measure import profile, provenance
-from loadtest.measure.progress import Progress
+from loadtest.measure.progress import StepProgress
 from loadtest.measure.record import Run
 from loadtest.measure.runner import Runner, steps
 from loadtest.measure.servers import Server, device, fresh, given, running
@@ -39,8 +39,8 @@ from serving.errors import ServingError
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results"))
 
 
-def archives(baseline: str) -> list[Row]:
-    """The archives that MODELS and VARIANTS name, and the baseline where it is one. Raises CatalogError."""
+def rows_asked(baseline: str) -> list[Row]:
+    """The rows of the catalog that MODELS and VARIANTS name, and the baseline where it is one. Raises CatalogError."""
     models = names(os.environ, "MODELS") or list(catalog.DEFAULT_MODELS)
     variants = names(os.environ, "VARIANTS") or list(catalog.DEFAULT_VARIANTS)
     found = catalog.rows(models, variants, device(variants))
@@ -58,7 +58,7 @@ def measure() -> tuple[Run, bool]:
     """
     baseline, host = os.environ.get("BASELINE", ""), given()
     is_file = baseline.endswith(".json")
-    chosen, settings = archives("" if is_file else baseline), profile.load(os.environ)
+    chosen, settings = rows_asked("" if is_file else baseline), profile.load(os.environ)
     recorded = trace.read(Path(settings.trace).expanduser()).first(settings.trace_s) if settings.trace else None
     busiest = [recorded.at(rate).busiest for rate in settings.rates or (0.0,)] if recorded else settings.busiest
     count = processes(settings.processes, settings.concurrency, busiest)
@@ -79,7 +79,7 @@ def measure() -> tuple[Run, bool]:
     def open_server(archive_names: Sequence[str]) -> AbstractContextManager[Server]:
         return running(host) if host else fresh(archive_names, split)
 
-    progress, complete = Progress(steps(settings, chosen)), True
+    progress, complete = StepProgress(steps(settings, chosen)), True
     try:
         with cores.on(split.client), Crew(count, split, bool(settings.processes)) as crew:
             Runner(run, settings, open_server, progress, crew, trace=recorded).visit_all(chosen)

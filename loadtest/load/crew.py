@@ -25,7 +25,7 @@ from loadtest.load.channel import Channel
 from loadtest.load.cores import Split
 from loadtest.load.engine import CONNECTIONS, LEAD_US, MAX_OUTSTANDING, ClosedLoop, Load, OpenLoop
 from loadtest.load.generator import Part
-from loadtest.load.rows import Row
+from loadtest.load.rows import RequestRow
 from loadtest.load.target import Target
 from loadtest.load.users import now_us
 
@@ -91,7 +91,7 @@ class Several:
     def __init__(self, members: Sequence[Member], target: Target, apart: bool, scheduled: bool) -> None:
         self._members, self._target, self._scheduled = members, target, scheduled
         self.processes, self.apart = len(members), apart
-        self._rows, self._failed = list[Row](), list[LoadTestError]()
+        self._rows, self._failed = list[RequestRow](), list[LoadTestError]()
         self._free, self._over = RLock(), False
 
     def start(self) -> int:
@@ -102,7 +102,7 @@ class Several:
         return max(began)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[RequestRow]:
         """All rows so far, those that came together in order of completion. Raises LoadTestError."""
         if not self._over:
             self._take("take", self._target.token.get())
@@ -130,10 +130,10 @@ class Several:
 
     def _take(self, *asked: Any) -> None:
         with self._free:
-            parts = self._all(lambda member: [Row(*values) for values in member.ask(*asked)])
+            parts = self._all(lambda member: [RequestRow(*values) for values in member.ask(*asked)])
             self._keep(parts)
 
-    def _keep(self, parts: Sequence[Sequence[Row]]) -> None:
+    def _keep(self, parts: Sequence[Sequence[RequestRow]]) -> None:
         self._rows += sorted((row for part in parts for row in part), key=lambda row: row.ended_us)
 
     def _all(self, ask: Callable[[Member], Any]) -> list[Any]:

@@ -15,7 +15,7 @@ from gevent.pool import Group
 from locust.env import Environment
 
 from loadtest.load.clock import Clock
-from loadtest.load.rows import Row
+from loadtest.load.rows import RequestRow
 from loadtest.load.target import Target
 from loadtest.load.users import ArchiveUser, Recorder, now_us, user_class
 
@@ -32,7 +32,7 @@ class Load(Protocol):
     apart: bool
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[RequestRow]:
         """What has been answered so far, in order of completion."""
 
     def start(self) -> int:
@@ -52,7 +52,7 @@ class _Here:
     processes, apart = 1, True
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[RequestRow]:
         """What has been answered so far, in order of completion."""
         return self.recorder.rows
 

@@ -25,7 +25,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Row:
+class RequestRow:
     """A request. Instants are microseconds since 1970 by the client's clock; stages are the server's own words.
 
     ``intended_us`` is when the schedule wanted it sent; in a closed loop that is when it was sent. ``error`` is "" or
@@ -47,11 +47,11 @@ class Row:
     checked: int
 
 
-FIELDS = tuple(field.name for field in fields(Row))
+FIELDS = tuple(field.name for field in fields(RequestRow))
 TEXT = ("archive", "error")
 
 
-def write(path: Path, rows: Iterable[Row]) -> None:
+def write(path: Path, rows: Iterable[RequestRow]) -> None:
     """Writes gzipped CSV with a header, the same bytes for the same rows, whole or not at all."""
     partial = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     partial.replace(path)
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Path) -> list[RequestRow]:
     """The rows of a file. Raises ValueError when its header is not this version's."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as text:
         reader = csv.reader(text)
@@ -74,20 +74,20 @@ def read(path: Path) -> list[Row]:
         return [from_list(cells) for cells in reader]
 
 
-def to_list(row: Row) -> list[Any]:
+def to_list(row: RequestRow) -> list[Any]:
     """The row's values in the order of FIELDS; what goes over the wire from a worker, too."""
     return [getattr(row, name) for name in FIELDS]
 
 
-def from_list(cells: Sequence[Any]) -> Row:
+def from_list(cells: Sequence[Any]) -> RequestRow:
     """The inverse of ``to_list``, from text as well. Raises ValueError when the count is wrong."""
     if len(cells) != len(FIELDS):
         raise ValueError(f"A row has {len(cells)} cells and needs {len(FIELDS)}.")
     values: list[Any] = [str(cell) if name in TEXT else int(cell) for name, cell in zip(FIELDS, cells, strict=True)]
-    return Row(*values)
+    return RequestRow(*values)
 
 
-def merge(parts: Iterable[Iterable[Row]]) -> list[Row]:
+def merge(parts: Iterable[Iterable[RequestRow]]) -> list[RequestRow]:
     """The rows of several workers as one list in order of sending: every row once, none changed."""
     return sorted((row for part in parts for row in part), key=lambda row: (row.sent_us, to_list(row)))
 
@@ -106,7 +106,7 @@ class Columns:
     batch: Floats
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> Columns:
+    def of(cls, rows: Sequence[RequestRow]) -> Columns:
         """Columns of ``rows``, in their order."""
         ints = np.array(
             [

@@ -18,7 +18,7 @@ from locust.env import Environment
 from locust.exception import CatchResponseError
 
 from loadtest.load.payloads import Payload
-from loadtest.load.rows import DROPPED, TIMEOUT, UNKNOWN, WRONG, Row
+from loadtest.load.rows import DROPPED, TIMEOUT, UNKNOWN, WRONG, RequestRow
 from loadtest.load.sockets import note_times
 from loadtest.load.target import Target
 
@@ -138,7 +138,7 @@ class Recorder:
     """Appends a row to ``rows`` for each request event of ``environment``, in order of completion."""
 
     def __init__(self, environment: Environment) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[RequestRow] = []
         environment.events.request.add_listener(self._on_request)
 
     def drop(self, archive: str, intended_us: int) -> None:
@@ -151,7 +151,7 @@ class Recorder:
 
     def _unanswered(self, archive: str, intended_us: int, kind: str) -> None:
         now = now_us()
-        self.rows.append(Row(archive, intended_us, now, now, 0, kind, 0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, 0))
+        self.rows.append(RequestRow(archive, intended_us, now, now, 0, kind, 0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, 0))
 
     def _on_request(
         self,
@@ -170,7 +170,7 @@ class Recorder:
         intended = sent if note.intended_us is None else note.intended_us
         error = error_kind(response, exception) if exception else ""
         self.rows.append(
-            Row(
+            RequestRow(
                 note.archive,
                 min(intended, sent),
                 sent,

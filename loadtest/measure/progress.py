@@ -10,8 +10,8 @@ import time
 from typing import Any
 
 
-class Progress:
-    """``total`` steps of about the same length; ``step`` for each one, as it begins."""
+class StepProgress:
+    """``total`` steps of about the same length; ``step`` for each one, as it begins. There may be more in the end."""
 
     def __init__(self, total: int) -> None:
         self._total, self._done, self._began = total, 0, time.monotonic()
@@ -27,7 +27,7 @@ class Progress:
             self._bar.update(self._done - self._bar.n)
             self._bar.set_description_str(text)
         else:
-            self._print(f"[{self._done + 1}/{self._total}] {time.monotonic() - self._began:6.1f} s  {text}")
+            self._print(text)
         self._done += 1
 
     def close(self) -> None:
@@ -36,4 +36,6 @@ class Progress:
             self._bar.close()
 
     def _print(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        spent, total = time.monotonic() - self._began, max(self._total, self._done + 1)
+        left = f", about {spent / self._done * (total - self._done):.0f} s left" if self._done else ""
+        print(f"[{self._done + 1}/{total}] {spent:6.1f} s{left}  {text}", file=sys.stderr, flush=True)

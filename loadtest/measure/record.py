@@ -86,7 +86,7 @@ class Run:
     peaks: list[Peak] = field(default_factory=list)
     baseline: str = ""  # an archive of this run, or "baseline.json", the copy of a summary that was given
 
-    def rows_of(self, trial: Trial) -> list[rows.Row]:
+    def rows_of(self, trial: Trial) -> list[rows.RequestRow]:
         """The trial's rows. Raises LoadTestError when their file is missing or of another version."""
         try:
             return rows.read(rows_file(self.folder, trial.id))

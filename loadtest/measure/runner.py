@@ -26,7 +26,7 @@ from loadtest.load.target import Target
 from loadtest.load.trace import Trace
 from loadtest.measure.peak import find_peak, meets
 from loadtest.measure.profile import Profile
-from loadtest.measure.progress import Progress
+from loadtest.measure.progress import StepProgress
 from loadtest.measure.record import Run, Trial, rows_file
 from loadtest.measure.servers import NULL, Server
 from loadtest.measure.trial import Measured, Rule, measure
@@ -39,34 +39,34 @@ TRACE_WINDOWS = 60
 Open = Callable[[Sequence[str]], AbstractContextManager[Server]]
 
 
-def steps(profile: Profile, archives: Sequence[Row]) -> int:
+def steps(profile: Profile, chosen: Sequence[Row]) -> int:
     """How many progress steps the run has; a search for the peak counts as one."""
     points = len(profile.concurrency) + len(profile.rates) * len(profile.arrivals)
     if profile.trace:
         points = len(profile.concurrency) + max(1, len(profile.rates))
     once = len(profile.rates) * (len(profile.shapes) + (profile.soak_s > 0)) + profile.search_peak
-    floors = sum(row.name != NULL for row in archives)
-    return profile.rounds * (len(archives) * (1 + points) + floors) + len(archives) * once
+    floors = sum(row.name != NULL for row in chosen)
+    return profile.rounds * (len(chosen) * (1 + points) + floors) + len(chosen) * once
 
 
 @dataclass
 class Runner:
-    """Measures ``archives`` as ``profile`` says, into ``run``. ``open_server`` yields a server of the named ones."""
+    """Measures archives as ``profile`` says, into ``run``. ``open_server`` yields a server of the named ones."""
 
     run: Run
     profile: Profile
     open_server: Open
-    progress: Progress
+    progress: StepProgress
     crew: Crew = field(default_factory=Crew)
     trace: Trace | None = None
     golden: dict[str, Golden] = field(default_factory=dict)
 
-    def visit_all(self, archives: Sequence[Row]) -> None:
+    def visit_all(self, chosen: Sequence[Row]) -> None:
         """Every visit, one after the other; what was measured is on disk after each.
 
         Raises EndedEarlyError when most requests of a load failed, and not for there being too many.
         """
-        for number, row in interleaved(archives, self.profile.rounds):
+        for number, row in interleaved(chosen, self.profile.rounds):
             self.progress.step(f"{row.name}: starting the server (round {number} of {self.profile.rounds})")
             with self.open_server([row.name] if row.name == NULL else [row.name, NULL]) as server:
                 self.run.archives[row.name] = server.describe(row)
@@ -223,7 +223,7 @@ class Visit:
         self.runner.progress.step(f"{self.row.name}: {text}")
 
 
-def _failed(seen: Sequence[rows.Row]) -> str:
+def _failed(seen: Sequence[rows.RequestRow]) -> str:
     """How most of the requests failed; "" where they did not, or where the server had too many of them."""
     kinds = Counter(row.error for row in seen if row.error and row.error not in OVERLOAD)
     if kinds.total() * 2 <= len(seen):

@@ -13,7 +13,7 @@ import gevent
 import numpy as np
 
 from loadtest.load.engine import Load
-from loadtest.load.rows import Columns, Row
+from loadtest.load.rows import Columns, RequestRow
 from loadtest.load.users import now_us
 from loadtest.measure.windows import WARM_WINDOWS, Window, agree, cut
 from loadtest.stats import STABLE_WINDOWS
@@ -39,7 +39,7 @@ class Measured:
     """The grid that a load ran on, its rows, and what the client spent: of a core by its busiest process, or of all
     cores together where its processes share them."""
 
-    rows: list[Row]
+    rows: list[RequestRow]
     begin_us: int
     window_us: int
     warm_up_windows: int

@@ -26,20 +26,20 @@ def chart_data(run: Run) -> list[dict[str, Any]]:
     models: dict[str, list[str]] = {}
     for archive in run.archives.values():
         models.setdefault(archive.model, []).append(archive.name)
-    return [_model(run, found, model, archives) for model, archives in models.items()]
+    return [_model(run, found, model, names) for model, names in models.items()]
 
 
-def _model(run: Run, found: Grouped, model: str, archives: Sequence[str]) -> dict[str, Any]:
-    keys = list(dict.fromkeys(point for (name, point) in found if name in archives and not point.startswith(FLOOR)))
+def _model(run: Run, found: Grouped, model: str, names: Sequence[str]) -> dict[str, Any]:
+    keys = list(dict.fromkeys(point for (name, point) in found if name in names and not point.startswith(FLOOR)))
     floor = pooled(
-        [each for (name, point), seen in found.items() if name in archives and point.startswith(FLOOR) for each in seen]
+        [each for (name, point), seen in found.items() if name in names and point.startswith(FLOOR) for each in seen]
     )
     return {
         "model": model,
-        "archives": list(archives),
+        "archives": list(names),
         "floor": {"p50": latencies(floor)["p50_ms"], "stages": stages_ms(floor)},
-        "curve": {name: _curve(run, found, name, keys) for name in archives},
-        "points": [_point(run, found, archives, key) for key in keys],
+        "curve": {name: _curve(run, found, name, keys) for name in names},
+        "points": [_point(run, found, names, key) for key in keys],
     }
 
 
@@ -61,8 +61,8 @@ def _curve(run: Run, found: Grouped, name: str, keys: Sequence[str]) -> list[dic
     ]
 
 
-def _point(run: Run, found: Grouped, archives: Sequence[str], key: str) -> dict[str, Any]:
-    present = {name: found[name, key] for name in archives if (name, key) in found}
+def _point(run: Run, found: Grouped, names: Sequence[str], key: str) -> dict[str, Any]:
+    present = {name: found[name, key] for name in names if (name, key) in found}
     rows = {name: row_of(run, seen, []) for name, seen in present.items()}
     return {
         "key": key,

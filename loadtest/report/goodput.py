@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from loadtest.load.rows import Columns, Row
+from loadtest.load.rows import Columns, RequestRow
 
 WANTED = 0.99
 
 
-def goodput(rounds: Sequence[Sequence[Row]], within_ms: float) -> dict[str, Any]:
+def goodput(rounds: Sequence[Sequence[RequestRow]], within_ms: float) -> dict[str, Any]:
     """Of all requests of all rounds of a trace; one that failed or was never answered is not in time."""
     columns = Columns.of([row for rows in rounds for row in rows])
     good = columns.ok & (columns.latency <= within_ms * 1e3)
@@ -30,7 +30,7 @@ def goodput(rounds: Sequence[Sequence[Row]], within_ms: float) -> dict[str, Any]
     }
 
 
-def _seconds(rows: Sequence[Row]) -> float:
+def _seconds(rows: Sequence[RequestRow]) -> float:
     """The time that the trace's arrivals span; a second at least."""
     due = [row.intended_us for row in rows]
     return max(1.0, (max(due) - min(due)) / 1e6) if due else 1.0

@@ -15,7 +15,7 @@ from loadtest.report import html_page
 from loadtest.report.gate import judge, point
 from loadtest.report.html_table import code_cell, number_cell, pill, stamped, table, text
 from loadtest.report.markdown_report import dashes, facts, label, parity, sent_over, verdict
-from loadtest.report.summary import mostly_failed
+from loadtest.report.summary import SummaryRow, mostly_failed
 
 # The columns that matter come first: a phone shows no more without scrolling.
 HEADER = (
@@ -29,7 +29,6 @@ CAPTION = (
     "it. A heading sorts."
 )
 KINDS = {"worse": "bad", "better": "good", "no difference": "good", "unclear": "doubt"}
-Row = dict[str, Any]
 
 
 def html(charts: Sequence[dict[str, Any]], summary: dict[str, Any]) -> str:
@@ -66,26 +65,26 @@ def _verdicts(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     return badges + [("doubt", label, each.text[6:]) for label, each in found if label == "note"]
 
 
-def results(rows: Sequence[Row]) -> Markup:
+def results(rows: Sequence[SummaryRow]) -> Markup:
     """The table of results: a row per archive and load point, which charts lead to."""
     lines = [_result(row, order) for order, row in enumerate(rows)]
     return table(HEADER, lines, NUMERIC, CAPTION, [_anchor(row) for row in rows])
 
 
-def _anchor(row: Row) -> dict[str, str]:
+def _anchor(row: SummaryRow) -> dict[str, str]:
     """What charts find the row by: its model and load point."""
     key = _point_key(row)
     return {"id": f"{row['archive']}.{key}", "data-model": row["model"], "data-point": key}
 
 
-def _point_key(row: Row) -> str:
+def _point_key(row: SummaryRow) -> str:
     """The load point as Trial.point names it."""
     closed = row["mode"] == "closed"
     kind = f"closed-{row['concurrency']:g}" if closed else f"{row['arrivals']}-{row['rate']:g}"
     return kind if row["purpose"] == "measure" else f"{row['purpose']}-{kind}"
 
 
-def _result(row: Row, order: int) -> list[tuple[str, Any]]:
+def _result(row: SummaryRow, order: int) -> list[tuple[str, Any]]:
     p50, p90, p99, p999, service = (
         number_cell(row[f"{name}_ms"], row[f"{name}_ci_ms"]) for name in ("p50", "p90", "p99", "p999", "service_p50")
     )
@@ -98,7 +97,7 @@ def _result(row: Row, order: int) -> list[tuple[str, Any]]:
     ]  # fmt: skip
 
 
-def _errors(rows: Sequence[Row]) -> Markup:
+def _errors(rows: Sequence[SummaryRow]) -> Markup:
     lines = [
         [
             text(label(row)), text(point(row)), text(kind), number_cell(count),

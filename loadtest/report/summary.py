@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from loadtest import stats
-from loadtest.load.rows import DROPPED, WRONG, Columns, Row
+from loadtest.load.rows import DROPPED, WRONG, Columns, RequestRow
 from loadtest.measure.record import Run, Trial
 from loadtest.measure.saturation import late_share, saturated
 from loadtest.measure.windows import Window, counted, cut
@@ -24,6 +24,7 @@ PERCENTILES = (50, 90, 95, 99, 99.9)
 STAGES = ("client_queue", "network_and_queue", "preprocess", "inference", "postprocess")
 FLOOR = "floor"
 MOST = 0.5
+SummaryRow = dict[str, Any]  # a load point of an archive, as row_of makes it
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Seen:
     windows: list[Window]
     counted: list[Window]
     stable: bool
-    rows: list[Row]
+    rows: list[RequestRow]
     columns: Columns
 
 
@@ -82,7 +83,7 @@ def summarise(run: Run) -> dict[str, Any]:
     }
 
 
-def row_of(run: Run, seen: Sequence[Seen], floor: Sequence[Seen]) -> dict[str, Any]:
+def row_of(run: Run, seen: Sequence[Seen], floor: Sequence[Seen]) -> SummaryRow:
     """One row of the summary: a load point of an archive, all rounds pooled."""
     trial, archive = seen[0].trial, run.archives[seen[0].trial.beside]
     columns = pooled(seen)
@@ -170,7 +171,7 @@ def _errors(seen: Sequence[Seen]) -> dict[str, Any]:
     }
 
 
-def mostly_failed(row: dict[str, Any]) -> bool:
+def mostly_failed(row: SummaryRow) -> bool:
     """Whether most requests of a row failed: then the figures are those of the few that did not."""
     return bool(row["error_rate"] > MOST)
 

@@ -47,7 +47,7 @@ class Settings:
     seconds: float
     rate: float
     seed: int
-    archives: tuple[Row, ...]
+    rows: tuple[Row, ...]
     out: Path
 
     @property
@@ -82,7 +82,7 @@ def soak(settings: Settings, server: Server) -> dict[str, Any]:
     """Loads the server, samples it, and returns the findings."""
     every_s = max(0.5, settings.seconds / SAMPLES)
     span = settings.settle_s + settings.seconds
-    running = loads(server, settings.archives, settings.rate, span, settings.seed)
+    running = loads(server, settings.rows, settings.rate, span, settings.seed)
     with Sampler(Footprint.of(server), every_s) as sampler:
         began = min(load.start() for load in running.values()) + round(settings.settle_s * 1e6)
         _wait(began, settings)
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     """Soaks, prints and writes what was found; returns the exit status."""
     try:
         settings, split = Settings.load(), cores.here()
-        with fresh([row.name for row in settings.archives], split) as server, cores.on(split.client):
+        with fresh([row.name for row in settings.rows], split) as server, cores.on(split.client):
             findings = soak(settings, server)
         record(settings, findings, split)
     except (LoadTestError, CatalogError, ServingError) as error:

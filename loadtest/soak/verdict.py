@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from loadtest import stats
-from loadtest.load.rows import Row
+from loadtest.load.rows import RequestRow
 
 MIB = 1 << 20
 # A worker's memory may rise by this slope, fitted to the second half of its samples: in the first, memory pools may
@@ -34,7 +34,9 @@ class Sample:
     log_bytes: int
 
 
-def judge(rows: Mapping[str, Sequence[Row]], samples: Sequence[Sample], began: int, seconds: float) -> dict[str, Any]:
+def judge(
+    rows: Mapping[str, Sequence[RequestRow]], samples: Sequence[Sample], began: int, seconds: float
+) -> dict[str, Any]:
     """The findings: figures per load and per process, and ``failed``, a sentence for each bound that was broken."""
     loads = {name: _load(list(each), began, seconds, name.endswith(" bad")) for name, each in rows.items()}
     names = sorted({each.process for each in samples})
@@ -50,7 +52,7 @@ def judge(rows: Mapping[str, Sequence[Row]], samples: Sequence[Sample], began: i
     return {"bounds": bounds, "loads": loads, "processes": processes, "log_mib_max": logs, "failed": failed}
 
 
-def _load(rows: list[Row], began: int, seconds: float, bad: bool) -> dict[str, Any]:
+def _load(rows: list[RequestRow], began: int, seconds: float, bad: bool) -> dict[str, Any]:
     answers = Counter(str(row.status) if row.status and row.error != "wrong answer" else row.error for row in rows)
     wanted = [row for row in rows if (400 <= row.status < 500 if bad else not row.error)]
     found = {"requests": len(rows), "answers": dict(sorted(answers.items())), "unwanted": len(rows) - len(wanted),
@@ -58,7 +60,7 @@ def _load(rows: list[Row], began: int, seconds: float, bad: bool) -> dict[str, A
     return found if bad else {**found, **_drift(wanted, began, seconds)}
 
 
-def _drift(rows: list[Row], began: int, seconds: float) -> dict[str, Any]:
+def _drift(rows: list[RequestRow], began: int, seconds: float) -> dict[str, Any]:
     quarter = seconds * 1e6 / 4
     parts = [[row.ended_us - row.intended_us for row in rows if _quarter(row, began, quarter) == n] for n in range(4)]
     p99 = [round(stats.percentile(part, 99) / 1e3, 2) if part else None for part in parts]
@@ -71,7 +73,7 @@ def _drift(rows: list[Row], began: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def _quarter(row: Row, began: int, length: float) -> int:
+def _quarter(row: RequestRow, began: int, length: float) -> int:
     return min(3, int((row.intended_us - began) // length))
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from loadtest.load import rows
-from loadtest.load.rows import Columns, Row
+from loadtest.load.rows import Columns, RequestRow
 
 
 def made(count, start=1_700_000_000_000_000, error=""):
+    sent = range(start, start + 10 * count, 10)
     return [
-        Row("a-eager", start + 10 * i, start + 10 * i + 3, start + 10 * i + 903, 200, error, 20, 100, 500, 7, 1, i % 2)
-        for i in range(count)
+        RequestRow("a-eager", at, at + 3, at + 903, 200, error, 20, 100, 500, 7, 1, i % 2) for i, at in enumerate(sent)
     ]
 
 
@@ -48,7 +48,7 @@ def test_rows_survive_the_wire_between_workers():
 
 
 def test_columns_tell_latency_from_service_time_and_unknown_from_zero():
-    columns = Columns.of([*made(2), Row("a", 5, 9, 20, 503, "503 queue", 0, -1, -1, -1, -1, 0)])
+    columns = Columns.of([*made(2), RequestRow("a", 5, 9, 20, 503, "503 queue", 0, -1, -1, -1, -1, 0)])
     assert columns.latency.tolist() == [903, 903, 15]
     assert columns.service.tolist() == [900, 900, 11]
     assert columns.ok.tolist() == [True, True, False]

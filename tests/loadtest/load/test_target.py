@@ -49,7 +49,7 @@ import loadtest.__main__ as verb
 import dataclasses
 from export import catalog
 catalog.MODELS += (dataclasses.replace(catalog.model("minilm"), name="reviews-bert"),)
-print(*[row.name for row in verb.archives("reviews-bert-int8")])
+print(*[row.name for row in verb.rows_asked("reviews-bert-int8")])
 """
 
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from export.catalog import model
 from loadtest.errors import LoadTestError
 from loadtest.load.payloads import sized
-from loadtest.load.rows import Row
+from loadtest.load.rows import RequestRow
 from loadtest.load.trace import read
 from loadtest.measure import profile
 from loadtest.report.goodput import goodput
@@ -113,7 +113,7 @@ def test_a_size_is_a_text_of_about_so_many_tokens():
 def test_goodput_counts_what_was_answered_in_time_of_all_that_came():
     def row(at_ms, took_ms, error=""):
         at = 1_700_000_000_000_000 + at_ms * 1000
-        return Row("null", at, at, at + took_ms * 1000, 200, error, 1, -1, -1, -1, -1, 0)
+        return RequestRow("null", at, at, at + took_ms * 1000, 200, error, 1, -1, -1, -1, -1, 0)
 
     rounds = [[row(0, 10), row(1000, 101), row(2000, 100), row(4000, 1, "503 queue")], [row(0, 10), row(4000, 10)]]
     found = goodput(rounds, 100)

@@ -154,8 +154,7 @@ def test_a_run_in_which_most_requests_failed_is_not_stable(tmp_path, share, most
 def test_late_sends_and_a_busy_client_mark_a_result(tmp_path):
     run = synthetic.make(tmp_path)
     for each in [each for each in run.trials if each.mode == "open" and each.archive == "toy-eager"]:
-        late = [synthetic.rows.Row(*[getattr(one, name) - 5_000 if name == "intended_us" else getattr(one, name)
-                                     for name in synthetic.rows.FIELDS]) for one in run.rows_of(each)]  # fmt: skip
+        late = [replace(one, intended_us=one.intended_us - 5_000) for one in run.rows_of(each)]
         synthetic.rows.write(record.rows_file(tmp_path, each.id), late)
     found = row(writer.write(tmp_path), "toy-eager", mode="open")
     assert found["late_share"] == 1.0 and found["saturated"]
