@@ -11,7 +11,7 @@ import pytest
 from loadtest import stats
 from tests.conftest import run
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @cache  # not a fixture, which would be made beside other tests

@@ -11,7 +11,7 @@ from loadtest.report import publish, writer
 from tests import chromium
 from tests.loadtest import synthetic
 
-RESULTS = Path(__file__).resolve().parents[2] / "docs/results"
+RESULTS = Path(__file__).resolve().parents[3] / "docs/results"
 pytestmark = chromium.NEEDED
 
 

@@ -20,7 +20,7 @@ from loadtest.report.html_report import results
 from loadtest.report.markdown_report import markdown, terminal_table, verdict
 from tests.loadtest import synthetic
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def row(summary, archive, **wanted):
