@@ -25,9 +25,9 @@ from export.device import DeviceError
 from export.errors import CheckpointError
 from export.own_store import ROOT, NotBuiltError
 from export.quiet import quieten
-from loadtest import result_file
-from loadtest.environment import machine
 from loadtest.errors import LoadTestError
+from loadtest.measure import result_file
+from loadtest.measure.provenance import machine
 from loadtest.stats import percentile
 
 

@@ -1,7 +1,7 @@
 """Writes how many bytes requests, answers and metrics have: ``python -m bench.bodies`` beside a running server.
 
-Each archive of the server is sent what a load test sends (loadtest/payloads.py); sizes are means of a request's and an
-answer's HTTP bytes, heads included, without what TCP and TLS add. bench/capacity.py reckons with them.
+Each archive of the server is sent what a load test sends (loadtest/load/payloads.py). Sizes are means of a request's
+and an answer's HTTP bytes, heads included, without what TCP and TLS add. bench/capacity.py reckons with them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import requests
 
 from export.catalog import MODELS
-from loadtest.payloads import Payload, payloads
+from loadtest.load.payloads import Payload, payloads
 from serving.client import Client
 from serving.config import Config
 from serving.errors import ServingError
@@ -44,14 +44,14 @@ def _head(headers: Any) -> int:
     return sum(len(f"{name}: {value}\r\n") for name, value in headers.items()) + 2
 
 
-def of_metrics(page: str, archives: int) -> dict[str, int]:
-    """Series and bytes of one scrape: those of each archive, and those of the server alone."""
+def of_metrics(page: str, count: int) -> dict[str, int]:
+    """Series and bytes of one scrape with ``count`` archives: those of each archive, and those of the server alone."""
     lines = [line for line in page.splitlines() if line and not line.startswith("#")]
     models = [line for line in lines if ('model="' in line and 'model=""' not in line) or "model_name=" in line]
     return {
         "bytes": len(page),
         "series_of_server": len(lines) - len(models),
-        "series_of_archive": -(-len(models) // archives),
+        "series_of_archive": -(-len(models) // count),
     }
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.published import ROOT, read, renewed
+from loadtest.report.markdown_report import table
 from serving.config import Config
 
 PAGE = ROOT / "docs" / "capacity.md"
@@ -111,15 +112,10 @@ def count(rate: float, per_s: float, wanted: Wanted) -> int:
     return math.ceil(rate / (wanted.utilisation * per_s)) + wanted.spare
 
 
-def _table(header: tuple[str, ...], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
-
-
 def measured() -> str:
     """The table of what one replica does."""
     header = ("archive", "machine", "requests/s", "p99 ms", "clients", "from")
-    return _table(header, [
+    return table(header, [
         [f"`{each.archive}`", each.machine, f"{each.per_s:,.0f}", f"{each.p99_ms:,.1f}", f"{each.clients}",
          f"[{each.source}](results/{each.source})"]
         for each in replicas()
@@ -138,7 +134,7 @@ def machines(wanted: Wanted) -> str:
             row += [_cost(prices.get(each.archive), number, rate)
                     for number, rate in zip(counts, wanted.rates, strict=True)]  # fmt: skip
         rows.append(row)
-    return _table(("archive", "machine", *(f"{rate:,}/s" for rate in wanted.rates), *priced), rows)
+    return table(("archive", "machine", *(f"{rate:,}/s" for rate in wanted.rates), *priced), rows)
 
 
 def _cost(price: float | None, number: int, rate: int) -> str:
@@ -159,7 +155,7 @@ def network(wanted: Wanted) -> str:
         both = ((rate * asked / GIGABIT, rate * answered / GIGABIT) for rate in wanted.rates)
         rows.append([*row, *(f"{inward:,.2f} / {outward:,.2f}" for inward, outward in both)])
     rates = (f"in / out at {rate:,}/s, Gbit/s" for rate in wanted.rates)
-    return _table(("archive", "bytes of a request", "of an answer", "one replica, Gbit/s", *rates), rows)
+    return table(("archive", "bytes of a request", "of an answer", "one replica, Gbit/s", *rates), rows)
 
 
 def queue() -> str:
@@ -169,7 +165,7 @@ def queue() -> str:
         [f"`{each.archive}`", f"{1000 * places / each.per_s:,.1f}", f"{math.ceil(each.per_s / 10):,}"]
         for each in replicas()
     ]
-    return _table(("archive", f"wait in a queue of {places}, ms", "places for 100 ms"), rows)
+    return table(("archive", f"wait in a queue of {places}, ms", "places for 100 ms"), rows)
 
 
 def metrics(wanted: Wanted) -> str:
@@ -180,7 +176,7 @@ def metrics(wanted: Wanted) -> str:
     for each in replicas():
         counts = [count(rate, each.per_s, wanted) * series for rate in wanted.rates]
         rows.append([f"`{each.archive}`", *(f"{number:,} / {number / SCRAPE_S:,.0f}" for number in counts)])
-    return _table(("archive", *(f"series / samples a second at {rate:,}/s" for rate in wanted.rates)), rows)
+    return table(("archive", *(f"series / samples a second at {rate:,}/s" for rate in wanted.rates)), rows)
 
 
 def sections(wanted: Wanted) -> dict[str, str]:
@@ -193,8 +189,8 @@ def sections(wanted: Wanted) -> dict[str, str]:
 
 def page(text: str, made: dict[str, str]) -> str:
     """The page with its tables written anew."""
-    for name, table in made.items():
-        text = renewed(text, name, table, "bench.capacity")
+    for name, content in made.items():
+        text = renewed(text, name, f"{content}\n", "bench.capacity")
     return text
 
 
@@ -207,7 +203,7 @@ def main(words: list[str]) -> int:
         return 2
     made = sections(wanted)
     if words:
-        print(*(f"{name}\n\n{table}" for name, table in made.items()), sep="\n")
+        print(*(f"{name}\n\n{content}\n" for name, content in made.items()), sep="\n")
     else:
         PAGE.write_text(page(PAGE.read_text(), made))
         print(f"Written: {PAGE}")

@@ -22,7 +22,7 @@ from typing import Any
 
 from export.progress import table
 from export.quiet import quieten
-from loadtest.environment import machine
+from loadtest.measure.provenance import machine
 from serving.store import STORE
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and then it sleeps in the warm sun."

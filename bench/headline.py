@@ -5,8 +5,9 @@ Pure functions of published results of ``make bench`` and ``make loadtest``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
+
+from loadtest.report.markdown_report import table
 
 LENGTH = 128
 NAMES = {"bert": f"BERT-base, {LENGTH} tokens", "resnet50": "ResNet-50"}
@@ -19,9 +20,9 @@ def headline(runs: list[dict[str, Any]], served: list[dict[str, Any]]) -> str:
     in_process = [_in_process(run, model) for run in runs for model in NAMES]
     over_http = [_served(run, name) for run in served for name in run["archives"] if _shown(name)]
     return "\n".join([
-        *_table(IN_PROCESS, in_process), "",
+        table(IN_PROCESS, in_process), "",
         f"In process, p50, batch 1, random weights; {_versions(runs)}: [commands](docs/variants.md#results).",
-        "", *_table(SERVED, over_http), "",
+        "", table(SERVED, over_http), "",
         f"Over HTTP, one worker, `make loadtest`; {_versions(served)}: "
         "[CPU report](docs/results/loadtest-cpu.md), [H100 report](docs/results/loadtest-h100-graph.md).", "",
     ])  # fmt: skip
@@ -43,7 +44,7 @@ def machine(run: dict[str, Any]) -> str:
     return f"{environment['cores_available']} cores, {environment['cpu']}"
 
 
-def _in_process(run: dict[str, Any], model: str) -> Iterable[str]:
+def _in_process(run: dict[str, Any], model: str) -> tuple[str, ...]:
     rows = at_batch_one(run, model)
     eager = next(row for row in rows if row["variant"] == "eager")
     best = min(rows, key=lambda row: row["p50_ms"])
@@ -58,7 +59,7 @@ def _shown(name: str) -> bool:
     return not name.endswith("-eager") and name != "null"
 
 
-def _served(run: dict[str, Any], name: str) -> Iterable[str]:
+def _served(run: dict[str, Any], name: str) -> tuple[str, ...]:
     rows = [row for row in run["rows"] if row["archive"] == name and row["mode"] == "closed"]
     one, many = min(rows, key=_clients), max(rows, key=_clients)
     return (
@@ -83,8 +84,3 @@ def _versions(runs: list[dict[str, Any]]) -> str:
         version = f"{run['environment']['packages']['torch']} ({machine(run).split(',')[0]})"
         by_date.setdefault(run["environment"]["date"][:10], []).append(version)
     return "; ".join(f"{date}, torch {' and '.join(versions)}" for date, versions in by_date.items())
-
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    names = list(header)
-    return ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows)]

@@ -31,8 +31,8 @@ from export.progress import table
 from export.quiet import quieten
 from handlers.settings import Settings
 from handlers.text import TextEncoder
-from loadtest.environment import machine
-from loadtest.payloads import sentences
+from loadtest.load.payloads import sentences
+from loadtest.measure.provenance import machine
 from loadtest.stats import percentile
 
 PADDED = 128

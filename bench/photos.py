@@ -23,7 +23,7 @@ from export.device import DeviceError, resolve_device
 from export.progress import table
 from handlers.image import decode, photo
 from handlers.image_structure import inspect
-from loadtest.environment import machine
+from loadtest.measure.provenance import machine
 from loadtest.stats import percentile
 
 RESIZE, CROP = 232, 224  # of torchvision's ResNet50_Weights.IMAGENET1K_V2

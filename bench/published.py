@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.headline import headline
 from bench.picture import picture
+from loadtest.report.markdown_report import table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -32,9 +33,7 @@ def results_table(cpu: dict[str, Any], gpu: dict[str, Any]) -> str:
     names = list(dict.fromkeys([*runs[0], *runs[1]]))
     names.sort(key=lambda name: (name[0], name[1] != "eager", name[1] != "torchscript"))
     lines = [_line(name, [run.get(name) for run in runs]) for name in names]
-    return "\n".join([
-        "| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER), *lines, "", _machines(cpu, gpu), "",
-    ])  # fmt: skip
+    return "\n".join([table(HEADER, lines), "", _machines(cpu, gpu), ""])
 
 
 def _at_batch_one(run: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -42,15 +41,14 @@ def _at_batch_one(run: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["model"], row["variant"]): row for row in rows if row["model"] in ("bert", "resnet50")}
 
 
-def _line(name: tuple[str, str], rows: list[dict[str, Any] | None]) -> str:
+def _line(name: tuple[str, str], rows: list[dict[str, Any] | None]) -> list[str]:
     found = [cell for row in rows for cell in ((f"{row['p50_ms']:.2f}", f"{row['speedup']:.2f}x") if row else ("", ""))]
     document = "{:.2f} / {:.2f}".format(*DOCUMENT[name]) if name in DOCUMENT else ""
-    cells = [f"{name[0]} `{name[1]}`", *found, "; ".join(_parity(row) for row in rows if row), document]
-    return "| " + " | ".join(cells) + " |"
+    return [f"{name[0]} `{name[1]}`", *found, "; ".join(_parity(row) for row in rows if row), document]
 
 
 def _parity(row: dict[str, Any]) -> str:
-    return f"\\|Δ\\| {row['parity']['max_abs']:.1e}, cos {row['parity']['cosine']:.6f}"
+    return f"|Δ| {row['parity']['max_abs']:.1e}, cos {row['parity']['cosine']:.6f}"
 
 
 def _machines(cpu: dict[str, Any], gpu: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 
 from export.progress import table
-from loadtest.environment import machine
+from loadtest.measure.provenance import machine
 from serving.client import Client
 from serving.config import ADDRESSES, GRPC_PORTS, Config
 from serving.state import RunDirectory

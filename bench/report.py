@@ -13,6 +13,7 @@ from typing import Any
 
 from export.parity import Parity
 from export.progress import table as text_table
+from loadtest.report.markdown_report import table as markdown_table
 
 HEADER = ("model", "variant", "batch", "length", "p50 ms", "p99 ms", "items/s", "vs eager", "of roofline", "parity")
 BESIDE = (".md", ".svg", ".tmp")  # the files beside the JSON file, under its name
@@ -85,9 +86,7 @@ def markdown(result: dict[str, Any]) -> str:
         f"{environment['cpu']}, {environment['cores_available']} cores; GPU: {gpus}; {environment['date'][:10]}; "
         f"torch {environment['packages'].get('torch', '?')}. All variants of a model in one process, in turns.",
         "",
-        "| " + " | ".join(HEADER) + " |",
-        "|" + "---|" * len(HEADER),
-        *("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines(result)),
+        markdown_table(HEADER, lines(result)),
     ]
     return "\n".join(text) + "\n"
 

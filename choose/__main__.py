@@ -25,7 +25,7 @@ from export.device import DeviceError
 from export.errors import CheckpointError
 from export.own_store import NotBuiltError
 from loadtest.errors import LoadTestError
-from loadtest.servers import ServerRunsError
+from loadtest.measure.servers import ServerRunsError
 from serving.errors import ServingError
 
 REFUSALS = (ChooseError, CatalogError, DeviceError, CheckpointError, LoadTestError, ServingError)

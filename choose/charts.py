@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from choose import tables
-from loadtest.numbers import amount
+from loadtest.report.numbers import amount
 
 
 def chart_data(decision: dict[str, Any]) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from choose.progress import Progress
 from choose.request import Request, command
 from choose.space import Space
 from choose.study import Record, Search, prior
-from loadtest import cores, environment
-from loadtest.crew import Crew, processes
-from loadtest.record import Peak, Run
+from loadtest.load import cores
+from loadtest.load.crew import Crew, processes
+from loadtest.measure import provenance
+from loadtest.measure.record import Peak, Run
 from serving.environment import usable_cores
 
 LEAST_FOR_SEARCH = 0.5  # the least share of the budget for the search, however long the finals take
@@ -46,7 +47,7 @@ class Chooser:
         count = processes(0, LADDER, rates)
         split = cores.here(count)
         space = candidates.find(self.request, self.model, self.variables, len(split.server) or usable_cores())
-        facts = {**environment.record(split), "command": command(self.variables, self.model)}
+        facts = {**provenance.record(split), "command": command(self.variables, self.model)}
         where = folder.of(self.request, space, decision.machine(facts))
         with folder.held(where), Crew(count, split) as crew:
             found = self._within(where, space, Bench(self.request, opener(self.model, STORE, split), crew), facts)

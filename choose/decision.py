@@ -16,7 +16,7 @@ from choose.ranking import ranked, winner
 from choose.request import Request
 from choose.space import Configuration, Space
 from choose.study import Record
-from loadtest.record import Peak
+from loadtest.measure.record import Peak
 
 SCHEMA = 1
 FILE = "decision.json"

@@ -31,8 +31,9 @@ from choose.space import Configuration, Space
 from choose.study import outcome_of
 from choose.table import Table, in_words, simulate
 from export.own_store import NotBuiltError
-from loadtest import cores, environment
-from loadtest.turns import interleaved
+from loadtest.load import cores
+from loadtest.measure import provenance
+from loadtest.measure.turns import interleaved
 from serving.environment import usable_cores
 
 SMALL = {"MODEL": "digits", "VARIANTS": "torchscript onnx openvino", "WORKERS": "1,2", "THREADS": "1,2",
@@ -85,7 +86,7 @@ def main() -> int:
         asked = request.read(variables)
         own_server.claim()
         space = candidates.find(asked, asked.models[0], variables, len(split.server) or usable_cores())
-        facts = environment.record(split) | {"command": "python -m choose.exhaustive"}
+        facts = provenance.record(split) | {"command": "python -m choose.exhaustive"}
         if os.environ.get("TABLE_ONLY") != "1":
             own_server.make_way()
             _measure(asked, space, split, path, facts)

@@ -18,13 +18,14 @@ from choose.outcome import Point
 from choose.request import Request
 from choose.space import Configuration, Space
 from choose.study import Record
-from loadtest import rows, stats
-from loadtest.peak import find_peak, meets
-from loadtest.record import Peak, Run, Trial, rows_file
-from loadtest.runner import FLOOR_WINDOWS, LONGEST_PROBE_S
-from loadtest.target import Target
-from loadtest.trial import Measured, Rule
-from loadtest.turns import interleaved
+from loadtest import stats
+from loadtest.load import rows
+from loadtest.load.target import Target
+from loadtest.measure.peak import find_peak, meets
+from loadtest.measure.record import Peak, Run, Trial, rows_file
+from loadtest.measure.runner import FLOOR_WINDOWS, LONGEST_PROBE_S
+from loadtest.measure.trial import Measured, Rule
+from loadtest.measure.turns import interleaved
 
 BEST = 3
 LONGEST_WINDOW_S = 20.0

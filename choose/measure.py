@@ -15,15 +15,16 @@ from choose import energy
 from choose.outcome import KEPT_UP, Outcome, Point
 from choose.request import Request
 from choose.space import Configuration
-from loadtest import arrivals, cores, stats
-from loadtest.arrivals import Segment
-from loadtest.crew import Crew
-from loadtest.golden import Golden
-from loadtest.rows import WRONG, Columns
-from loadtest.servers import Server, fresh
-from loadtest.target import Target
-from loadtest.trial import Measured, Rule, measure
-from loadtest.windows import counted, cut
+from loadtest import stats
+from loadtest.load import arrivals, cores
+from loadtest.load.arrivals import Segment
+from loadtest.load.crew import Crew
+from loadtest.load.golden import Golden
+from loadtest.load.rows import WRONG, Columns
+from loadtest.load.target import Target
+from loadtest.measure.servers import Server, fresh
+from loadtest.measure.trial import Measured, Rule, measure
+from loadtest.measure.windows import counted, cut
 from serving.model_settings import ModelSettings
 
 LADDER = (1, 2, 4, 8, 16, 32, 64)

@@ -10,7 +10,7 @@ import os
 
 import psutil
 
-from loadtest.servers import ServerRunsError
+from loadtest.measure.servers import ServerRunsError
 from serving import server
 from serving.state import RunDirectory
 

@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from choose import charts, tables, words
 from choose.tables import Column, Row
-from loadtest import html_page, html_table, report_md
-from loadtest.numbers import DASH
+from loadtest.report import html_page, html_table, markdown_report
+from loadtest.report.numbers import DASH
 
 TEMPLATES = Path(__file__).with_name("templates")
 FINALISTS = (
@@ -77,7 +77,7 @@ def _shared(decision: dict[str, Any]) -> dict[str, Any]:
         "decision": decision,
         "sentences": words.sentences(decision).splitlines(),
         "lead": lead(decision),
-        "facts": report_md.facts({**decision["environment"], "command": decision["command"]}),
+        "facts": markdown_report.facts({**decision["environment"], "command": decision["command"]}),
         "space": [(name.replace("_", " "), ", ".join(map(str, values))) for name, values in decision["space"].items()],
         "importance": [(name.replace("_", " "), share) for name, share in
                        sorted(decision["importance"].items(), key=lambda pair: -pair[1])],
@@ -117,4 +117,4 @@ def _markdown_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
     kept = tables.shown(columns, rows)
     lines = [[column.text(row).replace("\n", ", ") for column in kept] for row in rows]
     numeric = {i for i, column in enumerate(kept) if column.numeric}
-    return report_md.table([column.title for column in kept], lines, numeric)
+    return markdown_report.table([column.title for column in kept], lines, numeric)

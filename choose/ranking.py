@@ -16,11 +16,11 @@ from choose.outcome import KEPT_UP, Point
 from choose.request import Request
 from choose.space import Space
 from loadtest import stats
-from loadtest.compare import windows
-from loadtest.record import Run
-from loadtest.rows import WRONG
+from loadtest.load.rows import WRONG
+from loadtest.measure.record import Run
+from loadtest.report.baseline import windows
+from loadtest.report.summary import Seen, latencies, pooled, see
 from loadtest.stats import Comparison
-from loadtest.summary import Seen, latencies, pooled, see
 
 if TYPE_CHECKING:  # not at run time: it imports Locust, which patches the process
     from choose.finals import Finalist

@@ -25,7 +25,7 @@ from choose.outcome import Outcome, Point
 from choose.request import Request
 from choose.space import SETTINGS, Configuration, Space
 from loadtest.errors import LoadTestError
-from loadtest.servers import ServerRunsError
+from loadtest.measure.servers import ServerRunsError
 from serving.errors import ServingError
 
 FILE = "study.db"

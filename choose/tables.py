@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.parity import Parity
-from loadtest.numbers import DASH, amount, number
+from loadtest.report.numbers import DASH, amount, number
 
 Row = dict[str, Any]
 STATES = {"complete": "measured", "pruned": "stopped early", "failed": "failed"}

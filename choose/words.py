@@ -1,7 +1,7 @@
 """The answer in sentences, one per line: what to deploy, how fast it is, whether its answers are still right, what it
 costs.
 
-A pure function of decision.json (docs/choosing.md). Knows the wording; loadtest.numbers formats the figures.
+A pure function of decision.json (docs/choosing.md). Knows the wording; loadtest.report.numbers formats the figures.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from loadtest.numbers import amount, at_least, percent
+from loadtest.report.numbers import amount, at_least, percent
 
 Finalist = dict[str, Any]
 UNITS = {"throughput": "/s", "latency": " ms", "memory": " MiB"}

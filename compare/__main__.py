@@ -24,7 +24,7 @@ from export.device import DeviceError
 from export.errors import CheckpointError
 from export.own_store import NotBuiltError
 from loadtest.errors import LoadTestError
-from loadtest.servers import ServerRunsError
+from loadtest.measure.servers import ServerRunsError
 from serving.errors import ServingError
 from serving.state import RunDirectory
 

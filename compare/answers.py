@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from compare.errors import CompareError
-from loadtest.payloads import Payload
+from loadtest.load.payloads import Payload
 
 LEAST_COSINE = 0.9999  # of the same file in fp32
 LEAST_OF_VARIANTS = 0.99  # of ours in another precision; its parity stands beside it

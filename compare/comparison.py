@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -28,8 +26,10 @@ from export.device import resolve_device
 from export.list_models import variants_of
 from export.options import read_options
 from export.own_store import STORES, bring_up_to_date
-from loadtest import cores, environment, result_file
-from loadtest.crew import Crew, processes
+from loadtest.load import cores
+from loadtest.load.crew import Crew, processes
+from loadtest.measure import provenance, result_file
+from loadtest.measure.progress import StepProgress
 from serving.environment import usable_cores
 
 STORE = Path(os.environ.get("COMPARE_STORE") or STORES / "compare").resolve()
@@ -50,7 +50,7 @@ class Comparison:
         self.device = resolve_device(self.variables.get("DEVICE") or "auto")
         count = processes(0, self.request.clients, [])
         self.split = cores.here(count)
-        facts = {**environment.record(self.split), "command": command(self.variables)}
+        facts = {**provenance.record(self.split), "command": command(self.variables)}
         variants = self._build()
         self._install()
         self.right = reference.of(self.request.model)
@@ -81,12 +81,15 @@ class Comparison:
 
     def _contest(self, facts: dict[str, Any], subjects: list[Subject], crew: Crew) -> dict[str, Any]:
         able = [each for each in subjects if not each.peer or each.peer.name in self.pythons]
-        progress = Progress(steps(able, self.request.rounds))
+        progress = StepProgress(steps(able, self.request.rounds))
         contest = Contest(self.request, able, self._open, crew, progress.step)
         contest.refused |= {each.name: self.refused[each.peer.name] for each in subjects
                             if each.peer and each.peer.name in self.refused}  # fmt: skip
-        contest.try_settings()
-        contest.measure()
+        try:
+            contest.try_settings()
+            contest.measure()
+        finally:
+            progress.close()
         result = self._result(facts, subjects, contest)
         self.request.out.parent.mkdir(parents=True, exist_ok=True)
         part = result_file.partial(self.request.out)
@@ -133,18 +136,3 @@ class Comparison:
             "installed": environments.versions(peer) if peer and peer.name in self.pythons else {},
             "not_measured": contest.refused.get(subject.name, ""),
         }  # fmt: skip
-
-
-class Progress:
-    """A line per server that is started: which of how many, the time so far, and what is left at that rate."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._began = total, 0, time.monotonic()
-
-    def step(self, text: str) -> None:
-        """The step named ``text`` begins."""
-        spent = time.monotonic() - self._began
-        left = f", about {spent / self._done * max(0, self._total - self._done):.0f} s left" if self._done else ""
-        self._done += 1
-        total = max(self._total, self._done)
-        print(f"[{self._done}/{total}] {spent:6.1f} s{left}  {text}", file=sys.stderr, flush=True)

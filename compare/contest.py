@@ -17,13 +17,13 @@ from compare.plan import Setting, Subject
 from compare.request import Request
 from compare.seen import Seen
 from loadtest.errors import LoadTestError
-from loadtest.servers import ServerRunsError
-from loadtest.turns import interleaved
+from loadtest.measure.servers import ServerRunsError
+from loadtest.measure.turns import interleaved
 from serving.errors import ServingError
 
 if TYPE_CHECKING:  # at run time they would bring Locust, which patches the process that imports it
     from compare.measure import Visit
-    from loadtest.crew import Crew
+    from loadtest.load.crew import Crew
 
 EXPECTED = (CompareError, LoadTestError, ServingError)
 BRIEF, THOROUGH = (0.5, 2), (1.0, 3)  # the part of DURATION that a window has, and how many count

@@ -18,12 +18,12 @@ from compare.seen import Seen
 from compare.servers import Running
 from export.catalog import model
 from loadtest import stats
-from loadtest.crew import Crew
-from loadtest.payloads import Payload, payloads
-from loadtest.rows import UNKNOWN, WRONG, Columns
-from loadtest.target import Target
-from loadtest.trial import Rule, measure
-from loadtest.windows import cut
+from loadtest.load.crew import Crew
+from loadtest.load.payloads import Payload, payloads
+from loadtest.load.rows import UNKNOWN, WRONG, Columns
+from loadtest.load.target import Target
+from loadtest.measure.trial import Rule, measure
+from loadtest.measure.windows import cut
 from serving.client import direct
 
 ANSWER_TIMEOUT_S = 120

@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from compare import words
-from compare.ranking import Row
+from compare.ranking import TableRow
 from compare.words import Result
-from loadtest import html_page, html_table, report_md
-from loadtest.numbers import DASH, number
+from loadtest.report import html_page, html_table, markdown_report
+from loadtest.report.numbers import DASH, number
 
 TEMPLATES = Path(__file__).with_name("templates")
 RATIOS = (
@@ -26,7 +25,8 @@ RATIOS = (
 FIGURES = "The finals, measured in turns on fresh servers, with 95 % intervals. Processor: of the server, per answer."
 TRIED = "Every setting that was tried, measured once and briefly: workers × threads of each."
 DASHES = f"{DASH}: not measured, or too few requests to bound the percentile."
-Column = tuple[str, bool, Callable[[Row], str], Callable[[Row], Any]]  # title, numeric, text, what it sorts by
+# title, numeric, text, what it sorts by
+Column = tuple[str, bool, Callable[[TableRow], str], Callable[[TableRow], Any]]
 
 
 def write(result: Result, out: Path) -> Path:
@@ -39,19 +39,17 @@ def write(result: Result, out: Path) -> Path:
 
 def markdown(result: Result) -> str:
     """The comparison for a pull request or a note."""
-    return _environment(False).get_template("comparison.md").render(
+    return html_page.environment(TEMPLATES, autoescape=False).get_template("comparison.md").render(
         **_shared(result), **{name: _markdown(columns, rows) for name, (columns, rows, _) in _tables(result).items()}
     )  # fmt: skip
 
 
 def html(result: Result) -> str:
     """The page: one file that asks nobody for anything."""
-    return _environment(True).get_template("comparison.html").render(
+    return html_page.environment(TEMPLATES).get_template("comparison.html").render(
         **_shared(result),
-        style=Markup(html_page.part("report.css")),
-        plotly=Markup(html_page.plotly()),
-        script=Markup(html_page.part("common.js") + (TEMPLATES / "comparison.js").read_text(encoding="utf-8")),
-        data=Markup(html_page.data(chart_data(result))),
+        **html_page.frame((TEMPLATES / "comparison.js").read_text(encoding="utf-8"), chart_data(result)),
+        title=f"Against what people would use instead: {result['model']}", answer_label="The answer",
         **{name: _html(columns, rows, said) for name, (columns, rows, said) in _tables(result).items()},
     )  # fmt: skip
 
@@ -67,21 +65,12 @@ def chart_data(result: Result) -> dict[str, Any]:
     ]}  # fmt: skip
 
 
-def _environment(autoescape: bool) -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=autoescape, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    made.filters["code"] = lambda text: Markup(html_page.code(text))
-    return made
-
-
 def _shared(result: Result) -> dict[str, Any]:
     """What both templates show."""
     return {
         "result": result, "sentences": words.sentences(result).splitlines(), "lead": lead(result), "dashes": DASHES,
         "captions": {"ratios": RATIOS, "figures": FIGURES, "tried": TRIED},
-        "facts": report_md.facts(result["environment"]),
+        "facts": markdown_report.facts(result["environment"]),
         "peers": [(each["title"], _described(each)) for each in result["subjects"]],
         "aria": {load["clients"]: "; ".join(f"{bar['title']} {number(bar['rps'])}" for bar in load["bars"])
                  for load in chart_data(result)["loads"]},
@@ -98,12 +87,12 @@ def lead(result: Result) -> str:
     )
 
 
-def _described(subject: Row) -> str:
+def _described(subject: TableRow) -> str:
     pins = " ".join(subject["pins"][:2])
     return "; ".join(part for part in (subject["said"], pins, subject["not_measured"] and "not measured") if part)
 
 
-def _tables(result: Result) -> dict[str, tuple[list[Column], list[Row], str]]:
+def _tables(result: Result) -> dict[str, tuple[list[Column], list[TableRow], str]]:
     return {
         "ratios": (_ratio_columns(result), _ratio_rows(result), RATIOS),
         "figures": (_figure_columns(result), result["rows"], FIGURES),
@@ -115,7 +104,7 @@ def _named(result: Result) -> Column:
     return "Server", False, lambda row: words.title(result, row["subject"]), lambda row: row["subject"]
 
 
-def _ratio_rows(result: Result) -> list[Row]:
+def _ratio_rows(result: Result) -> list[TableRow]:
     pairs = dict.fromkeys((row["ours"], row["peer"]) for row in result["ratios"])
     return [
         {"ours": own, "subject": peer, "by": {row["clients"]: row for row in result["ratios"]
@@ -126,7 +115,7 @@ def _ratio_rows(result: Result) -> list[Row]:
 
 def _ratio_columns(result: Result) -> list[Column]:
     def at(count: int) -> Column:
-        def text(row: Row) -> str:
+        def text(row: TableRow) -> str:
             found = row["by"].get(count)
             return f"{found['ratio']:.2f}, {found['low']:.2f} to {found['high']:.2f}" if found else DASH
 
@@ -161,19 +150,19 @@ def _plain(title: str, key: str, shown: Callable[[Any], str], numeric: bool = Tr
     return title, numeric, lambda row: shown(row[key]), lambda row: row[key]
 
 
-def _bounded(row: Row, key: str, interval: str) -> str:
+def _bounded(row: TableRow, key: str, interval: str) -> str:
     bounds = row[interval]
     return number(row[key]) + (f", {number(bounds[0])} to {number(bounds[1])}" if bounds else "")
 
 
-def _markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+def _markdown(columns: Sequence[Column], rows: Sequence[TableRow]) -> str:
     lines = [[text(row) for _, _, text, _ in columns] for row in rows]
-    return report_md.table([column[0] for column in columns], lines, _numeric(columns))
+    return markdown_report.table([column[0] for column in columns], lines, _numeric(columns))
 
 
-def _html(columns: Sequence[Column], rows: Sequence[Row], caption: str) -> Markup:
+def _html(columns: Sequence[Column], rows: Sequence[TableRow], caption: str) -> Markup:
     lines = [[(html_page.code(text(row)), value(row)) for _, _, text, value in columns] for row in rows]
-    return Markup(html_table.table([column[0] for column in columns], lines, _numeric(columns), caption))
+    return html_table.table([column[0] for column in columns], lines, _numeric(columns), caption)
 
 
 def _numeric(columns: Sequence[Column]) -> set[int]:

@@ -20,17 +20,17 @@ if TYPE_CHECKING:  # at run time they would bring Locust, which patches the proc
 
 AHEAD, BEHIND, LEVEL = "ahead", "behind", "level"
 TARGETS = {OURS: 1.0, TUNED: 1.0, BEST: 1.5}  # requests/s of ours over a peer's, at every load
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 
 
-def rows(finals: Sequence[Final]) -> list[Row]:
+def rows(finals: Sequence[Final]) -> list[TableRow]:
     """A row per subject and load, in their order."""
     keys = dict.fromkeys((each.subject, each.clients) for each in finals)
     ordered = sorted(keys, key=lambda key: (list(dict.fromkeys(name for name, _ in keys)).index(key[0]), key[1]))
     return [_row([each for each in finals if (each.subject, each.clients) == key]) for key in ordered]
 
 
-def _row(turns: Sequence[Final]) -> Row:
+def _row(turns: Sequence[Final]) -> TableRow:
     first, seen = turns[0], [each.seen for each in turns]
     windows = [[round(rate, 3) for rate in each.requests_per_s] for each in seen]
     latency = np.concatenate([each for one in seen for each in one.latency_us])
@@ -52,7 +52,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return round(float(np.mean(values)), 3) if values else None
 
 
-def _latency(values: np.ndarray, q: float) -> Row:
+def _latency(values: np.ndarray, q: float) -> TableRow:
     found = stats.estimate(values, q) if values.size else None
     name = stats.key(q)
     if found is None:
@@ -68,7 +68,7 @@ def _interval(windows: Sequence[Sequence[float]]) -> list[float] | None:
     return [round(found.low, 2), round(found.high, 2)]
 
 
-def tried(found: Sequence[Tried]) -> list[Row]:
+def tried(found: Sequence[Tried]) -> list[TableRow]:
     """A row per setting that was tried, with the reason where it cannot be taken."""
     return [
         {"subject": each.subject, "clients": each.clients, "setting": each.setting.label,
@@ -77,7 +77,7 @@ def tried(found: Sequence[Tried]) -> list[Row]:
     ]  # fmt: skip
 
 
-def ratios(found: Sequence[Row], ours: Sequence[str], peers: Sequence[str]) -> list[Row]:
+def ratios(found: Sequence[TableRow], ours: Sequence[str], peers: Sequence[str]) -> list[TableRow]:
     """Ours / a peer's of requests per second, for each of ours, each peer and each load that both were measured at."""
     by_key = {(row["subject"], row["clients"]): row for row in found}
     loads = sorted({row["clients"] for row in found})
@@ -89,12 +89,12 @@ def ratios(found: Sequence[Row], ours: Sequence[str], peers: Sequence[str]) -> l
     ]
 
 
-def usable(*found: Row) -> bool:
+def usable(*found: TableRow) -> bool:
     """Whether every window of these rows has answers, none of them wrong."""
     return all(row["wrong"] == 0 and np.all(row["turns"]) for row in found)
 
 
-def _ratio(own: Row, peer: Row) -> Row:
+def _ratio(own: TableRow, peer: TableRow) -> TableRow:
     compared = stats.compare(peer["turns"], own["turns"], np.mean)
     return {
         "ours": own["subject"], "peer": peer["subject"], "clients": own["clients"],
@@ -103,7 +103,7 @@ def _ratio(own: Row, peer: Row) -> Row:
     }  # fmt: skip
 
 
-def target(found: Sequence[Row], own: str) -> str:
+def target(found: Sequence[TableRow], own: str) -> str:
     """How the target of one of ours stands: "met" where the whole interval of every ratio does, "missed" where one
     lies wholly below, else "open"."""
     mine = [row for row in found if row["ours"] == own]

@@ -32,7 +32,7 @@ def main(name: str) -> int:
     from export.catalog import model
     from export.tasks import TASKS, Request
     from export.weights import Choice, write_checkpoint
-    from loadtest.payloads import payloads
+    from loadtest.load.payloads import payloads
 
     row = model(name)
     with tempfile.TemporaryDirectory(prefix="reference-") as scratch:

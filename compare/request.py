@@ -10,7 +10,7 @@ from pathlib import Path
 from compare.errors import CompareError
 from compare.peers_table import BY_NAME
 from export.catalog import model
-from loadtest import result_file
+from loadtest.measure import result_file
 from serving.choice import names
 
 RESULTS = Path(__file__).with_name("results")

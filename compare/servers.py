@@ -24,9 +24,9 @@ import yaml
 from compare.errors import CompareError
 from compare.peers_table import Peer
 from compare.plan import Setting
-from loadtest import cores
-from loadtest.servers import fresh
-from loadtest.target import Token
+from loadtest.load import cores
+from loadtest.load.target import Token
+from loadtest.measure.servers import fresh
 from serving.config import Config
 from serving.environment import temp_folder, worker_environment
 from serving.model_settings import ModelSettings

@@ -10,8 +10,8 @@ from typing import Any
 
 from compare import ranking
 from compare.plan import BEST, OURS, TUNED
-from compare.ranking import AHEAD, BEHIND, LEVEL, TARGETS, Row
-from loadtest.numbers import amount, at_least
+from compare.ranking import AHEAD, BEHIND, LEVEL, TARGETS, TableRow
+from loadtest.report.numbers import amount, at_least
 
 Result = dict[str, Any]
 NAMES = {OURS: "ours as served by default", TUNED: "ours with its settings tried", BEST: "our best variant"}
@@ -33,7 +33,7 @@ def title(result: Result, name: str) -> str:
     return next(str(each["title"]) for each in result["subjects"] if each["name"] == name)
 
 
-def interval(row: Row) -> str:
+def interval(row: TableRow) -> str:
     """ "0.84 times (0.80 to 0.88)" """
     return f"{amount(row['ratio'])} times ({amount(row['low'])} to {amount(row['high'])})"
 
@@ -47,7 +47,7 @@ def _ours(result: Result) -> list[str]:
     return [name for name in (OURS, TUNED, BEST) if any(row["ours"] == name for row in result["ratios"])]
 
 
-def _of(result: Result, own: str, verdict: str) -> list[Row]:
+def _of(result: Result, own: str, verdict: str) -> list[TableRow]:
     return [row for row in result["ratios"] if row["ours"] == own and row["verdict"] == verdict]
 
 

@@ -28,7 +28,7 @@ from export.options import Options, read_options
 from export.own_handler import check
 from export.own_models import record
 from export.parity import Parity
-from export.progress import Progress, table
+from export.progress import BuildProgress, table
 from export.weights import Choice
 from serving.chosen import Choices
 from serving.environment import temp_folder
@@ -103,7 +103,7 @@ def _bring_up_to_date(options: Options) -> list[Result]:
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
         tempfile.tempdir = temp_folder()  # the fork server puts its socket there
-        progress = Progress(len(stale))
+        progress = BuildProgress(len(stale))
         with tempfile.TemporaryDirectory(prefix="references-") as references:
             for row in stale:
                 results[row.name] = _build(row, options, *places[row.name], Path(references), progress)
@@ -147,7 +147,7 @@ def _current(row: Row, options: Options, folder: Path, version: str) -> Result |
     return replace(kept, verdict="kept", note=f"{row.name} is kept: {said}. For what you have now, {cure}")
 
 
-def _build(row: Row, options: Options, folder: Path, version: str, references: Path, progress: Progress) -> Result:
+def _build(row: Row, options: Options, folder: Path, version: str, references: Path, progress: BuildProgress) -> Result:
     started, choice = time.perf_counter(), options.choice(row)
     label = _label(row, choice, version)
     progress.stage(row.name, "starting")

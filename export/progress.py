@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 
-class Progress:
+class BuildProgress:
     """``stage`` for each stage of each item, ``finish`` after each item."""
 
     def __init__(self, total: int) -> None:

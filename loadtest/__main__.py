@@ -20,25 +20,27 @@ from pathlib import Path
 
 from export import catalog
 from export.catalog import CatalogError, Row
-from loadtest import cores, environment, gate, profile, report, trace
-from loadtest.compare import COPY, read_baseline
-from loadtest.crew import Crew, processes
 from loadtest.errors import EndedEarlyError, LoadTestError
-from loadtest.progress import Progress
-from loadtest.record import Run
-from loadtest.report_md import terminal_table
-from loadtest.runner import Runner, steps
-from loadtest.servers import Server, device, fresh, given, running
-from loadtest.servers import chosen as store_holds
-from loadtest.target import model_of, named
+from loadtest.load import cores, trace
+from loadtest.load.crew import Crew, processes
+from loadtest.load.target import model_of, named
+from loadtest.measure import profile, provenance
+from loadtest.measure.progress import StepProgress
+from loadtest.measure.record import Run
+from loadtest.measure.runner import Runner, steps
+from loadtest.measure.servers import Server, device, fresh, given, running
+from loadtest.measure.servers import chosen as store_holds
+from loadtest.report import gate, writer
+from loadtest.report.baseline import COPY, read_baseline
+from loadtest.report.markdown_report import terminal_table
 from serving.choice import names
 from serving.errors import ServingError
 
 RESULTS = Path(os.environ.get("RESULTS") or Path(__file__).with_name("results"))
 
 
-def archives(baseline: str) -> list[Row]:
-    """The archives that MODELS and VARIANTS name, and the baseline where it is one. Raises CatalogError."""
+def rows_asked(baseline: str) -> list[Row]:
+    """The rows of the catalog that MODELS and VARIANTS name, and the baseline where it is one. Raises CatalogError."""
     models = names(os.environ, "MODELS") or list(catalog.DEFAULT_MODELS)
     variants = names(os.environ, "VARIANTS") or list(catalog.DEFAULT_VARIANTS)
     found = catalog.rows(models, variants, device(variants))
@@ -56,7 +58,7 @@ def measure() -> tuple[Run, bool]:
     """
     baseline, host = os.environ.get("BASELINE", ""), given()
     is_file = baseline.endswith(".json")
-    chosen, settings = archives("" if is_file else baseline), profile.load(os.environ)
+    chosen, settings = rows_asked("" if is_file else baseline), profile.load(os.environ)
     recorded = trace.read(Path(settings.trace).expanduser()).first(settings.trace_s) if settings.trace else None
     busiest = [recorded.at(rate).busiest for rate in settings.rates or (0.0,)] if recorded else settings.busiest
     count = processes(settings.processes, settings.concurrency, busiest)
@@ -72,12 +74,12 @@ def measure() -> tuple[Run, bool]:
     if earlier:
         (folder / COPY).write_text(json.dumps(earlier), encoding="utf-8")
     asked = {**asdict(settings), "trace": recorded.name if recorded else ""}
-    run = Run(folder, environment.record(split), asked, baseline=COPY if earlier else baseline)
+    run = Run(folder, provenance.record(split), asked, baseline=COPY if earlier else baseline)
 
     def open_server(archive_names: Sequence[str]) -> AbstractContextManager[Server]:
         return running(host) if host else fresh(archive_names, split)
 
-    progress, complete = Progress(steps(settings, chosen)), True
+    progress, complete = StepProgress(steps(settings, chosen)), True
     try:
         with cores.on(split.client), Crew(count, split, bool(settings.processes)) as crew:
             Runner(run, settings, open_server, progress, crew, trace=recorded).visit_all(chosen)
@@ -93,7 +95,7 @@ def main() -> int:
     """Measures, writes the report, prints the table and the verdicts; returns the exit status."""
     try:
         run, complete = measure()
-        summary = report.write(run.folder)
+        summary = writer.write(run.folder)
         findings = gate.judge(summary)
     except (LoadTestError, CatalogError, ServingError) as error:
         print(error, file=sys.stderr)

@@ -22,13 +22,13 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 from locust.stats import RequestStats, StatsEntry
 
-from loadtest import rows
 from loadtest.errors import LoadTestError
-from loadtest.profile import PROTOCOLS
-from loadtest.rows import Row
-from loadtest.servers import grpc_address
-from loadtest.target import CHECK_EVERY, Target, Token
-from loadtest.users import ArchiveUser, Recorder
+from loadtest.load import rows
+from loadtest.load.rows import RequestRow
+from loadtest.load.target import CHECK_EVERY, Target, Token
+from loadtest.load.users import ArchiveUser, Recorder
+from loadtest.measure.profile import PROTOCOLS
+from loadtest.measure.servers import grpc_address
 from serving.choice import words
 from serving.state import RunDirectory
 
@@ -70,7 +70,7 @@ class ServedUser(ArchiveUser):
 def on_init(environment: Environment, **_: Any) -> None:
     """Every process that sends records; the master gathers."""
     keep_apart(environment.stats)
-    gathered: list[Row] = []
+    gathered: list[RequestRow] = []
     if isinstance(environment.runner, MasterRunner):
         environment.events.worker_report.add_listener(
             lambda client_id, data: gathered.extend(map(rows.from_list, data.get("rows", ())))
@@ -107,13 +107,13 @@ def keep_apart(stats: RequestStats) -> None:
     stats.log_error = apart(stats.log_error)  # type: ignore[method-assign]
 
 
-def _hand_over(gathered: list[Row], data: dict[str, Any]) -> None:
+def _hand_over(gathered: list[RequestRow], data: dict[str, Any]) -> None:
     """Moves the rows into the report to the master: each is sent once."""
     data["rows"] = [rows.to_list(row) for row in gathered]
     gathered.clear()
 
 
-def _write(environment: Environment, gathered: list[Row]) -> None:
+def _write(environment: Environment, gathered: list[RequestRow]) -> None:
     if path := _options(environment).rows:
         rows.write(Path(path), rows.merge([gathered]))
         logger.info("Wrote %d rows to %s", len(gathered), path)

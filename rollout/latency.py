@@ -9,7 +9,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from loadtest.payloads import Payload
+from loadtest.load.payloads import Payload
 from loadtest.stats import compare, percentile
 from serving.client import Client
 from serving.errors import ServingError

@@ -16,8 +16,8 @@ from export.catalog import model as catalog_model
 from export.tasks import TASKS
 from export.tasks.texts import near_best
 from loadtest.errors import LoadTestError
-from loadtest.golden import Golden
-from loadtest.payloads import Payload, payloads
+from loadtest.load.golden import Golden
+from loadtest.load.payloads import Payload, payloads
 from serving.client import Client
 from serving.errors import ServingError
 from serving.warm_up import Example

@@ -28,10 +28,10 @@ def automatic(configs: Mapping[str, Mapping[str, Any]], cores: int, servers: int
     return dict.fromkeys(names, workers) if workers > 1 else {}
 
 
-def share(cores: int, gpu_bytes: Sequence[float], archives: int) -> int:
-    """Workers of each of ``archives`` archives; ``gpu_bytes`` is each GPU's memory."""
-    by_memory = sum(int(each // GPU_BYTES) for each in gpu_bytes) // archives
-    return max(1, min(MOST * len(gpu_bytes), cores // CORES // archives, by_memory))
+def share(cores: int, gpu_bytes: Sequence[float], count: int) -> int:
+    """Workers of each of ``count`` archives; ``gpu_bytes`` is each GPU's memory."""
+    by_memory = sum(int(each // GPU_BYTES) for each in gpu_bytes) // count
+    return max(1, min(MOST * len(gpu_bytes), cores // CORES // count, by_memory))
 
 
 def _on_gpu(config: Mapping[str, Any]) -> bool:

@@ -69,6 +69,18 @@ def test_loadtest_reads_only_the_tables_of_export():
         assert reached <= {"export"}, path
 
 
+def test_the_rooms_of_loadtest_import_in_one_direction():
+    """Loads know no measurement, measurements know no report, and neither knows the commands made of them."""
+    order = ("load", "measure", "report")
+    commands = {"soak", "comparisons"}
+    for position, room in enumerate(order):
+        later = {f"loadtest.{name}" for name in {*order[position + 1 :], *commands}}
+        for path in files(f"loadtest/{room}"):
+            reached = {".".join(name.split(".")[:2]) for name in imported(path)}
+            assert not reached & later, path
+    assert {path.parent.name for path in (ROOT / "loadtest").glob("*/__init__.py")} == {*order, *commands}
+
+
 def pins(name: str) -> list[str]:
     """The lines of constraints.txt or hashes.txt that pin, without digests."""
     lines = (ROOT / name).read_text().splitlines()
@@ -123,10 +135,11 @@ def test_the_page_of_the_verbs_names_every_verb():
 
 def test_the_described_tree_is_the_tree():
     design = (ROOT / "docs" / "design.md").read_text()
-    named = set(re.findall(r"^(?:    )?([\w.]+/?) +#", design, re.MULTILINE))
+    named = set(re.findall(r"^ *([\w.]+/?) +#", design, re.MULTILINE))
     top = {f"{room}/" for room in OURS} | {"model_store/", "config.properties", "Makefile"}
     assert top <= named
-    for folder in ("handlers", "export", "serving"):
+    rooms_of_loadtest = [f"loadtest/{path.parent.name}" for path in (ROOT / "loadtest").glob("*/__init__.py")]
+    for folder in ("handlers", "export", "serving", "loadtest", *rooms_of_loadtest):
         missing = {path.name for path in (ROOT / folder).glob("*.py")} - named - {"__init__.py", "__main__.py"}
         assert not missing, f"{folder}: {missing}"
 

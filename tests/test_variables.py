@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from loadtest import result_file
 from loadtest.errors import LoadTestError
+from loadtest.measure import result_file
 from tests.conftest import ROOT, run
 
 SHELL = {"HOST": "http://shell", "OUT": "/shell", "SEED": "1", "NAME": "wsl", "TOKEN": ""}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -11,8 +10,8 @@ import httpx2
 
 from tsi_client.base import Base, as_reply, is_ready, readiness
 from tsi_client.bodies import prediction
-from tsi_client.course import take_async
-from tsi_client.exchange import Call, Send, exchange
+from tsi_client.course import Awaiting
+from tsi_client.exchange import Call, Send
 from tsi_client.reply import Reply
 from tsi_client.tensors import inference, model_path, read_tensors
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class AsyncClient(Base):
+class AsyncClient(Awaiting, Base):
     """``Client`` for asyncio and trio: the same settings, calls and errors, and every call is awaited."""
 
     def _open(self, **options: Any) -> None:
@@ -64,22 +63,6 @@ class AsyncClient(Base):
     async def close(self) -> None:
         """Closes the connections."""
         await self._http.aclose()
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _run(self, call: Call) -> Reply:
-        deadline = self._deadline(call)
-        steps = exchange(call, self._tokens, self._retries(call), deadline)
-        try:
-            return await take_async(steps, self._send, deadline.left())
-        except TimeoutError:
-            raise self._too_late(deadline) from None
 
     async def _send(self, step: Send) -> Reply:
         try:

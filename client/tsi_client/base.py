@@ -9,8 +9,9 @@ from typing import Any
 import httpx2
 
 from tsi_client.certificates import context_for
+from tsi_client.course import Calling
 from tsi_client.deadline import Deadline
-from tsi_client.errors import ConnectionFailed, Error, Timeout
+from tsi_client.errors import ConnectionFailed, Error
 from tsi_client.exchange import Call, Send
 from tsi_client.reply import Reply
 from tsi_client.tensors import model_path
@@ -19,7 +20,7 @@ from tsi_client.tokens import TokenSource, source_of
 NOT_READY = (400, 503)  # TorchServe's status, and that of others
 
 
-class Base:
+class Base(Calling):
     """The settings of a client.
 
     ``url`` is the server's address. ``token`` is the token itself, the path of a file that holds one, a ``KeyFile``, or
@@ -51,12 +52,6 @@ class Base:
     def _open(self, **options: Any) -> None:
         raise NotImplementedError
 
-    def _deadline(self, call: Call) -> Deadline:
-        return Deadline(self.timeout if call.timeout is None else call.timeout)
-
-    def _retries(self, call: Call) -> int:
-        return self.retries if call.retried else 0
-
     def _request(self, http: httpx2.Client | httpx2.AsyncClient, step: Send, **extensions: Any) -> httpx2.Request:
         call = step.call
         access = {"Authorization": f"Bearer {step.token}"} if step.token else {}
@@ -71,9 +66,6 @@ class Base:
         again = isinstance(error, httpx2.TransportError) and not _is_of_tls(error)
         said = str(error).strip() or "the connection ended"
         return ConnectionFailed(f"No answer from {self.url} ({type(error).__name__}: {said})", again)
-
-    def _too_late(self, deadline: Deadline) -> Timeout:
-        return Timeout(f"No answer from {self.url} within {deadline.seconds:g} s")
 
 
 def _is_of_tls(error: BaseException | None) -> bool:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from tsi_client.base import Base, as_reply, is_ready, readiness
 from tsi_client.bodies import prediction
-from tsi_client.course import take
+from tsi_client.course import Waiting
 from tsi_client.deadline import limit
-from tsi_client.exchange import Call, Send, exchange
+from tsi_client.exchange import Call, Send
 from tsi_client.reply import Reply
 from tsi_client.tensors import inference, model_path, read_tensors
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class Client(Base):
+class Client(Waiting, Base):
     """Calls the server at ``url``. Threads may share it.
 
     ``token`` is the token itself, the path of a file that holds one, a ``KeyFile``, or None. ``timeout`` is the seconds
@@ -85,20 +84,7 @@ class Client(Base):
         """Closes the connections."""
         self._http.close()
 
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _run(self, call: Call) -> Reply:
-        return take(exchange(call, self._tokens, self._retries(call), self._deadline(call)), self._send)
-
     def _send(self, step: Send) -> Reply:
-        if step.deadline.left() <= 0:
-            raise self._too_late(step.deadline)
         try:
             return as_reply(self._http.send(self._request(self._http, step, timeout=step.deadline.timeouts())))
         except httpx2.HTTPError as error:

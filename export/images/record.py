@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-LIBRARIES = ("torchvision", "timm", "transformers")
-
 
 @dataclass(frozen=True)
 class Pixels:
@@ -25,7 +23,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class ImageModel(Pixels):
-    """An image classifier: ``library`` is one of ``LIBRARIES``, ``architecture`` its name there."""
+    """An image classifier: ``library`` is "torchvision", "timm" or "transformers", ``architecture`` its name there."""
 
     library: str
     architecture: str

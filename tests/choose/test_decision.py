@@ -10,7 +10,7 @@ from choose.objective import safe_load
 from choose.outcome import Outcome, Point
 from choose.request import Request
 from choose.study import Search, prior
-from loadtest.record import Peak, Run
+from loadtest.measure.record import Peak, Run
 from tests.choose import synthetic
 from tests.choose.recorded import outcome, space
 from tests.loadtest.synthetic import ENVIRONMENT, requests, trial

@@ -9,7 +9,7 @@ import pytest
 from choose import own_server
 from choose.errors import ChooseError
 from choose.folder import held
-from loadtest.servers import ServerRunsError
+from loadtest.measure.servers import ServerRunsError
 from serving.state import OWN, RunDirectory, State
 from serving.temp_folder import make
 

@@ -8,7 +8,7 @@ import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 
 from choose import charts, page, words
-from loadtest import publish
+from loadtest.report import publish
 from tests import chromium
 from tests.choose import synthetic
 

@@ -16,7 +16,7 @@ from compare.errors import CompareError
 from compare.plan import Setting
 from compare.request import Request
 from compare.seen import Seen
-from loadtest.payloads import Payload
+from loadtest.load.payloads import Payload
 
 FAST, SLOW = Setting(2, 1, 1), Setting(1, 2, 1)
 

@@ -22,8 +22,8 @@ from compare.errors import CompareError
 from compare.peers_table import BY_NAME, Peer
 from compare.plan import Setting
 from export.catalog import model
-from loadtest.cores import Split
-from loadtest.payloads import payloads
+from loadtest.load.cores import Split
+from loadtest.load.payloads import payloads
 from tests.conftest import STORE
 
 TITLED = """

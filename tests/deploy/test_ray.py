@@ -21,9 +21,9 @@ import tritonclient.http as triton
 
 from deploy.ray.configuration import SPARE
 from export.cases import SAMPLES, SENTENCES
-from loadtest.golden import Golden
-from loadtest.payloads import payloads
-from loadtest.target import model_of
+from loadtest.load.golden import Golden
+from loadtest.load.payloads import payloads
+from loadtest.load.target import model_of
 from serving.client import Client
 from serving.config import Config
 from serving.state import RunDirectory

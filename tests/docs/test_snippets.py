@@ -14,7 +14,7 @@ from choose import request as choose
 from compare import request as compare
 from export.catalog import VARIANTS as ROWS
 from export.own_models import own_models
-from loadtest import profile
+from loadtest.measure import profile
 from serving.chosen import Choices
 from serving.model_settings import ModelSettings
 from tests.conftest import ROOT
@@ -87,7 +87,7 @@ def test_models_toml_is_accepted(block, tmp_path):
 def test_every_module_that_a_page_runs_exists():
     code = [text for _, text in spans()] + [block.text for block in blocks("sh")]
     modules = {name for text in code for name in re.findall(r"python3? -m ([\w.]+)", text)}
-    assert {"loadtest.agreement", "bench.published", "export.digits.accuracy"} <= modules
+    assert {"loadtest.comparisons.agreement", "bench.published", "export.digits.accuracy"} <= modules
     assert [name for name in sorted(modules) if not importlib.util.find_spec(name)] == []
 
 

@@ -14,7 +14,7 @@ from export.digits.data import held_out, printed, written
 from export.digits.drawings import distance, drawing
 from export.digits.training import to_kernels, to_middles
 from export.weights import Choice, write_checkpoint
-from loadtest.payloads import payloads
+from loadtest.load.payloads import payloads
 
 # Way points of plain digits on a page of 100 x 100.
 PLAIN = {

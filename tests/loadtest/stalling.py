@@ -20,13 +20,14 @@ import gevent
 from gevent.monkey import get_original
 from gevent.server import StreamServer
 
-from loadtest import arrivals, rows, stats
-from loadtest.crew import Crew, Several
-from loadtest.engine import ClosedLoop, OpenLoop
-from loadtest.golden import Golden
-from loadtest.rows import Columns
-from loadtest.target import Target, Token
-from loadtest.trial import Rule, measure
+from loadtest import stats
+from loadtest.load import arrivals, rows
+from loadtest.load.crew import Crew, Several
+from loadtest.load.engine import ClosedLoop, OpenLoop
+from loadtest.load.golden import Golden
+from loadtest.load.rows import Columns
+from loadtest.load.target import Target, Token
+from loadtest.measure.trial import Rule, measure
 
 RATE, SECONDS, STALL_AT_S, STALL_S, ANSWER_S = 100, 3.0, 1.0, 1.0, 0.002
 

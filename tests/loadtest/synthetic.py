@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest import rows
-from loadtest.profile import Profile
-from loadtest.record import Archive, Peak, Run, Trial, rows_file
-from loadtest.rows import Row
+from loadtest.load import rows
+from loadtest.load.rows import RequestRow
+from loadtest.measure.profile import Profile
+from loadtest.measure.record import Archive, Peak, Run, Trial, rows_file
 
 BEGIN = 1_700_000_000_000_000
 WINDOW = 1_000_000
@@ -26,7 +26,7 @@ ENVIRONMENT = {
 
 def requests(
     archive: str, users: int, latency_ms: float, begin: int = BEGIN, error: str = "", seed: int = 0
-) -> list[Row]:
+) -> list[RequestRow]:
     """A closed loop's rows: ``users`` that each take ``latency_ms``, give or take a little, for all windows."""
     rng, made = np.random.default_rng(seed), []
     for user in range(users):
@@ -34,13 +34,15 @@ def requests(
         while at < begin + WINDOWS * WINDOW:
             took = round(latency_ms * 1e3 * rng.uniform(0.95, 1.05))
             stages = [round(took * share) for share in (0.1, 0.6, 0.05)]
-            made.append(Row(archive, at, at, at + took, 503 if error else 200, error, 100, *stages, users, 0))
+            made.append(RequestRow(archive, at, at, at + took, 503 if error else 200, error, 100, *stages, users, 0))
             at += took
     return made
 
 
-def trial(run: Run, archive: str, made: list[Row], *, number: int = 1, purpose: str = "measure", mode: str = "closed",
-          load: float = 4, beside: str = "") -> None:  # fmt: skip
+def trial(
+    run: Run, archive: str, made: list[RequestRow], *, number: int = 1, purpose: str = "measure", mode: str = "closed",
+    load: float = 4, beside: str = "",
+) -> None:  # fmt: skip
     """Adds a trial with these rows to the run."""
     arrivals = "" if mode == "closed" else "poisson"
     new = Trial("", archive, beside or archive, purpose, mode, arrivals, load, number, BEGIN, WINDOW, WARM_UP, WINDOWS,

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from loadtest import flame, rows
-from loadtest.trace import read
+from loadtest.load import rows
+from loadtest.load.trace import read
 from serving.client import Client
 from serving.config import Config
 from serving.state import RunDirectory
 from tests.conftest import ROOT, free_ports, run, write_config
-from tests.loadtest.test_trace import AZURE
+from tests.loadtest.load.test_trace import AZURE
 from tests.trust.place import eventually
 
 pytestmark = pytest.mark.served
@@ -98,10 +98,10 @@ def test_locust_asks_over_grpc(null_server, tmp_path):
 def test_an_error_over_grpc_counts_as_the_same_error_over_http(null_server):
     variables, host = null_server
     code = """
-import sys, loadtest.users as users
-from loadtest.servers import grpc_address
-from loadtest.target import Target, Token
-from loadtest.payloads import Payload
+import sys, loadtest.load.users as users
+from loadtest.measure.servers import grpc_address
+from loadtest.load.target import Target, Token
+from loadtest.load.payloads import Payload
 host, good, free = sys.argv[1:]
 text, none, large = (Payload("x", body, "text/plain") for body in (b"hi", b"", bytes(17 << 20)))
 for archive, token, address, payload in (
@@ -205,7 +205,7 @@ def test_http_and_grpc_are_compared_request_by_request(null_server, tmp_path):
     variables, host = null_server
     client = Client(Config.load(Path(variables["CONFIG"])), RunDirectory(Path(variables["RUN_DIR"])).key_file)
     settings = {"HOST": host, "TOKEN": client.token(), "MODELS": "null", "VARIANTS": "", "CONFIG": variables["CONFIG"]}
-    done = run("loadtest.protocols", REQUESTS="20", RUN_DIR=str(tmp_path / "other"), **settings)
+    done = run("loadtest.comparisons.protocols", REQUESTS="20", RUN_DIR=str(tmp_path / "other"), **settings)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^\| http \| [\d.]+ \|.*\n\| grpc \| [\d.]+ \| .* – \|$", done.stdout, re.MULTILINE), done.stdout
     assert "20 requests over each, in turns" in done.stdout and "gRPC takes" in done.stdout
@@ -301,7 +301,8 @@ def test_a_missing_archive_is_named_before_anything_is_measured(null_store, null
 
 def test_workers_are_compared_in_turns_on_one_server(tmp_path):
     variables = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run")}
-    compared = run("loadtest.workers", WORKERS="1,2", CONCURRENCY="2", DURATION="0.5", MODELS="null", **variables)
+    asked = {"WORKERS": "1,2", "CONCURRENCY": "2", "DURATION": "0.5", "MODELS": "null"}
+    compared = run("loadtest.comparisons.workers", **asked, **variables)
     assert compared.returncode == 0, compared.stdout + compared.stderr
     lines = [line.strip("| ").split(" | ") for line in compared.stdout.splitlines() if re.match(r"\| \d", line)]
     assert [line[:2] for line in lines] == [["1", "2"], ["2", "2"]]
@@ -311,7 +312,7 @@ def test_workers_are_compared_in_turns_on_one_server(tmp_path):
 
 def test_where_a_requests_time_goes(tmp_path):
     variables = {"CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run")}
-    shown = run("loadtest.breakdown", CONCURRENCY="1,4", DURATION="0.5", MODELS="null", **variables)
+    shown = run("loadtest.comparisons.breakdown", CONCURRENCY="1,4", DURATION="0.5", MODELS="null", **variables)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     lines = [line.strip("| ").split(" | ") for line in shown.stdout.splitlines() if line.startswith("|")]
     loads, kinds, spent = lines[2:4], lines[4], lines[6:]
@@ -325,14 +326,18 @@ def test_where_a_requests_time_goes(tmp_path):
 def test_flame_graphs_without_py_spy_are_one_sentence(tmp_path):
     """Ray brings py-spy, so the program is told of another interpreter, which has none beside it."""
     python = str(tmp_path / "python")
-    elsewhere = f"import sys; sys.executable = {python!r}; from loadtest.breakdown import main; sys.exit(main())"
+    elsewhere = (
+        f"import sys; sys.executable = {python!r}\n"
+        "from loadtest.comparisons.breakdown import main; sys.exit(main())"
+    )
     environment = {**os.environ, "FLAMES": str(tmp_path), "MODELS": "null", "PATH": str(tmp_path)}
     command = [sys.executable, "-c", elsewhere]
     refused = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-    assert refused.returncode == 2 and refused.stderr == f"{flame.MISSING}\n" and list(tmp_path.iterdir()) == []
+    sentence = "py-spy is not installed, and FLAMES needs it; run: .venv/bin/pip install py-spy\n"
+    assert refused.returncode == 2 and refused.stderr == sentence and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("workers", ["one", "0,1", ","])
 def test_a_wrong_number_of_workers_is_one_sentence(workers):
-    refused = run("loadtest.workers", WORKERS=workers)
+    refused = run("loadtest.comparisons.workers", WORKERS=workers)
     assert refused.returncode == 2 and refused.stderr.startswith(f"WORKERS is '{workers}'; write numbers above 0")

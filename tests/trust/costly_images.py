@@ -27,7 +27,7 @@ from export.progress import table
 from handlers.errors import RequestError
 from handlers.image import affordable, decoded, enough, prepare
 from handlers.image_structure import inspect
-from loadtest.environment import machine
+from loadtest.measure.provenance import machine
 from tests.trust.fuzz.images import png
 
 LIMIT = PHOTO["max_pixels"]

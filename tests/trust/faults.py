@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest import result_file
 from loadtest.errors import LoadTestError
+from loadtest.measure import result_file
 
 FOLDER = Path(__file__).parent
 TESTS = [str(path) for path in (*sorted(FOLDER.glob("test_*_faults.py")), FOLDER / "test_environments.py",

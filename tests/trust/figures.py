@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.environment import machine
+from loadtest.measure.provenance import machine
 
 FULL = os.environ.get("TRUST") == "full"
 only_full = pytest.mark.skipif(not FULL, reason="takes minutes: make faults")

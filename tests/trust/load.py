@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import requests
 
-from loadtest.golden import Golden
-from loadtest.payloads import Payload, payloads
-from loadtest.target import model_of
+from loadtest.load.golden import Golden
+from loadtest.load.payloads import Payload, payloads
+from loadtest.load.target import model_of
 from tests.trust.place import Place
 
 
 @dataclass(frozen=True)
-class Row:
+class Answered:
     """A request: instants by time.monotonic(), its status (0: no answer), whether the answer is the right one."""
 
     began: float
@@ -39,7 +39,7 @@ class Load:
         chosen = model_of(name)
         self._url = f"{place.config.inference}/predictions/{name}"
         self._headers = {"Authorization": f"Bearer {place.client.token()}"}
-        self._payloads, self.rows, self._over = payloads(chosen), list[Row](), threading.Event()
+        self._payloads, self.rows, self._over = payloads(chosen), list[Answered](), threading.Event()
         self._golden = Golden.record(chosen.task, self._payloads, lambda each: self._post(requests, each).content)
         self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(users)]
 
@@ -53,7 +53,7 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[Answered]:
         """The requests without a right answer."""
         return [row for row in self.rows if row.failed]
 
@@ -75,6 +75,6 @@ class Load:
                     status, right = reply.status_code, reply.ok and self._golden.matches(payload, reply.content)
                 except requests.RequestException:
                     status, right = 0, False
-                self.rows.append(Row(began, time.monotonic(), status, right))
+                self.rows.append(Answered(began, time.monotonic(), status, right))
                 if not right:
                     time.sleep(0.02)  # whoever was refused does not hammer

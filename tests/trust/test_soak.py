@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from loadtest.rows import Row
-from loadtest.soak_verdict import Sample, judge
+from loadtest.load.rows import RequestRow
+from loadtest.soak.verdict import Sample, judge
 from tests.conftest import run
 from tests.trust.place import place
 
@@ -21,7 +21,7 @@ def verdict(rows=(), bad=(), samples=()):
 def row(each):
     """(instant, milliseconds, status, error) as a row."""
     at, took_ms, status, error = each
-    return Row("a", at, at, at + int(took_ms * 1e3), status, error, 1, 1, 1, 1, 1, 0)
+    return RequestRow("a", at, at, at + int(took_ms * 1e3), status, error, 1, 1, 1, 1, 1, 0)
 
 
 def steady(rise_mib=0.0, files=(5, 5), logs=0, missing=0):

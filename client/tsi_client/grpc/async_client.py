@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 import grpc
 import grpc.aio
 
-from tsi_client.course import take_async
-from tsi_client.exchange import Call, Send
+from tsi_client.course import Awaiting
+from tsi_client.exchange import Send
 from tsi_client.grpc.base import GrpcBase
 from tsi_client.grpc.messages import about, inference, read_metadata, read_readiness, read_tensors, readiness
 from tsi_client.reply import Reply
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class AsyncGrpcClient(GrpcBase):
+class AsyncGrpcClient(Awaiting, GrpcBase):
     """``GrpcClient`` for asyncio: the same settings, calls and errors, and every call is awaited. It belongs to the
     event loop of its first call."""
 
@@ -46,21 +45,6 @@ class AsyncGrpcClient(GrpcBase):
         """Closes the connections."""
         if self._open is not None:
             await self._open.close()
-
-    async def __aenter__(self) -> AsyncGrpcClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _run(self, call: Call) -> Reply:
-        deadline = self._deadline(call)
-        try:
-            return await take_async(self._steps(call, deadline), self._send, deadline.left())
-        except TimeoutError:
-            raise self._too_late(deadline) from None
 
     async def _send(self, step: Send) -> Reply:
         self._open = self._open or self._channel(grpc.aio)

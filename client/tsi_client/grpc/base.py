@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from tsi_client.course import Calling
 from tsi_client.deadline import Deadline
-from tsi_client.errors import ConnectionFailed, Timeout
-from tsi_client.exchange import Call, Send, Steps, exchange
+from tsi_client.errors import ConnectionFailed
+from tsi_client.exchange import Send
 from tsi_client.reply import Reply
 from tsi_client.tokens import TokenSource, source_of
 
@@ -25,7 +26,7 @@ STATUSES = {
 RETRY_AFTER = "retry-after"
 
 
-class GrpcBase:
+class GrpcBase(Calling):
     """The settings of a client.
 
     ``url`` is the address of the server's gRPC port, as in http://127.0.0.1:7070; with https:// it speaks TLS, and
@@ -70,12 +71,6 @@ class GrpcBase:
             return library.insecure_channel(self._target, options=self._options)
         return library.secure_channel(self._target, self._credentials, options=self._options)
 
-    def _deadline(self, call: Call) -> Deadline:
-        return Deadline(self.timeout if call.timeout is None else call.timeout)
-
-    def _steps(self, call: Call, deadline: Deadline) -> Steps:
-        return exchange(call, self._tokens, self.retries if call.retried else 0, deadline)
-
     def _settings(self, step: Send) -> dict[str, Any]:
         """Of one call: its time, and its token."""
         access = [("authorization", f"Bearer {step.token}")] if step.token else []
@@ -91,9 +86,6 @@ class GrpcBase:
         if code == CANCELLED or (code == UNAVAILABLE and RETRY_AFTER not in told):
             raise ConnectionFailed(f"No answer from {self.url} ({said})", code == UNAVAILABLE) from error
         return Reply(STATUSES.get(code.name, 500), told, b"", said or code.name)
-
-    def _too_late(self, deadline: Deadline) -> Timeout:
-        return Timeout(f"No answer from {self.url} within {deadline.seconds:g} s")
 
 
 def _credentials(authorities: str | os.PathLike[str] | None) -> grpc.ChannelCredentials:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from tsi_client.course import take
-from tsi_client.exchange import Call, Send
+from tsi_client.course import Waiting
+from tsi_client.exchange import Send
 from tsi_client.grpc.base import GrpcBase
 from tsi_client.grpc.messages import about, inference, read_metadata, read_readiness, read_tensors, readiness
 from tsi_client.reply import Reply
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class GrpcClient(GrpcBase):
+class GrpcClient(Waiting, GrpcBase):
     """Calls the server's gRPC port at ``url``, as in http://127.0.0.1:7070. Threads may share it.
 
     With https:// it speaks TLS, and trusts the authorities in the PEM file ``authorities``, or gRPC's own. ``token``,
@@ -48,20 +47,7 @@ class GrpcClient(GrpcBase):
         """Closes the connections."""
         self._open.close()
 
-    def __enter__(self) -> GrpcClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _run(self, call: Call) -> Reply:
-        return take(self._steps(call, self._deadline(call)), self._send)
-
     def _send(self, step: Send) -> Reply:
-        if step.deadline.left() <= 0:
-            raise self._too_late(step.deadline)
         try:
             content: bytes = self._open.unary_unary(step.call.path)(step.call.content, **self._settings(step))
         except grpc.RpcError as error:

@@ -20,9 +20,9 @@ from export.device import DeviceError
 from export.options import read_options
 from export.own_store import STORES, NotBuiltError, bring_up_to_date
 from export.weights import CheckpointError
-from loadtest import result_file
-from loadtest.environment import machine
 from loadtest.errors import LoadTestError
+from loadtest.measure import result_file
+from loadtest.measure.provenance import machine
 from serving.choice import names
 from serving.client import Client
 from serving.config import Config

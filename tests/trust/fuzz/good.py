@@ -18,7 +18,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from export.catalog import model
-from loadtest.payloads import payloads, sentences
+from loadtest.load.payloads import payloads, sentences
 from tests.trust.fuzz.case import Case
 
 MULTIPART, URLENCODED = "multipart/form-data; boundary=b", "application/x-www-form-urlencoded"

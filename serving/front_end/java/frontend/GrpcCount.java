@@ -7,18 +7,40 @@ import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import org.pytorch.serve.job.Job;
 
-/** What is counted of a gRPC call's job: once, with the first thing that its client is told. */
+/**
+ * What is known of a gRPC call's job beside its input: who sent it, which version answers it, and what is counted of it.
+ * It is counted once, with the first thing that its client is told.
+ */
 final class GrpcCount {
     private final Job job;
+    private final GrpcCall call = GrpcCall.current();
+    private final String peer = call.peer();
+    private final String pinned; // the version that answers it, whatever the default becomes meanwhile
     private final Series model; // null where TorchServe knows no such model
     private volatile boolean answered;
     private volatile int status;
     private volatile Kind kind;
     private volatile Served served;
 
-    GrpcCount(Job job) {
+    GrpcCount(Job job, String version) {
         this.job = job;
-        model = Series.of(job.getModelName(), job.getModelVersion());
+        pinned = Series.version(job.getModelName(), version);
+        model = Series.of(job.getModelName(), pinned);
+    }
+
+    /** The version of a job with this count. Null, as TorchServe made it, until the job's constructor has one. */
+    static String version(GrpcCount count) {
+        return count == null ? null : count.pinned;
+    }
+
+    /** The job, which has this count by now, takes its place in the queue. Throws NoPlace where there is none. */
+    void admit() {
+        Queue.admit(job);
+        call.holds(job, this);
+    }
+
+    String peer() {
+        return peer;
     }
 
     Series series() {

@@ -11,30 +11,23 @@ import org.pytorch.serve.util.messages.WorkerCommands;
 public final class GrpcJob extends GRPCJob implements Sent {
     private static final String NEXT = RequestInput.TS_STREAM_NEXT;
 
-    private final String peer;
-    private final String pinned; // the version that answers it, whatever the default becomes meanwhile
     private final GrpcCount count;
 
     public GrpcJob(StreamObserver<PredictionResponse> observer, String model, String version, WorkerCommands command,
             RequestInput input) {
         super(observer, model, version, command, input);
-        GrpcCall call = GrpcCall.current();
-        peer = call.peer();
-        pinned = Series.version(model, version);
-        count = new GrpcCount(this);
-        Queue.admit(this);
-        call.holds(this, count);
+        count = new GrpcCount(this, version);
+        count.admit();
     }
 
-    /** Null, as TorchServe made it, until the constructor knows better. */
     @Override
     public String getModelVersion() {
-        return pinned;
+        return GrpcCount.version(count);
     }
 
     @Override
     public String peer() {
-        return peer;
+        return count.peer();
     }
 
     @Override

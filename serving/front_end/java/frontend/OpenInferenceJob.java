@@ -17,8 +17,6 @@ final class OpenInferenceJob<A> extends Job implements Sent {
 
     private final ServerCallStreamObserver<A> client;
     private final BiFunction<byte[], Map<String, String>, A> read;
-    private final String peer;
-    private final String pinned; // the version that answers it, whatever the default becomes meanwhile
     private final GrpcCount count;
 
     /** {@code read} makes a message of an answer's body and headers. Throws NoPlace where the queue has no place. */
@@ -27,23 +25,18 @@ final class OpenInferenceJob<A> extends Job implements Sent {
         super(model, version, WorkerCommands.PREDICT, input);
         this.client = client;
         this.read = read;
-        GrpcCall call = GrpcCall.current();
-        peer = call.peer();
-        pinned = Series.version(model, version);
-        count = new GrpcCount(this);
-        Queue.admit(this);
-        call.holds(this, count);
+        count = new GrpcCount(this, version);
+        count.admit();
     }
 
-    /** Null, as TorchServe made it, until the constructor knows better. */
     @Override
     public String getModelVersion() {
-        return pinned;
+        return GrpcCount.version(count);
     }
 
     @Override
     public String peer() {
-        return peer;
+        return count.peer();
     }
 
     @Override

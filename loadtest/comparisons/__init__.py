@@ -1,0 +1,1 @@
+"""Commands that compare one archive in several ways on one server, outside a report."""

@@ -1,0 +1,68 @@
+"""Whether an answer under load is the one that the server gave when it was asked alone.
+
+A task says when two answers are the same (export/tasks). Which answer is right in itself is checked when an archive
+is built; what is caught here is an answer that changes under load: a mix-up within a batch, a truncated body, a
+half-loaded worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from export.tasks import TASKS
+from export.tasks.texts import NEAR
+from loadtest.load.payloads import Payload
+
+
+class Judge(Protocol):
+    """Says of an answer to a payload whether it is right."""
+
+    def matches(self, payload: Payload, body: bytes) -> bool:
+        """Whether ``body`` is a right answer to ``payload``; False for what is no answer at all."""
+
+
+class Golden:
+    """Answers by payload name. ``matches`` judges a later answer to the same payload. ``own``: the answers are those of
+    a user's own handler, which may have another form than the task's."""
+
+    def __init__(self, task: str, answers: dict[str, Any], own: bool = False) -> None:
+        self._task, self._answers, self._own = task, answers, own
+        self._same = alike if own and not _readable(task, answers) else TASKS[task].same
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Golden, (self._task, self._answers, self._own)  # as generator processes are given it
+
+    @classmethod
+    def record(
+        cls, task: str, payloads: Iterable[Payload], ask: Callable[[Payload], bytes], own: bool = False
+    ) -> Golden:
+        """Asks each payload once, one after the other. ``ask`` raises what it likes when there is no answer."""
+        return cls(task, {payload.name: json.loads(ask(payload)) for payload in payloads}, own)
+
+    def matches(self, payload: Payload, body: bytes) -> bool:
+        """Whether ``body`` says what was recorded for ``payload``; False for what is not JSON of the task's form."""
+        try:
+            return self._same(self._answers[payload.name], json.loads(body))
+        except (ValueError, KeyError, TypeError, IndexError):
+            return False
+
+
+def _readable(task: str, answers: dict[str, Any]) -> bool:
+    """Whether the task's comparer can read the answers: whether it finds each the same as itself."""
+    try:
+        return all(TASKS[task].same(each, each) for each in answers.values())
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return False
+
+
+def alike(golden: Any, answer: Any) -> bool:
+    """Whether two JSON values have the same keys, lengths and words, and numbers within ``NEAR`` of each other."""
+    if isinstance(golden, dict) and isinstance(answer, dict):
+        return golden.keys() == answer.keys() and all(alike(golden[key], answer[key]) for key in golden)
+    if isinstance(golden, list) and isinstance(answer, list):
+        return len(golden) == len(answer) and all(map(alike, golden, answer))
+    if all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in (golden, answer)):
+        return bool(abs(golden - answer) <= NEAR * max(1.0, abs(golden)))
+    return type(golden) is type(answer) and bool(golden == answer)

@@ -1,0 +1,1 @@
+"""Measurement: the servers under test, trials until windows agree, and the record of a run."""

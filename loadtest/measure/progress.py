@@ -1,0 +1,41 @@
+"""Tells what is being measured: a bar with the time left on a terminal, plain lines elsewhere.
+
+Knows how to print, not what is measured.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+
+class StepProgress:
+    """``total`` steps of about the same length; ``step`` for each one, as it begins. There may be more in the end."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._began = total, 0, time.monotonic()
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit="step", dynamic_ncols=True)
+
+    def step(self, text: str) -> None:
+        """The step named ``text`` begins; the one before it is done."""
+        if self._bar is not None:
+            self._bar.update(self._done - self._bar.n)
+            self._bar.set_description_str(text)
+        else:
+            self._print(text)
+        self._done += 1
+
+    def close(self) -> None:
+        """All steps are done, or no more will be."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _print(self, text: str) -> None:
+        spent, total = time.monotonic() - self._began, max(self._total, self._done + 1)
+        left = f", about {spent / self._done * (total - self._done):.0f} s left" if self._done else ""
+        print(f"[{self._done + 1}/{total}] {spent:6.1f} s{left}  {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Reports: from the rows of a run to numbers, tables, pages, verdicts and published results."""
