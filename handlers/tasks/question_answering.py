@@ -18,8 +18,9 @@ from handlers.open_inference.answer import ITEM, columns_by_item
 from handlers.options import Option, Whole
 from handlers.requests import Payload, Shape, kind_of
 from handlers.runtimes import Outputs
-from handlers.text import WindowEncoder, Windows, name_of
+from handlers.text import name_of
 from handlers.text_service import TextService
+from handlers.windows import WindowEncoder, Windows
 
 N_BEST = 20  # starts and ends of a window, and spans that the score is shared among
 MAX_WINDOWS = 64  # of one request
