@@ -1,5 +1,6 @@
 """The command line of ``tsi``: variables as make reads them, exit statuses, help, and what shells complete."""
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -108,15 +109,27 @@ def test_the_help_lists_every_verb_and_every_variable_with_its_meaning():
         assert f"{name}: {VARIABLES[name].meaning}" in shown and f"--{name.lower().replace('_', '-')}" in shown
 
 
-def test_a_signal_ends_the_verb(tmp_path):
-    """``logs FOLLOW=1`` stays; SIGTERM to ``tsi`` reaches it."""
+@pytest.fixture
+def following(tmp_path):
+    """``tsi logs FOLLOW=1``, which stays, in a process group of its own."""
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "model_log.log").write_text("a line\n")
     command = [sys.executable, "-m", "tsi", "logs", "--follow", f"RUN_DIR={tmp_path}"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 128 + signal.SIGTERM
+        yield process
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # tail, too, which the verb runs
+
+
+def test_a_signal_is_passed_on_to_the_verb(following):
+    following.send_signal(signal.SIGTERM)
+    assert following.wait(20) == 128 + signal.SIGTERM
+
+
+def test_ctrl_c_is_the_verbs_to_answer(following):
+    os.killpg(following.pid, signal.SIGINT)
+    assert following.wait(20) == 130
 
 
 def completed(shell, words, at, **variables):
