@@ -92,6 +92,11 @@ def test_verbs_run_in_turn_until_one_fails(tmp_path):
     assert done.stdout == "TorchServe is not running.\nTorchServe is not running; run: tsi serve\n"
 
 
+def test_home_is_the_folder_of_a_users_files(tmp_path):
+    done = tsi("--home", str(tmp_path), "serve")
+    assert (done.returncode, done.stderr) == (1, f"{tmp_path}/model_store holds no archive; run: tsi archive\n")
+
+
 def test_an_error_of_a_verb_is_that_of_make_with_its_exit_status():
     said = tsi("loadtest", "RATE=fast")
     made = subprocess.run([sys.executable, "-m", "loadtest"], cwd=ROOT, env={**os.environ, "RATE": "fast"},
