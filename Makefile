@@ -5,6 +5,7 @@ SHELL := /bin/sh
 
 # The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
 # command line. From the environment only TSI_<NAME> is read. <NAME> is not passed on, and a line says so.
+# tsi/table.py has the verbs and their variables for the command tsi; tests/tsi/test_table.py compares it with this file.
 PLACE := CONFIG RUN_DIR MODEL_STORE MODELS_FILE
 CHOICE := MODELS VARIANTS DEVICE WEIGHTS MODELS_FILE
 READ_BY_archive := $(CHOICE) MODEL NAME TASK ARCH LABELS POOLING MAX_LENGTH EXAMPLE EXPECT HANDLER VERSION MODEL_STORE \

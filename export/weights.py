@@ -7,6 +7,7 @@ and are marked as such.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,7 +22,7 @@ from export.tasks import TASKS
 from export.text_folder import TextFolder, read_text_folder
 
 ROOT = Path(__file__).resolve().parent.parent
-CACHE = ROOT / ".cache" / "weights"
+CACHE = Path(os.environ.get("WEIGHTS_CACHE") or ROOT / ".cache" / "weights")
 SEED = 0
 BERT = "google-bert/bert-base-uncased"  # its config and vocabulary are in this repository: random weights need no hub
 Report = Callable[[str], Any]

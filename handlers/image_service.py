@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from handlers.batch import Batch
 from handlers.errors import RequestError, TooLarge
 from handlers.explanations.frame import frame
 from handlers.forward import Split
@@ -19,7 +20,7 @@ from handlers.image import affordable, decoded, enough, prepare, read_images
 from handlers.image_structure import File, inspect
 from handlers.open_inference import Tensor
 from handlers.requests import Payload, Shape
-from handlers.service import Batch, Service
+from handlers.service import Service
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -10,8 +10,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
@@ -22,21 +22,21 @@ import orjson
 
 from handlers import open_inference, worker
 from handlers.admission import refusals
+from handlers.batch import Batch, Job
 from handlers.description import describe
 from handlers.errors import RequestError, places
-from handlers.explanations import Explained, Explainer, ask_instead
-from handlers.explanations.serving import Explaining, Wanted
-from handlers.figures import BEGAN, TRACED, Figures, stages
-from handlers.forward import Passes
-from handlers.hooks import Hooks, as_json
+from handlers.explanations import Explainer, ask_instead
+from handlers.explanations.serving import Explaining
+from handlers.figures import BEGAN, TRACED, stages
+from handlers.hooks import as_json
 from handlers.lanes import lanes
-from handlers.open_inference import Asked
 from handlers.open_inference.answer import Written, write_answer
-from handlers.open_inference.task import Tensors, as_texts
+from handlers.open_inference.task import as_texts
 from handlers.options import read_options
-from handlers.requests import Form, Payload, Shape, content_type_of, read_payload
-from handlers.runtimes import Outputs, Runtime, load_runtime, threads
+from handlers.requests import Form, Payload, content_type_of, read_payload
+from handlers.runtimes import Runtime, load_runtime, threads
 from handlers.settings import Settings
+from handlers.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -45,110 +45,10 @@ WARM_UP_CALLS = 3
 OF_A_REQUEST = (Exception, SystemExit)  # the latter from a hook: it would end the worker and the whole batch
 
 
-@dataclass
-class Job:
-    """One request of the batch on its way: what was read, then its answer or the error that takes its place.
-
-    ``asked`` is a request in tensors, ``wanted`` one for explanations. ``own``: its items are the model's own inputs.
-    ``traced``: the front end makes a trace of it.
-    """
-
-    form: Form = Form.SINGLE
-    items: list[Any] = field(default_factory=list)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    asked: Asked | None = None
-    own: bool = False
-    wanted: Wanted | None = None
-    traced: bool = False
-    written: Written = field(default_factory=Written)
-    headers: dict[str, str] = field(default_factory=dict)
-    error: Exception | SystemExit | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Items ready for the runtime.
-
-    ``inputs`` are the runtime's, one row per sequence or image. ``rows`` says which rows belong to each item; None
-    where row i is item i. ``context`` is whatever the task's ``answer`` needs later.
-    """
-
-    inputs: tuple[Any, ...]
-    rows: Sequence[range] | None = None
-    context: Any = None
-
-    def of(self, index: int) -> range:
-        """The rows of item ``index``."""
-        return range(index, index + 1) if self.rows is None else self.rows[index]
-
-
-class Service(Hooks, Passes, Tensors, Explained):
-    """Base of the entry classes. A task says how items are read, batched and answered; a user's own handler changes
-    items and answers through the hooks.
-
-    ``answer_key`` names a single answer and ``list_answer_key`` a list of them; None: the answer is the whole body.
-    """
-
-    shape = Shape(key="text")
-    answer_key: str | None = "predictions"
-    list_answer_key = "predictions"
+class Service(Task):
+    """Base of the entry classes: takes a batch of requests through a task, in TorchServe's handler contract."""
 
     explaining: Explaining | None = None  # of an archive that gives explanations
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.figures = Figures()
-
-    # What a task defines, beside ``options``.
-
-    def prepare(self) -> None:
-        """Loads what reading and answering need (a tokenizer, labels) from ``self.directory``."""
-
-    def read(self, payload: Payload) -> list[Any]:
-        """The payload's items, decoded, as ``preprocess`` gets them. Raises RequestError."""
-        raise NotImplementedError
-
-    def accept(self, items: list[Any]) -> list[Any]:
-        """Items from ``preprocess``, checked, as ``collate`` takes them. Raises RequestError."""
-        return items
-
-    def collate(self, items: list[Any]) -> Batch:
-        """The items as one batch."""
-        raise NotImplementedError
-
-    def collate_with_records(self, items: list[Any]) -> Batch:
-        """As ``collate``; of texts, with the tokenizer's records."""
-        return self.collate(items)
-
-    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> Any:
-        """What ``answer`` needs of the outputs, for all rows at once; ``options`` are those of each request."""
-        return outputs
-
-    def answer(self, batch: Batch, index: int, outputs: Any, options: Mapping[str, Any]) -> Any:
-        """The task's answer to item ``index`` of the batch, from what ``digest`` returned. Raises RequestError."""
-        raise NotImplementedError
-
-    def collate_own(self, items: list[Any]) -> Batch:
-        """Items of the model's own inputs as one batch, without a context."""
-        return self.collate(items)
-
-    def count(self, batch: Batch) -> None:
-        """Adds to ``self.figures`` what the model read of a batch."""
-
-    def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
-        """Response headers of the request that has these items of the batch. A batch of own inputs has no context."""
-        return {}
-
-    def samples(self) -> list[list[Any]]:
-        """Batches of items to warm up with before the worker reports ready."""
-        raise NotImplementedError
-
-    def unpadded(self, batch: Batch, row: int, name: str, output: np.ndarray) -> np.ndarray:
-        """Row ``row`` of an output without what padding added; the output's name is ``name``."""
-        found: np.ndarray = output[row]
-        return found
-
-    # TorchServe's contract.
 
     def initialize(self, context: Any) -> None:
         """Loads the archive and warms it up; TorchServe reports the worker ready only after this returns.

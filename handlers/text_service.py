@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from handlers.batch import Batch
 from handlers.errors import RequestError
 from handlers.forward import Split, pieces
 from handlers.open_inference import Asked, Tensor
 from handlers.open_inference.token_rows import IDS, Row, padded, read_rows
 from handlers.requests import Payload
-from handlers.service import Batch, Service
+from handlers.service import Service
 from handlers.text import TextEncoder, Tokens, groups_of_like_length, read_texts
 
 WARM_UP_WORDS = (4, 24, 100)

@@ -46,17 +46,21 @@ class Example:
         """The request's bytes."""
         return (ROOT / self.file).read_bytes() if self.file else (self.text or "hello").encode()
 
+    def _shown_file(self, file: str) -> str:
+        """As it is, where the process's folder has it: that of a checkout."""
+        return file if Path(file).is_file() else str(ROOT / file)
+
     def shown_answer(self) -> str:
         """The answer's beginning, as a comment for a shell; empty where the request was not sent."""
         text = " ".join(self.answer.split())
         return f"# {text if len(text) <= SHOWN else text[:SHOWN] + ' ...'}" if text else ""
 
     def curl(self, url: str, token: str, authority: str = "") -> str:
-        """The request as a curl command, for a shell in the checkout's folder. ``authority`` is the file that the
+        """The request as a curl command, for a shell in this process's folder. ``authority`` is the file that the
         server's certificate is trusted by, where it is for this address."""
         text = shlex.quote(self.text or "hello")
         data = (
-            f"-T {shlex.quote(self.file)}" if self.file
+            f"-T {shlex.quote(self._shown_file(self.file))}" if self.file
             else f"-H 'Content-Type: {self.content_type}' --data-raw {text}"
         )  # fmt: skip
         method = "-X POST " if self.file else ""

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = {"handlers", "export", "serving", "client", "loadtest", "choose", "compare", "rollout", "openapi", "tests"}
+OURS = {
+    "handlers", "export", "serving", "client", "loadtest", "choose", "compare", "rollout", "openapi", "tsi", "tests",
+}  # fmt: skip
 
 
 def imported(path: Path) -> set[str]:
@@ -53,6 +55,7 @@ def test_the_catalog_and_the_tasks_import_no_torch():
         ("rollout", {"handlers", "choose", "compare", "openapi", "tests", "torch"}),
         ("openapi", {"loadtest", "choose", "compare", "rollout", "tests"}),
         ("deploy/ray", {"export", "handlers", "tests"}),  # a replica takes the archive's handlers
+        ("tsi", OURS - {"tsi", "export"} | {"torch"}),  # export: the names of models and variants, for completion
         ("compare/peers", {"export", "serving", "loadtest", "compare"}),  # they run in environments of their own
     ],
 )

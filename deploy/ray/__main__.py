@@ -11,9 +11,9 @@ import sys
 import yaml
 
 from deploy.ray.configuration import Layout
-from serving.__main__ import chosen_plan
 from serving.config import Config
 from serving.errors import ServingError
+from serving.serve import chosen_plan
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from handlers.open_inference.answer import Written
 from handlers.requests import Form
 
 if TYPE_CHECKING:
-    from handlers.service import Batch
+    from handlers.batch import Batch
     from handlers.text import TextEncoder
 
 MOST_VALUES = MOST_BYTES // 14  # of the maps of one answer; a value takes up to 14 characters

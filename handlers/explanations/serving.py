@@ -23,7 +23,8 @@ from handlers.options import OneOf, Option, Whole, read_options
 from handlers.requests import content_type_of, read_payload
 
 if TYPE_CHECKING:
-    from handlers.service import Batch, Job, Service
+    from handlers.batch import Batch, Job
+    from handlers.service import Service
 
 MOST_ITEMS = 8  # of one request
 STEPS = Whole(1, 300, 50)

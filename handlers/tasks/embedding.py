@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from handlers.batch import Batch
 from handlers.errors import RequestError
 from handlers.explanations import Chosen, Target
 from handlers.open_inference import Spec, Tensor
 from handlers.options import Text
 from handlers.runtimes import Outputs
-from handlers.service import Batch
 from handlers.text_service import TextService
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from handlers.batch import Batch
 from handlers.errors import RequestError, TooLarge
 from handlers.explanations import Chosen, Target
 from handlers.open_inference import Spec, Tensor
@@ -15,7 +16,6 @@ from handlers.open_inference.answer import ITEM, columns_by_item
 from handlers.options import Option, Text, Whole
 from handlers.runtimes import Outputs
 from handlers.scores import Ranked, likeliest, scored
-from handlers.service import Batch
 from handlers.text import Around, Tokens
 from handlers.text_service import TextService
 

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from handlers.batch import Batch
 from handlers.explanations import Chosen, Target
 from handlers.image_service import ImageService
 from handlers.open_inference import Spec
 from handlers.options import Option, Text, Whole
 from handlers.runtimes import Outputs
 from handlers.scores import Ranked, likeliest, place_of, scored
-from handlers.service import Batch
 
 
 class ImageClassification(ImageService):

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from handlers.batch import Batch
 from handlers.explanations import Chosen, Target
 from handlers.image_service import ImageService
 from handlers.open_inference import Spec, Tensor
 from handlers.runtimes import Outputs
-from handlers.service import Batch
 
 
 class ImageEmbedding(ImageService):

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from handlers.batch import Batch
 from handlers.open_inference import Spec, Tensor
 from handlers.requests import Payload
 from handlers.runtimes import Outputs
-from handlers.service import Batch, Service
+from handlers.service import Service
 
 
 class Null(Service):

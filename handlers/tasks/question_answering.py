@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from handlers.batch import Batch
 from handlers.errors import RequestError
 from handlers.explanations import Chosen, Target
 from handlers.open_inference import Spec, Tensor
@@ -17,9 +18,9 @@ from handlers.open_inference.answer import ITEM, columns_by_item
 from handlers.options import Option, Whole
 from handlers.requests import Payload, Shape, kind_of
 from handlers.runtimes import Outputs
-from handlers.service import Batch
-from handlers.text import WindowEncoder, Windows, name_of
+from handlers.text import name_of
 from handlers.text_service import TextService
+from handlers.windows import WindowEncoder, Windows
 
 N_BEST = 20  # starts and ends of a window, and spans that the score is shared among
 MAX_WINDOWS = 64  # of one request

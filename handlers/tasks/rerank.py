@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from handlers.batch import Batch
 from handlers.errors import RequestError, TooLarge
 from handlers.explanations import Chosen, Target
 from handlers.open_inference import Spec, Tensor
@@ -13,7 +14,6 @@ from handlers.options import Whole
 from handlers.requests import Payload, Shape, kind_of
 from handlers.runtimes import Outputs
 from handlers.scores import ranked, scored
-from handlers.service import Batch
 from handlers.text import check_total, checked_text, name_of
 from handlers.text_service import TextService, decoded
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from handlers.batch import Batch
 from handlers.explanations import Chosen, Target
 from handlers.open_inference import Spec
 from handlers.options import Option, Text, Whole
 from handlers.requests import Shape
 from handlers.runtimes import Outputs
 from handlers.scores import place_of, ranked, scored
-from handlers.service import Batch
 from handlers.text_service import TextService
 
 

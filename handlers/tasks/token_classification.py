@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from handlers.batch import Batch
 from handlers.errors import RequestError
 from handlers.explanations import Chosen, Target
 from handlers.open_inference import Spec, Tensor
@@ -18,7 +19,6 @@ from handlers.open_inference.answer import ITEM, columns_by_item
 from handlers.options import OneOf, Option, Text
 from handlers.runtimes import Outputs
 from handlers.scores import place_of, scored
-from handlers.service import Batch
 from handlers.text_service import TextService
 
 OUTSIDE = "O"

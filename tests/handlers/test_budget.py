@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from handlers.admission import refusals
+from handlers.batch import Batch
 from handlers.budget import Budget
 from handlers.errors import Busy, TooLarge
 from handlers.forward import Split, in_pieces, pieces
 from handlers.runtimes import Outputs
-from handlers.service import Batch, Service
+from handlers.service import Service
 from handlers.settings import Settings, TensorSpec
 from tests.handlers.test_service import Context
 

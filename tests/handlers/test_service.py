@@ -9,13 +9,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from handlers.batch import Batch
 from handlers.errors import RequestError
 from handlers.explanations import ask_instead
 from handlers.figures import BEGAN, TRACED
 from handlers.options import Whole
 from handlers.requests import Payload
 from handlers.scores import best
-from handlers.service import Batch, Service
+from handlers.service import Service
 from handlers.settings import Settings, TensorSpec
 
 SECRET = "what the user wrote"

@@ -9,7 +9,8 @@ from export.text_checkpoint import VOCABULARY
 from handlers.errors import RequestError, TooLarge
 from handlers.requests import Form, Payload
 from handlers.settings import Settings, TensorSpec
-from handlers.text import TextEncoder, WindowEncoder, groups_of_like_length, read_texts
+from handlers.text import TextEncoder, groups_of_like_length, read_texts
+from handlers.windows import WindowEncoder
 from tests import checkpoints
 
 

@@ -152,17 +152,18 @@ def test_a_signal_whose_interrupt_is_lost_ends_the_start_all_the_same(place, tmp
     script = tmp_path / "serve.py"
     script.write_text(
         "import os, signal, sys\n"
-        "from serving import __main__ as verbs\n"
+        "from serving import serve\n"
+        "from serving.__main__ import main\n"
         "class Finalized:\n"
         "    def __del__(self):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "warm_up = verbs.warm_up\n"
+        "warm_up = serve.warm_up\n"
         "def interrupted(*arguments):\n"
         "    Finalized()\n"
         "    return warm_up(*arguments)\n"
-        "verbs.warm_up = interrupted\n"
+        "serve.warm_up = interrupted\n"
         "sys.argv[1:] = ['serve']\n"
-        "sys.exit(verbs.main())\n"
+        "sys.exit(main())\n"
     )
     environment = {**os.environ, **place, "FOREGROUND": foreground, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, str(script)], cwd=ROOT, env=environment, capture_output=True, text=True,

@@ -5,6 +5,7 @@ import shlex
 import pytest
 
 from serving.warm_up import Example
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("text", ["plain", "What's new?", "@file", '{"question": "Who\'s there?"}', "$HOME `ls`"])
@@ -28,3 +29,11 @@ def test_a_file_with_a_blank_in_its_name_is_one_word(tmp_path):
     assert words[words.index("-T") + 1] == str(path) and example.is_here()
     path.unlink()
     assert not example.is_here()
+
+
+def test_a_file_of_the_checkout_is_named_so_that_a_shell_in_the_current_folder_finds_it(monkeypatch, tmp_path):
+    example = Example("image/png", file="handlers/samples/seven.png")
+    monkeypatch.chdir(ROOT)
+    assert " -T handlers/samples/seven.png " in example.curl("http://127.0.0.1/predictions/x", "token")
+    monkeypatch.chdir(tmp_path)
+    assert f" -T {ROOT}/handlers/samples/seven.png " in example.curl("http://127.0.0.1/predictions/x", "token")

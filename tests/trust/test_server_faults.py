@@ -22,7 +22,7 @@ KILLS = 20
 DIES_BETWEEN = """
 import os, signal
 from serving import server
-from serving.__main__ import serve
+from serving.serve import serve
 server._find_java = lambda state: os.kill(os.getpid(), signal.SIGKILL)
 serve()
 """

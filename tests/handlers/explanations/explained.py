@@ -1,7 +1,9 @@
-"""An archive's service in this process, for tests of explanations."""
+"""An archive's service in this process, and what the tests of explanations ask it."""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import zipfile
 from importlib import import_module
@@ -9,10 +11,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import yaml
+from PIL import Image
 
 from handlers.service import Service
 from tests.handlers.test_service import Context
+
+TEXT = "Ada went to London — déjà vu, with Bob."
+PAIR = {"text": "Ada went to London.", "text_pair": "She is in London now."}
+# task -> a request, and the same prediction of /predictions as the explanation has it
+SINGLE = {
+    "bert": ({"text": TEXT}, lambda answer: answer["predictions"][0]),
+    "filler": ({"text": "Paris is the [MASK] of France."}, lambda answer: answer["predictions"][0]),
+    "ranker": ({"query": "Who?", "texts": ["Ada went.", "x", "to London"]}, lambda answer: answer[0]),
+    "reader": ({"question": "Where is Ada?", "context": "Ada is in London. " * 8}, lambda answer: answer),
+}
 
 
 def loaded(archive: Path, folder: Path, response_timeout_s: float = 60) -> Service:
@@ -64,3 +78,16 @@ def predict(service: Service, body: Any) -> Any:
     (reply,) = service.handle([{"body": json.dumps(body).encode()}], context)
     assert context.status == [200], reply
     return json.loads(reply)
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (80, 60)) -> bytes:
+    """A PNG file of noise, ``size`` pixels wide and high."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize(size).save(file, "PNG")
+    return file.getvalue()
+
+
+def base64_of(data: bytes) -> dict[str, str]:
+    """A request's body with that image."""
+    return {"image": base64.b64encode(data).decode()}

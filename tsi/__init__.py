@@ -1,0 +1,1 @@
+"""The console script ``tsi``: the verbs of the Makefile for people who installed the project instead of cloning it."""
