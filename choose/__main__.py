@@ -39,7 +39,7 @@ def main() -> int:
         signal.signal(number, _interrupt)
     try:
         asked = request.read(os.environ)
-        for name in asked.models:
+        for name in () if asked.checkpoint else asked.models:
             model(name)  # checked first, before minutes are spent on other models
         _require_optuna()
         own_server.claim()

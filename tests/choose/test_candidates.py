@@ -11,6 +11,9 @@ import yaml
 from choose import candidates
 from choose.errors import ChooseError
 from choose.request import Request
+from export import catalog
+from export.options import Options
+from export.own_models import model_of_row
 from export.own_store import NotBuiltError
 
 ASKED = Request(("minilm",))
@@ -73,3 +76,12 @@ def test_without_the_default_there_is_nothing_to_compare_with(store, monkeypatch
     monkeypatch.setattr(candidates, "bring_up_to_date", lambda store, options: {"minilm-torchscript": "disk full"})
     with pytest.raises((ChooseError, NotBuiltError), match="minilm-torchscript"):
         found(replace(ASKED, variants=("torchscript",)))
+
+
+def test_what_is_built_is_announced_with_what_does_not_fit_by_name(store, capsys, tmp_path):
+    found()
+    assert capsys.readouterr().err.startswith("minilm (embedding): builds what is missing of eager, torchscript, ")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mpnet"}))
+    mpnet = model_of_row("mine", {"source": str(tmp_path), "task": "embedding"})
+    line = candidates.announced(mpnet, Options(catalog.rows([mpnet], ["eager"], "gpu"), "gpu", {}, []))
+    assert line.startswith("mine (embedding): builds what is missing of eager; does not fit: graph (")

@@ -10,8 +10,10 @@ import sys
 import pytest
 
 from serving.config import Config
+from serving.model_settings import read_tables
 from serving.state import RunDirectory
 from tests.conftest import ROOT, run, write_config
+from tests.export.test_own_models import write_reviews
 from tests.loadtest.test_served import answers
 
 pytestmark = pytest.mark.served
@@ -51,12 +53,34 @@ def test_two_configurations_are_searched_measured_again_and_decided_between(plac
     assert not any(answers(port) for port in Config.load(tmp_path / "config.properties").ports())
 
 
+def test_a_new_checkpoint_is_built_searched_and_recorded_with_one_command(place, tmp_path):
+    folder = write_reviews(tmp_path / "reviews-bert")
+    asked = {"MODEL": str(folder), "OBJECTIVE": "latency", "VARIANTS": "onnx", "WORKERS": "1", "THREADS": "1",
+             "BATCHES": "8", "ROUNDS": "1", "DURATION": "0.3", "BUDGET": "30s"}  # fmt: skip
+    done = run("choose", **place, **asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "reviews-bert (text-classification): builds what is missing of torchscript, onnx\n" in done.stderr
+    (path,) = (tmp_path / "results").glob("reviews-bert-latency-*/decision.json")
+    decision = json.loads(path.read_text())
+    assert {each["variant"] for each in decision["trials"]} == {"torchscript", "onnx"}
+    assert all(each["meets"] and each["parity"]["passed"] for each in decision["finalists"])
+    assert decision["command"].startswith("make choose MODEL=reviews-bert ") and str(tmp_path) not in path.read_text()
+    table = read_tables(tmp_path / "models.toml")["reviews-bert"]
+    assert table["source"] == str(folder) and table["task"] == "text-classification"
+    assert table.get("variant") == (None if decision["default_stays"] else "onnx")
+    again = run("choose", **place, **{**asked, "MODEL": "reviews-bert"})  # by its name, the same question
+    assert again.returncode == 0 and "going on after 2 trials" in again.stderr, again.stderr
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
         ({"MODEL": "nope"}, "known"),
         ({"MODEL": "minilm", "MIN_ACCURACY": "99"}, "MIN_COSINE=0.999"),
         ({"MODEL": "minilm", "BUDGET": "soon"}, "BUDGET=20m"),
+        ({"MODEL": "/no/such/folder"}, "There is no /no/such/folder"),
+        ({"MODEL": str(ROOT / "docs")}, "docs"),
+        ({"MODEL": "minilm", "VARIANTS": "fp16"}, "The variant 'fp16' runs on a gpu"),
     ],
 )
 def test_a_user_error_is_one_sentence(place, variables, words):
@@ -70,4 +94,4 @@ def test_make_choose_reads_its_variables_from_the_command_line_alone(place):
         ["make", "choose", f"PYTHON={sys.executable}", "MODEL=/data/bert"], cwd=ROOT,
         env={**os.environ, **place, "BUDGET": "of another program"}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert shown.returncode != 0 and "make archive MODEL=/data/bert" in shown.stderr
+    assert shown.returncode != 0 and "There is no /data/bert" in shown.stderr
