@@ -91,10 +91,11 @@ def _options(request: Request, model: Model, environment: Mapping[str, str]) -> 
 
 def _candidate(row: Row, request: Request) -> Candidate:
     path = STORE / f"{row.name}.mar"
-    parity = (archives.read_record(path) or {}).get("parity") or {}
+    record = archives.read_record(path) or {}
+    parity, handler = record.get("parity") or {}, (record.get("handler") or {}).get("file", "")
     described = read_config(path)[1]["archive"]
     return Candidate(row, intact_digest(path) or "", parity, bool(described.get("random_weights")), mib(path),
-                     _reason(parity, request))  # fmt: skip
+                     _reason(parity, request), handler)  # fmt: skip
 
 
 def _reason(parity: Mapping[str, Any], request: Request) -> str:

@@ -57,11 +57,22 @@ def right(finalist: Finalist) -> str:
         share = parity.get(key)
         if share is not None and not finalist["exact"]:
             parts.append(f"{what} equal" + (f" in {percent(share)} of cases" if share < 1 else ""))
+    if handler := finalist.get("handler"):
+        parts[0] += f" before `{handler}`"
+        parts += _served(finalist)
     if finalist["accuracy"] is not None:
         reference = parity.get("reference_accuracy")
         beside = f" (eager fp32: {percent(reference)})" if reference is not None else ""
         parts.append(f"accuracy {percent(finalist['accuracy'])}{beside}")
     return ", ".join(parts)
+
+
+def _served(finalist: Finalist) -> list[str]:
+    """What is known of the answers through the user's own handler, of which parity says nothing."""
+    share = finalist.get("answers_as_default")
+    if finalist["is_default"] or share is None:
+        return []
+    return [f"through it {percent(share)} of the load test's requests are answered as by the default"]
 
 
 def _nearness(finalist: Finalist, parity: dict[str, Any]) -> str:

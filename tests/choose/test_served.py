@@ -15,6 +15,7 @@ from serving.state import RunDirectory
 from tests.conftest import ROOT, run, write_config
 from tests.export.test_own_models import write_reviews
 from tests.loadtest.test_served import answers
+from tests.page_handlers import write_embedder, write_handler
 
 pytestmark = pytest.mark.served
 
@@ -70,6 +71,45 @@ def test_a_new_checkpoint_is_built_searched_and_recorded_with_one_command(place,
     assert table.get("variant") == (None if decision["default_stays"] else "onnx")
     again = run("choose", **place, **{**asked, "MODEL": "reviews-bert"})  # by its name, the same question
     assert again.returncode == 0 and "going on after 2 trials" in again.stderr, again.stderr
+
+
+def test_a_users_own_handler_is_measured_as_it_is_served(place, tmp_path):
+    folder, handler = write_embedder(tmp_path / "embedder"), write_handler(tmp_path, "short_vectors.py")
+    asked = {"MODEL": str(folder), "NAME": "short", "POOLING": "mean", "HANDLER": str(handler), "VARIANTS": "int8",
+             "OBJECTIVE": "latency", "WORKERS": "1", "THREADS": "1", "BATCHES": "8", "ROUNDS": "1", "DURATION": "0.3",
+             "BUDGET": "30s"}  # fmt: skip
+    done = run("choose", **place, **asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tmp_path / "results").glob("short-latency-*/decision.json")
+    found = {each["variant"]: each for each in json.loads(path.read_text())["finalists"]}
+    assert {each["handler"] for each in found.values()} == {"short_vectors.py"}
+    assert found["torchscript"]["answers_as_default"] == 1 and 0 <= found["int8"]["answers_as_default"] <= 1
+    assert " before `short_vectors.py`" in done.stdout
+    assert "before short_vectors.py" in (path.parent / "decision.md").read_text()
+
+
+REFUSING = """
+from handlers.errors import RequestError
+from handlers.tasks.embedding import Embedding
+
+
+class OnlyShort(Embedding):
+    def preprocess(self, item, options):
+        if len(item) > 12:
+            raise RequestError("Too long.")
+        return item
+"""
+
+
+def test_a_handler_that_refuses_the_load_tests_requests_is_refused_with_its_own_sentence(place, tmp_path):
+    folder, handler = write_embedder(tmp_path / "embedder"), tmp_path / "only_short.py"
+    handler.write_text(REFUSING)
+    asked = {"MODEL": str(folder), "POOLING": "mean", "HANDLER": str(handler), "EXAMPLE": "short", "TRIALS": "1",
+             "VARIANTS": "torchscript", "WORKERS": "1", "THREADS": "1", "BATCHES": "8", "BUDGET": "30s"}  # fmt: skip
+    done = run("choose", **place, **asked)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "embedder-torchscript does not answer sentence-00, but 400" in done.stderr.splitlines()[-1]
+    assert "Too long." in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

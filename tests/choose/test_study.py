@@ -118,8 +118,17 @@ def test_a_machine_on_which_nothing_starts_ends_the_search():
     def evaluate(each, watch):
         raise LoadTestError("no answer")
 
-    with pytest.raises(ServingError, match="first 3 configurations failed, the last one thus: no answer"):
+    with pytest.raises(ServingError, match="All 3 configurations that were tried failed, the last one thus: no answer"):
         search(None, evaluate=evaluate).run(lambda: 1e9)
+
+
+def test_a_small_space_that_fails_as_a_whole_ends_the_search_and_says_what_to_remove(tmp_path):
+    def evaluate(each, watch):
+        raise LoadTestError("digits-onnx does not answer seven, but 400: no")
+
+    with pytest.raises(ServingError, match=r"All 2 .* the last one thus: digits-onnx does not answer seven") as error:
+        search(tmp_path, replace(ASKED, trials=2), evaluate).run(lambda: 1e9)
+    assert str(error.value).endswith(f"but 400: no; to measure them again, remove {tmp_path}")
 
 
 def test_on_a_recorded_table_a_quarter_of_the_trials_comes_near_the_best():
