@@ -33,10 +33,7 @@ REFUSALS = (ChooseError, CatalogError, DeviceError, CheckpointError, LoadTestErr
 
 def main() -> int:
     """Chooses for each model in turn; returns the exit status."""
-    hub = gevent.get_hub()
-    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # this function gets it, and it is shown without a traceback
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    end_on_signals()
     try:
         asked = request.read(os.environ)
         for name in () if asked.checkpoint else asked.models:
@@ -76,6 +73,14 @@ def _require_optuna() -> None:
     """Raises ChooseError without optuna. An interpreter that PYTHON= names may lack it; .venv has it."""
     if find_spec("optuna") is None:
         raise ChooseError("make choose needs optuna, which this Python lacks; run: pip install 'optuna>=5,<6'")
+
+
+def end_on_signals() -> None:
+    """From now on, SIGINT and SIGTERM raise KeyboardInterrupt in the caller, once, without gevent's traceback."""
+    hub = gevent.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: object) -> None:
