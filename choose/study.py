@@ -151,9 +151,9 @@ class Search:
         for attempt in range(2 * SKIPS):
             if attempt == SKIPS and not self._enqueue_any(measured):
                 return None
-            # The sampler is made anew each time. So its proposals depend only on the seed and the study, and not on
-            # whether the process was started again.
-            number = len(self.study.get_trials(deepcopy=False))
+            # The sampler is made anew each time. So its proposals depend only on the seed and on what was measured, and
+            # not on how often the process was ended and started again.
+            number = 2 * SKIPS * len(measured) + attempt
             self.study.sampler = optuna.samplers.TPESampler(
                 seed=self.request.seed * 100_003 + number, multivariate=True, n_startup_trials=STARTUP,
                 constant_liar=False,

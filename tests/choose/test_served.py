@@ -12,6 +12,7 @@ import pytest
 from serving.config import Config
 from serving.model_settings import read_tables
 from serving.state import RunDirectory
+from tests.choose.schema import problems
 from tests.conftest import ROOT, run, write_config
 from tests.export.test_own_models import write_reviews
 from tests.loadtest.test_served import answers
@@ -42,6 +43,7 @@ def test_two_configurations_are_searched_measured_again_and_decided_between(plac
     for each in decision["trials"]:
         (point,) = each["points"]
         assert each["meets"] and point["load"] == 1 and point["error_rate"] == point["answers_wrong"] == 0
+    assert problems(decision) == []
     used = {each["settings"]["workers"]: each["memory_mib"] for each in decision["finalists"]}
     assert 50 < used[1] < used[2] - 10
     assert decision["default_stays"] and decision["winner"] == decision["default"]
@@ -65,6 +67,7 @@ def test_a_new_checkpoint_is_built_searched_and_recorded_with_one_command(place,
     decision = json.loads(path.read_text())
     assert {each["variant"] for each in decision["trials"]} == {"torchscript", "onnx"}
     assert all(each["meets"] and each["parity"]["passed"] for each in decision["finalists"])
+    assert problems(decision) == []
     assert decision["command"].startswith("make choose MODEL=reviews-bert ") and str(tmp_path) not in path.read_text()
     table = read_tables(tmp_path / "models.toml")["reviews-bert"]
     assert table["source"] == str(folder) and table["task"] == "text-classification"

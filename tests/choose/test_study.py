@@ -1,11 +1,14 @@
 """The search on a recorded table: its order, its pruner, its budget, and its continuation after a kill."""
 
+import random
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 
 import pytest
+from optuna.trial import TrialState
 
 from choose.errors import ChooseError
 from choose.outcome import Outcome
@@ -14,7 +17,7 @@ from choose.study import Search, prior
 from choose.table import Table, simulate
 from loadtest.errors import LoadTestError
 from serving.errors import ServingError
-from tests.choose.recorded import outcome, points, space
+from tests.choose.recorded import live, outcome, points, space, watched
 from tests.conftest import ROOT
 
 ASKED = Request(("digits",), trials=8)
@@ -44,6 +47,20 @@ def test_a_search_that_is_killed_goes_on_and_asks_again_for_what_was_cut_off(tmp
     then = recorded(tmp_path)
     assert len(then) == 8 - 2 and first[2] in then  # what was cut off is measured after all
     assert sorted(keys(search(tmp_path))) == sorted({*first, *then})
+
+
+def test_a_search_that_is_killed_at_any_write_to_its_file_comes_to_the_same_end(tmp_path):
+    drawn, statuses = random.Random(3), []
+    while not statuses or statuses[-1]:
+        statuses.append(live(tmp_path, drawn.randrange(1, 80)))
+        assert statuses[-1] in (0, signal.SIGKILL) and len(statuses) < 100
+    found = search(tmp_path)
+    records, states = found.records(), {each.state for each in found.study.get_trials(deepcopy=False)}
+    assert len(statuses) > 5 and len(set(keys(found))) == len(records) == 8 and TrialState.RUNNING not in states
+    assert all(each.outcome == outcome(each.configuration) for each in records if each.state == "complete")
+    whole = search(None, evaluate=watched)
+    whole.run(lambda: 1e9)
+    assert sorted(keys(found)) == sorted(keys(whole)) and found.best().configuration == whole.best().configuration
 
 
 def test_the_same_seed_proposes_in_the_same_order_and_another_differs():
