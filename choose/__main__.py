@@ -17,7 +17,8 @@ from pathlib import Path
 
 import gevent
 
-from choose import own_server, request
+from choose import folder, own_server, request
+from choose.candidates import require_held_out
 from choose.errors import ChooseError
 from choose.request import Request
 from export.catalog import CatalogError, model
@@ -37,8 +38,9 @@ def main() -> int:
     try:
         asked = request.read(os.environ)
         for name in () if asked.checkpoint else asked.models:
-            model(name)  # checked first, before minutes are spent on other models
+            require_held_out(asked, model(name))  # checked first, before minutes are spent on other models
         _require_optuna()
+        folder.require_writable()
         own_server.claim()
         return max([choose(asked, name) for name in asked.models])
     except ServerRunsError:
@@ -60,12 +62,12 @@ def choose(asked: Request, name: str) -> int:
     from choose import page, record, words
     from choose.chooser import Chooser
 
-    decision, folder = Chooser(asked, name, os.environ).choose()
-    page_path = page.write(decision, folder)
+    decision, where = Chooser(asked, name, os.environ).choose()
+    page_path = page.write(decision, where)
     print(words.sentences(decision))
     if decision["winner"]["meets"] and model(name).kind != "none":  # null has only one variant
         record.record(decision)
-    print(f"\nReport: {_shown(page_path)}; as JSON: {_shown(folder / 'decision.json')}")
+    print(f"\nReport: {_shown(page_path)}; as JSON: {_shown(where / 'decision.json')}")
     return 0 if decision["winner"]["meets"] else 1
 
 

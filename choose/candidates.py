@@ -38,11 +38,7 @@ def find(request: Request, name: str, environment: Mapping[str, str], cores: int
     Raises ChooseError, CatalogError, DeviceError, CheckpointError, ServingError or NotBuiltError.
     """
     model = _model(request, name, environment)
-    if request.min_accuracy is not None and model.source.kind != "trained":
-        raise ChooseError(
-            f"MIN_ACCURACY needs a held-out set, and {name} has none; bound its answers' cosine to eager fp32 instead: "
-            "MIN_COSINE=0.999"
-        )
+    require_held_out(request, model)
     options = _options(request, model, environment)
     print(announced(model, options), file=sys.stderr, flush=True)
     refused = {name: why for name, why in bring_up_to_date(STORE, options).items() if why}
@@ -60,6 +56,15 @@ def find(request: Request, name: str, environment: Mapping[str, str], cores: int
         default(first.row, read_config(STORE / f"{first.row.name}.mar")[1], cores, queue),
         tuple(_left_out(model, options.device, found, searched, refused)), memory_mib(),
     )  # fmt: skip
+
+
+def require_held_out(request: Request, model: Model) -> None:
+    """Raises ChooseError for MIN_ACCURACY of a model without a held-out set."""
+    if request.min_accuracy is not None and model.source.kind != "trained":
+        raise ChooseError(
+            f"MIN_ACCURACY needs a held-out set, and {model.name} has none; bound its answers' cosine to eager fp32 "
+            "instead: MIN_COSINE=0.999"
+        )
 
 
 def _model(request: Request, name: str, environment: Mapping[str, str]) -> Model:

@@ -1,5 +1,6 @@
 """The search on a recorded table: its order, its pruner, its budget, and its continuation after a kill."""
 
+import os
 import random
 import signal
 import subprocess
@@ -61,6 +62,18 @@ def test_a_search_that_is_killed_at_any_write_to_its_file_comes_to_the_same_end(
     whole = search(None, evaluate=watched)
     whole.run(lambda: 1e9)
     assert sorted(keys(found)) == sorted(keys(whole)) and found.best().configuration == whole.best().configuration
+
+
+def test_a_measured_trial_that_optuna_was_not_told_of_is_kept_and_not_measured_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(Search, "_close", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    assert live(tmp_path, 1000) == signal.SIGKILL
+    monkeypatch.undo()
+    asked_for = []
+    found = search(tmp_path, evaluate=lambda each, watch: asked_for.append(each) or outcome(each))
+    assert keys(found) == [space().default.key]
+    assert TrialState.RUNNING not in {each.state for each in found.study.get_trials(deepcopy=False)}
+    found.run(lambda: 1e9)
+    assert len(keys(found)) == len(set(keys(found))) == 8 and space().default not in asked_for
 
 
 def test_the_same_seed_proposes_in_the_same_order_and_another_differs():
