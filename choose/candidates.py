@@ -48,7 +48,9 @@ def find(request: Request, name: str, environment: Mapping[str, str], cores: int
         raise ChooseError(f"{name}-{DEFAULT}, which every choice is compared with, was not built; the build said why.")
     searched = tuple(each for each in found if not found[each].reason and each in (request.variants or found))
     if not searched:
-        raise ChooseError(f"No variant of {name} may win: {'; '.join(_reasons(found))}. Lower the bound.")
+        bounded = request.min_accuracy is not None or request.min_cosine is not None
+        cure = "lower the bound" if bounded else "name others in VARIANTS, or none"
+        raise ChooseError(f"No variant of {name} may win: {'; '.join(_reasons(found, refused))}; {cure}.")
     queue = int(Config.load().properties["job_queue_size"])
     return Space(
         name, model.task, options.device, cores, found, searched,
@@ -113,8 +115,10 @@ def _reason(parity: Mapping[str, Any], request: Request) -> str:
     return ""
 
 
-def _reasons(found: Mapping[str, Candidate]) -> list[str]:
-    return [f"{name}: {each.reason or 'not among VARIANTS'}" for name, each in found.items()]
+def _reasons(found: Mapping[str, Candidate], refused: Mapping[str, str]) -> list[str]:
+    """Why each archive may not win: "onnx: its cosine is 0.99; ...", "short-int8: 92% of nearest neighbours agree"."""
+    built = [f"{name}: {each.reason or 'not among VARIANTS'}" for name, each in found.items()]
+    return [*built, *(f"{name}: {' '.join(why.split()).rstrip('.')}" for name, why in refused.items())]
 
 
 def _left_out(

@@ -107,7 +107,8 @@ def reason(decision: Mapping[str, Any]) -> str:
 def _figures(objective: str, finalist: Mapping[str, Any]) -> str:
     """The figures of the objective, for a finalist that meets it."""
     if objective == "latency":
-        return f"p50 {finalist['p50_ms']:.3g} ms, p99 {finalist['p99_ms']:.3g} ms"
+        known = [(name, finalist[f"{name}_ms"]) for name in ("p50", "p99")]  # too few requests bound no p99
+        return ", ".join(f"{name} {value:.3g} ms" for name, value in known if value is not None)
     if objective == "memory":
         return f"{finalist['memory_mib']:.0f} MiB"
     return f"{finalist['requests_per_s']:.0f} requests/s"

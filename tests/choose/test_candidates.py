@@ -67,6 +67,15 @@ def test_only_the_variants_asked_for_are_searched_and_the_default_is_measured_al
     assert {"variant": "torchscript", "reason": "not among VARIANTS"} in space.left_out
 
 
+def test_a_variant_that_was_not_built_is_named_where_no_other_was_asked_for(store):
+    with pytest.raises(ChooseError) as error:
+        found(replace(ASKED, variants=("openvino",)))
+    assert str(error.value) == (
+        "No variant of minilm may win: torchscript: not among VARIANTS; minilm-openvino: no such engine; name others "
+        "in VARIANTS, or none."
+    )
+
+
 def test_accuracy_is_refused_where_there_is_no_held_out_set(store):
     with pytest.raises(ChooseError, match="MIN_COSINE"):
         found(replace(ASKED, min_accuracy=0.98))

@@ -183,6 +183,8 @@ def test_a_link_stays_a_link_and_the_files_mode_stays(file, tmp_path):
         ({"slo_p99_ms": None}, {}, "241 requests/s; the default: 115 requests/s"),
         ({"name": "latency", "rate": 200, "slo_p99_ms": None}, {},
          "p50 3.14 ms, p99 12.3 ms at 200 requests/s; the default: p50 3.14 ms, p99 12.3 ms"),
+        ({"name": "latency", "slo_p99_ms": None}, {"p99_ms": None},
+         "p50 3.14 ms, p99 12.3 ms; the default: p50 3.14 ms"),
         ({"name": "memory"}, {}, "812 MiB within a p99 of 50 ms; the default: 812 MiB"),
         ({}, {"meets": False, "p99_ms": None}, "241 requests/s within a p99 of 50 ms; the default does not meet that"),
         ({}, None, "241 requests/s within a p99 of 50 ms"),
