@@ -110,7 +110,7 @@ def _figures(objective: str, finalist: Mapping[str, Any]) -> str:
         known = [(name, finalist[f"{name}_ms"]) for name in ("p50", "p99")]  # too few requests bound no p99
         return ", ".join(f"{name} {value:.3g} ms" for name, value in known if value is not None)
     if objective == "memory":
-        return f"{finalist['memory_mib']:.0f} MiB"
+        return f"{finalist.get('gpu_memory_mib') or finalist['memory_mib']:.0f} MiB"
     return f"{finalist['requests_per_s']:.0f} requests/s"
 
 

@@ -133,6 +133,14 @@ def test_without_any_that_meets_the_objective_the_default_is_named_and_said_to_m
     assert made_of["pareto"] == [] and made_of["alternatives"] == []
 
 
+def test_without_a_default_that_could_be_measured_the_nearest_is_named(tmp_path):
+    strict = replace(ASKED, slo_p99_ms=1.0)
+    found, made = rows(tmp_path, {variant("int8"): 20}, strict)
+    made_of = decided(found, made, strict)
+    assert made_of["default"] is None and "; the nearest has p99 " in made_of["why"] and problems(made_of) == []
+    assert "`digits-int8`" in words.sentences(made_of).splitlines()[0]
+
+
 def test_a_default_that_misses_the_objective_is_beaten_by_whatever_meets_it(tmp_path):
     asked = replace(ASKED, slo_p99_ms=36.0)
     found, made = rows(tmp_path, {variant("int8"): 32, space().default: 40}, asked)

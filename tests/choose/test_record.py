@@ -186,6 +186,7 @@ def test_a_link_stays_a_link_and_the_files_mode_stays(file, tmp_path):
         ({"name": "latency", "slo_p99_ms": None}, {"p99_ms": None},
          "p50 3.14 ms, p99 12.3 ms; the default: p50 3.14 ms"),
         ({"name": "memory"}, {}, "812 MiB within a p99 of 50 ms; the default: 812 MiB"),
+        ({"name": "memory", "slo_p99_ms": None}, {"gpu_memory_mib": 512.0}, "812 MiB; the default: 512 MiB"),
         ({}, {"meets": False, "p99_ms": None}, "241 requests/s within a p99 of 50 ms; the default does not meet that"),
         ({}, None, "241 requests/s within a p99 of 50 ms"),
     ],

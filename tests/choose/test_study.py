@@ -162,6 +162,31 @@ def test_a_small_space_that_fails_as_a_whole_ends_the_search_and_says_what_to_re
     assert str(error.value).endswith(f"but 400: no; to measure them again, remove {tmp_path}")
 
 
+NOTHING_MEETS = """
+import locust  # first of all, as choose imports it
+from choose.finals import finalists
+from choose.study import Search
+from serving.errors import ServingError
+from tests.choose.recorded import Request, outcome, space
+
+def evaluate(each, watch):
+    if each == space().default:
+        raise ServingError("no room")
+    return outcome(each)
+
+asked = Request(("digits",), slo_p99_ms=0.001, trials=3)
+search = Search(None, asked, space(), evaluate)
+search.run(lambda: 1e9)
+print(*[each.configuration.key for each in finalists(asked, space(), search.records())])
+"""
+
+
+def test_where_the_default_fails_and_nothing_meets_the_objective_the_nearest_is_a_finalist():
+    done = subprocess.run([sys.executable, "-c", NOTHING_MEETS], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    (only,) = done.stdout.split()
+    assert only.startswith("digits-") and only != space().default.key
+
+
 def test_on_a_recorded_table_a_quarter_of_the_trials_comes_near_the_best():
     made = space()
     result = simulate(Table(ASKED, made, {each: [outcome(each)] for each in made.all()}), seeds=3)
