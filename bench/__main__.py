@@ -51,7 +51,7 @@ def main() -> int:
     for rows in _measure([row for row in plan.options.rows if row.name not in refused], plan):
         result["rows"] += rows
         report.save(result, result_file.partial(out))
-    print(report.table(result))
+    print("\n".join([report.table(result), *report.own_handlers(result)]))
     report.write(result, out)
     result_file.partial(out).unlink()
     print(f"\nWritten: {out}, with .md and .svg beside it")
@@ -111,7 +111,7 @@ def _row(row: Row, cell: Cell, times: Any, eager: float, loaded: dict[str, Any],
         "length": cell.length, "p50_ms": round(p50, 4), "p99_ms": round(percentile(times, 99), 4), "calls": len(times),
         "items_per_s": round(cell.batch / p50 * 1e3, 1), "speedup": round(eager / p50, 3),
         "gflops": round(work / p50 / 1e6, 1) if work else None,
-        "weights": loaded["settings"].weights, "parity": loaded["parity"],
+        "weights": loaded["settings"].weights, "parity": loaded["parity"], "own_handler": loaded["handler"],
         **{key: loaded[key] for key in ("load_s", "memory_mb", "archive_mb")},
     }  # fmt: skip
 

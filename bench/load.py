@@ -46,4 +46,5 @@ def load(row: Row, scratch: Path, device: str) -> dict[str, Any]:
         "memory_mb": round((psutil.Process().memory_info().rss - before) / 1e6, 1),
         "archive_mb": round(archive.stat().st_size / 1e6, 1),
         "parity": read_record(folder).get("parity"),
+        "handler": (read_record(folder).get("handler") or {}).get("file"),
     }

@@ -70,6 +70,15 @@ def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
     return found
 
 
+def own_handlers(result: dict[str, Any]) -> list[str]:
+    """A line for each model with a user's own handler, which the bench does not run."""
+    named = {row["model"]: row["own_handler"] for row in result["rows"] if row.get("own_handler")}
+    return [
+        f"{model}: times and parity are those of the network, without {file}; make choose MODEL={model} measures what "
+        "is served." for model, file in named.items()
+    ]  # fmt: skip
+
+
 def refused(result: dict[str, Any], model: str) -> list[dict[str, str]]:
     """The model's variants that were not packed. Earlier results have no such list, since the bench ended at the first
     one."""
@@ -87,6 +96,7 @@ def markdown(result: dict[str, Any]) -> str:
         f"torch {environment['packages'].get('torch', '?')}. All variants of a model in one process, in turns.",
         "",
         markdown_table(HEADER, lines(result)),
+        *(f"\n{line}" for line in own_handlers(result)),
     ]
     return "\n".join(text) + "\n"
 

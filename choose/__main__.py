@@ -17,7 +17,8 @@ from pathlib import Path
 
 import gevent
 
-from choose import own_server, request
+from choose import folder, own_server, request
+from choose.candidates import require_held_out
 from choose.errors import ChooseError
 from choose.request import Request
 from export.catalog import CatalogError, model
@@ -33,15 +34,13 @@ REFUSALS = (ChooseError, CatalogError, DeviceError, CheckpointError, LoadTestErr
 
 def main() -> int:
     """Chooses for each model in turn; returns the exit status."""
-    hub = gevent.get_hub()
-    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # this function gets it, and it is shown without a traceback
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    end_on_signals()
     try:
         asked = request.read(os.environ)
-        for name in asked.models:
-            model(name)  # checked first, before minutes are spent on other models
+        for name in () if asked.checkpoint else asked.models:
+            require_held_out(asked, model(name))  # checked first, before minutes are spent on other models
         _require_optuna()
+        folder.require_writable()
         own_server.claim()
         return max([choose(asked, name) for name in asked.models])
     except ServerRunsError:
@@ -63,12 +62,12 @@ def choose(asked: Request, name: str) -> int:
     from choose import page, record, words
     from choose.chooser import Chooser
 
-    decision, folder = Chooser(asked, name, os.environ).choose()
-    page_path = page.write(decision, folder)
+    decision, where = Chooser(asked, name, os.environ).choose()
+    page_path = page.write(decision, where)
     print(words.sentences(decision))
     if decision["winner"]["meets"] and model(name).kind != "none":  # null has only one variant
         record.record(decision)
-    print(f"\nReport: {_shown(page_path)}; as JSON: {_shown(folder / 'decision.json')}")
+    print(f"\nReport: {_shown(page_path)}; as JSON: {_shown(where / 'decision.json')}")
     return 0 if decision["winner"]["meets"] else 1
 
 
@@ -76,6 +75,14 @@ def _require_optuna() -> None:
     """Raises ChooseError without optuna. An interpreter that PYTHON= names may lack it; .venv has it."""
     if find_spec("optuna") is None:
         raise ChooseError("make choose needs optuna, which this Python lacks; run: pip install 'optuna>=5,<6'")
+
+
+def end_on_signals() -> None:
+    """From now on, SIGINT and SIGTERM raise KeyboardInterrupt in the caller, once, without gevent's traceback."""
+    hub = gevent.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: object) -> None:

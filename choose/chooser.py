@@ -99,6 +99,8 @@ class Chooser:
         final = finals.Finals(bench, chosen, run, progress.say)
         final.measure_all()
         rows = ranking.figures(self.request, space, run, chosen)
+        for row in rows:
+            row["answers_as_default"] = bench.as_default(row["archive"], space) if row["handler"] else None
         won, _ = ranking.winner(self.request, rows)
         if self.request.slo_p99_ms is None or self.request.rate is not None or not won["meets"]:
             return rows, None

@@ -77,7 +77,8 @@ def why(
 ) -> str:
     """One sentence: why the winner was chosen."""
     if not won["meets"]:
-        return f"None of {measured} configurations meets {asked(request)}; the default has {won['reason']}."
+        nearest = "the default" if won is default else "the nearest"
+        return f"None of {measured} configurations meets {asked(request)}; {nearest} has {won['reason']}."
     if won is not default:
         if default is None:
             return "The default could not be measured; this is the best of those that could."

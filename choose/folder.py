@@ -36,6 +36,17 @@ def of(request: Request, space: Space, machine: Mapping[str, Any]) -> Path:
     return RESULTS / f"{space.model}-{request.objective}-{digest}"
 
 
+def require_writable() -> None:
+    """Raises ChooseError where no folder can be made in RESULTS; checked before archives are built."""
+    try:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(RESULTS, os.W_OK | os.X_OK) else "Permission denied"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise ChooseError(f"RESULTS={RESULTS} is no folder to write to ({reason}); name another.")
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Locks the folder. The kernel releases the lock when the process ends. Raises ChooseError where another process

@@ -14,7 +14,7 @@ from pathlib import Path
 from choose import energy
 from choose.outcome import KEPT_UP, Outcome, Point
 from choose.request import Request
-from choose.space import Configuration
+from choose.space import Configuration, Space
 from loadtest import stats
 from loadtest.load import arrivals, cores
 from loadtest.load.arrivals import Segment
@@ -90,6 +90,12 @@ class Bench:
             self.golden[configuration.archive] = target.record_golden()
         target.golden = self.golden[configuration.archive]
         return target
+
+    def as_default(self, archive: str, space: Space) -> float | None:
+        """The share of the load test's requests that the archive answered as the default's archive did, both asked
+        alone, through the user's own handler. None where one of them was not asked."""
+        mine, default = self.golden.get(archive), self.golden.get(space.default.archive)
+        return round(default.share_of(mine), 4) if mine and default else None
 
     def _points(self, target: Target, watch: Watch) -> Iterator[Point]:
         if self.request.rate is not None:

@@ -5,7 +5,7 @@ Knows intervals and the rule for beating the default. decision.py writes the dec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,18 @@ SECONDS_PER_HOUR = 3600
 
 
 def figures(request: Request, space: Space, run: Run, finalists: Sequence[Finalist]) -> list[dict[str, Any]]:
-    """A row of decision.json per finalist, in their order, each with its ratio to the default where there is one."""
+    """A row of decision.json per finalist, in their order, each with its ratio to the default, where there is one, and
+    to the winner."""
     seen = {each.configuration: _seen(run, each) for each in finalists}
     rows = [_figures(request, space, run, each, seen[each.configuration]) for each in finalists]
     default = next((each for each in finalists if each.configuration == space.default), None)
     for row, each in zip(rows, finalists, strict=True):
         compared = _compared(request, default, each, seen) if default and each is not default else None
         row["ratio_to_default"] = _stated(compared) if compared else None
+    won = finalists[rows.index(winner(request, rows)[0])]
+    for row, each in zip(rows, finalists, strict=True):
+        compared = _compared(request, won, each, seen) if each is not won else None
+        row["ratio_to_winner"] = _stated(compared) if compared else None
     return rows
 
 
@@ -145,6 +150,13 @@ def better(request: Request, row: dict[str, Any]) -> bool:
     if ratio is None:
         return False
     return bool(ratio["low"] > 1 if request.objective == "throughput" else ratio["high"] < 1)
+
+
+def close(won: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The other finalists that meet the objective and whose difference from the winner is within the interval: another
+    run may choose one of them."""
+    ratios = [(row, row.get("ratio_to_winner")) for row in rows if row["meets"] and won["meets"]]
+    return [row for row, ratio in ratios if ratio and ratio["low"] <= 1 <= ratio["high"]]
 
 
 def ranked(request: Request, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from choose.ranking import close
 from serving.chosen import Choice, Choices
 from serving.identity import Identity
 from serving.machine import in_words
@@ -34,7 +35,16 @@ def record(decision: Mapping[str, Any]) -> None:
         if earlier and earlier.by and earlier.variants != (winner["variant"],):
             _remove(document[model], earlier.variants)
         _write(child(document, model), winner, decision)
-    print(f"{path}: {model} is {winner['variant']}, {_applied(path, model, winner)}")
+    print(f"{path}: {model} is {winner['variant']}, {_applied(path, model, winner)}{_instead(earlier, decision)}")
+
+
+def _instead(earlier: Choice | None, decision: Mapping[str, Any]) -> str:
+    """The variant that an earlier run of make choose had chosen, and whether the difference is within the interval."""
+    winner = decision["winner"]
+    if not earlier or not earlier.by or earlier.variants == (winner["variant"],):
+        return ""
+    near = any((each["variant"],) == earlier.variants for each in close(winner, decision["finalists"]))
+    return f"; it replaces {earlier} of {earlier.date}{', the difference is within the interval' if near else ''}"
 
 
 def _write(table: Any, winner: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
@@ -97,9 +107,10 @@ def reason(decision: Mapping[str, Any]) -> str:
 def _figures(objective: str, finalist: Mapping[str, Any]) -> str:
     """The figures of the objective, for a finalist that meets it."""
     if objective == "latency":
-        return f"p50 {finalist['p50_ms']:.3g} ms, p99 {finalist['p99_ms']:.3g} ms"
+        known = [(name, finalist[f"{name}_ms"]) for name in ("p50", "p99")]  # too few requests bound no p99
+        return ", ".join(f"{name} {value:.3g} ms" for name, value in known if value is not None)
     if objective == "memory":
-        return f"{finalist['memory_mib']:.0f} MiB"
+        return f"{finalist.get('gpu_memory_mib') or finalist['memory_mib']:.0f} MiB"
     return f"{finalist['requests_per_s']:.0f} requests/s"
 
 

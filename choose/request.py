@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from choose.errors import ChooseError
+from export.catalog import models
+from export.own_models import VARIABLES as DESCRIBING
+from export.own_models import existing, wanted_row
 from serving.choice import names, words
 
 OBJECTIVES = ("throughput", "latency", "memory")
@@ -28,7 +31,7 @@ VARIABLES = (
 @dataclass(frozen=True)
 class Request:
     """The question, for each of ``models``. If ``workers``, ``threads`` and ``batches`` are empty, the machine decides
-    their values.
+    their values. ``checkpoint``: MODEL= names a checkpoint, which becomes the one model of ``models``.
 
     ``slo_p99_ms`` and ``rate`` (requests per second) are None where they were not given; ``min_accuracy`` is a share;
     ``budget_s`` is the time of a model's search and finals together. A finalist is measured ``rounds`` times, in
@@ -36,6 +39,7 @@ class Request:
     """
 
     models: tuple[str, ...]
+    checkpoint: bool = False
     objective: str = "throughput"
     slo_p99_ms: float | None = None
     rate: float | None = None
@@ -62,9 +66,10 @@ class Request:
 
 
 def read(environment: Mapping[str, str]) -> Request:
-    """The request in make's variables. Raises ChooseError."""
+    """The request in make's variables. Raises ChooseError, and CatalogError for a checkpoint's name."""
     given = {key: read_(environment[key].strip()) for key, read_ in READERS.items() if environment.get(key, "").strip()}
-    request = Request(models=_models(environment), variants=tuple(names(environment, "VARIANTS")),
+    chosen, checkpoint = _models(environment)
+    request = Request(chosen, checkpoint, variants=tuple(names(environment, "VARIANTS")),
                       **{FIELDS[key]: value for key, value in given.items()})  # fmt: skip
     if request.objective == "throughput" and request.rate is not None:
         raise ChooseError(
@@ -74,19 +79,42 @@ def read(environment: Mapping[str, str]) -> Request:
     return request
 
 
-def _models(environment: Mapping[str, str]) -> tuple[str, ...]:
+def _models(environment: Mapping[str, str]) -> tuple[tuple[str, ...], bool]:
+    """(the models' names, whether MODEL= names a checkpoint that becomes a model of that name)."""
     one, several = environment.get("MODEL", "").strip(), names(environment, "MODELS")
     if one and several:
         raise ChooseError("MODEL= and MODELS= both name models; leave one of them out.")
+    if is_checkpoint(one):
+        wanted = wanted_row(environment)
+        assert wanted is not None  # MODEL= is given
+        return (wanted[0],), True
     found = tuple(several or words(one))
     if not found:
-        raise ChooseError("Which model? Name it: make choose MODEL=minilm; make models lists them.")
-    if "/" in found[0]:
         raise ChooseError(
-            f"MODEL={found[0]} is no name of a model; build that checkpoint first with make archive MODEL={found[0]}, "
-            "then name the model as make models lists it."
+            "Which model? Name it, or a checkpoint: make choose MODEL=minilm, or MODEL=/path; make models lists the "
+            "names."
         )
-    return tuple(dict.fromkeys(found))
+    if paths := [name for name in found if "/" in name]:
+        raise ChooseError(f"MODELS= takes names, and {paths[0]} is a checkpoint; write MODEL={paths[0]} alone.")
+    _refuse_description(environment, found)
+    return tuple(dict.fromkeys(found)), False
+
+
+def is_checkpoint(text: str) -> bool:
+    """Whether MODEL= has a path or a hub id. A name that make models lists is never one."""
+    if not text or any(text == model.name for model in models()):
+        return False
+    return "/" in text or existing(text) is not None
+
+
+def _refuse_description(environment: Mapping[str, str], found: tuple[str, ...]) -> None:
+    """Raises ChooseError for variables that describe a checkpoint where none is named."""
+    given = [name for name in ("NAME", *DESCRIBING.values()) if environment.get(name, "").strip()]
+    if given:
+        raise ChooseError(
+            f"{given[0]}= describes a checkpoint, and {found[0]} is the name of a model; leave it out, or name the "
+            "checkpoint: MODEL=/path."
+        )
 
 
 def command(environment: Mapping[str, str], model: str = "") -> str:

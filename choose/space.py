@@ -62,6 +62,7 @@ class Candidate:
     random_weights: bool = False
     mib: float = 0.0
     reason: str = ""
+    handler: str = ""  # the file of the user's own handler that is packed in it
 
     @property
     def exact(self) -> bool:
@@ -72,7 +73,7 @@ class Candidate:
     def rightness(self) -> dict[str, Any]:
         """The values of decision.json on whether its answers are right."""
         return {"parity": self.parity, "accuracy": self.parity.get("accuracy"), "exact": self.exact,
-                "random_weights": self.random_weights}  # fmt: skip
+                "random_weights": self.random_weights, "handler": self.handler or None}  # fmt: skip
 
 
 @dataclass(frozen=True)

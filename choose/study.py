@@ -127,14 +127,15 @@ class Search:
     def run(self, budget_s: Callable[[], float]) -> None:
         """Measures until ``budget_s()`` seconds are spent, TRIALS are done, or nothing is left to measure.
 
-        The default is measured in any case. Raises ServerRunsError, and ServingError or LoadTestError where the first
-        trials fail one after the other.
+        The default is measured in any case. Raises ServerRunsError, and ServingError where the first trials fail one
+        after the other, or all of them fail.
         """
         while not self._finished(budget_s()):
             trial = self._ask()
             if trial is None:
-                return
+                break
             self._measure(trial, Configuration(**trial.user_attrs["configuration"]))
+        self._require_success(len(self.records()))
 
     def _finished(self, budget_s: float) -> bool:
         done = len(self.records())
@@ -150,9 +151,9 @@ class Search:
         for attempt in range(2 * SKIPS):
             if attempt == SKIPS and not self._enqueue_any(measured):
                 return None
-            # The sampler is made anew each time. So its proposals depend only on the seed and the study, and not on
-            # whether the process was started again.
-            number = len(self.study.get_trials(deepcopy=False))
+            # The sampler is made anew each time. So its proposals depend only on the seed and on what was measured, and
+            # not on how often the process was ended and started again.
+            number = 2 * SKIPS * len(measured) + attempt
             self.study.sampler = optuna.samplers.TPESampler(
                 seed=self.request.seed * 100_003 + number, multivariate=True, n_startup_trials=STARTUP,
                 constant_liar=False,
@@ -209,7 +210,7 @@ class Search:
         except (ServingError, LoadTestError) as error:
             outcome, state, reason = Outcome(tuple(points)), "failed", str(error)
         self._tell(trial, outcome, state, reason, time.monotonic() - began)
-        self._require_success(reason)
+        self._require_success(FAILURES)
 
     def _tell(self, trial: optuna.Trial, outcome: Outcome, state: str, reason: str, seconds: float) -> None:
         trial.set_user_attr("seconds", round(seconds, 2))
@@ -222,10 +223,13 @@ class Search:
         else:
             self.study.tell(number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL)
 
-    def _require_success(self, reason: str) -> None:
+    def _require_success(self, count: int) -> None:
         records = self.records()
-        if len(records) == FAILURES and all(each.state == "failed" for each in records):
-            raise ServingError(f"The first {FAILURES} configurations failed, the last one thus: {reason}")
+        if records and len(records) == count and all(each.state == "failed" for each in records):
+            again = f"; to measure them again, remove {self.folder}" if self.folder else ""
+            raise ServingError(
+                f"All {count} configurations that were tried failed, the last one thus: {records[-1].reason}{again}"
+            )
 
     def _fail_stale(self) -> None:
         """Marks trials that a killed process left, and queues them again."""

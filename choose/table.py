@@ -12,19 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from choose.objective import worth
+from choose.errors import ChooseError
+from choose.objective import unit, worth
 from choose.outcome import Outcome
 from choose.request import Request
 from choose.space import Configuration, Space
-from choose.study import Evaluate, Search, prior
+from choose.study import Evaluate, Record, Search, prior
 
 SHARE_OF_TRIALS = 0.25
-NEAR = 0.05  # of the optimum
+NEAR = 0.95  # of the optimum
+WORST_SEEDS = 0.05
 
 
 @dataclass(frozen=True)
 class Table:
-    """The measurements of each configuration, one per round."""
+    """The measurements of each configuration, one per round. The objective is throughput."""
 
     request: Request
     space: Space
@@ -50,46 +52,55 @@ class Table:
 
 
 def simulate(table: Table, seeds: int) -> dict[str, Any]:
-    """How near the search comes to the table's optimum in a quarter of the trials: share of seeds within 5 %, regrets.
+    """Which share of the table's optimum the search reaches in a quarter of the trials, over the seeds.
 
-    The same for a search that takes the default and then random configurations.
+    The same for the default and then random configurations. A search knows only what it measured: after each trial it
+    would deploy the configuration whose measured figure is best, and the table says how good that one is. Raises
+    ChooseError for a table in which nothing meets the objective.
     """
     every = list(table.outcomes)
-    trials, best = max(1, int(len(every) * SHARE_OF_TRIALS)), max(map(table.score, every))
-    found = [_regret(table, best, _searched(table, seed, trials)) for seed in range(1, seeds + 1)]
-    blind = [_regret(table, best, _blind(table, every, seed, trials)) for seed in range(1, seeds + 1)]
+    trials, best = max(1, int(len(every) * SHARE_OF_TRIALS)), max(map(table.score, every), default=0.0)
+    if not best:
+        raise ChooseError("Nothing in the table meets the objective; there is no optimum to compare a search with.")
+    found = [_shares(table, best, _searched(table, seed, trials), trials) for seed in range(1, seeds + 1)]
+    blind = [_shares(table, best, _blind(table, every, seed, trials), trials) for seed in range(1, seeds + 1)]
     return {"configurations": len(every), "trials": trials, "seeds": seeds, "optimum": round(best, 2),
-            "search": _summary(found), "random": _summary(blind)}  # fmt: skip
+            "unit": unit(table.request), "search": _summary(found), "random": _summary(blind)}  # fmt: skip
 
 
-def _searched(table: Table, seed: int, trials: int) -> Configuration:
+def _searched(table: Table, seed: int, trials: int) -> list[tuple[Configuration, float]]:
+    """(configuration, the figure that was measured of it) in the order of the search; minus infinity for a miss."""
     asked = Request(**{**asdict(table.request), "seed": seed, "trials": trials})
     search = Search(None, asked, table.space, table.evaluate(seed), list(prior(table.space, asked, {})))
     search.run(lambda: float("inf"))
-    best = search.best()
-    return best.configuration if best else table.space.default
+    return [(each.configuration, _measured(each)) for each in search.records()]
 
 
-def _blind(table: Table, every: list[Configuration], seed: int, trials: int) -> Configuration:
-    others = [each for each in every if each != table.space.default]
-    return max([table.space.default, *random.Random(seed).sample(others, trials - 1)], key=table.score)
+def _measured(record: Record) -> float:
+    return record.worth.value if record.worth.meets else float("-inf")
 
 
-def _regret(table: Table, best: float, found: Configuration) -> float:
-    return 1 - table.score(found) / best
+def _blind(table: Table, every: list[Configuration], seed: int, trials: int) -> list[tuple[Configuration, float]]:
+    others, answer = [each for each in every if each != table.space.default], table.evaluate(seed)
+    tried = [table.space.default, *random.Random(seed).sample(others, trials - 1)]
+    seen = [worth(table.request, answer(each, lambda point: None)) for each in tried]
+    return [(each, one.value if one.meets else float("-inf")) for each, one in zip(tried, seen, strict=True)]
 
 
-def _summary(regrets: Sequence[float]) -> dict[str, float]:
-    return {"share_near": round(float(np.mean([regret <= NEAR for regret in regrets])), 3),
-            "median_regret": round(float(np.median(regrets)), 4), "worst_regret": round(max(regrets), 4)}  # fmt: skip
+def _shares(table: Table, best: float, tried: Sequence[tuple[Configuration, float]], trials: int) -> list[float]:
+    """After each trial, the share of the optimum of what would be deployed then; the default where nothing was met."""
+    shares, deployed, seen = [], table.space.default, float("-inf")
+    for configuration, value in tried:
+        if value > seen:
+            deployed, seen = configuration, value
+        shares.append(table.score(deployed) / best)
+    return shares + shares[-1:] * (trials - len(shares))
 
 
-def in_words(result: Mapping[str, Any]) -> str:
-    """The result in two sentences."""
-    search, blind = result["search"], result["random"]
-    return (
-        f"With {result['trials']} of {result['configurations']} configurations measured, the search comes within "
-        f"{NEAR:.0%} of the best ({result['optimum']:g}) for {search['share_near']:.1%} of {result['seeds']} seeds; "
-        f"median regret {search['median_regret']:.1%}, worst {search['worst_regret']:.1%}. As many taken at random: "
-        f"{blind['share_near']:.1%}, {blind['median_regret']:.1%}, {blind['worst_regret']:.1%}."
-    )
+def _summary(shares: Sequence[Sequence[float]]) -> dict[str, Any]:
+    last = np.array([each[-1] for each in shares])
+    return {
+        "median": round(float(np.median(last)), 4), "p5": round(float(np.quantile(last, WORST_SEEDS)), 4),
+        "worst": round(float(last.min()), 4), "share_near": round(float(np.mean(last >= NEAR)), 4),
+        "curve": [round(float(value), 4) for value in np.median(np.array(shares), axis=0)],
+    }  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.parity import Parity
-from loadtest.report.numbers import DASH, amount, number
+from loadtest.report.numbers import DASH, amount, number, percent
 
 Row = dict[str, Any]
 STATES = {"complete": "measured", "pruned": "stopped early", "failed": "failed"}
@@ -42,6 +42,7 @@ def finalists(decision: dict[str, Any]) -> list[Column]:
         _configuration(decision),
         _measured("Requests/s", "requests_per_s", "requests_per_s_ci"),
         Column("Parity with eager fp32", parity, _difference, numeric=False),
+        Column("Answers as the default's", _as_default, lambda row: row.get("answers_as_default"), spare=True),
         _measured("p99, ms", "p99_ms", "p99_ci_ms"),
         Column("Times the default", _ratio, lambda row: (row["ratio_to_default"] or {}).get("ratio")),
         Column("Verdict", lambda row: verdict(row, decision), lambda row: verdict(row, decision), numeric=False),
@@ -90,7 +91,13 @@ def short(settings: dict[str, Any], leave_out: Container[str] = ()) -> str:
 def parity(row: Row) -> str:
     """Largest difference, then the other parts of the parity; a dash where it is not known."""
     record = row.get("parity")
-    return Parity.from_record(record).summary().replace(", ", "\n", 1) if record else DASH
+    said = Parity.from_record(record).summary().replace(", ", "\n", 1) if record else DASH
+    return f"{said}, before {row['handler']}" if row.get("handler") else said
+
+
+def _as_default(row: Row) -> str:
+    share = row.get("answers_as_default")
+    return DASH if share is None else percent(share)
 
 
 def load(row: Row) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from choose.ranking import close
 from loadtest.report.numbers import amount, at_least, percent
 
 Finalist = dict[str, Any]
@@ -19,7 +20,9 @@ UNSTABLE = "The figures differ by more than 10 % between windows or rounds: choo
 
 def sentences(decision: dict[str, Any]) -> str:
     """The whole answer; the first line is the decision."""
-    parts: tuple[Callable[[dict[str, Any]], str], ...] = (_answer, _why, _exact, _open_loop, _cost, _energy, _doubts)
+    parts: tuple[Callable[[dict[str, Any]], str], ...] = (
+        _answer, _why, _close, _exact, _open_loop, _cost, _energy, _doubts,
+    )  # fmt: skip
     return "\n".join(said for part in parts if (said := part(decision)))
 
 
@@ -57,11 +60,22 @@ def right(finalist: Finalist) -> str:
         share = parity.get(key)
         if share is not None and not finalist["exact"]:
             parts.append(f"{what} equal" + (f" in {percent(share)} of cases" if share < 1 else ""))
+    if handler := finalist.get("handler"):
+        parts[0] += f" before `{handler}`"
+        parts += _served(finalist)
     if finalist["accuracy"] is not None:
         reference = parity.get("reference_accuracy")
         beside = f" (eager fp32: {percent(reference)})" if reference is not None else ""
         parts.append(f"accuracy {percent(finalist['accuracy'])}{beside}")
     return ", ".join(parts)
+
+
+def _served(finalist: Finalist) -> list[str]:
+    """What is known of the answers through the user's own handler, of which parity says nothing."""
+    share = finalist.get("answers_as_default")
+    if finalist["is_default"] or share is None:
+        return []
+    return [f"through it {percent(share)} of the load test's requests are answered as by the default"]
 
 
 def _nearness(finalist: Finalist, parity: dict[str, Any]) -> str:
@@ -153,6 +167,16 @@ def _why(decision: dict[str, Any]) -> str:
         return ""
     why = decision["why"].removeprefix("The default stays: ").strip().rstrip(".")
     return f"{why[0].upper()}{why[1:]}." if why else ""
+
+
+def _close(decision: dict[str, Any]) -> str:
+    """Which finalists a second run might choose instead; "" where the winner is clear."""
+    near = close(decision["winner"], decision["finalists"]) if met(decision) else []
+    if not near:
+        return ""
+    named = [f"{configuration(each)} ({amount(each['ratio_to_winner']['low'])} to "
+             f"{amount(each['ratio_to_winner']['high'])} times)" for each in near]  # fmt: skip
+    return f"Within the interval of that, so that another run may choose it: {'; '.join(named)}."
 
 
 def _exact(decision: dict[str, Any]) -> str:

@@ -24,7 +24,8 @@ OUTCOMES = {
 
 def sentences(result: Result) -> str:
     """The whole answer."""
-    parts = (_behind, _not_measured, _ahead, _level, _targets, _why, _parity, _doubts)
+    # Doubts come before the ratios that they concern.
+    parts = (_behind, _doubts, _not_measured, _ahead, _level, _targets, _why, _parity)
     return "\n".join(said for part in parts for said in part(result))
 
 

@@ -35,17 +35,16 @@ class NotBuiltError(Exception):
 def bring_up_to_date(store: Path, options: Options) -> dict[str, str]:
     """Brings the archives of ``options`` up to date in ``store``; returns {name: why it was not packed, or ""}.
 
-    Copies archives that are up to date in the user's store, and builds the rest as make archive does. Raises
-    NotBuiltError.
+    Copies archives that are up to date in the user's store, and builds the rest as make archive does. A checkpoint that
+    MODEL= names becomes a row of models.toml where one of its archives is built. Raises NotBuiltError.
     """
     for row in options.rows:
         _take_over(row, options, store)
     with tempfile.TemporaryDirectory(prefix="build-") as scratch:
         results = Path(scratch, "results.json")
         chosen = {
-            "MODEL": "",  # MODEL would name a checkpoint to adopt
+            **_named(options),
             "VERSION": "",
-            "MODELS": " ".join(dict.fromkeys(row.model.name for row in options.rows)),
             "VARIANTS": " ".join(dict.fromkeys(row.variant.name for row in options.rows if row.model.task != "null")),
             "DEVICE": options.device,
             "MODEL_STORE": str(store),
@@ -55,6 +54,14 @@ def bring_up_to_date(store: Path, options: Options) -> dict[str, str]:
         if not results.exists():
             raise NotBuiltError(status)
         return {result["archive"]: result["error"] for result in json.loads(results.read_text())}
+
+
+def _named(options: Options) -> dict[str, str]:
+    """The variables that name the models of ``options`` to a build."""
+    if options.adopted:
+        name, row = options.adopted
+        return {"MODEL": row["source"], "NAME": name, "MODELS": ""}
+    return {"MODEL": "", "MODELS": " ".join(dict.fromkeys(row.model.name for row in options.rows))}
 
 
 def _take_over(row: Row, options: Options, store: Path) -> None:

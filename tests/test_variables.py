@@ -75,7 +75,7 @@ def test_a_config_of_the_shell_leads_no_verb_astray(tmp_path):
 
 def test_every_variable_is_documented():
     makefile = (ROOT / "Makefile").read_text()
-    lists = re.findall(r"^(?:PLACE|CHOICE|READ_BY_\w+) := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
+    lists = re.findall(r"^(?:PLACE|CHOICE|CHECKPOINT|READ_BY_\w+) := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
     names = {word for text in lists for word in re.findall(r"(?<!\()\b[A-Z][A-Z_0-9]+\b", text)}
     assert {"HOST", "OUT", "CONFIG", "BASELINE"} <= names
     pages = " ".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))

@@ -44,7 +44,19 @@ class Golden:
     def matches(self, payload: Payload, body: bytes) -> bool:
         """Whether ``body`` says what was recorded for ``payload``; False for what is not JSON of the task's form."""
         try:
-            return self._same(self._answers[payload.name], json.loads(body))
+            return self._alike(self._answers[payload.name], json.loads(body))
+        except (ValueError, KeyError):
+            return False
+
+    def share_of(self, other: Golden) -> float:
+        """The share of this one's payloads that ``other`` has the same answer to."""
+        answers = other._answers
+        same = [self._alike(each, answers[name]) for name, each in self._answers.items() if name in answers]
+        return sum(same) / len(self._answers)
+
+    def _alike(self, golden: Any, answer: Any) -> bool:
+        try:
+            return self._same(golden, answer)
         except (ValueError, KeyError, TypeError, IndexError):
             return False
 

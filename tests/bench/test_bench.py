@@ -97,6 +97,12 @@ def test_random_weights_and_parity_stand_beside_every_speed(tmp_path):
     assert (tmp_path / "bench.svg").read_text().count("<path") > 10
 
 
+def test_what_the_bench_does_not_run_is_said(tmp_path):
+    mine = {"environment": ENVIRONMENT, "rows": [{**ROW, "own_handler": "mine.py"}]}
+    assert "without mine.py; make choose MODEL=bert measures what is served." in markdown(mine)
+    assert "mine.py" not in markdown({"environment": ENVIRONMENT, "rows": [ROW]})
+
+
 def test_a_refused_variant_stands_in_the_table_the_markdown_and_the_plot_with_its_reason(tmp_path):
     refused = {"model": "bert", "variant": "int8", "reason": "cosine is 0.7, at least 0.99 wanted"}
     result = {"environment": ENVIRONMENT, "rows": [ROW], "refused": [refused]}

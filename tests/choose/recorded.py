@@ -1,7 +1,7 @@
 """A hand-made space of twelve configurations with the answers of a server. It needs no server and no archives.
 
 ``python -m tests.choose.recorded FOLDER [KILL]`` searches it in FOLDER and kills itself at trial KILL, as kill -9
-would.
+would. ``live`` searches in a process that kills itself at a write to the study's file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from choose.outcome import Outcome, Point
 from choose.request import Request
@@ -18,6 +22,7 @@ from choose.space import Candidate, Configuration, Space, axes, default
 from choose.study import Search, prior
 from export import catalog
 
+ASKED = Request(("digits",), trials=8)
 SPEED = {"torchscript": 100.0, "onnx": 160.0, "int8": 210.0}
 PARITY = {"torchscript": 1.0, "onnx": 1.0, "int8": 0.995}
 
@@ -58,9 +63,35 @@ def outcome(each: Configuration, **changes: object) -> Outcome:
     return Outcome((*made[:-1], replace(made[-1], **changes)), 200.0 * each.workers, None, 2.0)
 
 
+def live(folder: Path, writes: int) -> int:
+    """Searches in a fork that kills itself before its ``writes``-th commit to the study's file; returns the wait
+    status, 0 for one that came to its end."""
+    if child := os.fork():
+        return os.waitpid(child, 0)[1]
+    left = iter(range(writes, -1, -1))
+
+    def commit(connection: object) -> None:
+        if not next(left):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(Engine, "commit", commit)
+    try:
+        search = Search(folder, ASKED, space(), watched, list(prior(space(), ASKED, {})))
+        search.run(lambda: 1e9)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def watched(each: Configuration, watch: Any) -> Outcome:
+    """The outcome of a configuration, with each of its points reported on the way."""
+    for point in points(each):
+        watch(point)
+    return outcome(each)
+
+
 def main() -> int:
     """Prints the key of each configuration as it is asked for."""
-    asked = Request(("digits",), trials=8)
     kill = int(sys.argv[2]) if len(sys.argv) > 2 else -1
 
     def evaluate(each: Configuration, watch: object) -> Outcome:
@@ -69,7 +100,7 @@ def main() -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         return outcome(each)
 
-    search = Search(Path(sys.argv[1]), asked, space(), evaluate, list(prior(space(), asked, {})))
+    search = Search(Path(sys.argv[1]), ASKED, space(), evaluate, list(prior(space(), ASKED, {})))
     search.run(lambda: 1e9)
     return 0
 

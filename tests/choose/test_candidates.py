@@ -11,6 +11,9 @@ import yaml
 from choose import candidates
 from choose.errors import ChooseError
 from choose.request import Request
+from export import catalog
+from export.options import Options
+from export.own_models import model_of_row
 from export.own_store import NotBuiltError
 
 ASKED = Request(("minilm",))
@@ -64,6 +67,15 @@ def test_only_the_variants_asked_for_are_searched_and_the_default_is_measured_al
     assert {"variant": "torchscript", "reason": "not among VARIANTS"} in space.left_out
 
 
+def test_a_variant_that_was_not_built_is_named_where_no_other_was_asked_for(store):
+    with pytest.raises(ChooseError) as error:
+        found(replace(ASKED, variants=("openvino",)))
+    assert str(error.value) == (
+        "No variant of minilm may win: torchscript: not among VARIANTS; minilm-openvino: no such engine; name others "
+        "in VARIANTS, or none."
+    )
+
+
 def test_accuracy_is_refused_where_there_is_no_held_out_set(store):
     with pytest.raises(ChooseError, match="MIN_COSINE"):
         found(replace(ASKED, min_accuracy=0.98))
@@ -73,3 +85,12 @@ def test_without_the_default_there_is_nothing_to_compare_with(store, monkeypatch
     monkeypatch.setattr(candidates, "bring_up_to_date", lambda store, options: {"minilm-torchscript": "disk full"})
     with pytest.raises((ChooseError, NotBuiltError), match="minilm-torchscript"):
         found(replace(ASKED, variants=("torchscript",)))
+
+
+def test_what_is_built_is_announced_with_what_does_not_fit_by_name(store, capsys, tmp_path):
+    found()
+    assert capsys.readouterr().err.startswith("minilm (embedding): builds what is missing of eager, torchscript, ")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mpnet"}))
+    mpnet = model_of_row("mine", {"source": str(tmp_path), "task": "embedding"})
+    line = candidates.announced(mpnet, Options(catalog.rows([mpnet], ["eager"], "gpu"), "gpu", {}, []))
+    assert line.startswith("mine (embedding): builds what is missing of eager; does not fit: graph (")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from choose import decision, ranking
+from choose import decision, ranking, words
 from choose.objective import safe_load
 from choose.outcome import Outcome, Point
 from choose.request import Request
@@ -13,6 +13,8 @@ from choose.study import Search, prior
 from loadtest.measure.record import Peak, Run
 from tests.choose import synthetic
 from tests.choose.recorded import outcome, space
+from tests.choose.schema import SCHEMA, problems
+from tests.conftest import ROOT
 from tests.loadtest.synthetic import ENVIRONMENT, requests, trial
 
 ASKED = Request(("digits",), hourly_cost=0.4, trials=8)
@@ -70,7 +72,7 @@ def test_what_is_faster_beyond_its_interval_wins_and_the_file_has_its_schema(tmp
     assert low <= made_of["winner"]["requests_per_s"] <= high
     assert made_of["open_loop"]["requests_per_s"] == 700.0
     path = decision.write(made_of, tmp_path)
-    assert json.loads(path.read_text()) == made_of
+    assert json.loads(path.read_text()) == made_of and problems(made_of) == []
     # The page and the words are written for this shape.
     expected = synthetic.decision()
     assert set(made_of) == set(expected)
@@ -79,11 +81,39 @@ def test_what_is_faster_beyond_its_interval_wins_and_the_file_has_its_schema(tmp
     assert set(expected["trials"][0]["points"][0]) == set(made_of["trials"][0]["points"][0])
 
 
+def test_published_decisions_have_the_schema_and_a_key_that_it_does_not_know_has_not():
+    (published,) = (ROOT / "docs" / "results").glob("choose-*.json")
+    found = json.loads(published.read_text())
+    assert problems(found) == []
+    assert problems(found | {"new": 1}) and problems({**found, "trials": [{**found["trials"][0], "state": "odd"}]})
+    assert problems({key: value for key, value in found.items() if key != "why"})
+
+
+def test_the_page_names_every_key_of_the_schema():
+    page = (ROOT / "docs" / "choosing.md").read_text().split("## decision.json")[1].split("## What is not")[0]
+    keys = {*SCHEMA["properties"], *(key for each in SCHEMA["$defs"].values() for key in each["properties"])}
+    shared = {"schema"}  # the section's first word
+    assert [key for key in sorted(keys - shared) if f"`{key}`" not in page] == []
+
+
 def test_the_default_stays_where_nothing_beats_it_by_more_than_the_interval(tmp_path):
     found, made = rows(tmp_path, {variant("int8"): 39.96, space().default: 40})
     made_of = decided(found, made)
     assert made_of["default_stays"] and made_of["winner"] == made_of["default"]
     assert "no other beats it by more than its interval" in made_of["why"]
+
+
+def test_a_finalist_within_the_winners_interval_is_named_as_one_that_another_run_may_choose(tmp_path):
+    found, made = rows(tmp_path, {variant("int8"): 20, variant("onnx"): 20.02, space().default: 40})
+    made_of = decided(found, made)
+    (near,) = ranking.close(made_of["winner"], made_of["finalists"])
+    assert {near["variant"], made_of["winner"]["variant"]} == {"int8", "onnx"}
+    said = words.sentences(made_of)
+    assert f"Within the interval of that, so that another run may choose it: `{near['archive']}` with 2 workers" in said
+    found, made = rows(tmp_path / "clear", {variant("int8"): 20, variant("onnx"): 24, space().default: 40})
+    clear = decided(found, made)
+    assert ranking.close(clear["winner"], clear["finalists"]) == []
+    assert "another run" not in words.sentences(clear) and clear["winner"]["ratio_to_winner"] is None
 
 
 def test_a_finalist_with_an_error_or_a_variant_that_may_not_win_does_not(tmp_path):
@@ -101,6 +131,14 @@ def test_without_any_that_meets_the_objective_the_default_is_named_and_said_to_m
     assert not made_of["winner"]["meets"] and made_of["winner"]["is_default"]
     assert made_of["why"].startswith("None of 8 configurations meets a p99 of 1 ms; the default has p99")
     assert made_of["pareto"] == [] and made_of["alternatives"] == []
+
+
+def test_without_a_default_that_could_be_measured_the_nearest_is_named(tmp_path):
+    strict = replace(ASKED, slo_p99_ms=1.0)
+    found, made = rows(tmp_path, {variant("int8"): 20}, strict)
+    made_of = decided(found, made, strict)
+    assert made_of["default"] is None and "; the nearest has p99 " in made_of["why"] and problems(made_of) == []
+    assert "`digits-int8`" in words.sentences(made_of).splitlines()[0]
 
 
 def test_a_default_that_misses_the_objective_is_beaten_by_whatever_meets_it(tmp_path):

@@ -73,6 +73,13 @@ def test_costs_and_energy_have_columns_only_where_they_are_known():
     assert "J per 1,000" in heading[1] and "GPU memory, MiB" in heading[1]
 
 
+def test_answers_through_a_users_own_handler_have_a_column_beside_their_parity():
+    rows = [{**row, "handler": "mine.py", "answers_as_default": 0.5} for row in synthetic.decision()["finalists"]]
+    text = page.markdown(synthetic.decision(finalists=rows)).split("## Trials")[0]
+    assert "| Answers as the default's |" in text and "before mine.py" in text
+    assert "50 %" in text and "before" not in page.markdown(synthetic.decision()).split("## Trials")[0]
+
+
 def test_a_choice_of_nothing_is_a_page_too():
     none = {"winner": None, "default": None, "exact": None, "open_loop": None, "finalists": [], "alternatives": []}
     made = synthetic.decision(**none, trials=[], importance={}, pareto=[], left_out=[], why="")

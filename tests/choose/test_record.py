@@ -71,7 +71,7 @@ def decision(variant="int8", default_stays=False, **objective):
         "command": "make choose MODEL=minilm SLO_P99_MS=50", "date": "2026-11-29T00:12:00+00:00", "model": "minilm",
         "objective": {"name": "throughput", "slo_p99_ms": 50.0, "rate": None, **objective},
         "machine": {"cpu": "AMD EPYC", "cores": 2, "gpus": []}, "default_stays": default_stays,
-        "winner": finalist(variant, INT8, 241.2), "default": finalist("torchscript", {}, 115.4),
+        "winner": finalist(variant, INT8, 241.2), "default": finalist("torchscript", {}, 115.4), "finalists": [],
     }  # fmt: skip
 
 
@@ -92,6 +92,15 @@ def test_another_decision_takes_the_place_of_the_earlier_one(file):
     record(decision())
     record(decision("onnx"))
     assert file.read_text() == WRITTEN.replace("int8", "onnx")
+
+
+@pytest.mark.parametrize(("low", "says"), [(0.97, ", the difference is within the interval\n"), (1.01, "2026-11-29\n")])
+def test_a_second_run_with_another_winner_says_whether_the_difference_is_within_the_interval(file, capsys, low, says):
+    record(decision())
+    other = finalist("int8", INT8, 240.0) | {"ratio_to_winner": {"ratio": 1.0, "low": low, "high": 1.02}}
+    record(decision("onnx") | {"finalists": [other]})
+    printed = capsys.readouterr().out.splitlines(keepends=True)[-1]
+    assert "; it replaces int8 of 2026-11-29" in printed and printed.endswith(says)
 
 
 def test_where_the_default_stays_the_earlier_choice_goes(file, capsys):
@@ -174,7 +183,10 @@ def test_a_link_stays_a_link_and_the_files_mode_stays(file, tmp_path):
         ({"slo_p99_ms": None}, {}, "241 requests/s; the default: 115 requests/s"),
         ({"name": "latency", "rate": 200, "slo_p99_ms": None}, {},
          "p50 3.14 ms, p99 12.3 ms at 200 requests/s; the default: p50 3.14 ms, p99 12.3 ms"),
+        ({"name": "latency", "slo_p99_ms": None}, {"p99_ms": None},
+         "p50 3.14 ms, p99 12.3 ms; the default: p50 3.14 ms"),
         ({"name": "memory"}, {}, "812 MiB within a p99 of 50 ms; the default: 812 MiB"),
+        ({"name": "memory", "slo_p99_ms": None}, {"gpu_memory_mib": 512.0}, "812 MiB; the default: 512 MiB"),
         ({}, {"meets": False, "p99_ms": None}, "241 requests/s within a p99 of 50 ms; the default does not meet that"),
         ({}, None, "241 requests/s within a p99 of 50 ms"),
     ],

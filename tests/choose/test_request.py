@@ -34,7 +34,9 @@ def test_a_budget_has_its_unit(text, seconds):
     [
         ({"MODEL": ""}, "Which model", "make choose MODEL=minilm"),
         ({"MODEL": "a", "MODELS": "b"}, "MODEL= and MODELS=", "leave one"),
-        ({"MODEL": "/data/bert"}, "MODEL=/data/bert", "make archive MODEL=/data/bert"),
+        ({"MODEL": "", "MODELS": "minilm /data/bert"}, "/data/bert is a checkpoint", "MODEL=/data/bert"),
+        ({"NAME": "mine"}, "NAME= describes a checkpoint, and minilm is the name of a model", "MODEL=/path"),
+        ({"HANDLER": "/x.py"}, "HANDLER= describes a checkpoint", "leave it out"),
         ({"OBJECTIVE": "speed"}, "OBJECTIVE=speed", "throughput, latency, memory"),
         ({"OBJECTIVE": "throughput", "RATE": "5"}, "RATE=5", "OBJECTIVE=latency"),
         ({"BUDGET": "20"}, "BUDGET=20", "BUDGET=20m"),
@@ -54,6 +56,20 @@ def test_a_mistake_is_one_sentence(variables, given, cure):
         read({"MODEL": "minilm", **variables})
     text = str(error.value)
     assert given in text and cure in text and "\n" not in text
+
+
+def test_a_checkpoint_is_told_from_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("reviews-bert", "minilm"):
+        (tmp_path / folder).mkdir()
+    for given, name in ((str(tmp_path / "reviews-bert"), "reviews-bert"), ("reviews-bert", "reviews-bert"),
+                        ("org/name@main", "name")):  # fmt: skip
+        asked = read({"MODEL": given})
+        assert asked.models == (name,) and asked.checkpoint, given
+    assert read({"MODEL": "org/name", "NAME": "mine", "TASK": "embedding"}).models == ("mine",)
+    assert not read({"MODEL": "minilm"}).checkpoint  # a folder of the same name is not meant
+    repeated = command({"MODEL": "/data/x", "NAME": "mine", "TRIALS": "3"}, "mine")
+    assert repeated == "make choose MODEL=mine TRIALS=3"
 
 
 def test_the_command_names_one_model_and_quotes_what_needs_it():

@@ -10,9 +10,14 @@ import sys
 import pytest
 
 from serving.config import Config
+from serving.model_settings import read_tables
 from serving.state import RunDirectory
+from tests.choose.schema import problems
 from tests.conftest import ROOT, run, write_config
+from tests.export.test_own_models import write_reviews
 from tests.loadtest.test_served import answers
+from tests.page_handlers import write_embedder, write_handler
+from tests.trust.place import eventually
 
 pytestmark = pytest.mark.served
 
@@ -30,8 +35,8 @@ def place(tmp_path):
 def test_two_configurations_are_searched_measured_again_and_decided_between(place, tmp_path):
     # A second worker of null only takes memory: what wins is known, and it is the default.
     asked = {"MODEL": "null", "OBJECTIVE": "memory", "WORKERS": "2", "THREADS": "1", "BATCHES": "1", "ROUNDS": "1",
-             "DURATION": "0.3", "BUDGET": "60s"}  # fmt: skip
-    done = run("choose", **place, **asked)
+             "DURATION": "0.3", "BUDGET": "5m"}  # fmt: skip
+    done = run("choose", **{**place, **asked})
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = (tmp_path / "results").glob("*/decision.json")
     decision = json.loads(path.read_text())
@@ -39,6 +44,7 @@ def test_two_configurations_are_searched_measured_again_and_decided_between(plac
     for each in decision["trials"]:
         (point,) = each["points"]
         assert each["meets"] and point["load"] == 1 and point["error_rate"] == point["answers_wrong"] == 0
+    assert problems(decision) == []
     used = {each["settings"]["workers"]: each["memory_mib"] for each in decision["finalists"]}
     assert 50 < used[1] < used[2] - 10
     assert decision["default_stays"] and decision["winner"] == decision["default"]
@@ -51,23 +57,108 @@ def test_two_configurations_are_searched_measured_again_and_decided_between(plac
     assert not any(answers(port) for port in Config.load(tmp_path / "config.properties").ports())
 
 
+def test_a_search_that_is_killed_while_its_server_runs_goes_on_and_leaves_nothing_behind(place, tmp_path):
+    asked = {**place, "MODEL": "null", "OBJECTIVE": "memory", "WORKERS": "2", "THREADS": "1", "BATCHES": "1",
+             "ROUNDS": "1", "DURATION": "0.3", "BUDGET": "5m"}  # fmt: skip
+    config, directory = Config.load(tmp_path / "config.properties"), RunDirectory(tmp_path / "run")
+    with subprocess.Popen([sys.executable, "-m", "choose"], cwd=ROOT, env={**os.environ, **asked},
+                          stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as search:  # fmt: skip
+        for line in search.stderr:
+            if "trial 1:" in line:
+                break
+        eventually(lambda: (state := directory.read()) is not None and state.running(), 120)
+        search.kill()
+    assert search.returncode == -9 and directory.read().running()
+    done = run("choose", **asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "going on after 1 trial of null-memory-" in done.stderr
+    (path,) = (tmp_path / "results").glob("*/decision.json")
+    decision = json.loads(path.read_text())
+    assert [each["settings"]["workers"] for each in decision["trials"]] == [1, 2] and decision["default_stays"]
+    assert directory.read() is None and not any(answers(port) for port in config.ports())
+
+
+def test_a_new_checkpoint_is_built_searched_and_recorded_with_one_command(place, tmp_path):
+    folder = write_reviews(tmp_path / "reviews-bert")
+    asked = {"MODEL": str(folder), "OBJECTIVE": "latency", "VARIANTS": "onnx", "WORKERS": "1", "THREADS": "1",
+             "BATCHES": "8", "ROUNDS": "1", "DURATION": "0.3", "BUDGET": "5m"}  # fmt: skip
+    done = run("choose", **{**place, **asked})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "reviews-bert (text-classification): builds what is missing of onnx, torchscript\n" in done.stderr
+    (path,) = (tmp_path / "results").glob("reviews-bert-latency-*/decision.json")
+    decision = json.loads(path.read_text())
+    assert {each["variant"] for each in decision["trials"]} == {"torchscript", "onnx"}
+    assert all(each["meets"] and each["parity"]["passed"] for each in decision["finalists"])
+    assert problems(decision) == []
+    assert decision["command"].startswith("make choose MODEL=reviews-bert ") and str(tmp_path) not in path.read_text()
+    table = read_tables(tmp_path / "models.toml")["reviews-bert"]
+    assert table["source"] == str(folder) and table["task"] == "text-classification"
+    assert table.get("variant") == (None if decision["default_stays"] else "onnx")
+    again = run("choose", **{**place, **asked, "MODEL": "reviews-bert"})  # by its name, the same question
+    assert again.returncode == 0 and "going on after 2 trials" in again.stderr, again.stderr
+
+
+def test_a_users_own_handler_is_measured_as_it_is_served(place, tmp_path):
+    folder, handler = write_embedder(tmp_path / "embedder"), write_handler(tmp_path, "short_vectors.py")
+    asked = {"MODEL": str(folder), "NAME": "short", "POOLING": "mean", "HANDLER": str(handler), "VARIANTS": "onnx",
+             "OBJECTIVE": "latency", "WORKERS": "1", "THREADS": "1", "BATCHES": "8", "ROUNDS": "1", "DURATION": "0.3",
+             "BUDGET": "5m"}  # fmt: skip
+    done = run("choose", **{**place, **asked})
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tmp_path / "results").glob("short-latency-*/decision.json")
+    found = {each["variant"]: each for each in json.loads(path.read_text())["finalists"]}
+    assert {each["handler"] for each in found.values()} == {"short_vectors.py"}
+    assert found["torchscript"]["answers_as_default"] == found["onnx"]["answers_as_default"] == 1
+    assert " before `short_vectors.py`" in done.stdout
+    assert "before short_vectors.py" in (path.parent / "decision.md").read_text()
+
+
+REFUSING = """
+from handlers.errors import RequestError
+from handlers.tasks.embedding import Embedding
+
+
+class OnlyShort(Embedding):
+    def preprocess(self, item, options):
+        if len(item) > 12:
+            raise RequestError("Too long.")
+        return item
+"""
+
+
+def test_a_handler_that_refuses_the_load_tests_requests_is_refused_with_its_own_sentence(place, tmp_path):
+    folder, handler = write_embedder(tmp_path / "embedder"), tmp_path / "only_short.py"
+    handler.write_text(REFUSING)
+    asked = {"MODEL": str(folder), "POOLING": "mean", "HANDLER": str(handler), "EXAMPLE": "short", "TRIALS": "1",
+             "VARIANTS": "torchscript", "WORKERS": "1", "THREADS": "1", "BATCHES": "8", "BUDGET": "5m"}  # fmt: skip
+    done = run("choose", **{**place, **asked})
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "embedder-torchscript does not answer sentence-00, but 400" in done.stderr.splitlines()[-1]
+    assert "Too long." in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
         ({"MODEL": "nope"}, "known"),
         ({"MODEL": "minilm", "MIN_ACCURACY": "99"}, "MIN_COSINE=0.999"),
+        ({"MODELS": "digits minilm", "MIN_ACCURACY": "99"}, "held-out set, and minilm has none"),
         ({"MODEL": "minilm", "BUDGET": "soon"}, "BUDGET=20m"),
+        ({"MODEL": "null", "RESULTS": "/dev/null/results"}, "RESULTS=/dev/null/results is no folder to write"),
+        ({"MODEL": "/no/such/folder"}, "There is no /no/such/folder"),
+        ({"MODEL": str(ROOT / "docs")}, "docs"),
+        ({"MODEL": "minilm", "VARIANTS": "fp16"}, "The variant 'fp16' runs on a gpu"),
     ],
 )
 def test_a_user_error_is_one_sentence(place, variables, words):
-    refused = run("choose", **place, **variables)
+    refused = run("choose", **{**place, **variables})
     assert refused.returncode == 2 and words in refused.stderr and "Traceback" not in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
 
 
 def test_make_choose_reads_its_variables_from_the_command_line_alone(place):
     shown = subprocess.run(
-        ["make", "choose", f"PYTHON={sys.executable}", "MODEL=/data/bert"], cwd=ROOT,
+        ["make", "choose", f"PYTHON={sys.executable}", "MODEL=/data/no-bert"], cwd=ROOT,
         env={**os.environ, **place, "BUDGET": "of another program"}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert shown.returncode != 0 and "make archive MODEL=/data/bert" in shown.stderr
+    assert shown.returncode != 0 and "There is no /data/no-bert" in shown.stderr

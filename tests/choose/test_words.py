@@ -101,6 +101,13 @@ def test_accuracy_stands_beside_that_of_eager():
     assert "accuracy 99.2 % (eager fp32: 99.4 %)." in first(decision(winner=winner))
 
 
+def test_parity_is_said_to_be_that_before_a_users_own_handler():
+    served = first(decision(winner={**INT8, "handler": "mine.py", "answers_as_default": 0.9722}))
+    assert "fp32 at least 0.9926 before `mine.py`, nearest neighbours equal, through it 97.2 % of the load" in served
+    default = first(decision(winner={**DEFAULT, "handler": "mine.py", "answers_as_default": 1.0}, default_stays=True))
+    assert "before `mine.py`" in default and "through it" not in default
+
+
 def test_a_p99_that_the_finals_could_not_bound_is_not_made_up():
     winner = {**INT8, "p99_ms": None}
     assert "241 requests/s within a p99 of 50 ms, 2.09" in first(decision(winner=winner))

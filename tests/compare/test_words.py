@@ -68,7 +68,8 @@ def test_a_busy_machine_and_failed_requests_are_said():
     found["rows"][0] |= {"failed": 0.5}
     found["rows"][1] |= {"requests_per_s": 0.0}
     said = words.sentences(found)
-    assert "was busy before (load average 3)" in said and "as served by default at 1 client (50.0%)" in said
+    assert said.index("was busy before (load average 3)") < said.index("is ahead of", said.index("\n"))
+    assert "as served by default at 1 client (50.0%)" in said
     assert "within the windows of ours, as served by default at 8 clients; a longer DURATION= has some." in said
 
 

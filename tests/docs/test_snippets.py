@@ -29,11 +29,11 @@ TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
 
 def variables_of(verb: str) -> set[str]:
     """What the Makefile says that a verb reads."""
-    shared = dict(re.findall(r"^(PLACE|CHOICE) := (.*)$", MAKEFILE, re.MULTILINE))
+    shared = dict(re.findall(r"^(PLACE|CHOICE|CHECKPOINT) := (.*)$", MAKEFILE, re.MULTILINE))
     line = re.search(rf"^READ_BY_{verb} := ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)
     text = line[1] if line else ""
     for _ in shared:
-        text = re.sub(r"\$\((PLACE|CHOICE)\)", lambda found: shared[found[1]], text)
+        text = re.sub(r"\$\((PLACE|CHOICE|CHECKPOINT)\)", lambda found: shared[found[1]], text)
     return set(re.findall(r"[A-Z][A-Z_0-9]+", text)) | {"PYTHON", "STORE_KEY"}
 
 

@@ -36,6 +36,15 @@ def test_a_handlers_own_form_is_compared_by_value_and_the_tasks_as_the_task_does
     assert known.matches(ONE, swapped)
 
 
+def test_the_share_of_equal_answers_counts_every_payload_of_the_first():
+    def recorded(**answers):
+        return Golden("embedding", answers, own=True)
+
+    default = recorded(a={"x": [1.0]}, b={"x": [2.0]}, c="far", d=None)
+    assert default.share_of(default) == 1
+    assert default.share_of(recorded(a={"x": [1.0]}, b={"x": [3.0]}, c="far")) == 0.5
+
+
 def test_without_a_handler_another_form_is_wrong():
     ours = Golden.record("text-classification", [ONE], lambda payload: b'{"predictions": "cat"}')
     assert not ours.matches(ONE, b'{"predictions": "cat"}')
