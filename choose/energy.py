@@ -1,21 +1,17 @@
 """The energy and GPU memory of a measurement, where this machine lets this user read them.
 
-Knows NVML (through its C library) and Linux's RAPL counters, which often only root may read. A value that cannot be
+Knows NVML (serving/nvml.py) and Linux's RAPL counters, which often only root may read. A value that cannot be
 read is None.
 """
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving import nvml
+
 RAPL = Path("/sys/class/powercap")
-NVML = "libnvidia-ml.so.1"
-
-
-class _Memory(ctypes.Structure):
-    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
 
 
 @dataclass(frozen=True)
@@ -52,47 +48,17 @@ def _packages() -> dict[str, tuple[float, float]]:
     return found
 
 
-def _nvml() -> ctypes.CDLL | None:
-    try:
-        library = ctypes.CDLL(NVML)
-    except OSError:
-        return None
-    return library if library.nvmlInit_v2() == 0 else None
-
-
-def _devices(library: ctypes.CDLL) -> list[ctypes.c_void_p]:
-    count = ctypes.c_uint(0)
-    if library.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
-        return []
-    found = []
-    for index in range(count.value):
-        handle = ctypes.c_void_p()
-        if library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)) == 0:
-            found.append(handle)
-    return found
-
-
 def _gpu_joules() -> float | None:
-    if (library := _nvml()) is None:
-        return None
-    total, read_any = 0.0, False
-    for device in _devices(library):
-        value = ctypes.c_ulonglong(0)  # millijoules
-        if library.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(value)) == 0:
-            total, read_any = total + value.value / 1e3, True
-    return total if read_any else None
+    library = nvml.library()
+    return nvml.joules(library) if library else None
 
 
 def gpu_memory_mib() -> float | None:
     """Memory in use on all GPUs together; None without one."""
-    if (library := _nvml()) is None:
+    if (library := nvml.library()) is None:
         return None
-    used = []
-    for device in _devices(library):
-        memory = _Memory()
-        if library.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)) == 0:
-            used.append(memory.used / 2**20)
-    return sum(used) if used else None
+    used = [each.memory_used for each in nvml.gpus(library) if each.memory_used is not None]
+    return sum(used) / 2**20 if used else None
 
 
 def gpu_memory_since(before: float | None) -> float | None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from serving import nvml
 from serving.client import Client
 from serving.config import Config
 from serving.environment import java_home, usable_cores, worker_environment
@@ -74,7 +75,7 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
         # files are copied to a folder with a plain path.
         log4j, metrics = shutil.copy(LOG4J, temp), shutil.copy(METRICS, temp)
         effective = run.path / "config.properties"
-        options = [option for each in (tracing, log) if each for option in each.java_options()]
+        options = [option for each in (tracing, log) if each for option in each.java_options()] + nvml.java_options()
         effective.write_text(config.effective(folder, usable_cores(), metrics, options))
         environment = worker_environment(config.properties.get("blacklist_env_vars", ""))
         _launch(run, state, held, {**environment, **(tracing.environment if tracing else {})}, [

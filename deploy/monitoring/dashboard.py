@@ -35,6 +35,7 @@ def seen(record: str, labels: str = "") -> str:
 
 
 TOTAL = 'stage="total"'
+MEMORY, GPU = "tsi_gpu_memory_used_bytes / tsi_gpu_memory_total_bytes", "GPU {{gpu}} {{uuid}}"
 ROWS = {
     "Requests": (
         Chart("Requests per second", "reqps", ((seen("model_status:tsi_requests:rate5m"), f"{NAME} {{{{status}}}}"),),
@@ -72,6 +73,12 @@ ROWS = {
               "Workers that were started again after they had ended."),
         Chart("Time until a token expires", "s", (("tsi_token_expiry_timestamp_seconds - time()", "{{token}}"),),
               "Below 0 the API refuses the token."),
+    ),
+    "GPUs": (
+        Chart("GPU memory in use", "percentunit", ((f"max by (gpu, uuid) ({MEMORY})", GPU),),
+              "Of all programs on the GPU. Empty where the server has none."),
+        Chart("GPU utilisation", "percentunit", (("max by (gpu, uuid) (tsi_gpu_utilization_ratio)", GPU),),
+              "Share of the last moment in which the GPU computed. Empty with MIG."),
     ),
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ import sys
 import yaml
 
 from deploy.ray.configuration import Layout
+from deploy.ray.settings import check, watch
 from serving.config import Config
 from serving.errors import ServingError
 from serving.serve import chosen_plan
@@ -19,7 +20,11 @@ from serving.serve import chosen_plan
 def main() -> int:
     """Exit status 1 with a sentence for what cannot be served so."""
     try:
-        document = Layout(chosen_plan(), Config.load(), cpus=1, scales=True, nodes=_nodes()).document()
+        plan, config = chosen_plan(), Config.load()
+        for notice in check(config, plan):
+            print(notice, file=sys.stderr)
+        told = watch(config, os.environ, None)
+        document = Layout(plan, config, cpus=1, scales=True, nodes=_nodes(), watch=told).document()
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1

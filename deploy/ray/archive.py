@@ -12,6 +12,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import ServingError
-from serving.identity import manifest_of, read_config
+from serving.identity import identity, manifest_of, read_config
 from serving.model_folder import changed
 from serving.model_settings import Settings
 from serving.store import sha256
 
 DELAY_UNIT_US = 1000
 RESPONSE_TIMEOUT_S = 60
+Labels = tuple[str, str, str]  # model, variant, version
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,15 @@ class Asked:
 
 @dataclass
 class Answer:
-    """What a handler answers."""
+    """What a handler answers. ``busy_s`` are the seconds of the whole batch; ``counted`` is on a batch's first answer:
+    its requests, and the tokens and pixels that were read."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    labels: Labels = ("", "", "")
+    busy_s: float = 0.0
+    counted: dict[str, int] = field(default_factory=dict)
 
 
 class Context:
@@ -92,7 +98,10 @@ class Loaded:
         config = changed(read_config(archive)[1], settings, DELAY_UNIT_US)
         model = {**manifest_of(archive)["model"], "modelName": archive.stem}
         self.version, self.batch_size = str(model["modelVersion"]), int(config.get("batchSize") or 1)
+        self.delay_s = float(settings.get("batch_delay_ms") or 0) / 1e3
         self.timeout_s = float(config.get("responseTimeout") or RESPONSE_TIMEOUT_S)
+        stated = identity(archive)
+        self.labels: Labels = (stated.model, stated.variant, self.version)
         folder = unpacked(archive, digest)
         self._context = Context(folder, config, model, gpu)
         self._service = _service(folder, str(model["handler"]))
@@ -101,13 +110,23 @@ class Loaded:
     def ask(self, asked: Sequence[Asked]) -> list[Answer]:
         """The answers to a batch of requests."""
         known = [each for each in asked if each.version in (None, self.version)]
-        context = self._context.of(known)
+        context, began = self._context.of(known), time.perf_counter()
         bodies = self._service.handle([each.inputs for each in known], context) if known else []
+        busy_s = time.perf_counter() - began
         for answer, body in zip(context.answers, bodies, strict=True):
-            answer.body = bytes(body)
+            answer.body, answer.busy_s, answer.labels = bytes(body), busy_s, self.labels
             answer.headers["x-model-version"] = self.version
+        if known:
+            context.answers[0].counted = self._counted(len(known))
         left = iter(context.answers)
         return [next(left) if each.version in (None, self.version) else Answer(404) for each in asked]
+
+    def _counted(self, batch: int) -> dict[str, int]:
+        """What the handler counted since the last batch (handlers/figures.py); older archives count nothing."""
+        if not hasattr(self._service, "figures"):
+            return {"batch": batch}
+        pairs = (each.split("=") for each in self._service.figures.taken(batch).split(","))
+        return {name: int(count) for name, count in pairs}
 
 
 def _service(folder: Path, handler: str) -> Any:

@@ -5,11 +5,11 @@ Knows the project's settings and the form of Serve's file, which Ray's own schem
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
-from serving.config import ADDRESSES, LARGEST_REQUEST, OPEN_PING, TOKEN_FILE, Config
+from deploy.ray.settings import address
+from serving.config import LARGEST_REQUEST, OPEN_PING, TOKEN_FILE, Config
 from serving.errors import ServingError
 from serving.identity import read_config
 from serving.plan import NOT_OURS_ON_RAY, Plan
@@ -24,7 +24,8 @@ MOST_REPLICAS = 4  # as many times the replicas of the plan, where Ray scales
 @dataclass(frozen=True)
 class Layout:
     """``cpus`` is the number of cores that Ray sets aside for a replica. ``scales``: whether Ray adds replicas with the
-    load. ``key_file`` has the token that expires; empty for none. ``nodes`` machines have a front each."""
+    load. ``key_file`` has the token that expires; empty for none. ``nodes`` machines have a front each. ``watch`` is
+    what a front tells (settings.py)."""
 
     plan: Plan
     config: Config
@@ -32,12 +33,13 @@ class Layout:
     scales: bool = False
     key_file: str = ""
     nodes: int = 1
+    watch: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The whole configuration. Raises ServingError."""
         from ray.serve.schema import ServeDeploySchema
 
-        host, port = address(self.config)
+        host, port = address(self.config, "inference_address")
         found = {
             "proxy_location": "EveryNode",
             "http_options": {"host": host, "port": port},
@@ -60,6 +62,7 @@ class Layout:
             "tokens": {"required": required, "key_file": self.key_file, "token_file": token_file},
             "limits": {"largest": int(properties.get(*LARGEST_REQUEST))},
             "open_ping": properties.get(OPEN_PING) == "true",
+            "watch": self.watch,
         }
         # One on each machine: the proxy there asks its own, and needs no other machine to refuse a request.
         options: dict[str, Any] = {"name": "Front", "num_replicas": self.nodes, "max_replicas_per_node": 1,
@@ -95,17 +98,6 @@ class Layout:
 def _gpus(config: dict[str, Any], workers: int) -> dict[str, float]:
     """A replica's part of a GPU: the workers of an archive share one."""
     return {"num_gpus": round(1 / workers, 4)} if config.get("deviceType") == "gpu" else {}
-
-
-def address(config: Config) -> tuple[str, int]:
-    """(host, port) of the inference API. Raises ServingError for https, which Ray's proxy does not get from here."""
-    given = config.properties.get("inference_address") or config.inference
-    parts = urlsplit(given)
-    if parts.scheme != "http":
-        raise ServingError(
-            f"inference_address={given}: Ray Serve has no TLS here; write http://, and let a proxy in front end TLS"
-        )
-    return parts.hostname or "127.0.0.1", parts.port or ADDRESSES["inference_address"]
 
 
 def share(plan: Plan, cores: int) -> float:

@@ -15,7 +15,12 @@ from typing import Any
 
 from ray import serve
 from ray.exceptions import RayActorError, RayError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    ReplicaUnavailableError,
+    RequestCancelledError,
+)
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -24,6 +29,8 @@ from deploy.ray.archive import Answer, Asked
 from deploy.ray.models import Models
 from deploy.ray.refusal import Refusal
 from deploy.ray.tokens import Tokens
+from deploy.ray.watch import Wanted, Watch
+from deploy.ray.watch.record import Record, kind_of
 
 logger = logging.getLogger("ray.serve")
 
@@ -39,6 +46,8 @@ PREDICT = [re.compile(each) for each in (
 READY = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/ready")
 READING, PREDICTING, INFERRING = "GET, OPTIONS", "POST, PUT, OPTIONS", "POST, OPTIONS"
 PROBES = ("/ping", "/v2/health/ready")
+NOT_KEPT = {"pragma": "no-cache", "cache-control": "no-cache; no-store, must-revalidate, private",
+            "expires": "Thu, 01 Jan 1970 00:00:00 UTC"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,27 +62,44 @@ class Limits:
 class Front:
     """A replica, which holds no model."""
 
-    def __init__(self, tokens: dict[str, Any], limits: dict[str, int], open_ping: bool = False) -> None:
+    def __init__(
+        self, tokens: dict[str, Any], limits: dict[str, int], open_ping: bool = False,
+        watch: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self._tokens, self._limits, self._open_ping = Tokens(**tokens), Limits(**limits), open_ping
-        self._models, self._held = Models(), 0
+        self._models, self._held, self._watch = Models(), 0, Watch(Wanted(**watch or {}))
+        self._watch.shows(self._models.look, self._tokens.expires)
 
     async def __call__(self, request: Request) -> Response:
         """Answers every request; what is wrong with it is a 4xx with a sentence."""
+        record = self._watch.begins(request)
+        try:
+            answer, kind = await self._answer_or_refusal(request, record)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        except asyncio.CancelledError:  # so does Ray tell that the client has hung up
+            self._watch.breaks(record)
+            raise
+        self._watch.ends(record, answer, kind)
+        return Response(answer.body, answer.status, {**answer.headers, **NOT_KEPT})
+
+    async def _answer_or_refusal(self, request: Request, record: Record) -> tuple[Answer, str]:
+        """(the answer, the kind of error where a refusal has one)."""
         path = request.url.path
         try:
-            answer = await self._answered(request, path)
+            return await self._answered(request, path, record), ""
         except Refusal as refused:
-            answer = Answer(refused.status, {"content-type": JSON, **refused.headers}, refused.body(_is_v2(path)))
+            said = refused
         except ClientDisconnect:
-            answer = Answer(400)
+            raise
         except Exception as error:  # ours; its message may quote what a user sent
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("The front failed with %s:\n%s", type(error).__name__, where)
-            ours = refusal.failed()
-            answer = Answer(ours.status, {"content-type": JSON}, ours.body(_is_v2(path)))
-        return Response(answer.body, answer.status, answer.headers)
+            said = refusal.failed()
+        answer = Answer(said.status, {"content-type": JSON, **said.headers}, said.body(_is_v2(path)))
+        return answer, said.cause or kind_of(said.status, b"")
 
-    async def _answered(self, request: Request, path: str) -> Answer:
+    async def _answered(self, request: Request, path: str, record: Record) -> Answer:
         open_probe = self._open_ping and request.method == "GET" and path in PROBES
         if not open_probe and not self._tokens.admit(request.headers.get("authorization")):
             raise refusal.unauthorized()
@@ -82,7 +108,7 @@ class Front:
             return await self._said(path)
         for pattern in PREDICT:
             if found := pattern.fullmatch(path):
-                return await self._predicted(request, path, **found.groupdict())
+                return await self._predicted(request, path, record, **found.groupdict())
         raise refusal.not_found("Requested resource is not found, please refer to API document.")
 
     async def _said(self, path: str) -> Answer:
@@ -102,8 +128,9 @@ class Front:
         return _json(200 if ready else 400, {"ready": ready})
 
     async def _predicted(
-        self, request: Request, path: str, model: str, version: str | None = None, infer: str | None = None
-    ) -> Answer:
+        self, request: Request, path: str, record: Record, model: str, version: str | None = None,
+        infer: str | None = None,
+    ) -> Answer:  # fmt: skip
         metadata = _is_v2(path) and infer is None
         one = path.startswith(("/v1", "/v2"))
         _only(request, READING if metadata else INFERRING if one else PREDICTING)
@@ -111,17 +138,22 @@ class Front:
         packed = content.check_coding(request.headers.getlist("content-encoding"))
         handle = await self._models.handle(model)
         body = b"" if metadata else await self._body(request, most)
+        record.received(len(body))
         try:
             self._held += len(body)
             asked = _asked(request, content.unpacked(body, most) if packed and body else body, version)
             if _is_v2(path):
                 asked.headers[WANTED] = "metadata" if metadata else "infer"
+            record.hands(self._models.labels.get(model))
             answer = await _answer(handle, model, asked)
         finally:
             self._held -= len(body)
         if answer.status == 404 and not answer.body:
+            record.labels = None
             raise refusal.not_found(f"Model version: {version} does not exist for model: {model}",
                                     "ModelVersionNotFoundException")  # fmt: skip
+        self._models.labels[model] = answer.labels
+        self._watch.served(record, answer)
         return _mended(answer) if _is_v2(path) else answer
 
     async def _body(self, request: Request, most: int) -> bytes:
@@ -131,7 +163,7 @@ class Front:
         if int(announced) > most:
             raise too_large
         if self._held + int(announced) > self._limits.held:
-            raise refusal.busy("The memory for requests is full; retry after 1 s.")
+            raise refusal.busy("The memory for requests is full; retry after 1 s.", "memory_full")
         pieces: list[bytes] = []
         size, stream = 0, request.stream()
         while True:
@@ -146,6 +178,11 @@ class Front:
             if size > most:
                 raise too_large
 
+    def __del__(self) -> None:
+        """Ray calls it where the replica ends."""
+        if watch := getattr(self, "_watch", None):
+            watch.close()
+
 
 async def _answer(handle: Any, model: str, asked: Asked) -> Answer:
     """The answer of one of the model's replicas. Raises Refusal."""
@@ -153,9 +190,13 @@ async def _answer(handle: Any, model: str, asked: Asked) -> Answer:
         answer: Answer = await handle.ask.remote(asked)
         return answer
     except BackPressureError as full:
-        raise refusal.busy(f"The queue of {model} is full ({full.args[1]} requests); retry after 1 s.") from None
+        sentence = f"The queue of {model} is full ({full.args[1]} requests); retry after 1 s."
+        raise refusal.busy(sentence, "queue_full") from None
     except GONE:
-        raise refusal.busy(f"The replica of {model} that had the request has ended; retry after 1 s.") from None
+        sentence = f"The replica of {model} that had the request has ended; retry after 1 s."
+        raise refusal.busy(sentence, "worker_died") from None
+    except RequestCancelledError:  # its client has hung up
+        raise asyncio.CancelledError from None
     except RayError as error:
         logger.error("A batch of %s failed with %s", model, type(getattr(error, "cause", error)).__name__)
         raise refusal.failed() from None

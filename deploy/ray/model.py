@@ -11,7 +11,7 @@ from pathlib import Path
 import ray
 from ray import serve
 
-from deploy.ray.archive import Answer, Asked, Loaded
+from deploy.ray.archive import Answer, Asked, Labels, Loaded
 from serving.model_settings import Settings
 
 DEPLOYMENT = "Model"
@@ -26,10 +26,12 @@ class Model:
         gpus = ray.get_gpu_ids()
         # One thread for all that the model does: OpenMP keeps a pool of threads for each thread that calls it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        gpu = 0 if gpus else None  # Ray shows a replica its own GPU alone
+        gpu, began = 0 if gpus else None, time.monotonic()  # Ray shows a replica its own GPU alone
         self._model = self._thread.submit(Loaded, Path(archive), digest, settings, gpu).result()
+        self._load_s = time.monotonic() - began
         self._began: float | None = None
         self._batch.set_max_batch_size(self._model.batch_size)
+        self._batch.set_batch_wait_timeout_s(self._model.delay_s)
 
     async def ask(self, asked: Asked) -> Answer:
         """The answer to one request, which shares its batch with others."""
@@ -40,7 +42,11 @@ class Model:
         """The archive's version."""
         return self._model.version
 
-    # Without a wait: while a batch is computed, the next one gathers.
+    def loaded(self) -> tuple[Labels, float]:
+        """(what the archive states, the seconds that it took to load and warm up)."""
+        return self._model.labels, self._load_s
+
+    # Without a wait, unless batch_delay_ms asks for one: while a batch is computed, the next one gathers.
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0)
     async def _batch(self, asked: list[Asked]) -> list[Answer]:
         self._began = time.monotonic()

@@ -7,28 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
-from ray.serve.schema import ApplicationStatusOverview
+from ray.serve.schema import ApplicationDetails, ServeInstanceDetails
 
 from deploy.ray import refusal
+from deploy.ray.archive import Labels
 from deploy.ray.model import DEPLOYMENT
+from deploy.ray.watch.present import Seen
 
 FRONT = "_front"  # the application of the front; no archive's name begins so
-AGE_S = 1.0
+AGE_S, LOADED_S = 1.0, 2.0
 
 
 class Models:
     """The applications that hold an archive, as they were a second ago."""
 
     def __init__(self) -> None:
-        self._found: dict[str, ApplicationStatusOverview] = {}
+        self._found: dict[str, ApplicationDetails] = {}
         self._read_at = float("-inf")
         self._handles: dict[str, Any] = {}
         self._reading = asyncio.Lock()
+        self.labels: dict[str, Labels] = {}  # of each model, as the last answer had them
+        self._loads: dict[str, tuple[set[str], float]] = {}  # the replicas that ran, and the seconds that one took
 
     async def handle(self, name: str) -> Any:
         """What the model is asked with. Raises Refusal for an unknown one."""
@@ -44,29 +50,61 @@ class Models:
         Refusal."""
         handle = await self.handle(name)
         await self._read()
-        if name not in self._found or not _running(self._found[name]):
+        if name not in self._found or not _replicas(self._found[name]):
             return False
         return version is None or version == await handle.version.remote()
 
     async def health(self) -> str:
         """In TorchServe's words."""
         await self._read()
-        ready = [_running(each) for each in self._found.values()]
+        ready = [bool(_replicas(each)) for each in self._found.values()]
         return "Healthy" if all(ready) else "Partial Healthy" if any(ready) else "Unhealthy"
+
+    def look(self) -> list[Seen]:
+        """What each model is doing now. Asks Ray, so it is for a thread of its own."""
+        with suppress(RayError, RayServeException):
+            return [self._look(name, each) for name, each in _applications().items() if DEPLOYMENT in each.deployments]
+        return []
+
+    def _look(self, name: str, application: ApplicationDetails) -> Seen:
+        running, handle = _replicas(application), self._handles.get(name) or serve.get_app_handle(name)
+        if running and self._loads.get(name, (set(), 0.0))[0] != running:
+            with suppress(RayError, RayServeException, TimeoutError):  # busy: the next look asks again
+                self.labels[name], load_s = handle.loaded.remote().result(timeout_s=LOADED_S)
+                self._loads[name] = running, load_s
+        load_s = self._loads[name][1] if name in self._loads else None
+        labels = self.labels.get(name, (name, "", ""))  # until a replica has said more
+        options = application.deployments[DEPLOYMENT]
+        capacity = options.deployment_config.max_queued_requests
+        return Seen(labels, _queued(handle), capacity, len(running), options.target_num_replicas, load_s)
 
     async def _read(self) -> None:
         async with self._reading:
             if time.monotonic() - self._read_at < AGE_S:
                 return
             try:
-                found = (await asyncio.to_thread(serve.status)).applications
+                found = await asyncio.to_thread(_applications)
             except (RayError, RayServeException):  # the controller is being started again: what was known stays
                 return
-            self._found = {name: each for name, each in found.items() if name != FRONT}
+            self._found = found
             self._handles = {name: each for name, each in self._handles.items() if name in self._found}
             self._read_at = time.monotonic()
 
 
-def _running(application: ApplicationStatusOverview) -> bool:
+def _applications() -> dict[str, ApplicationDetails]:
+    """Those that hold an archive, with their replicas: what serve.status() is made of."""
+    details = _get_global_client().get_serve_details()
+    found = ServeInstanceDetails(**details).applications
+    return {name: each for name, each in found.items() if name != FRONT}
+
+
+def _replicas(application: ApplicationDetails) -> set[str]:
+    """The ids of those that are warm."""
     deployment = application.deployments.get(DEPLOYMENT)
-    return deployment is not None and deployment.replica_states.get("RUNNING", 0) > 0
+    return {each.replica_id for each in deployment.replicas if each.state == "RUNNING"} if deployment else set()
+
+
+def _queued(handle: Any) -> int:
+    """The requests of this process that no replica has taken: what Ray compares with max_queued_requests. It has no
+    public name."""
+    return int(handle._router._asyncio_router._metrics_manager.num_queued_requests) if handle._router else 0

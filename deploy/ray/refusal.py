@@ -9,11 +9,12 @@ RETRY_AFTER_S = "1"
 
 
 class Refusal(Exception):
-    """A status, the ``type`` of the JSON body, its sentence, and headers."""
+    """A status, the ``type`` of the JSON body, its sentence, headers, and the ``cause`` where the metrics have a kind
+    of error of its own for it (docs/monitoring.md)."""
 
-    def __init__(self, status: int, kind: str, message: str, **headers: str) -> None:
+    def __init__(self, status: int, kind: str, message: str, cause: str = "", **headers: str) -> None:
         super().__init__(message)
-        self.status, self.kind, self.message = status, kind, message
+        self.status, self.kind, self.message, self.cause = status, kind, message, cause
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
     def body(self, open_inference: bool) -> bytes:
@@ -67,6 +68,6 @@ def failed() -> Refusal:
     return Refusal(500, "InternalServerException", "The model failed on this request; see the log.")
 
 
-def busy(message: str) -> Refusal:
+def busy(message: str, cause: str) -> Refusal:
     """There is no room at this moment."""
-    return Refusal(503, "ServiceUnavailableException", message, Retry_After=RETRY_AFTER_S)
+    return Refusal(503, "ServiceUnavailableException", message, cause, Retry_After=RETRY_AFTER_S)

@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deploy.ray.configuration import Layout, address, share
+from deploy.ray.configuration import Layout, share
+from deploy.ray.settings import address, check, watch
 from deploy.ray.tokens import renew
 from serving.client import Client
 from serving.config import ROOT, Config
@@ -26,7 +27,8 @@ from serving.environment import usable_cores, worker_environment
 from serving.errors import ServingError
 from serving.identity import read_config
 from serving.plan import Plan
-from serving.ports import in_use, owner
+from serving.request_log import RequestLog
+from serving.server import require_free
 from serving.state import LOGS, OWN, RunDirectory, State
 from serving.temp_folder import make
 from serving.warm_up import Example
@@ -42,22 +44,23 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     """Launches Ray with the plan's archives; returns once its process runs. Raises ServingError."""
     if importlib.util.find_spec("ray") is None:
         raise ServingError("Ray is not installed; run: make serve ENGINE=ray without PYTHON=, or pip install '.[ray]'")
-    port = address(config)[1]
-    if in_use(port):
-        raise ServingError(
-            f"Port {port} (inference_address) is in use by {owner(port)}; stop that, or change inference_address in "
-            "config.properties."
-        )
+    for notice in check(config, plan):
+        print(f"  {notice}", flush=True)
+    ports = {address(config, key)[1]: key for key in ("inference_address", "metrics_address")}
+    require_free(ports)
+    told = watch(config, os.environ, run.logs)
     cores = usable_cores()
-    layout = Layout(plan, config, share(plan, cores), key_file=str(run.key_file))
+    layout = Layout(plan, config, share(plan, cores), key_file=str(run.key_file), watch=told)
     document = layout.document()
     run.create()
     run.clear()
     shutil.rmtree(run.logs, ignore_errors=True)
     run.create()
+    if log := RequestLog.of(config.properties, config.path.resolve().parent, run.logs):
+        log.check()
     temp, held = make()
     try:
-        state = State(temp, str(config.path), [port], plan.archives, [], plan.settings, engine=ENGINE)
+        state = State(temp, str(config.path), list(ports), plan.archives, [], plan.settings, engine=ENGINE)
         run.write(state)  # before the launch: if this process is killed now, the next verb finds what it started
         minutes = float(config.properties.get("token_expiration_min") or TOKEN_MINUTES)
         renew(run.key_file, minutes)

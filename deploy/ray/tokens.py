@@ -42,6 +42,11 @@ class Tokens:
         valid = [*self._lasting, *(each for each, until in self._expiring.items() if until > now)]
         return sum(hmac.compare_digest(each, given) for each in valid) > 0  # all of them: no time tells which is near
 
+    def expires(self) -> float | None:
+        """When the last of the tokens that expire does, in seconds since 1970; None without one."""
+        found = current(Path(self._key_file)) if self._required and self._key_file else None
+        return found[1] if found else None
+
     def _read(self) -> None:
         self._read_at, now = time.monotonic(), time.time()
         self._lasting = _lines(self._token_file) if self._token_file else []

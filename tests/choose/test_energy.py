@@ -2,6 +2,7 @@
 
 from choose import energy
 from choose.energy import Reading
+from serving import nvml
 
 
 def test_joules_are_those_of_all_sources_and_a_counter_may_wrap():
@@ -18,6 +19,6 @@ def test_packages_count_once_and_what_may_not_be_read_is_left_out(tmp_path, monk
     for name in ("intel-rapl:0", "intel-rapl:0:0"):
         (tmp_path / name / "energy_uj").write_text("2500000\n")
     monkeypatch.setattr(energy, "RAPL", tmp_path)
-    monkeypatch.setattr(energy, "NVML", "no-such-library.so")
+    monkeypatch.setattr(nvml, "LIBRARY", "no-such-library.so")
     assert energy.read() == Reading(None, {"intel-rapl:0": (2.5, 262143.32885)})
     assert energy.gpu_memory_mib() is None and energy.gpu_memory_since(None) is None

@@ -56,10 +56,11 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(program: str, config: Config, folder: Path) -> Iterator[Prometheus]:
-    """Runs ``program`` with the committed config, but for the address of the server and the interval of scrapes."""
+def prometheus(program: str, config: Config, folder: Path, every: str = EVERY) -> Iterator[Prometheus]:
+    """Runs ``program`` with the committed config, but for the address of the server and the interval of scrapes, which
+    is the longest time of one too."""
     settings = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
-    settings["global"] = {"scrape_interval": EVERY, "evaluation_interval": EVERY}
+    settings["global"] = {"scrape_interval": every, "evaluation_interval": every}
     settings["scrape_configs"][0]["static_configs"][0]["targets"] = [urlsplit(config.metrics).netloc]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
     shutil.copy(MONITORING / "rules.yml", folder)

@@ -53,6 +53,9 @@ public final class Metrics {
                     .forEach(CollectorRegistry.defaultRegistry::register);
             List.of("exported", "dropped").forEach(SPANS::labels);
             List.of("written", "dropped").forEach(LINES::labels);
+            if (Settings.GPUS != null) {
+                CollectorRegistry.defaultRegistry.register(new Gpus(Settings.PYTHON, Settings.GPUS));
+            }
             Records.areWanted(); // a process that sends spans starts before the first request
         }
     }

@@ -30,6 +30,9 @@ final class Settings {
     static final boolean TRACES = TRACER != null;
     static final double TRACE_RATIO = Double.parseDouble(System.getProperty("frontend.traceRatio", "1"));
 
+    /** The program that says what GPUs are doing (serving/nvml.py); null without a GPU. */
+    static final String GPUS = path("frontend.gpus");
+
     /** Connections that one port may have open, of all that the process may have: there are five ports. */
     static final int CONNECTIONS = Math.min(Integer.getInteger("frontend.connections", 1_000), descriptors() / 10);
 
