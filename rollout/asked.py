@@ -25,6 +25,7 @@ class Bounds:
     requests: int = 400  # to each version, for the latency
     watch_s: float = 10.0  # how long it is the default before the old one ends
     canary: float = 0.0  # percent of the requests that it answers before, for as long; 0: none
+    p99_ms: float = math.inf  # the p99 of clients' requests that it answers
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Bounds:
@@ -34,8 +35,9 @@ class Bounds:
             _number(environment, "MAX_DIFFERENT", cls.different),
             round(_number(environment, "MAX_ERRORS", cls.errors)),
             max(20, round(_number(environment, "REQUESTS", cls.requests))),
-            _number({"WATCH": environment.get("WATCH", "").removesuffix("s")}, "WATCH", cls.watch_s),
+            _seconds(environment, "WATCH", cls.watch_s),
             _percent(environment, "CANARY"),
+            _number(environment, "MAX_P99_MS", cls.p99_ms),
         )
 
 
@@ -46,6 +48,11 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     if not NUMBER.fullmatch(given) or not math.isfinite(float(given)):
         raise ServingError(f"{name}={given} is no number; write one, as in {name}={default:g}")
     return float(given)
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    """A time, with or without its unit: 60 or 60s."""
+    return _number({name: environment.get(name, "").strip().removesuffix("s")}, name, default)
 
 
 def _percent(environment: Mapping[str, str], name: str) -> float:

@@ -30,6 +30,7 @@ from serving.model_settings import ModelSettings
         (asked.settings, {"BATCH_DELAY_MS": "x"}, "BATCH_DELAY_MS=x: a number from 0"),
         (Bounds.of, {"MAX_P99_RATIO": "x"}, "MAX_P99_RATIO=x is no number"),
         (Bounds.of, {"WATCH": "-1"}, "WATCH=-1 is no number"),
+        (Bounds.of, {"MAX_P99_MS": "1s"}, "MAX_P99_MS=1s is no number; write one, as in MAX_P99_MS="),
     ],
 )
 def test_a_mistake_gets_a_sentence(read, given, said):
@@ -40,7 +41,7 @@ def test_a_mistake_gets_a_sentence(read, given, said):
 
 def test_what_is_given_counts():
     given = {"MAX_P99_RATIO": "2", "MAX_DIFFERENT": "5.5", "MAX_ERRORS": "3", "REQUESTS": "50", "WATCH": "60s"}
-    assert Bounds.of(given) == Bounds(2.0, 5.5, 3, 50, 60.0)
+    assert Bounds.of({**given, "MAX_P99_MS": "250"}) == Bounds(2.0, 5.5, 3, 50, 60.0, p99_ms=250.0)
     assert Bounds.of({}) == Bounds()
     assert asked.settings({"WORKERS": "2", "BATCH_DELAY_MS": "0.5"}) == {"workers": 2, "batch_delay_ms": 0.5}
 
