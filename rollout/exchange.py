@@ -15,6 +15,7 @@ from rollout.fleet import Fleet
 from rollout.latency import measure
 from rollout.questions import Questions
 from rollout.running import Running, Say
+from rollout.shadow import Shadow
 from rollout.watching import Labels, Refused, Watch
 from serving.errors import ServingError
 from serving.identity import identity
@@ -61,6 +62,8 @@ class Exchange:
     def run(self) -> None:
         """Exchanges the versions. Raises ServingError, after which the old version is served as before."""
         self._fleet.each(Running.require_known)
+        if self._bounds and self._bounds.shadow_s:
+            self._fleet.each(Running.require_mirror)
         digest = checked(self._archive.parent, [self.name])[self.name]  # SHA-256, and its signature with STORE_KEY
         self._fleet.each(self._clear_leftovers)
         self.server.require_memory(len(self._fleet.servers))
@@ -96,12 +99,14 @@ class Exchange:
 
     def _prepare(self, bounds: Bounds) -> Watch:
         """Compares the versions before any client is answered by the new one; returns what watches it then."""
-        self._compare(bounds)
+        questions = self._compare(bounds)
+        if bounds.shadow_s:
+            Shadow(self._fleet, self.new, questions.agree, bounds, self._say).run()
         watch = Watch(self._fleet, self._labels, self.new, bounds, self._say)
         watch.learn(self.old)
         return watch
 
-    def _compare(self, bounds: Bounds) -> None:
+    def _compare(self, bounds: Bounds) -> Questions:
         client, old, new = self.server.client, f"{self.name}/{self.old}", f"{self.name}/{self.new}"
         questions = Questions(self.name, client.describe(new))
         compared = questions.compare(client, old, new)
@@ -117,6 +122,7 @@ class Exchange:
         self._say(str(speeds))
         if speeds.is_slower(bounds.p99_ratio):
             raise Refused(f"its {speeds}; MAX_P99_RATIO={bounds.p99_ratio:g} is allowed")
+        return questions
 
     def _try_on_some(self, watch: Watch, canary: float) -> None:
         """Lets the new version answer CANARY percent of the requests for a while."""

@@ -52,6 +52,16 @@ SLOW_ON_CLIENTS = """
             __import__("time").sleep(0.5)
         return [None]
 """
+WRONG_ON_CLIENTS = """
+    def read(self, payload):
+        return ["wrong" if bytes(payload.raw) == b"of a client" else None]
+
+    def collate(self, items):
+        return Batch((np.zeros(len(items), dtype=np.uint8),), context=items)
+
+    def answer(self, batch, index, outputs, options):
+        return ["wrong"] if batch.context[index] == "wrong" else []
+"""
 FAILS_ON_CLIENTS = """
     def read(self, payload):
         assert bytes(payload.raw) != b"of a client"
