@@ -141,7 +141,7 @@ def test_all_forms_of_a_request_over_http_are_copied_and_compared(place):
 
     tensor = {"name": "input", "datatype": "BYTES", "shape": [1], "data": ["x"]}
     forms = {
-        "/predictions/null": {"data": "x"},
+        "/predictions/null": {"text": "x"},
         "/v1/models/null:predict": {"instances": ["x"]},
         "/v2/models/null/infer": {"inputs": [tensor]},
     }
