@@ -169,7 +169,7 @@ def test_copies_wait_for_nobody_and_what_is_kept_is_bounded(place):
             assert (answer.status_code, answer.headers["x-model-version"]) == (200, default)
         found = place.client.mirrored("null", "5.1")
         # a worker that takes 0.4 s for each gets few of them, and at most eight of 1 MiB are kept
-        assert found["asked"] == 30 and found["skipped"] > 0 and found["under_way"] <= 7, found
+        assert found["asked"] == 30 and 0 < found["skipped"] < 30 and found["under_way"] <= 7, found
         assert len(found["pairs"]) + found["skipped"] + found["under_way"] == 30
         assert all(pair["status"] == 200 and pair["new_ms"] >= 400 for pair in found["pairs"])
         for refused in ((0, 100), (60, 0), (60, 101), (3601, 100)):
