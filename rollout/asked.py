@@ -12,6 +12,7 @@ from serving.model_settings import KEYS, Settings
 from serving.versions import checked_version
 
 NUMBER = re.compile(r"\d+(\.\d+)?")
+LONGEST_SHADOW_S = 3600  # as the front end has it (Mirror.java)
 SCALED = {"WORKERS": "workers", "BATCH_SIZE": "batch_size", "BATCH_DELAY_MS": "batch_delay_ms"}
 
 
@@ -25,6 +26,9 @@ class Bounds:
     requests: int = 400  # to each version, for the latency
     watch_s: float = 10.0  # how long it is the default before the old one ends
     canary: float = 0.0  # percent of the requests that it answers before, for as long; 0: none
+    p99_ms: float = math.inf  # the p99 of clients' requests that it answers
+    shadow_s: float = 0.0  # how long it gets copies of clients' requests, before it answers any; 0: none
+    shadow_percent: float = 100.0  # of the requests that are copied
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Bounds:
@@ -34,8 +38,11 @@ class Bounds:
             _number(environment, "MAX_DIFFERENT", cls.different),
             round(_number(environment, "MAX_ERRORS", cls.errors)),
             max(20, round(_number(environment, "REQUESTS", cls.requests))),
-            _number({"WATCH": environment.get("WATCH", "").removesuffix("s")}, "WATCH", cls.watch_s),
+            _seconds(environment, "WATCH", cls.watch_s),
             _percent(environment, "CANARY"),
+            _number(environment, "MAX_P99_MS", cls.p99_ms),
+            _at_most(LONGEST_SHADOW_S, _seconds(environment, "SHADOW", cls.shadow_s)),
+            _copied(environment, "SHADOW_PERCENT"),
         )
 
 
@@ -46,6 +53,24 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     if not NUMBER.fullmatch(given) or not math.isfinite(float(given)):
         raise ServingError(f"{name}={given} is no number; write one, as in {name}={default:g}")
     return float(given)
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    """A time, with or without its unit: 60 or 60s."""
+    return _number({name: environment.get(name, "").strip().removesuffix("s")}, name, default)
+
+
+def _at_most(longest: float, found: float) -> float:
+    if found > longest:
+        raise ServingError(f"SHADOW={found:g}s is too long; write at most SHADOW={longest:g}s")
+    return found
+
+
+def _copied(environment: Mapping[str, str], name: str) -> float:
+    found = _number(environment, name, Bounds.shadow_percent)
+    if not 0 < found <= 100:
+        raise ServingError(f"{name}={found:g} is no share of the requests; write percent up to 100, as in {name}=10")
+    return found
 
 
 def _percent(environment: Mapping[str, str], name: str) -> float:

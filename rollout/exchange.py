@@ -1,32 +1,28 @@
 """Puts another version of an archive in the place of the one that is served, while requests go on.
 
 The new version is registered beside the old one, which goes on answering. It must load, answer its own example, answer
-the requests of questions.py as the old one does, and be as fast. Then it becomes the default, and stays it where it
-fails on no request of a client. The store is changed only then. Until the old version is removed, each failure leads
-back to it.
+the requests of questions.py as the old one does, and be as fast. Then it becomes the default, and stays it where
+watching.py finds what clients get within the bounds. The store is changed only then. Until the old version is removed,
+each failure leads back to it.
 """
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from rollout.asked import Bounds
 from rollout.fleet import Fleet
 from rollout.latency import measure
-from rollout.live import Seen
 from rollout.questions import Questions
 from rollout.running import Running, Say
+from rollout.shadow import Shadow
+from rollout.watching import Labels, Refused, Watch
 from serving.errors import ServingError
 from serving.identity import identity
 from serving.replicas.haproxy import Canary
 from serving.store import STORE, checked
 from serving.versions import folder_of, held, replaced
 from serving.warm_up import warm_up
-
-
-class Refused(ServingError):
-    """The new version does not keep within the bounds. The old one is served as before."""
 
 
 class Exchange:
@@ -66,16 +62,18 @@ class Exchange:
     def run(self) -> None:
         """Exchanges the versions. Raises ServingError, after which the old version is served as before."""
         self._fleet.each(Running.require_known)
+        if self._bounds and self._bounds.shadow_s:
+            self._fleet.each(Running.require_mirror)
         digest = checked(self._archive.parent, [self.name])[self.name]  # SHA-256, and its signature with STORE_KEY
         self._fleet.each(self._clear_leftovers)
         self.server.require_memory(len(self._fleet.servers))
         try:
             self._fleet.each(self._register)
             self._say(f"{self.new} is loaded and warm")
-            if self._bounds:
-                self._compare(self._bounds)
-                self._try_on_some(self._bounds)
-            self._shift()
+            watch = self._prepare(self._bounds) if self._bounds else None
+            if watch and self._bounds and self._bounds.canary:
+                self._try_on_some(watch, self._bounds.canary)
+            self._shift(watch)
             replaced(STORE, self.name, self.new, back=self._bounds is None)
             self._kept = True
             self._fleet.settle(self.new, digest)
@@ -99,7 +97,16 @@ class Exchange:
         server.await_ready(self.new, self._say)
         warm_up(server.client, f"{self.name}/{self.new}")
 
-    def _compare(self, bounds: Bounds) -> None:
+    def _prepare(self, bounds: Bounds) -> Watch:
+        """Compares the versions before any client is answered by the new one; returns what watches it then."""
+        questions = self._compare(bounds)
+        if bounds.shadow_s:
+            Shadow(self._fleet, self.new, questions.agree, bounds, self._say).run()
+        watch = Watch(self._fleet, self._labels, self.new, bounds, self._say)
+        watch.learn(self.old)
+        return watch
+
+    def _compare(self, bounds: Bounds) -> Questions:
         client, old, new = self.server.client, f"{self.name}/{self.old}", f"{self.name}/{self.new}"
         questions = Questions(self.name, client.describe(new))
         compared = questions.compare(client, old, new)
@@ -115,44 +122,28 @@ class Exchange:
         self._say(str(speeds))
         if speeds.is_slower(bounds.p99_ratio):
             raise Refused(f"its {speeds}; MAX_P99_RATIO={bounds.p99_ratio:g} is allowed")
+        return questions
 
-    def _try_on_some(self, bounds: Bounds) -> None:
+    def _try_on_some(self, watch: Watch, canary: float) -> None:
         """Lets the new version answer CANARY percent of the requests for a while."""
-        if not bounds.canary:
-            return
-        before = self._fleet.seen(self._labels())
-        self._fleet.split(Canary(self.name, self.new, bounds.canary))
-        self._say(f"{self.new} answers {bounds.canary:g} % of the requests, {self.old} the others")
-        self._watch(before, bounds)
+        before = watch.now(self.new)
+        self._fleet.split(Canary(self.name, self.new, canary))
+        self._say(f"{self.new} answers {canary:g} % of the requests, {self.old} the others")
+        watch.watch(before)
         self._fleet.split(None)
 
-    def _shift(self) -> None:
-        before = self._fleet.seen(self._labels())
+    def _shift(self, watch: Watch | None) -> None:
+        before = watch.now(self.new) if watch else None
         self._shifted = True
         self._fleet.each(lambda server: server.client.set_default(self.name, self.new))
         self._say(f"{self.new} answers from now on; {self.old} waits beside it")
-        if self._bounds:
-            self._watch(before, self._bounds)
+        if watch and before:
+            watch.watch(before)
+            watch.require_answers(before)
 
-    def _watch(self, before: Seen, bounds: Bounds) -> None:
-        """Returns when WATCH seconds have passed in which the new version failed on no more requests than it may."""
-        end = time.monotonic() + bounds.watch_s
-        while True:
-            now = self._fleet.seen(self._labels()).since(before)
-            if now.failed > bounds.errors:
-                raise Refused(
-                    f"it failed on {now.failed} of {now.answered + now.failed} requests of clients; "
-                    f"MAX_ERRORS={bounds.errors} is allowed"
-                )
-            if time.monotonic() >= end:
-                break
-            time.sleep(min(0.5, bounds.watch_s))
-        self._say(f"{now.answered} requests of clients in {bounds.watch_s:g} s, {now.failed} of them failed")
-
-    def _labels(self) -> dict[str, str]:
-        """Of this version's metrics; see Series.java."""
+    def _labels(self, version: str) -> Labels:
         found = identity(self._archive)
-        return {"model": found.model, "variant": found.variant, "version": self.new}
+        return {"model": found.model, "variant": found.variant, "version": version}
 
     def _go_back(self) -> None:
         """Leaves the old version as the default, and nothing of the new one."""

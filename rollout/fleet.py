@@ -53,8 +53,7 @@ class Fleet:
 
     def seen(self, labels: dict[str, str]) -> Seen:
         """What a version has done for clients, on all servers together."""
-        found = [seen(server.config, labels) for server in self.servers]
-        return Seen(sum(each.answered for each in found), sum(each.failed for each in found))
+        return sum((seen(server.config, labels) for server in self.servers), Seen(0, 0))
 
     def settle(self, version: str, digest: str) -> None:
         """Keeps on record that this version is served now."""

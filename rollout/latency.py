@@ -37,7 +37,7 @@ class Speeds:
     def __str__(self) -> str:
         return (
             f"p99 {1e3 * self.new:.1f} ms, that of the old version {1e3 * self.old:.1f} ms: {self.ratio:.2f} times "
-            f"(at least {self.low:.2f}; {self.requests} requests each, in turns)"
+            f"(at least {self.low:.2f}; {self.requests} requests each)"
         )
 
 
@@ -54,7 +54,12 @@ def measure(client: Client, old: str, new: str, requests: Sequence[Payload], cou
             seconds[name].append(time.monotonic() - began)
             if not reply.ok and name == new:
                 raise ServingError(f"it answers {payload.name} with {reply.status_code}: {reply.text[:200].strip()}")
-    ours, theirs = np.array(seconds[old][WARM:]), np.array(seconds[new][WARM:])
+    return speeds(seconds[old][WARM:], seconds[new][WARM:])
+
+
+def speeds(old: Sequence[float], new: Sequence[float]) -> Speeds:
+    """Of as many requests to each version, in seconds."""
+    ours, theirs = np.array(old), np.array(new)
     compared = compare([ours], [theirs], p99, resamples=RESAMPLES)
     return Speeds(p99(ours), p99(theirs), compared.ratio, compared.low, len(ours))
 

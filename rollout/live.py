@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx2
 
+from rollout.tail import Times
 from serving.client import direct
 from serving.config import Config
 from serving.errors import ServingError
@@ -20,14 +21,19 @@ FAULTS = ("internal", "worker_died", "no_worker", "out_of_memory", "timeout")
 
 @dataclass(frozen=True)
 class Seen:
-    """Requests that a version has answered, and those that it failed on, since the server's start."""
+    """Requests that a version has answered, and those that it failed on, since the server's start. ``times`` are of
+    those requests that got the model's answer."""
 
     answered: int
     failed: int
+    times: Times = field(default_factory=Times)
+
+    def __add__(self, other: Seen) -> Seen:
+        return Seen(self.answered + other.answered, self.failed + other.failed, self.times + other.times)
 
     def since(self, before: Seen) -> Seen:
         """What came after ``before``."""
-        return Seen(self.answered - before.answered, self.failed - before.failed)
+        return Seen(self.answered - before.answered, self.failed - before.failed, self.times - before.times)
 
 
 def seen(config: Config, labels: Mapping[str, str]) -> Seen:
@@ -38,6 +44,7 @@ def seen(config: Config, labels: Mapping[str, str]) -> Seen:
     except httpx2.HTTPError as error:
         raise ServingError(f"No answer from {config.metrics} ({type(error).__name__}); run: make status") from None
     answered = failed = 0.0
+    within: dict[float, int] = {}
     for name, given, value in _SAMPLE.findall(reply.text):
         found = dict(_LABEL.findall(given))
         if not labels.items() <= found.items():
@@ -46,4 +53,6 @@ def seen(config: Config, labels: Mapping[str, str]) -> Seen:
             answered += float(value)
         elif name == "tsi_errors_total" and found["kind"] in FAULTS:
             failed += float(value)
-    return Seen(round(answered), round(failed))
+        elif name == "tsi_request_duration_seconds_bucket" and (found["stage"], found["status"]) == ("total", "2xx"):
+            within[float(found["le"])] = round(float(value))  # "+Inf" too
+    return Seen(round(answered), round(failed), Times(within))

@@ -24,6 +24,7 @@ from serving.worker_log import failure
 Say = Callable[[str], Any]
 READY_WITHIN_S = 600
 VERSIONS = "frontend/Versions.class"  # in the run folder, where this project's front end is in place
+MIRROR = "frontend/Mirror.class"
 DELAY_UNIT_US = 1  # of a batch's delay in this project's front end, without which versions cannot be changed
 
 
@@ -80,6 +81,14 @@ class Running:
                 f"Both versions of {self.name} would run at once, which takes about {needed / 1e9:.1f} GB more, and "
                 f"{free / 1e9:.1f} GB are free; make room, or scale the old one down: make scale MODEL={self.name} "
                 "WORKERS=1"
+            )
+
+    def require_mirror(self) -> None:
+        """Returns where the front end copies requests. Raises ServingError for one that does not know how yet."""
+        if not (self.run.path / MIRROR).exists():
+            raise ServingError(
+                "The server was started by an earlier version of this project, which copies no requests: leave SHADOW "
+                "out, or run: make stop serve"
             )
 
     def offer(self, source: Path, version: str) -> str:

@@ -139,6 +139,18 @@ class Client:
         """Ends a version that is not the default, once it has answered all that it got."""
         self._versions("DELETE", f"{quote(name)}/{quote(version)}")
 
+    def mirror(self, name: str, version: str, seconds: int, percent: float) -> None:
+        """Begins to copy ``percent`` of the requests that the default version answers to this one."""
+        self._versions("POST", f"{quote(name)}/{quote(version)}/mirror", seconds=seconds, percent=str(percent))
+
+    def mirrored(self, name: str, version: str) -> dict[str, Any]:
+        """What both versions answered since the last call: see frontend/Mirror.java."""
+        return self._versions("GET", f"{quote(name)}/{quote(version)}/mirror")
+
+    def end_mirror(self, name: str, version: str) -> None:
+        """Ends the copying, which also ends by itself when nobody asks for what it brought."""
+        self._versions("DELETE", f"{quote(name)}/{quote(version)}/mirror")
+
     def _versions(self, method: str, path: str, **query: str | int) -> dict[str, Any]:
         """Calls the front end's own API (frontend/Versions.java) with the key that renews tokens. Raises RequestRefused
         for an answer that is an error."""

@@ -33,7 +33,8 @@ METRICS = "metrics_config"
 FEWEST_CONNECTIONS = 16  # with fewer, the share of one address would be too small for a browser
 _TOKEN = re.compile(rf"[!-~]{{{SHORTEST_TOKEN},}}")
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-GRPC_PORTS = {"grpc_inference_port": 7070, "grpc_management_port": 7071}
+GRPC_PORT = "grpc_inference_port"
+GRPC_PORTS = {GRPC_PORT: 7070, "grpc_management_port": 7071}
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,11 @@ class Config:
     def inference_port(self) -> int:
         """The port of the inference API. Raises ServingError."""
         return self._port("inference_address", ADDRESSES["inference_address"])
+
+    @property
+    def grpc_port(self) -> int:
+        """The port of the inference API over gRPC. Raises ServingError."""
+        return self._port(GRPC_PORT, GRPC_PORTS[GRPC_PORT])
 
     @property
     def asks_tokens(self) -> bool:

@@ -50,13 +50,16 @@ class Canary:
 
 @dataclass(frozen=True)
 class Balancer:
-    """What the config is made of. ``addresses`` are "host:port" of each replica; ``seconds`` is longer than any
-    answer takes; ``token`` opens the replicas' health, or is empty where they ask for none."""
+    """What the config is made of. ``bind`` and ``grpc`` are where clients come to, ``addresses`` and
+    ``grpc_addresses`` those of each replica, all "host:port"; ``seconds`` is longer than any answer takes; ``token``
+    opens the replicas' health, or is empty where they ask for none."""
 
     bind: str
+    grpc: str
     metrics: str
     certificate: str
     addresses: Sequence[str]
+    grpc_addresses: Sequence[str]
     archives: Sequence[Bounds]
     connections: int
     seconds: int

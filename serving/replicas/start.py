@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from serving.client import Client
-from serving.config import ADDRESSES, CONNECTIONS, GRPC_PORTS, Config
+from serving.config import ADDRESSES, CONNECTIONS, GRPC_PORT, GRPC_PORTS, Config
 from serving.errors import ServingError
 from serving.identity import read_config
 from serving.model_folder import changed
@@ -33,6 +33,7 @@ from serving.warm_up import warm_up
 Say = Callable[[str], Any]
 MOST_CONNECTIONS = 1000  # of a config that names none, as the front end has it (Settings.java)
 QUEUE, TIMEOUT_S = ("job_queue_size", 100), ("default_response_timeout", 120)  # and TorchServe's own defaults
+BALANCED = ("inference_address", GRPC_PORT, "metrics_address")  # HAProxy takes these ports of the config
 SPARE_FILES = 250  # of HAProxy itself, and for the hundred connections that its metrics and its API may have
 MARGIN_S = 60  # for a request that waits before it is answered
 
@@ -42,7 +43,7 @@ def start_group(run: RunDirectory, asked: Asked, plan: Plan, say: Say) -> Group:
     calls stop_all where this raises."""
     config = Config.load()
     haproxy.program()  # before anything is started
-    ports = {asked.port: "inference_address", **_metrics_port(config)}
+    ports = {port: key for port, key in config.ports().items() if key in BALANCED}
     require_free(ports)
     run.clear()
     for path in (run.logs, folder(run), haproxy.folder(run)):
@@ -62,10 +63,6 @@ def start_group(run: RunDirectory, asked: Asked, plan: Plan, say: Say) -> Group:
     group = group.with_keeper(_start_keeper(group, temp))
     group.write()
     return group
-
-
-def _metrics_port(config: Config) -> dict[int, str]:
-    return {port: key for port, key in config.ports().items() if key == "metrics_address"}
 
 
 def _free_ports(replicas: int) -> list[list[int]]:
@@ -143,9 +140,11 @@ def configure(group: Group, temp: str, plan: Plan, canary: Canary | None = None)
     host = f"[{asked.host}]" if ":" in asked.host else asked.host
     return haproxy.write_config(group.run, temp, Balancer(
         bind=f"{host}:{asked.port}",
+        grpc=f"{host}:{given.grpc_port}",
         metrics=urlsplit(given.properties.get("metrics_address") or given.metrics).netloc,
         certificate=str(haproxy.certificate_file(group.run)) if asked.tls else "",
         addresses=[urlsplit(each.config.inference).netloc for each in group.replicas()],
+        grpc_addresses=[f"127.0.0.1:{each.config.grpc_port}" for each in group.replicas()],
         archives=[Bounds(name, int(each.get("jobQueueSize") or queue)) for name, each in served.items()],
         connections=connections(given),
         seconds=MARGIN_S + 2 * max([timeout, *(int(each.get("responseTimeout") or 0) for each in served.values())]),

@@ -30,6 +30,10 @@ from serving.model_settings import ModelSettings
         (asked.settings, {"BATCH_DELAY_MS": "x"}, "BATCH_DELAY_MS=x: a number from 0"),
         (Bounds.of, {"MAX_P99_RATIO": "x"}, "MAX_P99_RATIO=x is no number"),
         (Bounds.of, {"WATCH": "-1"}, "WATCH=-1 is no number"),
+        (Bounds.of, {"SHADOW": "2h"}, "SHADOW=2h is no number; write one, as in SHADOW="),
+        (Bounds.of, {"SHADOW": "3601"}, "SHADOW=3601s is too long; write at most SHADOW=3600s"),
+        (Bounds.of, {"SHADOW_PERCENT": "0"}, "SHADOW_PERCENT=0 is no share of the requests"),
+        (Bounds.of, {"MAX_P99_MS": "1s"}, "MAX_P99_MS=1s is no number; write one, as in MAX_P99_MS="),
     ],
 )
 def test_a_mistake_gets_a_sentence(read, given, said):
@@ -40,7 +44,9 @@ def test_a_mistake_gets_a_sentence(read, given, said):
 
 def test_what_is_given_counts():
     given = {"MAX_P99_RATIO": "2", "MAX_DIFFERENT": "5.5", "MAX_ERRORS": "3", "REQUESTS": "50", "WATCH": "60s"}
-    assert Bounds.of(given) == Bounds(2.0, 5.5, 3, 50, 60.0)
+    assert Bounds.of({**given, "MAX_P99_MS": "250"}) == Bounds(2.0, 5.5, 3, 50, 60.0, p99_ms=250.0)
+    shadow = {"SHADOW": "60s", "SHADOW_PERCENT": "12.5"}
+    assert Bounds.of(shadow) == Bounds(shadow_s=60.0, shadow_percent=12.5)
     assert Bounds.of({}) == Bounds()
     assert asked.settings({"WORKERS": "2", "BATCH_DELAY_MS": "0.5"}) == {"workers": 2, "batch_delay_ms": 0.5}
 
@@ -97,6 +103,25 @@ def test_vectors_that_point_elsewhere_and_users_own_forms_differ():
     own = {**text, "handler": {"file": "mine.py"}}
     assert compared(lambda body: b'{"a": 1.0}', lambda body: b'{"a": 1.001}', **own).percent == 0
     assert compared(lambda body: b'{"a": 1.0}', lambda body: b'{"b": 1.0}', **own).percent == 100
+
+
+def test_answers_in_a_clients_form_agree_where_their_words_and_numbers_do():
+    own = {"task": "image-classification", "model": "digits", "example": {"content_type": "text/plain", "text": "x"}}
+    agree = Questions("x", {"customizedMetadata": own}).agree
+
+    def said(**answer):
+        return json.dumps(answer).encode()
+
+    assert agree(digits({"7": 0.9, "1": 0.1}), digits({"7": 0.91, "1": 0.09}))
+    assert agree(digits({"7": 0.9, "1": 0.1}), digits({"1": 0.9, "7": 0.1})) is False
+    assert agree(digits({"7": 0.9}), b"[]") is False
+    tensor = {"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.1]}
+    other = {**tensor, "data": [0.1, 0.9]}
+    version, labels = {"model_name": "digits-eager", "model_version": "1.0"}, said(predictions=[["7"], ["1"]])
+    assert agree(said(**version, outputs=[tensor]), said(**{**version, "model_version": "2.0"}, outputs=[tensor]))
+    assert agree(said(**version, outputs=[tensor]), said(**version, outputs=[other])) is False
+    assert agree(labels, labels) and agree(labels, said(predictions=[["7"], ["2"]])) is False
+    assert agree(b"\x00", b"\x00") is True and agree(b"\x00", b"\x01") is None
 
 
 def test_an_archive_that_nothing_is_known_to_ask_is_refused():

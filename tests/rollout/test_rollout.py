@@ -100,11 +100,29 @@ def test_a_version_beyond_the_bounds_is_never_the_default(place, version, change
 def test_a_version_that_fails_on_clients_is_left_again(place):
     add(place, "4.0", versions.FAILS_ON_CLIENTS)
     with Steady(place, body=b"of a client") as steady:
-        done = verb(place, "rollout", VERSION="4.0", WATCH="30s", MAX_P99_RATIO="1000")
+        done = verb(place, "rollout", VERSION="4.0", WATCH="10s", MAX_P99_RATIO="1000")
     assert done.returncode == 1 and "MAX_ERRORS=0 is allowed" in done.stderr, done.stdout + done.stderr
     assert {each.version for each in steady.answers if each.status == 200} == {"1.0"}
     assert 500 in steady.statuses()  # of 4.0: it was the default for a moment
     assert steady.answers[-1].status == 200 and is_as_before(place, "1.0")
+
+
+@pytest.mark.parametrize(
+    ("version", "bounds", "said"),
+    [
+        ("4.1", {"MAX_P99_MS": "200", "MAX_P99_RATIO": "1000"}, "MAX_P99_MS=200 is allowed"),
+        ("4.2", {"MAX_P99_RATIO": "2"}, "MAX_P99_RATIO=2 times "),
+    ],
+    ids=["beyond the bound", "beyond the old version's"],
+)
+def test_a_version_that_is_slow_on_clients_is_left_again(place, version, bounds, said):
+    add(place, version, versions.SLOW_ON_CLIENTS)
+    with Steady(place, rate=100, body=b"of a client") as steady:
+        done = verb(place, "rollout", VERSION=version, WATCH="8s", **bounds)
+    assert done.returncode == 1 and said in done.stderr, done.stdout + done.stderr
+    assert "requests of clients took longer than" in done.stderr and "answers from now on" in done.stdout
+    assert set(steady.statuses()) == {200} and (version, version) in steady.versions()
+    assert steady.answers[-1].version == "1.0" and is_as_before(place, "1.0")
 
 
 def test_what_a_killed_rollout_left_is_removed_by_the_next(place):
@@ -173,7 +191,7 @@ def test_a_version_or_an_archive_that_is_not_there_gets_a_sentence(place):
 
 def test_a_rollout_that_is_ended_goes_back(place):
     add(place, "7.0", versions.TAKES_A_WHILE)
-    environment = {**os.environ, **place.environment, **FEW, "VERSION": "7.0", "WATCH": "60", "MAX_P99_RATIO": "1000"}
+    environment = {**os.environ, **place.environment, **FEW, "VERSION": "7.0", "WATCH": "10", "MAX_P99_RATIO": "1000"}
     with subprocess.Popen(
         [sys.executable, "-m", "rollout", "rollout"], cwd=ROOT, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -1,6 +1,9 @@
 """A rollout to replicas behind HAProxy: some of the requests first, then all, and back where clients see errors."""
 
 import re
+import threading
+from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 
@@ -15,6 +18,7 @@ from tests.conftest import run
 from tests.rollout import versions
 from tests.rollout.versions import Steady, add
 from tests.trust.place import place as place_in
+from tsi_client.grpc import GrpcClient
 
 needs_haproxy = pytest.mark.skipif(find() is None, reason="HAProxy is not installed (Debian: apt-get install haproxy)")
 FEW = {"MODEL": "null", "REQUESTS": "20", "MAX_P99_RATIO": "1000"}
@@ -42,13 +46,36 @@ def serves(place, version):
     )
 
 
+@contextmanager
+def calls(place):
+    """Calls over gRPC, without TLS, from entry to exit: how often each answer or error came."""
+    found, over = Counter(), threading.Event()
+
+    def ask():
+        with GrpcClient(f"http://127.0.0.1:{place.config.grpc_port}", place.client.token()) as client:
+            while not over.wait(0.02):
+                try:
+                    found[str(client.infer("null", {"input": ["x"]}))] += 1
+                except Exception as error:  # whatever a client is told counts
+                    found[repr(error)] += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.mark.served
 @needs_haproxy
 def test_a_canary_gets_its_share_before_all_replicas_change(place):
     add(place, "2.0", versions.TAKES_A_WHILE)
-    with Steady(place) as steady:
+    with Steady(place) as steady, calls(place) as called:
         done = verb(place, "rollout", VERSION="2.0", CANARY="20", WATCH="3s")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert set(called) == {"{}"} and called["{}"] > 20, called
     assert set(steady.statuses()) == {200} and steady.unwell == []
     assert steady.versions() == {("1.0", None), ("2.0", "2.0")}
     some, others = map(int, re.findall(r"(\d+) requests of clients in 3 s, 0 of them failed", done.stdout))
@@ -69,7 +96,7 @@ def test_a_canary_gets_its_share_before_all_replicas_change(place):
 def test_a_canary_that_fails_on_clients_never_answers_the_others(place):
     add(place, "4.0", versions.FAILS_ON_CLIENTS)
     with Steady(place, body=b"of a client") as steady:
-        done = verb(place, "rollout", VERSION="4.0", CANARY="10", WATCH="60s")
+        done = verb(place, "rollout", VERSION="4.0", CANARY="10", WATCH="15s")
     assert done.returncode == 1 and "MAX_ERRORS=0 is allowed" in done.stderr, done.stdout + done.stderr
     assert "null 1.0 is served as before." in done.stderr and "answers from now on" not in done.stdout
     assert set(steady.statuses()) <= {200, 500} and steady.answers[-1].status == 200

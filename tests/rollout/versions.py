@@ -45,6 +45,23 @@ NOW_AND_THEN_SLOW = """
         __import__("time").sleep(0.1 if len(payload.raw) % 4 == 0 else 0)
         return [None]
 """
+# Slow for one request of a client in 50: others wait behind it.
+SLOW_ON_CLIENTS = """
+    def read(self, payload):
+        if bytes(payload.raw) == b"of a client" and __import__("random").random() < 0.02:
+            __import__("time").sleep(0.5)
+        return [None]
+"""
+WRONG_ON_CLIENTS = """
+    def read(self, payload):
+        return ["wrong" if bytes(payload.raw) == b"of a client" else None]
+
+    def collate(self, items):
+        return Batch((np.zeros(len(items), dtype=np.uint8),), context=items)
+
+    def answer(self, batch, index, outputs, options):
+        return ["wrong"] if batch.context[index] == "wrong" else []
+"""
 FAILS_ON_CLIENTS = """
     def read(self, payload):
         assert bytes(payload.raw) != b"of a client"

@@ -10,10 +10,13 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from urllib.parse import urlsplit
 
 import httpx2
+import numpy as np
 import psutil
 import pytest
+import tritonclient.grpc as triton
 
 from serving.replicas.group import Group
 from serving.replicas.program import find
@@ -21,6 +24,7 @@ from serving.replicas.runtime import Runtime
 from tests.conftest import run
 from tests.trust.place import eventually, place
 from tsi_client import Client, pinned
+from tsi_client.grpc import GrpcClient
 
 pytestmark = [
     pytest.mark.served,
@@ -30,30 +34,50 @@ REPLICAS = 3
 
 
 class Load:
-    """Some clients that ask ``null`` until the block ends; ``statuses`` counts what they got."""
+    """Some clients that ask ``null`` over HTTP and as many over gRPC, until the block ends; ``statuses`` and ``calls``
+    count what they got."""
 
-    def __init__(self, group, clients=6):
-        self._over, self.statuses = threading.Event(), Counter()
-        self._client = Client(group.asked.url, group.tokens().present, verify=pinned(group.authority), timeout=30)
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+    def __init__(self, group, clients=3):
+        self._over, self.statuses, self.calls = threading.Event(), Counter(), Counter()
+        token = group.tokens().present
+        self._http = Client(group.asked.url, token, verify=pinned(group.authority), timeout=30)
+        self._grpc = GrpcClient(grpc_url(group), token, authorities=group.authority, timeout=30)
+        targets = [self._ask] * clients + [self._call] * clients
+        self._threads = [threading.Thread(target=each) for each in targets]
 
     def _ask(self):
         while not self._over.wait(0.01):
             try:
-                self.statuses[self._client.request("POST", "/predictions/null", content=b"x").status_code] += 1
+                self.statuses[self._http.request("POST", "/predictions/null", content=b"x").status_code] += 1
             except Exception as error:  # whatever a client is told counts
                 self.statuses[repr(error)] += 1
+
+    def _call(self):
+        while not self._over.wait(0.01):
+            try:
+                self.calls[str(self._grpc.infer("null", {"input": ["x"]}))] += 1
+            except Exception as error:
+                self.calls[repr(error)] += 1
+
+    def all_answered(self):
+        """Whether no client was told anything but an answer."""
+        return set(self.statuses) == {200} and set(self.calls) == {"{}"}
 
     def __enter__(self):
         for each in self._threads:
             each.start()
-        eventually(lambda: self.statuses[200] > 20)
+        eventually(lambda: self.statuses[200] > 20 and self.calls["{}"] > 20)
         return self
 
     def __exit__(self, *_):
         self._over.set()
         for each in self._threads:
             each.join()
+        self._grpc.close()
+
+
+def grpc_url(group):
+    return f"{urlsplit(group.asked.url).scheme}://127.0.0.1:{group.given().grpc_port}"
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +136,30 @@ def test_one_token_opens_all_replicas(server, group):
             assert http.get(f"{url}/ping").status_code == 401
 
 
+def test_tritons_client_is_balanced_over_tls_with_the_same_token(server, group):
+    access, authority = {"authorization": f"Bearer {server.client.token()}"}, str(group.authority)
+    before = balanced_calls(server)
+    for port in (group.given().grpc_port, group.asked.port):
+        with triton.InferenceServerClient(f"localhost:{port}", ssl=True, root_certificates=authority) as client:
+            given = triton.InferInput("input", [1], "BYTES")
+            given.set_data_from_numpy(np.array(["x"], dtype=object))
+            for _ in range(REPLICAS):
+                assert client.infer("null", [given], headers=access).get_response().model_version == "1.0"
+            assert client.is_server_ready(headers=access)
+            for refused, status in (({}, "UNAUTHENTICATED"), ({"authorization": "Bearer x"}, "UNAUTHENTICATED")):
+                with pytest.raises(triton.InferenceServerException, match=status):
+                    client.infer("null", [given], headers=refused)
+            with pytest.raises(triton.InferenceServerException, match="NOT_FOUND"):
+                client.infer("nobody", [given], headers=access)
+    assert all(now > then for now, then in zip(balanced_calls(server), before, strict=True))
+
+
+def balanced_calls(server):
+    """How many calls over gRPC each replica has got from HAProxy."""
+    rows = Runtime(server.state.temp).rows()
+    return [int(each["stot"]) for each in rows if each["pxname"] == "grpc" and each["svname"].startswith("replica-")]
+
+
 def test_the_certificate_is_this_machines_and_only_its_owner_reads_the_key(group):
     with httpx2.Client(trust_env=False) as http, pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         http.get(f"{group.asked.url}/ping")
@@ -152,7 +200,7 @@ def test_a_killed_replica_costs_no_request_and_comes_back(server, group):
         assert said.returncode == 1
         assert re.search(r"^replica-2: has ended, at .* is being started again$", said.stdout, re.MULTILINE)
         eventually(lambda: all_up(server), within_s=60)
-    assert set(load.statuses) == {200}, load.statuses
+    assert load.all_answered(), (load.statuses, load.calls)
     after = pids(group)
     assert after[1] not in (0, before[1]) and [after[0], after[2]] == [before[0], before[2]]
     assert server.verb("status").returncode == 0
@@ -163,7 +211,7 @@ def test_all_replicas_are_restarted_one_after_the_other_without_a_failed_request
     with Load(group) as load:
         rolled = server.verb("restart")
         assert rolled.returncode == 0, rolled.stdout + rolled.stderr
-    assert set(load.statuses) == {200}, load.statuses
+    assert load.all_answered(), (load.statuses, load.calls)
     assert not set(before) & set(pids(group)) and all_up(server)
     assert rolled.stdout.count("has answered all that it got") == REPLICAS
 
@@ -174,7 +222,7 @@ def test_a_balancer_that_ends_is_started_again(server, group):
     eventually(lambda: server.state.pid != before and server.state.running())
     with Load(group) as load:
         pass
-    assert set(load.statuses) == {200}
+    assert load.all_answered(), (load.statuses, load.calls)
 
 
 def test_a_replica_whose_archive_was_built_again_waits_for_a_restart(server, group):

@@ -103,8 +103,12 @@ def test_a_certificate_and_the_key_of_another_are_refused(tmp_path):
         certificate.joined(tmp_path / "b" / "certificate.pem", sealed)
 
 
+SERVERS = ["127.0.0.1:3", "127.0.0.1:4"]
+
+
 def balancer(bind="127.0.0.1:1"):
-    return Balancer(bind, "127.0.0.1:2", "", ["127.0.0.1:3", "127.0.0.1:4"], [Bounds("null", 100)], 1000, 180, "t" * 64)
+    bounds = [Bounds("null", 100)]
+    return Balancer(bind, "127.0.0.1:5", "127.0.0.1:2", "", SERVERS, SERVERS, bounds, 1000, 180, "t" * 64)
 
 
 @needs_haproxy
@@ -118,6 +122,7 @@ def test_a_config_that_haproxy_refuses_never_takes_the_place_of_a_good_one(tmp_p
         haproxy.write_config(directory, str(tmp_path), balancer(bind="nowhere.invalid:1"))
     assert haproxy.config_file(directory).read_text() == good
     assert good.count("maxconn 100\n") == 2 and "timeout server 180s" in good and "Bearer " + "t" * 64 in good
+    assert good.count(" proto h2") == 3, "the port of clients, and a server of each replica"
 
 
 @needs_haproxy
@@ -129,9 +134,9 @@ def test_haproxy_starts_where_few_files_may_be_open(tmp_path, monkeypatch, confi
     directory = RunDirectory(tmp_path)
     haproxy.folder(directory).mkdir()
     for most, ends in ((few, "runs"), (1000, "Cannot raise FD limit")):
-        one, other = free_ports(2)
+        one, grpc, other = (f"127.0.0.1:{port}" for port in free_ports(3))
         balanced = dataclasses.replace(
-            balancer(f"127.0.0.1:{one}"), metrics=f"127.0.0.1:{other}", connections=most, addresses=[]
+            balancer(one), grpc=grpc, metrics=other, connections=most, addresses=[], grpc_addresses=[]
         )
         haproxy.write_config(directory, str(tmp_path), balanced)
         command = f"ulimit -n 1024; timeout 1 {haproxy.program()} -db -f {haproxy.config_file(directory)}; echo runs"

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import ClassVar
 
+import grpc
 import httpx2
 import psutil
 import pytest
@@ -62,9 +63,10 @@ def balanced(tmp_path_factory):
     Servers.all[:] = [Servers(("127.0.0.1", 0), Echo) for _ in range(2)]
     for each in Servers.all:
         threading.Thread(target=each.serve_forever, daemon=True).start()
-    port, metrics = free_ports(2)
+    port, grpc_port, metrics = free_ports(3)
+    addresses = [f"127.0.0.1:{each.server_port}" for each in Servers.all]
     balancer = Balancer(
-        f"127.0.0.1:{port}", f"127.0.0.1:{metrics}", "", [f"127.0.0.1:{each.server_port}" for each in Servers.all],
+        f"127.0.0.1:{port}", f"127.0.0.1:{grpc_port}", f"127.0.0.1:{metrics}", "", addresses, addresses,
         [Bounds("null", 100)], 1000, 180, "t" * 64,
     )  # fmt: skip
     haproxy.write_config(directory, temp, balancer)
@@ -155,6 +157,11 @@ def test_no_replica_at_all_is_a_503_that_says_when_to_come_back(balanced):
         answer = httpx2.get(f"{balanced[3]}{path}", trust_env=False)
         assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
         assert answer.json()["message"] == "No replica is ready; retry after 1 s."
+    with grpc.insecure_channel(balanced[2].grpc) as channel, pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"", timeout=10)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert refused.value.details() == "No replica is ready; retry after 1 s."
+    assert ("retry-after", "1") in refused.value.trailing_metadata()
     for name in ("replica-1", "replica-2"):
         runtime.put(name, UP)
         runtime.await_up(name)

@@ -174,7 +174,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
         }
         context.fireChannelRead(message);
         if (coming != null) {
-            Queue.settled(coming);
+            coming.isQueued();
             coming = null;
         }
     }

@@ -20,6 +20,7 @@ public final class HttpJob extends RestJob implements Sent {
     private final String peer;
     private final String pinned; // the version that answers it, whatever the default becomes meanwhile
     private final Series model; // null where TorchServe knows no such model
+    private Copy copy; // for another version, or null
     private Kind kind;
     private Served served;
 
@@ -39,6 +40,15 @@ public final class HttpJob extends RestJob implements Sent {
         gate.holds(this);
         requireDistinct(input);
         Queue.admit(this);
+        copy = Mirror.of(this);
+    }
+
+    /** It is in its queue. */
+    void isQueued() {
+        Queue.settled(this);
+        if (copy != null) {
+            copy.send();
+        }
     }
 
     /** The worker would see the last of several values of a name alone. */
@@ -77,6 +87,7 @@ public final class HttpJob extends RestJob implements Sent {
 
     @Override
     public void refuse(Queue.NoPlace why) {
+        dropCopy();
         if (context == null) {
             super.sendError(why.status(), why.getMessage());
         } else {
@@ -86,6 +97,7 @@ public final class HttpJob extends RestJob implements Sent {
 
     @Override
     public void response(byte[] body, CharSequence type, int status, String phrase, Map<String, String> headers) {
+        long now = System.nanoTime();
         kind = Kind.ofAnswer(status, body);
         served = Served.of(this, headers);
         if (model != null) {
@@ -95,11 +107,21 @@ public final class HttpJob extends RestJob implements Sent {
             headers.put(VERSION, pinned);
         }
         super.response(body, type, status, phrase, headers);
+        if (copy != null) {
+            copy.clientGets(status, body, now);
+        }
     }
 
     @Override
     public void sendError(int status, String message) {
         kind = Kind.ofFailure(status, message);
+        dropCopy();
         super.sendError(status, message);
+    }
+
+    private void dropCopy() {
+        if (copy != null) {
+            copy.drop();
+        }
     }
 }

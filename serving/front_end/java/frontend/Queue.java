@@ -127,6 +127,16 @@ final class Queue {
         }
     }
 
+    /** Adds a job that no client waits for where no other waits; returns whether it did. */
+    static boolean addToEmpty(Model model, Job job) {
+        Queue queue = of(model);
+        boolean added = queue != null && queue.waiting.isEmpty() && queue.waiting.offer(job);
+        if (added) {
+            Turns.of(model).arrived(queue.waiting);
+        }
+        return added;
+    }
+
     private void admit(String peer) {
         Map<String, Integer> places = places();
         NoPlace refusal = refusal(peer, places);

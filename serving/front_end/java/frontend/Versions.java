@@ -31,13 +31,13 @@ import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.WorkerInitializationException;
 
 /**
- * Adds and removes versions of a served model, and changes a version's workers and batches, while requests go on: for
- * make rollout, rollback and scale (serving/client.py). TorchServe's own API for this stays closed. This one takes the
- * key that renews tokens, which the owner of the run folder alone can read, from this machine alone, and archives of
- * the run folder alone.
+ * Adds and removes versions of a served model, changes a version's workers and batches, and begins and ends a
+ * {@link Mirror}, while requests go on: for make rollout, rollback and scale (serving/client.py). TorchServe's own API
+ * for this stays closed. This one takes the key that renews tokens, which the owner of the run folder alone can read,
+ * from this machine alone, and archives of the run folder alone.
  */
 public final class Versions extends HttpRequestHandlerChain {
-    private static final Pattern OURS = Pattern.compile("/versions/([^/]+)(?:/([^/]+))?");
+    private static final Pattern OURS = Pattern.compile("/versions/([^/]+)(?:/([^/]+)(/mirror)?)?");
     private static final Pattern FILE = Pattern.compile("[\\w.-]+\\.mar");
 
     @Override
@@ -52,7 +52,9 @@ public final class Versions extends HttpRequestHandlerChain {
         if (!isOwner(context.channel().remoteAddress(), request.headers().get(HttpHeaderNames.AUTHORIZATION))) {
             throw new InvalidKeyException("Versions are changed from this machine, with the key that renews tokens.");
         }
-        if (HttpMethod.POST.equals(request.method()) && named.group(2) == null) {
+        if (named.group(3) != null) {
+            mirror(context, request.method(), target, version(named));
+        } else if (HttpMethod.POST.equals(request.method()) && named.group(2) == null) {
             String file = NettyUtils.getParameter(target, "archive", "");
             inBackground(context, () -> register(named.group(1), file));
         } else if (HttpMethod.PUT.equals(request.method()) && named.group(2) != null) {
@@ -62,6 +64,21 @@ public final class Versions extends HttpRequestHandlerChain {
             inBackground(context, () -> change(version(named), workers, batch, delay));
         } else if (HttpMethod.DELETE.equals(request.method()) && named.group(2) != null) {
             inBackground(context, () -> remove(version(named)));
+        } else {
+            throw new MethodNotAllowedException();
+        }
+    }
+
+    /** Copies of requests for a version that is not the default: begin, collect the answers, end. */
+    private static void mirror(ChannelHandlerContext context, HttpMethod method, QueryStringDecoder target, Model model) {
+        if (HttpMethod.POST.equals(method)) {
+            int seconds = NettyUtils.getIntParameter(target, "seconds", 0);
+            double percent = Double.parseDouble(NettyUtils.getParameter(target, "percent", "100"));
+            inBackground(context, () -> Mirror.begin(model, seconds, percent));
+        } else if (HttpMethod.GET.equals(method)) {
+            inBackground(context, () -> Mirror.collect(model));
+        } else if (HttpMethod.DELETE.equals(method)) {
+            inBackground(context, () -> Mirror.end(model));
         } else {
             throw new MethodNotAllowedException();
         }
