@@ -275,7 +275,7 @@ def test_tokens_of_two_texts_say_which_one_they_are_of(service):
 
 
 def test_baselines_differ_and_special_tokens_are_in_none(service, pictures):
-    table = service("bert").runtime._module.network.get_input_embeddings().weight
+    table = service("bert").runtime.module.network.get_input_embeddings().weight
     before = table[0].clone()
     table[0] += 1  # transformers makes the padding's embedding zero, training does not keep it so
     padded, zero = (explanation(service("bert"), {"text": TEXT}, baseline=each) for each in ("pad", "zero"))
@@ -372,7 +372,7 @@ def test_of_several_what_does_not_fit_in_time_is_busy_and_the_cheapest_runs(serv
 def test_an_explanation_stops_when_its_time_is_over(service, monkeypatch):
     """The estimate was too low: no pass begins that would end after the worker's time."""
     made, passes = service("bert"), []
-    module = made.runtime._module
+    module = made.runtime.module
     monkeypatch.setattr(made.explaining.budget, "timeout_s", 0.4)
     monkeypatch.setattr(made.explaining.budget, "rate", 1e-9)
 
