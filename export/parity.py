@@ -35,7 +35,7 @@ class Parity:
         return not self.failures
 
     def summary(self) -> str:
-        """One cell of a table: ``|Δ| 3.1e-06, cos 1.000000, accuracy 99.2 %``."""
+        """One cell of a table: ``|Δ| 3.1e-06, cos 1.000000, accuracy 99.2%``."""
         parts = []
         if self.max_abs is not None:
             parts += [f"|Δ| {self.max_abs:.1e}", f"cos {self.cosine:.6f}"]
