@@ -182,6 +182,14 @@ def test_each_row_of_a_case_is_compared_with_its_own():
     assert (parity.top1, parity.cosine, parity.max_abs) == (pytest.approx(4 / 6), 0.0, 1.0)
 
 
+def test_a_row_may_be_the_only_one_of_its_case():
+    """A text of one token: its output has the shape 1, 1, 4 and is a row, not a single value."""
+    reference = [{"logits": np.eye(4)[None, None, at]} for at in (0, 1)]
+    wrong = [reference[0], {"logits": np.eye(4)[None, None, 2]}]
+    parity = compare(wrong, reference, Tolerance(), classes=True)
+    assert (parity.top1, parity.cosine) == (0.5, 0.0)
+
+
 def test_single_values_of_one_output_are_not_joined_with_anothers():
     """Beside large scores, small ones that are wrong hardly turn a common direction."""
     reference = [{"large": np.array([[1e6]]), "small": np.array([[value]])} for value in (1.0, -1.0)]

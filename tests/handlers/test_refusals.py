@@ -61,6 +61,8 @@ def said(request, content_type="application/json", shape=TEXT, options=()):
          f'The JSON body has no "text" and no "instances"; did you mean "text" by "texts"? Send {AS_TEXT}.'),
         (b'{"text": "a", "textpair": "b"}', PAIR,
          'The JSON body has a key beside "text" that is not read; did you mean "text_pair" by "textpair"?'),
+        (b'{"text": "a", "text_pair": "b", "note": 1}', PAIR,
+         'The JSON body has a key beside "text" and "text_pair" that is not read; leave it out.'),
         (b'{"instances": [{"note": 1}]}', TEXT, f'Instance 0 has no "text"; expected {AS_TEXT}.'),
         (b'{"text": "a"', TEXT, "The body is not valid JSON: unexpected end of data: line 1 column 13 (char 12)."),
     ],
@@ -93,6 +95,11 @@ def test_a_raw_body_where_an_item_has_parts_is_of_a_type_that_is_not_taken():
 )  # fmt: skip
 def test_the_sentence_for_a_form_without_an_item(request_, shape, sentence):
     assert said(request_, None, shape) == (RequestError, sentence + ".")
+
+
+def test_a_form_of_an_option_alone_is_told_that_no_field_has_an_item():
+    refused = said({"top_k": b"3"}, None, TEXT, ("top_k",))
+    assert refused[1].startswith('The form has no field "text" or "data" with content; curl -d calls')
 
 
 def test_a_part_that_is_not_text_is_named_with_the_cure():

@@ -66,6 +66,7 @@ def test_a_form_with_every_part_of_an_item_is_that_item():
         ({"text": b"a", "textpair": b"b"}, None),
         ({"text": b"a", "text_pair": b"b", "topk": b"3"}, None),
         ({"data": b"a", "text_pair": b"b"}, None),
+        ({"text": b"a", "data": b"b"}, None),
         ({"image": b"abc", "note": b"x"}, Shape(key="image", fields=("text", "text_pair"))),
     ],
 )
@@ -143,6 +144,7 @@ RANKED = Shape(fields=("query", "texts"))
         ({"instances": [{"text": "a", "text_pair": "b", "c": 1}]}, PAIR, "Instance 0 has a key beside"),
         ({"instances": [{"query": "a", "texts": [], "c": 1}]}, RANKED, "Instance 0 has a key beside"),
         ({"instances": [{"texts": "a"}]}, PAIR, 'Instance 0 has no "text"; did you mean "text" by "texts"?'),
+        ({"instances": [{"inputs": "a"}]}, PAIR, 'Instance 0 has no "text"; did you mean "text" by "inputs"?'),
         ({"instances": [{}]}, PAIR, 'Instance 0 has no "text"; expected UTF-8 text'),
         ({"instances": ["a"], "signature_name": "b"}, PAIR, 'beside "instances" that is not read; leave it out.'),
         ({"text": [{"text": "a", "text_pair": "b"}, {"text": "", "text_pair": "", "c": 1}]}, PAIR, "Item 1 has a key"),
