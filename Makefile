@@ -1,6 +1,6 @@
 # The verbs. `make` lists them. The logic is in the Python modules that they call.
 .DEFAULT_GOAL := help
-.PHONY: help setup archive models serve stop restart status rollout rollback scale logs token ui openapi triton doctor audit bench choose compare loadtest soak fuzz faults test lint docs clean
+.PHONY: help setup archive models serve stop restart status rollout rollback scale logs token ui openapi triton doctor audit bench choose compare loadtest soak fuzz faults test coverage mutants lint docs clean
 SHELL := /bin/sh
 
 # The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
@@ -72,6 +72,8 @@ EVERYTHING :=
 AUDIT :=
 OPTUNA :=
 MKDOCS :=
+COVERAGE :=
+MUTATION :=
 GRPC :=
 TRACING :=
 DOCTOR := $(PYTHON) -m serving.doctor
@@ -87,6 +89,8 @@ EXTRAS := $(if $(VARIANTS),$(call ENGINES_OF,$(BOOTSTRAP),"$(VARIANTS)"))$(if $(
 AUDIT := .venv/.audit
 OPTUNA := .venv/.choose
 MKDOCS := .venv/.docs
+COVERAGE := .venv/.coverage
+MUTATION := .venv/.mutation
 GRPC := .venv/.grpc
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
 # Not among ALL_EXTRAS: 300 MB, whose tests are skipped without it.
@@ -209,6 +213,16 @@ test: $(READY) $(EVERYTHING) ## Run the whole test suite, real TorchServe includ
 faults: $(READY) $(EVERYTHING) ## Run all fault tests, in about two hours, and write their figures (OUT=, FAULT_SECONDS=3600)
 	@$(PY) -m tests.trust.faults
 
+coverage: $(READY) $(EVERYTHING) $(COVERAGE) ## Run the test suite and print the share of lines that it runs; fails below 95 %
+	@rm -f .cache/coverage/data*
+	@mkdir -p .cache/coverage
+	@$(PY) -m coverage run -m pytest -n 2
+	@$(PY) -m coverage combine -q
+	@$(PY) -m coverage report
+
+mutants: $(READY) $(MUTATION) ## Change the functions that read requests and judge answers, and show the changes that no test finds
+	@$(PY) -m tests.mutants
+
 lint: $(READY) ## Check style, imports and docstrings with ruff, and types with mypy
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
@@ -219,4 +233,4 @@ docs: $(READY) $(MKDOCS) ## Build the documentation as a site in site/, which ne
 
 clean: $(READY) ## Stop the server; remove archives built here, caches and logs (keeps .venv)
 	@$(PY) -m serving clean
-	@rm -rf .cache site
+	@rm -rf .cache site mutants

@@ -35,10 +35,8 @@ class Parity:
         return not self.failures
 
     def summary(self) -> str:
-        """One cell of a table: ``|Δ| 3.1e-06, cos 1.000000, accuracy 99.2 %``."""
-        parts = []
-        if self.max_abs is not None:
-            parts += [f"|Δ| {self.max_abs:.1e}", f"cos {self.cosine:.6f}"]
+        """One cell of a table: ``|Δ| 3.1e-06, cos 1.000000, accuracy 99.2%``."""
+        parts = [] if self.max_abs is None else [f"|Δ| {self.max_abs:.1e}", f"cos {self.cosine:.6f}"]
         if self.top1 is not None:
             parts.append(f"top-1 {self.top1:.0%}")
         if self.neighbours is not None and self.neighbours < 1:

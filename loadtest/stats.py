@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,6 @@ def smallest_sample(q: float, confidence: float = CONFIDENCE) -> int:
     return math.ceil(math.log((1 - confidence) / 2) / math.log(farther))
 
 
-@lru_cache(maxsize=1024)
 def interval_ranks(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[int, int] | None:
     """1-based ranks of the order statistics that bracket the ``q``-th percentile of ``n`` values, or None if too few.
 

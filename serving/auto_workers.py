@@ -24,7 +24,7 @@ def automatic(configs: Mapping[str, Mapping[str, Any]], cores: int, servers: int
     """{archive: workers} of the archives that get more than one. ``configs`` has the settings of all archives of the
     server, as in their model-config.yaml; ``servers`` of them share the machine."""
     names = [name for name, config in configs.items() if _on_gpu(config)]
-    workers = share(cores, _memory(), len(names) * servers) if names else 1
+    workers = share(cores, gpu_memory(), len(names) * servers) if names else 1
     return dict.fromkeys(names, workers) if workers > 1 else {}
 
 
@@ -39,7 +39,7 @@ def _on_gpu(config: Mapping[str, Any]) -> bool:
 
 
 @cache  # nvidia-smi takes up to a second, and make doctor asks for each of its checks
-def _memory() -> tuple[float, ...]:
-    """Bytes of each GPU."""
+def gpu_memory() -> tuple[float, ...]:
+    """Bytes of memory of each GPU."""
     found = (re.match(r"(\d+) MiB", gpu["memory"]) for gpu in gpus())
     return tuple(float(each[1]) * 2**20 for each in found if each)

@@ -22,10 +22,11 @@ def to_aoti(draft: Draft) -> None:
 
     draft.runtime = "aoti"
     draft.settings["compiled_for"] = target(draft.examples[0].device)
-    draft.save = lambda stage: _package(draft, stage / "model.pt2")
+    draft.save = lambda stage: write_package(draft, stage / "model.pt2")
 
 
-def _package(draft: Draft, path: Path) -> None:
+def write_package(draft: Draft, path: Path) -> None:
+    """Compiles the draft's module with AOTInductor into the file ``path``. Raises StepError without a compiler."""
     import torch
 
     module, examples = draft.module, draft.examples
@@ -45,7 +46,7 @@ def compiler() -> str:
     device's name, uses the locale facets of torch's copy.
     """
     for name in (os.environ.get("CXX"), "g++", "/usr/bin/g++"):
-        if name and _has_shared_library(name):
+        if name and has_shared_library(name):
             return name
     raise StepError(
         "AOTInductor needs a C++ compiler with a shared libstdc++ and found none ($CXX, g++, /usr/bin/g++); "
@@ -53,7 +54,8 @@ def compiler() -> str:
     )
 
 
-def _has_shared_library(name: str) -> bool:
+def has_shared_library(name: str) -> bool:
+    """Whether the C++ compiler ``name`` exists and has a shared libstdc++."""
     try:
         printed = subprocess.run([name, "-print-file-name=libstdc++.so"], capture_output=True, text=True, timeout=30)
     except OSError:

@@ -36,7 +36,7 @@ MEASURE_MS = 2
 FUSED, SEPARATE = "fused", "separate"  # cuDNN, with ReLU and shortcut in its epilogue or after it
 Way = Choice  # one of these two, or a tile of ``product``
 
-_chosen: dict[Any, Way] = {}
+chosen: dict[Any, Way] = {}  # by device and shape: the fastest way, once it was measured
 
 
 @triton.jit
@@ -129,9 +129,9 @@ def convolve(x: Tensor, c: nn.Conv2d, add: Tensor | None = None, relu: bool = Tr
     """See operators.convolve. The first call with a shape measures the ways to compute it; all calls take the
     fastest."""
     shape = x.device, *_shape(x, c, add, relu)
-    if shape not in _chosen:
-        _chosen[shape] = _fastest(x, c, add, relu)
-    return _run(_chosen[shape], x, c, add, relu)
+    if shape not in chosen:
+        chosen[shape] = _fastest(x, c, add, relu)
+    return _run(chosen[shape], x, c, add, relu)
 
 
 def _run(way: Way, x: Tensor, c: nn.Conv2d, add: Tensor | None, relu: bool) -> Tensor:

@@ -173,13 +173,16 @@ def load_graph(directory: Path, settings: Settings, gpu_id: int | None) -> Runti
     module = build(settings.lean)
     module.load_state_dict(load_file(directory / "model.safetensors"))
     module = module.to(device, torch.float16).to(memory_format=torch.channels_last)
-    with _searching():
+    with searching():
         return GraphRuntime(module, device, settings)
 
 
 @contextlib.contextmanager
-def _searching() -> Iterator[None]:
-    """cuDNN searches for its fastest algorithm of each shape: the buckets fix them, so that it pays once, at load."""
+def searching() -> Iterator[None]:
+    """Within it, cuDNN searches for the fastest algorithm of each shape; afterwards it does as before.
+
+    The buckets fix the shapes, so the search pays once, at load.
+    """
     before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
     try:
         yield

@@ -32,7 +32,7 @@ class CaptumRuntime:
     """``names`` are the module's outputs, in order."""
 
     def __init__(self, module: Any, device: torch.device, names: list[str]) -> None:
-        self._module, self._device, self._names = module.requires_grad_(False), device, names
+        self.module, self._device, self._names = module.requires_grad_(False), device, names
         self._plain = ModuleRuntime(module, device, names)
 
     def __call__(self, *inputs: Any) -> Outputs:
@@ -62,13 +62,13 @@ class CaptumRuntime:
 
     def _texts(self, inputs: list[Tensor], baseline: Tensor) -> tuple[Tensor, Tensor, Network]:
         """(the row, its baseline, the network), in the space of embeddings, float [1, tokens, width]."""
-        layer = self._module.network.get_input_embeddings()
+        layer = self.module.network.get_input_embeddings()
 
         def network(points: Tensor) -> Any:
             repeated = [each.expand(len(points), *each.shape[1:]) for each in inputs]
             hook = layer.register_forward_hook(lambda *_: points)
             try:
-                return self._module(*repeated)
+                return self.module(*repeated)
             finally:
                 hook.remove()
 
@@ -77,7 +77,7 @@ class CaptumRuntime:
 
     def _images(self, inputs: list[Tensor], baseline: Tensor) -> tuple[Tensor, Tensor, Network]:
         """The same in the space of pixels, float [1, height, width, 3]."""
-        return inputs[0].float(), baseline, self._module
+        return inputs[0].float(), baseline, self.module
 
     def _explained(self, network: Network, target: Target, check: Callable[[int], Any]) -> Callable[[Tensor], Tensor]:
         """The explained number at points, float [points]."""

@@ -107,12 +107,12 @@ def _corrected() -> dict[str, bytes] | None:
 def _exchange(code: bytes, names: dict[str, str]) -> bytes | None:
     """The class with its names exchanged; None where it does not hold each of them once."""
     for old, new in names.items():
-        if code.count(_constant(old)) != 1:
+        if code.count(constant(old)) != 1:
             return None
-        code = code.replace(_constant(old), _constant(new))
+        code = code.replace(constant(old), constant(new))
     return code
 
 
-def _constant(text: str) -> bytes:
+def constant(text: str) -> bytes:
     """A string as a class file's constant pool holds it: tag 1, two bytes of length, the characters."""
     return b"\x01" + len(text).to_bytes(2, "big") + text.encode()

@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from export.cases import encode, photographs
@@ -99,8 +100,10 @@ def test_a_batch_keeps_its_order_whoever_prepared_what(photos, picture):
 
 def test_many_pixels_are_decoded_in_several_goes(photos, picture, monkeypatch):
     monkeypatch.setattr("handlers.gpu_photos.PIXELS_AT_ONCE", 600_000)
-    data, goes, decode_together = jpeg(picture), [], photos._decode
-    monkeypatch.setattr(photos, "_decode", lambda files: goes.append(len(files)) or decode_together(files))
+    data, goes, decode = jpeg(picture), [], torchvision.io.decode_jpeg
+    monkeypatch.setattr(
+        "torchvision.io.decode_jpeg", lambda files, **options: goes.append(len(files)) or decode(files, **options)
+    )
     pixels = photos([taken(photos, data)] * 3).numpy()
     assert goes == [2, 1]  # 640 x 427 each
     assert (pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all() and pixels.std() > 10

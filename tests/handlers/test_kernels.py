@@ -276,9 +276,9 @@ def test_the_fastest_way_is_chosen_once_per_shape(convolutions, channels, side, 
     layer = nn.Conv2d(channels, 256, size, padding=size // 2, device=DEVICE, dtype=DTYPE)
     layer = layer.to(memory_format=torch.channels_last)
     same(convolutions.convolve(x, layer, None, False), operators.convolve(x, layer, None, False))
-    chosen = dict(convolutions._chosen)
+    chosen = dict(convolutions.chosen)
     convolutions.convolve(x, layer, None, False)
-    assert chosen and convolutions._chosen == chosen
+    assert chosen and convolutions.chosen == chosen
 
 
 @needs_triton

@@ -66,6 +66,7 @@ def test_a_form_with_every_part_of_an_item_is_that_item():
         ({"text": b"a", "textpair": b"b"}, None),
         ({"text": b"a", "text_pair": b"b", "topk": b"3"}, None),
         ({"data": b"a", "text_pair": b"b"}, None),
+        ({"text": b"a", "data": b"b"}, None),
         ({"image": b"abc", "note": b"x"}, Shape(key="image", fields=("text", "text_pair"))),
     ],
 )
@@ -120,6 +121,7 @@ def test_a_field_named_like_the_item_is_the_item_whatever_it_begins_with(text):
 
 
 def test_the_field_data_has_what_a_body_has():
+    assert form({"data": b"X marks the place."}).raw == b"X marks the place."
     assert form({"data": b'{"text": ["a", "b"]}'}).items == ("a", "b")
     with pytest.raises(RequestError, match=r"not valid JSON.*text that begins so with Content-Type: text/plain"):
         form({"data": b"[MASK] is a city."})
@@ -143,6 +145,7 @@ RANKED = Shape(fields=("query", "texts"))
         ({"instances": [{"text": "a", "text_pair": "b", "c": 1}]}, PAIR, "Instance 0 has a key beside"),
         ({"instances": [{"query": "a", "texts": [], "c": 1}]}, RANKED, "Instance 0 has a key beside"),
         ({"instances": [{"texts": "a"}]}, PAIR, 'Instance 0 has no "text"; did you mean "text" by "texts"?'),
+        ({"instances": [{"inputs": "a"}]}, PAIR, 'Instance 0 has no "text"; did you mean "text" by "inputs"?'),
         ({"instances": [{}]}, PAIR, 'Instance 0 has no "text"; expected UTF-8 text'),
         ({"instances": ["a"], "signature_name": "b"}, PAIR, 'beside "instances" that is not read; leave it out.'),
         ({"text": [{"text": "a", "text_pair": "b"}, {"text": "", "text_pair": "", "c": 1}]}, PAIR, "Item 1 has a key"),
@@ -205,8 +208,10 @@ def test_an_option_beside_the_item_would_be_dropped_and_is_refused():
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", None])
 def test_gzip_that_no_header_names_is_told_so(content_type):
-    with pytest.raises(RequestError, match="send the header Content-Encoding: gzip"):
+    with pytest.raises(RequestError) as refused:
         read(gzip.compress(b"hello"), content_type)
+    cure = "send the header Content-Encoding: gzip."
+    assert str(refused.value) == f"The body is gzip, which no header says; {cure}"
 
 
 def test_a_model_of_several_parts_says_how_to_send_them():

@@ -68,10 +68,10 @@ def test_a_package_is_loaded_without_starting_a_compiler(tmp_path):
     import torch
 
     from export.steps import Draft
-    from export.steps.compilers import _package
+    from export.steps.compilers import write_package
 
     draft = Draft(torch.nn.Linear(4, 3).eval(), (torch.zeros(2, 4),), None, (TensorSpec("x", ("batch", 4)),), ())
-    _package(draft, tmp_path / "model.pt2")
+    write_package(draft, tmp_path / "model.pt2")
     source = f"""
 import sys, pathlib, numpy, torch, torch._inductor.package
 from handlers.runtimes.torch_aoti import load_aoti, target
@@ -94,10 +94,10 @@ def test_the_search_for_algorithms_ends_with_the_capture_even_one_that_fails(mon
     """Another variant in the same process must not search for its own, as one that is served does not."""
     import torch
 
-    from handlers.runtimes.cuda_graph import _searching
+    from handlers.runtimes.cuda_graph import searching
 
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", before)
-    with pytest.raises(RuntimeError), _searching():
+    with pytest.raises(RuntimeError), searching():
         assert torch.backends.cudnn.benchmark
         raise RuntimeError("out of memory")
     assert torch.backends.cudnn.benchmark is before
@@ -119,7 +119,7 @@ def test_a_compiler_without_a_shared_libstdcxx_is_passed_over(tmp_path, monkeypa
     static.chmod(0o755)
     monkeypatch.setenv("CXX", str(static))
     assert compiler() in ("g++", "/usr/bin/g++")
-    monkeypatch.setattr("export.steps.compilers._has_shared_library", lambda name: False)
+    monkeypatch.setattr("export.steps.compilers.has_shared_library", lambda name: False)
     with pytest.raises(StepError, match="apt-get install g"):
         compiler()
 

@@ -1,9 +1,11 @@
-"""The likeliest classes with their softmax probabilities, from the logits or as a runtime ranked them."""
+"""Scores of logits; the likeliest classes with their softmax probabilities, from the logits or as a runtime ranked
+them."""
 
 import numpy as np
 import pytest
 
-from handlers.scores import BEST, FEW, best, likeliest
+from handlers.errors import RequestError
+from handlers.scores import BEST, FEW, SHOWN, best, likeliest, place_of, ranked, scored
 
 
 def softmax(logits):
@@ -32,3 +34,66 @@ def test_what_the_runtime_ranked_is_taken_as_far_as_it_goes():
     assert likeliest(outputs, 2) == [[(7, 0.5), (9, 0.25)], [(3, 0.75), (4, 0.125)]]
     assert likeliest(outputs, 3) == best(logits, 3)
     assert likeliest({**outputs, "logits": logits[:, :2]}, 3) == likeliest(outputs, 2)  # there are no more classes
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5)])
+def test_softmax_scores_are_shares_of_each_row(shape):
+    logits = np.random.default_rng(1).normal(0, 5, shape)
+    found = scored(logits, "softmax")
+    expected = np.apply_along_axis(softmax, -1, logits)
+    assert found.shape == shape and found == pytest.approx(expected, rel=1e-12)
+    assert found.sum(axis=-1) == pytest.approx(np.ones(shape[:-1]))
+
+
+def test_sigmoid_scores_are_each_logits_own():
+    logits = np.array([[-2.0, -0.5, 0.0, 0.5, 3.0]])
+    assert scored(logits, "sigmoid") == pytest.approx(1 / (1 + np.exp(-logits)), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("function", "scores"), [("softmax", [[0, 0, 1]]), ("sigmoid", [[0, 0.5, 1]]), ("none", [[-1000, 0, 1000]])]
+)
+def test_scores_of_large_logits_do_not_overflow(function, scores):
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        assert scored(np.array([[-1000.0, 0.0, 1000.0]]), function).tolist() == scores
+
+
+@pytest.mark.parametrize("count", [2, FEW + 1])
+def test_a_row_is_scored_by_its_own_largest_logit(count):
+    """Beside a row whose logits are larger by thousands."""
+    logits = np.arange(20.0)[None] + [[0.0], [5000.0]]
+    alone = softmax(logits[0])
+    assert scored(logits, "softmax") == pytest.approx(np.stack([alone, alone]))
+    for row in best(logits, count):
+        assert [score for _, score in row] == pytest.approx(alone[::-1][:count].tolist())
+
+
+def test_scores_are_ranked_best_first_and_equal_ones_in_their_order():
+    scores = np.array([0.25, 0.5, 0.25, 0.75] + [0.5] * 20)
+    found = ranked(scores)
+    assert found[:3] == [(3, 0.75), (1, 0.5), (4, 0.5)] and found[-2:] == [(0, 0.25), (2, 0.25)]
+    assert [index for index, score in found if score == 0.5] == [1, *range(4, 24)]
+
+
+def test_the_place_of_a_label_is_its_own_or_the_best_ones():
+    labels, scores = ["cat", "dog", "cow"], np.array([0.2, 0.7, 0.1])
+    assert place_of("cow", labels, scores) == 2
+    assert place_of(None, labels, scores) == 1 and type(place_of(None, labels, scores)) is int
+
+
+@pytest.mark.parametrize(("count", "more"), [(SHOWN, ""), (SHOWN + 1, " and 1 more")])
+def test_a_label_that_the_model_has_not_is_refused_with_those_that_it_has(count, more):
+    labels = [f"label {at}" for at in range(count)]
+    with pytest.raises(RequestError) as refused:
+        place_of("horse", labels, np.zeros(count))
+    known = ", ".join(labels[:SHOWN])
+    assert str(refused.value) == f'"target" is no label of this model; its labels are {known}{more}.'
+
+
+@pytest.mark.parametrize("count", [3, FEW + 1])
+def test_the_probabilities_of_large_logits_do_not_overflow(count):
+    logits = np.full((1, 20), -1000.0)
+    logits[0, 7], logits[0, 2] = 1000.0, 999.0
+    with np.errstate(over="raise", invalid="raise"):
+        ((first, second, *_),) = best(logits, count)
+    assert (first[0], second[0]) == (7, 2) and second[1] / first[1] == pytest.approx(np.exp(-1))

@@ -117,20 +117,22 @@ def test_windows_are_counted_before_they_are_made(tmp_path, asked):
             encoder.windows(question, "soup " * count, "The question", made - 1)
 
 
-def test_a_question_that_leaves_room_for_one_token_is_refused_before_its_windows_are_made(tmp_path):
+def test_a_question_that_leaves_room_for_one_token_is_refused_before_its_windows_are_made(tmp_path, monkeypatch):
     class WithoutPairs:
         """A tokenizer that encodes texts alone and no pair."""
 
-        def __init__(self, tokenizer):
-            self._tokenizer = tokenizer
+        def __init__(self, file):
+            self._tokenizer = Tokenizer.from_file(file)
 
         def __getattr__(self, name):
             if name == "encode":
                 raise AssertionError("a window was made")
             return getattr(self._tokenizer, name)
 
+        from_file = classmethod(lambda cls, file: cls(file))
+
+    monkeypatch.setattr("handlers.text.Tokenizer", WithoutPairs)
     encoder = WindowEncoder(saved("bert", tmp_path), 512, 0)
-    encoder._tokenizer = WithoutPairs(encoder._tokenizer)
     with pytest.raises(TooLarge, match="makes 10000 windows of 512 tokens; at most 64 are left"):
         encoder.windows("rain " * 508, "soup " * 10_000, "The question", 64)
 

@@ -15,9 +15,9 @@ GPU = {"name": "a GPU", "memory": "81559 MiB", "driver": "1"}
 
 @pytest.fixture(autouse=True)
 def asked_anew():
-    auto_workers._memory.cache_clear()
+    auto_workers.gpu_memory.cache_clear()
     yield
-    auto_workers._memory.cache_clear()
+    auto_workers.gpu_memory.cache_clear()
 
 
 @pytest.fixture

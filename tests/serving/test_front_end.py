@@ -20,8 +20,8 @@ def test_the_installed_torchserve_is_one_that_can_be_corrected(tmp_path):
         code = (tmp_path / name).read_bytes()
         assert code.startswith(b"\xca\xfe\xba\xbe")
         for old, new in exchanged.items():
-            assert front_end._constant(old) not in code
-            assert front_end._constant(new) in code
+            assert front_end.constant(old) not in code
+            assert front_end.constant(new) in code
 
 
 @pytest.mark.parametrize("changed", [front_end.REPLACED, *front_end.CORRECTIONS])

@@ -21,9 +21,9 @@ KILLS = 20
 # make serve as it is, but it dies the moment that TorchServe's launcher has returned, before the pid is on record.
 DIES_BETWEEN = """
 import os, signal
-from serving import server
 from serving.serve import serve
-server._find_java = lambda state: os.kill(os.getpid(), signal.SIGKILL)
+from serving.state import State
+State.appears = lambda state, timeout_s: os.kill(os.getpid(), signal.SIGKILL)
 serve()
 """
 

@@ -88,7 +88,7 @@ def test_tokens_of_two_texts_say_which_one_they_are_of(service):
 
 
 def test_baselines_differ_and_special_tokens_are_in_none(service, pictures):
-    table = service("bert").runtime._module.network.get_input_embeddings().weight
+    table = service("bert").runtime.module.network.get_input_embeddings().weight
     before = table[0].clone()
     table[0] += 1  # transformers makes the padding's embedding zero, training does not keep it so
     padded, zero = (explanation(service("bert"), {"text": TEXT}, baseline=each) for each in ("pad", "zero"))

@@ -68,7 +68,7 @@ def test_of_several_what_does_not_fit_in_time_is_busy_and_the_cheapest_runs(serv
 def test_an_explanation_stops_when_its_time_is_over(service, monkeypatch):
     """The estimate was too low: no pass begins that would end after the worker's time."""
     made, passes = service("bert"), []
-    module = made.runtime._module
+    module = made.runtime.module
     monkeypatch.setattr(made.explaining.budget, "timeout_s", 0.4)
     monkeypatch.setattr(made.explaining.budget, "rate", 1e-9)
 
