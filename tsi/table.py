@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 PLACE = ("CONFIG", "RUN_DIR", "MODEL_STORE", "MODELS_FILE")
 CHOICE = ("MODELS", "VARIANTS", "DEVICE", "WEIGHTS", "MODELS_FILE")
+CHECKPOINT = ("MODEL", "NAME", "TASK", "ARCH", "LABELS", "POOLING", "MAX_LENGTH", "EXAMPLE", "EXPECT", "HANDLER")
 # Read from the environment under their plain names too, and by every verb.
 EITHER = ("PYTHON", "STORE_KEY")
 
@@ -46,8 +47,7 @@ VERBS = {
              checkout=True),
         Verb("archive", "Build the archives that are out of date in model_store/ (MODEL=/your/checkpoint, MODELS=, "
              "VARIANTS=, VERSION=, DEVICE=)", "export",
-             (*CHOICE, "MODEL", "NAME", "TASK", "ARCH", "LABELS", "POOLING", "MAX_LENGTH", "EXAMPLE", "EXPECT",
-              "HANDLER", "VERSION", "MODEL_STORE", "RESULTS_JSON")),
+             (*CHOICE, *CHECKPOINT, "VERSION", "MODEL_STORE", "RESULTS_JSON")),
         Verb("models", "List every model with its task, architecture and weights, and the variants that fit it "
              "(DEVICE=)", "export.list_models", ("DEVICE", "MODELS_FILE", "MODEL_STORE")),
         Verb("serve", "Start TorchServe with the store's archives and return when all are warm (REPLICAS=3, TLS=1, "
@@ -60,8 +60,8 @@ VERBS = {
         Verb("status", "Print a line per served archive; exit status 0 when all answer", "serving status", PLACE),
         Verb("rollout", "Put another version of an archive in the served one's place, without a pause "
              "(MODEL=minilm-torchscript VERSION=2.0)", "rollout rollout",
-             (*PLACE, "MODEL", "VERSION", "MAX_DIFFERENT", "MAX_P99_RATIO", "MAX_ERRORS", "REQUESTS", "WATCH",
-              "CANARY")),
+             (*PLACE, "MODEL", "VERSION", "MAX_DIFFERENT", "MAX_P99_RATIO", "MAX_P99_MS", "MAX_ERRORS", "REQUESTS",
+              "WATCH", "CANARY", "SHADOW", "SHADOW_PERCENT")),
         Verb("rollback", "Go back to the version that the last rollout replaced (MODEL=minilm-torchscript)",
              "rollout rollback", (*PLACE, "MODEL")),
         Verb("scale", "Change the workers of a served archive without a pause, and keep the number "
@@ -83,9 +83,9 @@ VERBS = {
              "mirror)", "serving.audit", ("OSV_URL",)),
         Verb("bench", "Measure every variant in process, with its parity (MODELS=, VARIANTS=, BATCHES=1,8,32, "
              "LENGTHS=)", "bench", (*CHOICE, "BATCHES", "LENGTHS", "BENCH_SECONDS", "BENCH_STORE", "OUT")),
-        Verb("choose", "Search for the variant and settings to deploy, and record them (MODEL=, SLO_P99_MS=, "
-             "BUDGET=20m)", "choose",
-             (*PLACE, *CHOICE, "MODEL", "OBJECTIVE", "SLO_P99_MS", "RATE", "MIN_ACCURACY", "MIN_COSINE", "BUDGET",
+        Verb("choose", "Search for the variant and settings to deploy, and record them (MODEL=a name or "
+             "/your/checkpoint, SLO_P99_MS=, BUDGET=20m)", "choose",
+             (*PLACE, *CHOICE, *CHECKPOINT, "OBJECTIVE", "SLO_P99_MS", "RATE", "MIN_ACCURACY", "MIN_COSINE", "BUDGET",
               "HOURLY_COST", "WORKERS", "THREADS", "BATCHES", "TRIALS", "ROUNDS", "DURATION", "SEED", "RESULTS",
               "CHOOSE_STORE")),
         Verb("compare", "Measure this server beside TorchServe's, FastAPI, LitServe, BentoML, Ray Serve and MLServer "
@@ -105,6 +105,9 @@ VERBS = {
              ("ROWS", "TRUST", "FIGURES", "FAULT_SECONDS", "SEED"), checkout=True),
         Verb("faults", "Run all fault tests, in about two hours, and write their figures (OUT=, FAULT_SECONDS=3600)",
              "tests.trust.faults", ("ROWS", "FAULT_SECONDS", "SEED", "OUT"), checkout=True),
+        Verb("coverage", "Run the test suite and print the share of lines that it runs; fails below 95 %",
+             "coverage run -m pytest -n 2", checkout=True),
+        Verb("mutants", "Change the functions that read requests and judge answers, and show the changes that no test finds", "tests.mutants", checkout=True),
         Verb("lint", "Check style, imports and docstrings with ruff, and types with mypy", "ruff check .",
              checkout=True),
         Verb("docs", "Build the documentation as a site in site/, which needs no network; fails for a dead link",
@@ -151,6 +154,7 @@ VARIABLES = {
     "MAX_DIFFERENT": Variable("percent of the answers that may differ between the versions", "number"),
     "MAX_ERRORS": Variable("how many requests of clients a new version may fail", "number"),
     "MAX_LENGTH": Variable("tokens of one sequence", "number"),
+    "MAX_P99_MS": Variable("the p99 that clients' requests may have in a rollout, in milliseconds", "number"),
     "MAX_P99_RATIO": Variable("how many times the old version's p99 the new one's may be", "number"),
     "MIN_ACCURACY": Variable("the least held-out accuracy, in percent", "number"),
     "MIN_COSINE": Variable("the smallest cosine to eager fp32 that a variant may have", "number"),
@@ -176,6 +180,8 @@ VARIABLES = {
     "ROWS": Variable("which rows of the catalog are tested", "default|all"),
     "RUN_DIR": Variable("the folder of the running server: logs, keys, record (.run)", "folder"),
     "SEED": Variable("the seed of chance", "number"),
+    "SHADOW": Variable("how long a new version gets copies of clients' requests first: 60s"),
+    "SHADOW_PERCENT": Variable("percent of the requests that are copied", "number"),
     "SLO_P99_MS": Variable("the objective for the 99th percentile of latency, in milliseconds", "number"),
     "STORE_KEY": Variable("a minisign public key; unsigned archives are then refused", "file"),
     "TASK": Variable("the task of a checkpoint that does not say it"),
