@@ -107,7 +107,8 @@ VERBS = {
              "tests.trust.faults", ("ROWS", "FAULT_SECONDS", "SEED", "OUT"), checkout=True),
         Verb("coverage", "Run the test suite and print the share of lines that it runs; fails below 95 %",
              "coverage run -m pytest -n 2", checkout=True),
-        Verb("mutants", "Change the functions that read requests and judge answers, and show the changes that no test finds", "tests.mutants", checkout=True),
+        Verb("mutants", "Change the functions that read requests and judge answers, and show the changes that no test "
+             "finds", "tests.mutants", checkout=True),
         Verb("lint", "Check style, imports and docstrings with ruff, and types with mypy", "ruff check .",
              checkout=True),
         Verb("docs", "Build the documentation as a site in site/, which needs no network; fails for a dead link",

@@ -46,4 +46,5 @@ def test_every_variable_has_its_meaning_and_none_is_left_over():
 
 
 def test_what_needs_the_checkout_is_not_among_the_tools_verbs():
-    assert {"test", "coverage", "mutants", "lint", "docs", "setup", "fuzz", "faults", "compare"} == set(VERBS) - set(TOOL)
+    needs = {"test", "coverage", "mutants", "lint", "docs", "setup", "fuzz", "faults", "compare"}
+    assert needs == set(VERBS) - set(TOOL)
