@@ -27,10 +27,10 @@ ONLY = {
     "enable_model_api": "false", "install_py_dep_per_model": "false", "decode_input_request": "false",
     "fair_queue": "false", "metrics_mode": "prometheus", "disable_system_metrics": "true",
 }  # fmt: skip
-# Bounds that Ray Serve has not, as the committed config.properties has them: there they are nobody's wish.
+# Bounds that Ray Serve does not have, with the values of the committed config.properties, which no user has asked for.
 COMMITTED = {"fair_queue": "true", "max_connections": "1000", "max_response_size": "16777216"}
-# Of Java, of APIs that Ray Serve has not, and what each archive built here says itself: a start says that they have no
-# effect.
+# Settings of Java and of APIs that Ray Serve does not have, and what each archive says itself. A start says that they
+# have no effect.
 WITHOUT_EFFECT = (
     "vmargs", "async_logging", "default_response_timeout", "management_address", "grpc_inference_address",
     "grpc_inference_port", "grpc_management_address", "grpc_management_port",
