@@ -5,7 +5,9 @@ Left out: bytes that break the rules of HTTP. Ray's own proxy (uvicorn) answers 
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from typing import Any
 
 import psutil
 from hypothesis import strategies as st
@@ -15,22 +17,27 @@ from tests.trust.fuzz.campaign import Campaign
 from tests.trust.fuzz.case import Case
 
 
-def replicas(name: str) -> list[int]:
-    """The pids of an archive's replicas, by the titles that Ray gives them."""
+def replicas(name: str, leader: int) -> list[int]:
+    """The pids of an archive's replicas, by the titles that Ray gives them, in the server whose first process is
+    ``leader``: other tests may run one at the same time."""
     title = f"ray::ServeReplica:{name}:Model"
     found = []
     for each in psutil.process_iter():
-        with suppress(psutil.Error):  # it has ended
-            if title in " ".join(each.cmdline()):
+        with suppress(psutil.Error, OSError):  # it has ended
+            if title in " ".join(each.cmdline()) and os.getsid(each.pid) == leader:
                 found.append(each.pid)
     return sorted(found)
 
 
 class RayCampaign(Campaign):
-    """Requests to archives on Ray Serve."""
+    """Requests to archives on the Ray Serve whose first process is ``leader``."""
+
+    def __init__(self, leader: int, *settings: Any) -> None:
+        self._leader = leader
+        super().__init__(*settings)
 
     def workers(self) -> dict[str, list[int]]:
-        return {name: replicas(name) for name in self._names}
+        return {name: replicas(name, self._leader) for name in self._names}
 
     def mix(self) -> st.SearchStrategy[Case]:
         both = st.one_of(self._texts, self._images)

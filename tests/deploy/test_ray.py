@@ -60,6 +60,10 @@ def on_ray(store, tmp_path_factory):
     assert not Path(state.temp).exists() and not directory.key_file.exists()
 
 
+def leader(served):
+    return served.directory.read().pid
+
+
 def ask(served, path, method="POST", body=b"hello", token=None, **headers):
     access = {"Authorization": f"Bearer {token or served.client.token()}"}
     given = {"Content-Type": "text/plain", **access, **{key.replace("_", "-"): each for key, each in headers.items()}}
@@ -174,7 +178,7 @@ def test_a_body_is_refused_before_it_is_sent(on_ray):
 def test_what_is_queued_is_one_batch_and_beyond_the_queue_is_a_503(on_ray):
     """The replica is halted, so that requests gather in it and before it."""
     assert ask(on_ray, f"/predictions/{TEXT}").ok
-    [replica] = map(psutil.Process, replicas(TEXT))
+    [replica] = map(psutil.Process, replicas(TEXT, leader(on_ray)))
     refused, served = [], []
 
     def one(_):
@@ -200,7 +204,7 @@ def test_what_is_queued_is_one_batch_and_beyond_the_queue_is_a_503(on_ray):
 
 
 def test_no_hostile_request_ends_a_replica_or_changes_an_answer(on_ray):
-    campaign = RayCampaign(on_ray.config.inference, on_ray.client, [TEXT], [IMAGE])
+    campaign = RayCampaign(leader(on_ray), on_ray.config.inference, on_ray.client, [TEXT], [IMAGE])
     campaign.run(20 * BURST, seed_value=1)
     assert campaign.tally.total >= 20 * BURST and campaign.tally.by_kind["good"]["200"] >= 30
     assert not campaign.tally.faults and campaign.deaths() == 0
@@ -218,9 +222,9 @@ def test_status_names_a_replica_that_is_gone_and_ray_starts_it_again(on_ray):
     assert run("serving", "status", **on_ray.environment).returncode == 0
     again = run("serving", "serve", **on_ray.environment)
     assert again.returncode == 0 and "Ray Serve already runs" in again.stdout
-    [pid] = replicas(NULL)
+    [pid] = replicas(NULL, leader(on_ray))
     psutil.Process(pid).kill()
     deadline = time.monotonic() + 60
-    while not (found := replicas(NULL)) or found == [pid] or not ask(on_ray, "/predictions/null").ok:
+    while not (found := replicas(NULL, leader(on_ray))) or found == [pid] or not ask(on_ray, "/predictions/null").ok:
         assert time.monotonic() < deadline
         time.sleep(0.3)

@@ -137,7 +137,7 @@ def test_the_times_of_an_answer_are_parts_of_what_its_client_waited(ray):
 def test_a_wait_for_the_replica_is_the_queue_and_not_the_model(ray):
     """The replica is halted for a while with the request before it."""
     assert ray.ask().ok
-    [replica] = map(psutil.Process, replicas(NAME))
+    [replica] = map(psutil.Process, replicas(NAME, ray.made.state.pid))
     with ThreadPoolExecutor(1) as pool:
         replica.suspend()
         try:
@@ -195,7 +195,7 @@ def test_nothing_that_a_client_sends_is_in_the_log_or_in_a_span(ray):
 def test_a_client_that_hangs_up_is_in_the_log_and_in_the_metrics(ray):
     trace, header = parent(sampled=False)
     gone = metrics.value(ray.config, "tsi_errors_total", kind="client_gone", model="digits")
-    [replica] = map(psutil.Process, replicas(NAME))
+    [replica] = map(psutil.Process, replicas(NAME, ray.made.state.pid))
     replica.suspend()
     try:
         connection = http.client.HTTPConnection(ray.config.inference.removeprefix("http://"))
@@ -268,7 +268,7 @@ def test_requests_that_no_replica_has_taken_are_the_queue(ray):
     others, so no exact number is expected."""
     from deploy.ray.configuration import SPARE
 
-    more, [replica] = 10, map(psutil.Process, replicas(NAME))
+    more, [replica] = 10, map(psutil.Process, replicas(NAME, ray.made.state.pid))
     with ThreadPoolExecutor(SPARE + more) as pool:
         replica.suspend()
         try:

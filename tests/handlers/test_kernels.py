@@ -289,7 +289,7 @@ def test_convolutions_that_differ_in_groups_or_dilation_are_remembered_apart(con
         asked.append((c.groups, c.dilation))
         return convolutions.SEPARATE
 
-    monkeypatch.setattr(convolutions, "_chosen", {})
+    monkeypatch.setattr(convolutions, "chosen", {})
     monkeypatch.setattr(convolutions, "_fastest", ask)
     x = random(1, 64, 9, 9).to(memory_format=torch.channels_last)
     for settings in ({}, {"groups": 32}, {"dilation": 2, "padding": 2}, {}, {"groups": 32}):

@@ -163,7 +163,8 @@ final class Draining {
 
     private static boolean isIdle(WorkerThread worker) {
         try {
-            return ((Map<?, ?>) get(JOBS, get(AGGREGATOR, worker))).values().stream().noneMatch(Sent.class::isInstance);
+            return ((Map<?, ?>) get(JOBS, get(AGGREGATOR, worker)))
+                    .values().stream().noneMatch(each -> each instanceof Sent || each instanceof Copy);
         } catch (ConcurrentModificationException taking) {
             return false;
         }
