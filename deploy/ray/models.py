@@ -76,7 +76,7 @@ class Models:
         labels = self.labels.get(name, (name, "", ""))  # until a replica has said more
         options = application.deployments[DEPLOYMENT]
         capacity = options.deployment_config.max_queued_requests
-        return Seen(labels, _queued(handle), capacity, len(running), options.target_num_replicas, load_s)
+        return Seen(labels, capacity, len(running), options.target_num_replicas, load_s)
 
     async def _read(self) -> None:
         async with self._reading:
@@ -102,9 +102,3 @@ def _replicas(application: ApplicationDetails) -> set[str]:
     """The ids of those that are warm."""
     deployment = application.deployments.get(DEPLOYMENT)
     return {each.replica_id for each in deployment.replicas if each.state == "RUNNING"} if deployment else set()
-
-
-def _queued(handle: Any) -> int:
-    """The requests of this process that no replica has taken: what Ray compares with max_queued_requests. It has no
-    public name."""
-    return int(handle._router._asyncio_router._metrics_manager.num_queued_requests) if handle._router else 0

@@ -17,7 +17,6 @@ from deploy.ray.watch.metrics import MODEL, Metrics
 from serving import nvml
 
 OF_MODELS = {
-    "tsi_queue_length": "Requests that wait for a worker.",
     "tsi_queue_capacity": "Requests that may wait for a worker.",
     "tsi_workers_ready": "Workers that have the model loaded.",
     "tsi_workers_wanted": "Workers that the model is to have.",
@@ -32,11 +31,10 @@ OF_GPUS = (
 
 @dataclass(frozen=True)
 class Seen:
-    """A model now: requests that wait and that may, replicas that run and that are wanted; ``load_s`` where a replica
+    """A model now: requests that may wait, replicas that run and that are wanted; ``load_s`` where a replica
     said how long it took to load."""
 
     labels: Labels
-    length: int
     capacity: int
     ready: int
     wanted: int
@@ -79,7 +77,7 @@ class Present(Collector):
             self._metrics.begin(seen.labels)
             if seen.load_s is not None:
                 self._metrics.load.labels(*seen.labels).set(seen.load_s)
-            values = (seen.length, seen.capacity, seen.ready, seen.wanted)
+            values = (seen.capacity, seen.ready, seen.wanted)
             for family, value in zip(families.values(), values, strict=True):
                 family.add_metric(seen.labels, value)
         yield from families.values()
