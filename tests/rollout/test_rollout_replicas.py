@@ -72,7 +72,7 @@ def calls(place):
 @needs_haproxy
 def test_a_canary_gets_its_share_before_all_replicas_change(place):
     add(place, "2.0", versions.TAKES_A_WHILE)
-    with Steady(place, again=1) as steady, calls(place) as called:
+    with Steady(place) as steady, calls(place) as called:
         done = verb(place, "rollout", VERSION="2.0", CANARY="20", WATCH="3s")
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(called) == {"{}"} and called["{}"] > 20, called
@@ -85,7 +85,7 @@ def test_a_canary_gets_its_share_before_all_replicas_change(place):
     assert status.returncode == 0 and status.stdout.count("null: version 2.0, 1/1 workers ready") == 2
     assert "already runs" in place.verb("serve", REPLICAS="2").stdout
 
-    with Steady(place, again=1) as steady:
+    with Steady(place) as steady:
         done = verb(place, "rollback")
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(steady.statuses()) == {200} and serves(place, "1.0")
@@ -95,7 +95,7 @@ def test_a_canary_gets_its_share_before_all_replicas_change(place):
 @needs_haproxy
 def test_a_canary_that_fails_on_clients_never_answers_the_others(place):
     add(place, "4.0", versions.FAILS_ON_CLIENTS)
-    with Steady(place, body=b"of a client", again=1) as steady:
+    with Steady(place, body=b"of a client") as steady:
         done = verb(place, "rollout", VERSION="4.0", CANARY="10", WATCH="15s")
     assert done.returncode == 1 and "MAX_ERRORS=0 is allowed" in done.stderr, done.stdout + done.stderr
     assert "null 1.0 is served as before." in done.stderr and "answers from now on" not in done.stdout

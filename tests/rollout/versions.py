@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import Retry
 
 from serving.versions import folder_of
 from tests.trust.place import Place, rewrite
@@ -102,13 +100,9 @@ class Answer(NamedTuple):
 
 
 class Steady:
-    """Requests at a constant rate from entry to exit, whatever the server does; beside them, probes of its health.
+    """Requests at a constant rate from entry to exit, whatever the server does; beside them, probes of its health."""
 
-    ``again`` is how often a request is sent again whose connection ended: HAProxy closes idle connections when its
-    settings change, and a request that was on its way then has no answer."""
-
-    def __init__(self, place: Place, rate: float = 50, body: bytes = b"x", again: int = 0) -> None:
-        self._again = again
+    def __init__(self, place: Place, rate: float = 50, body: bytes = b"x") -> None:
         self._url, self._rate, self._body = f"{place.config.inference}/predictions/null", rate, body
         self._probes = [f"{place.config.inference}{path}" for path in ("/ping", "/v2/health/ready")]
         self._headers = {"Authorization": f"Bearer {place.client.token()}"}
@@ -137,8 +131,6 @@ class Steady:
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
-            retries = Retry(self._again, allowed_methods=None, respect_retry_after_header=False) if self._again else 0
-            self._local.session.mount("http://", HTTPAdapter(max_retries=retries))
         return self._local.session
 
     def _ask(self) -> None:
