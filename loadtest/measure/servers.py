@@ -121,7 +121,8 @@ def fresh(
                     "TorchServe runs already and a load test starts its own; run make stop, or measure it with HOST="
                 )
             server.stop(run)  # what a crash may have left
-            plan = Plan.of(store, chosen(names, store), table)
+            with on(split.server):  # the default number of workers follows from the cores of the server
+                plan = Plan.of(store, chosen(names, store), table)
             for notice in plan.notices if table is None else ():
                 print(notice, file=sys.stderr, flush=True)
             stack.callback(server.stop, run, at_once=at_once)
