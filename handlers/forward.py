@@ -90,7 +90,7 @@ def in_pieces(
 ) -> Outputs:
     """The outputs for all rows. ``run`` gets the inputs of each piece, its texts padded to their longest, and gives its
     outputs, in order."""
-    merged: Outputs = {}
+    merged: dict[str, np.ndarray] = {}
     parts = (tuple(_part(each, rows, split.lengths) for each in inputs) for rows in split.pieces)
     for rows, part in zip(split.pieces, run(parts), strict=True):
         for name, values in part.items():

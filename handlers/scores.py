@@ -49,7 +49,8 @@ Ranked = list[tuple[int, float]]  # (class, softmax probability), best first
 
 def likeliest(outputs: Mapping[str, np.ndarray], count: int) -> list[Ranked]:
     """``best`` of a model's "logits", from BEST where the runtime ranked that many."""
-    if BEST[0] not in outputs or outputs[BEST[0]].shape[1] < min(count, outputs["logits"].shape[1]):
+    known = outputs[BEST[0]].shape[1] if BEST[0] in outputs else 0
+    if known < count and known < outputs["logits"].shape[1]:  # in this order: to read logits from a GPU takes time
         return best(outputs["logits"], count)
     return _ranked(*(outputs[name][:, :count] for name in BEST))
 

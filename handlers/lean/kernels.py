@@ -55,8 +55,9 @@ def _embed(ids, mask, mask_out, types, position, position_out, words, positions,
         value += parameters(type_table + tl.load(types + row) * width, columns, inside)
     if mask is not None:
         tl.store(mask_out + row, (tl.load(mask + row) != 0).to(tl.int8))
-    if position is not None:
-        tl.store(position_out + row // length, tl.load(position + row // length))
+    if position is not None:  # read once per text: a read from the host's memory takes longer than the rest
+        once = row % length == 0
+        tl.store(position_out + row // length, tl.load(position + row // length, once, 0), once)
     value += parameters(words + token * width, columns, inside)
     value = normed(value, inside, gain, shift, width, epsilon)
     tl.store(out + row * width + columns, value.to(out.dtype.element_ty), inside)

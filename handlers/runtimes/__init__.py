@@ -7,7 +7,7 @@ engine's library is imported only when an archive asks for it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ import numpy as np
 from handlers.errors import ArchiveError
 from handlers.settings import Settings
 
-Outputs = dict[str, np.ndarray]
+Outputs = Mapping[str, np.ndarray]
 
 
 class Runtime(Protocol):

@@ -1,14 +1,15 @@
 """fp16 on a GPU, replayed from CUDA graphs: one per shape bucket, all captured before the worker reports ready.
 
 A request writes its batch into pinned memory, replays, waits once and reads pinned memory; the graph's own kernels
-cross the bus. Images that were decoded on the GPU stay there. Batches are padded to their bucket's size; the rows and
-tokens that were added are masked, and cut off from the outputs.
+cross the bus. Images that were decoded on the GPU stay there. So do logits that the GPU ranks: their likeliest classes
+cross the bus, and the logits themselves only where they are read. Batches are padded to their bucket's size; the rows
+and tokens that were added are masked, and cut off from the outputs.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 
 from handlers.errors import ArchiveError
 from handlers.lean import build
-from handlers.runtimes import Runtime
+from handlers.runtimes import Outputs, Runtime
 from handlers.runtimes.torch_module import device_of
 from handlers.scores import BEST, FEW
 from handlers.settings import Settings, TensorSpec
@@ -34,13 +35,38 @@ MASK = "attention_mask"
 class Captured:
     """A graph with the tensors that it reads and writes, by name.
 
-    ``arrays`` are numpy views of the inputs that are pinned, ``outputs`` those of the outputs, which all are.
+    ``arrays`` are numpy views of the inputs that are pinned, ``outputs`` those of the outputs that are. ``on_gpu`` has
+    the other outputs.
     """
 
     graph: torch.cuda.CUDAGraph
     inputs: dict[str, torch.Tensor]
     arrays: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
+    on_gpu: dict[str, torch.Tensor]
+
+
+class OutputsOnDemand(Mapping[str, np.ndarray]):
+    """Outputs by name, those on the GPU first. An output on the GPU is copied to the host when it is first read, which
+    has to be before the next replay."""
+
+    def __init__(self, on_gpu: Mapping[str, torch.Tensor], on_host: Mapping[str, np.ndarray]) -> None:
+        self._on_gpu, self._on_host = on_gpu, dict(on_host)
+        self._names = tuple(dict.fromkeys((*on_gpu, *on_host)))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._on_host:
+            self._on_host[name] = self._on_gpu[name].cpu().numpy()
+        return self._on_host[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # the inherited one would read the output
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 # (batch, length, flag): of texts, whether some are padded; of images, whose length is 0, whether they lie on the GPU
@@ -50,7 +76,8 @@ Shape = tuple[int, int, bool]
 class GraphRuntime:
     """Pads a batch to the next bucket and replays that bucket's graph. Larger batches go in pieces.
 
-    Where a task ranks classes, the outputs have the likeliest ones as well (handlers.scores.BEST).
+    Where a task ranks classes, the outputs have the likeliest ones as well (handlers.scores.BEST), and the logits stay
+    on the GPU until they are read.
     """
 
     def __init__(self, module: torch.nn.Module, device: torch.device, settings: Settings) -> None:
@@ -75,7 +102,7 @@ class GraphRuntime:
                 if length or self._on_gpu:
                     yield batch, length, True
 
-    def __call__(self, *inputs: np.ndarray | torch.Tensor) -> dict[str, np.ndarray]:
+    def __call__(self, *inputs: np.ndarray | torch.Tensor) -> Outputs:
         """The outputs of a batch, which is cut where it is larger than the largest graph's."""
         step = self._batches[-1]
         if len(inputs[0]) <= step:
@@ -84,13 +111,18 @@ class GraphRuntime:
         done = [{name: array.copy() for name, array in self._run(piece).items()} for piece in pieces]
         return {name: np.concatenate([each[name] for each in done]) for name in done[0]}
 
-    def _run(self, inputs: Sequence[Any]) -> dict[str, np.ndarray]:
+    def _run(self, inputs: Sequence[Any]) -> Outputs:
         first = inputs[0]
         count = len(first)
         batch = next(each for each in self._batches if each >= count)
         captured = self._write_text(inputs, count, batch) if self._lengths else self._write_image(first, batch)
         captured.graph.replay()
         self._stream.synchronize()
+        if captured.on_gpu:
+            on_gpu, on_host = captured.on_gpu.items(), captured.outputs.items()
+            return OutputsOnDemand(
+                {name: tensor[:count] for name, tensor in on_gpu}, {name: array[:count] for name, array in on_host}
+            )
         if not self._per_token:
             return {name: array[:count] for name, array in captured.outputs.items()}
         length = first.shape[1]
@@ -135,7 +167,7 @@ class GraphRuntime:
     def _capture(self, batch: int, length: int, flag: bool) -> Captured:
         specs = [each for each in self._inputs if each.name != MASK or flag]
         inputs = {spec.name: self._empty(spec, batch, length, on_gpu=flag and not length) for spec in specs}
-        outputs = {spec.name: self._empty(spec, batch, length) for spec in self._outputs}
+        outputs = {spec.name: self._empty(spec, batch, length, on_gpu=self._ranks) for spec in self._outputs}
         extra = {}
         if self._ranks:
             shape = batch, min(FEW, int(self._outputs[0].dims[-1]))
@@ -152,10 +184,9 @@ class GraphRuntime:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=side):
             forward()
-        found = {name: tensor.numpy() for name, tensor in outputs.items()}
-        found |= {name: tensor.numpy() for name, tensor in zip(BEST, extra.get("best", ()), strict=False)}
-        arrays = {name: tensor.numpy() for name, tensor in inputs.items() if not tensor.is_cuda}
-        return Captured(graph, inputs, arrays, found)
+        found = _on_host(outputs) | _on_host(dict(zip(BEST, extra.get("best", ()), strict=False)))
+        on_gpu = {name: tensor for name, tensor in outputs.items() if tensor.is_cuda}
+        return Captured(graph, inputs, _on_host(inputs), found, on_gpu)
 
     def _empty(self, spec: TensorSpec, batch: int, length: int, on_gpu: bool = False) -> torch.Tensor:
         """Zeros of a bucket's shape, in pinned memory or on the GPU."""
@@ -163,6 +194,11 @@ class GraphRuntime:
         if on_gpu:
             return torch.zeros(shape, dtype=dtype, device=self._device)
         return torch.zeros(shape, dtype=dtype).pin_memory()
+
+
+def _on_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Numpy views of the tensors that are not on the GPU."""
+    return {name: tensor.numpy() for name, tensor in tensors.items() if not tensor.is_cuda}
 
 
 def load_graph(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:

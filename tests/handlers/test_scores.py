@@ -3,8 +3,10 @@ them."""
 
 import numpy as np
 import pytest
+import torch
 
 from handlers.errors import RequestError
+from handlers.runtimes.cuda_graph import OutputsOnDemand
 from handlers.scores import BEST, FEW, SHOWN, best, likeliest, place_of, ranked, scored
 
 
@@ -34,6 +36,22 @@ def test_what_the_runtime_ranked_is_taken_as_far_as_it_goes():
     assert likeliest(outputs, 2) == [[(7, 0.5), (9, 0.25)], [(3, 0.75), (4, 0.125)]]
     assert likeliest(outputs, 3) == best(logits, 3)
     assert likeliest({**outputs, "logits": logits[:, :2]}, 3) == likeliest(outputs, 2)  # there are no more classes
+
+
+def test_logits_on_a_gpu_are_read_only_where_more_classes_are_wanted_than_are_ranked():
+    class Logits(torch.Tensor):
+        copies = 0
+
+        def cpu(self):
+            Logits.copies += 1
+            return super().cpu()
+
+    logits = torch.tensor([[1.0, 3.0, 2.0]]).as_subclass(Logits)
+    outputs = OutputsOnDemand({"logits": logits}, {BEST[0]: np.array([[1]]), BEST[1]: np.array([[0.7]])})
+    assert list(outputs) == ["logits", *BEST] and len(outputs) == 3 and "logits" in outputs and "other" not in outputs
+    assert likeliest(outputs, 1) == [[(1, 0.7)]] and Logits.copies == 0
+    assert likeliest(outputs, 2) == best(np.array([[1.0, 3.0, 2.0]], np.float32), 2)
+    assert outputs["logits"].tolist() == [[1.0, 3.0, 2.0]] and Logits.copies == 1
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5)])
