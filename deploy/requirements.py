@@ -1,8 +1,9 @@
-"""``python deploy/requirements.py EXTRAS``: what pyproject.toml asks for, one a line, for ``pip install -r``.
+"""``python deploy/requirements.py EXTRAS``: prints the requirements of pyproject.toml, one per line, for ``pip install
+-r``.
 
 pip checks no digest of a folder, so ``pip install .`` and ``--require-hashes`` exclude each other; the project itself
-has no packages to install. Runs before anything is installed, on Python 3.10, which has no TOML reader: the two tables
-are read as the Python that they are as well.
+has no packages to install. This runs before anything is installed, also on Python 3.10, which has no TOML reader. The
+two tables are valid Python, so Python reads them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 
 def requirements(extras: list[str]) -> list[str]:
-    """The project's own dependencies and those of the extras. Raises KeyError for an extra that it has not."""
+    """The project's own dependencies and those of the extras. Raises KeyError for an unknown extra."""
     tables = _lists(r"^(dependencies = \[.*?^\])$") | _lists(r"^\[project\.optional-dependencies\]\n(.*?)^\[")
     return list(dict.fromkeys(line for name in ("dependencies", *extras) for line in tables[name]))
 

@@ -1,6 +1,6 @@
-"""``make openapi``: writes the description of the store's archives, as make serve would serve them.
+"""``make openapi``: writes the API description of the store's archives, as make serve would serve them.
 
-``python -m openapi --published`` writes docs/openapi.json instead, which has a model of each task.
+``python -m openapi --published`` writes docs/openapi.json instead, which describes a model of each task.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def published() -> dict[str, Any]:
 
 
 def text(described: dict[str, Any]) -> str:
-    """The document as it is written."""
+    """The document as JSON text."""
     return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
 
 
 def write(path: Path, described: dict[str, Any]) -> None:
-    """Writes the document, whole or not at all. Raises ServingError where another file has that name."""
+    """Writes the document atomically. Raises ServingError if another file has that name."""
     if path.exists() and not _is_ours(path):
-        raise ServingError(f"{path} is no description that make openapi wrote; name another file: make openapi OUT=...")
+        raise ServingError(f"{path} was not written by make openapi; name another file: make openapi OUT=...")
     partial = path.with_name(f".{path.name}.part")
     try:
         partial.write_text(text(described))
@@ -63,7 +63,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def main() -> int:
-    """Writes the document that was asked for."""
+    """Writes the wanted document."""
     if sys.argv[1:] == ["--published"]:
         write(PUBLISHED, published())
         return 0

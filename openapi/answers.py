@@ -1,4 +1,4 @@
-"""What a model answers, as JSON Schema: the fields are those of the task's tensors, which have the same names."""
+"""The answers of a model as JSON Schema. The fields have the names of the task's tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from openapi.models import Model
 
 Schema = dict[str, Any]
 TYPES = {"BYTES": "string", "FP32": "number", "INT64": "integer"}
-# How an item's records are put together, by task. A task with a vector for its only tensor, or with none, has no line.
+# The form of an item's records, by task. A task whose only tensor is a vector, or that has none, has no entry.
 LIST, ONE_OR_LIST, LIST_OR_LISTS = "a list of records", "one record, or a list", "a list of records, or of such lists"
 RECORDS = {
     "fill-mask": LIST_OR_LISTS, "image-classification": LIST, "question-answering": ONE_OR_LIST, "rerank": LIST,
@@ -25,7 +25,7 @@ DESCRIBED = {
 def item_answer(model: Model) -> Schema:
     """The answer to one item."""
     if model.own_handler:
-        return {"description": "What this archive's own handler makes of the answer."}
+        return {"description": "The answer in the form that this archive's own handler gives it."}
     specs = [spec for spec in model.service.answer_specs if spec is not ITEM]
     if model.task not in RECORDS:
         return _vector(model, specs)
@@ -63,10 +63,10 @@ def _field(model: Model, spec: Spec) -> Schema:
 
 
 def answer(model: Model) -> Schema:
-    """The body of an answer of /predictions: in the form of its request."""
+    """The body of an answer of /predictions. Its form depends on the request's form."""
     service, item = model.service, item_answer(model)
     one = item if service.answer_key is None else _object("To one item", service.answer_key, item)
-    if not service.shape.key:  # no list but KServe's
+    if not service.shape.key:  # only KServe's form has a list
         return {"anyOf": [one, instances(model)]}
     several = _object("To several items", service.list_answer_key, {"type": "array", "items": item})
     forms = [one, several]

@@ -1,4 +1,4 @@
-"""What a request to a model may hold, in each media type, as JSON Schema. Only what the handlers accept is valid."""
+"""The valid requests to a model, by media type, as JSON Schema. The handlers accept exactly these."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def instances(model: Model) -> Schema:
     """KServe v1's body."""
     service = model.service
     item = item_schema(model)
-    each: list[Schema] = [item or {"type": ["string", "number", "boolean", "array", "null"]}]  # an object names it
+    each: list[Schema] = [item or {"type": ["string", "number", "boolean", "array", "null"]}]  # an object is a named item
     if service.shape.key:
         names = [service.shape.key, *(["b64"] if model.kind == "image" else [])]
         each += [_record({name: item}) for name in names]
@@ -97,7 +97,8 @@ def text_schema(model: Model) -> Schema:
 
 
 def _fields(model: Model) -> dict[str, Schema]:
-    """The parts of an item. Where its tensors say that one part goes with several of another, that is a list."""
+    """The parts of an item. If an item has one of one part and several of another, by its tensors, the latter is a
+    list."""
     service = model.service
     one = {spec.name for spec in service.input_specs() if spec.dims == (1,)}
     text = text_schema(model)
@@ -143,7 +144,7 @@ def option_schema(model: Model, name: str, option: Option) -> Schema:
 
 
 def digits(low: int, high: int) -> str:
-    """A regular expression of the whole numbers from ``low`` to ``high``; of any, where ``low`` is above 1."""
+    """A regular expression of the whole numbers from ``low`` to ``high``. If ``low`` is above 1, it matches any."""
     if low > 1:
         return "[0-9]+"
     most = str(high)

@@ -1,4 +1,4 @@
-"""What both clients share: their settings, how a request is built, and which error a failure is."""
+"""The part that both clients share: settings, building of requests, and the error for each failure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tsi_client.reply import Reply
 from tsi_client.tensors import model_path
 from tsi_client.tokens import TokenSource, source_of
 
-NOT_READY = (400, 503)  # TorchServe's status, and that of others
+NOT_READY = (400, 503)  # TorchServe answers 400, other servers 503
 
 
 class Base(Calling):
     """The settings of a client.
 
     ``url`` is the server's address. ``token`` is the token itself, the path of a file that holds one, a ``KeyFile``, or
-    None. ``timeout`` is the seconds that a call may take in all. A 503 and a failed connection are tried again up to
-    ``retries`` times within that time. ``connections`` is how many there may be to the server at once. ``verify`` is an
+    None. ``timeout`` is the limit in seconds for a whole call. A 503 and a failed connection are tried again up to
+    ``retries`` times within that time. ``connections`` is the most connections to the server at once. ``verify`` is an
     ``ssl.SSLContext``, such as ``pinned(...)``; False trusts every server. With ``trust_env``, proxies and authorities
-    come from the environment. Raises ValueError for what is no URL, TokenError for what is no token.
+    come from the environment. Raises ValueError if ``url`` is no URL, TokenError for an invalid token.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Base(Calling):
 
 
 def _is_of_tls(error: BaseException | None) -> bool:
-    """Whether TLS or a certificate is the cause, which the next try would find again."""
+    """Whether TLS or a certificate is the cause. Another try would fail in the same way."""
     while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def as_reply(answer: httpx2.Response) -> Reply:
-    """The answer that httpx has read."""
+    """The answer of httpx as a ``Reply``."""
     return Reply(answer.status_code, answer.headers, answer.content, answer.reason_phrase)
 
 
@@ -87,5 +87,5 @@ def readiness(model: str | None, timeout: float | None) -> Call:
 
 
 def is_ready(reply: Reply) -> bool:
-    """What the answer to that says. Raises StatusError."""
+    """Whether the answer says that it is ready. Raises StatusError."""
     return reply.status_code not in NOT_READY and reply.checked().ok

@@ -1,4 +1,4 @@
-"""What is sent for a text, an image or a document: a prediction as a ``Call``."""
+"""Turns a text, an image or a document into a prediction, as a ``Call``."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ BYTES = (bytes, bytearray, memoryview)
 def prediction(
     model: str, data: Any, version: str | None, parameters: Mapping[str, Any] | None, timeout: float | None
 ) -> Call:
-    """The call that asks ``model`` about ``data``. Raises TypeError for other kinds of data, OSError for a file that
-    cannot be read."""
+    """The call that asks ``model`` about ``data``. Raises TypeError for other kinds of data, OSError for an unreadable
+    file."""
     path = f"/predictions/{quote(model, safe='')}" + (f"/{quote(version, safe='')}" if version else "")
     content, content_type = _raw(data) if not parameters else None, ""
     if content is None:
@@ -31,14 +31,14 @@ def prediction(
 
 
 def _raw(data: Any) -> bytes | None:
-    """The bytes of a text or a file; None for what is sent as JSON."""
+    """The bytes of a text or a file; None for data that is sent as JSON."""
     if isinstance(data, str):
         return data.encode()
     return file_bytes(data) if isinstance(data, (*BYTES, os.PathLike)) else None
 
 
 def file_bytes(data: Any) -> bytes:
-    """The bytes of a file, or those that are given."""
+    """The bytes of the file at a path. Bytes are returned as they are."""
     return Path(data).read_bytes() if isinstance(data, os.PathLike) else bytes(data)
 
 

@@ -1,4 +1,4 @@
-"""Which server is trusted over TLS."""
+"""Decides which server a client trusts over TLS."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _NO_CHECK_TIME = 0x200000  # of OpenSSL (X509_V_FLAG_NO_CHECK_TIME); Python has 
 
 
 def pinned(certificate: str | os.PathLike[str]) -> ssl.SSLContext:
-    """Trusts a server that has the first certificate in this PEM file, and no other, whatever name the certificate is
-    for and however old it is; that of an authority trusts what it has signed, too. Raises ValueError where the file has
-    none that can be read."""
+    """A context that trusts only a server with the first certificate in this PEM file. The certificate's name and dates
+    are not checked. An authority's certificate also trusts the certificates that it has signed. Raises ValueError if
+    the file has no readable certificate."""
     try:
         found = _PEM.search(Path(certificate).read_text())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -22,12 +22,12 @@ def pinned(certificate: str | os.PathLike[str]) -> ssl.SSLContext:
         context.load_verify_locations(cadata=found[0] if found else "")
     except (OSError, ValueError):  # an SSLError is an OSError
         raise ValueError(f"{certificate} is no readable PEM certificate; name one.") from None
-    # The certificate itself is the anchor, also where an authority has signed it.
+    # The certificate itself is the trust anchor, even if an authority has signed it.
     context.verify_flags = ssl.VerifyFlags(ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME)
     return context
 
 
 def context_for(url: str, verify: bool | ssl.SSLContext) -> bool | ssl.SSLContext:
-    """``verify`` for a client of ``url``. Without TLS no authorities are loaded, which takes some 20 ms; such a client
-    would trust nobody."""
+    """``verify`` for a client of ``url``. An http:// client loads no authorities, which saves about 20 ms. Over TLS it
+    would trust no server."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if verify is True and url.startswith("http://") else verify

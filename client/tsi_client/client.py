@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 class Client(Waiting, Base):
     """Calls the server at ``url``. Threads may share it.
 
-    ``token`` is the token itself, the path of a file that holds one, a ``KeyFile``, or None. ``timeout`` is the seconds
-    that a call may take in all. A 503 and a failed connection are tried again up to ``retries`` times within that time.
-    ``connections`` is how many there may be to the server at once. ``verify`` is an ``ssl.SSLContext``, such as
+    ``token`` is the token itself, the path of a file that holds one, a ``KeyFile``, or None. ``timeout`` is the limit
+    in seconds for a whole call. A 503 and a failed connection are tried again up to ``retries`` times within that time.
+    ``connections`` is the most connections to the server at once. ``verify`` is an ``ssl.SSLContext``, such as
     ``pinned(...)``; False trusts every server. With ``trust_env``, proxies and authorities come from the environment.
-    Raises ValueError for what is no URL, TokenError for what is no token.
+    Raises ValueError if ``url`` is no URL, TokenError for an invalid token.
 
     Every call may raise an ``Error``: ``ConnectionFailed``, ``Timeout``, ``TokenError``, or a ``StatusError`` with the
     server's message.
@@ -53,9 +53,9 @@ class Client(Waiting, Base):
     ) -> dict[str, np.ndarray[Any, Any]]:  # fmt: skip
         """The model's outputs by name, over the Open Inference Protocol with binary tensors. Needs numpy.
 
-        ``inputs`` are arrays, lists of texts, or lists of image files (paths, or their bytes), by name; the first size
-        is the number of items. ``outputs`` names the wanted ones, None all. Outputs of texts are arrays of str. Raises
-        TypeError for what is no tensor.
+        ``inputs`` are arrays, lists of texts, or lists of image files (paths, or their bytes), by name; the first
+        dimension is the number of items. ``outputs`` names the wanted outputs; None means all. Outputs of texts are
+        arrays of str. Raises TypeError for an input that is no tensor.
         """
         return read_tensors(self._run(inference(model, inputs, outputs, version, parameters, timeout)))
 

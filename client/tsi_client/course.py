@@ -1,5 +1,5 @@
-"""Takes the steps of a call, which exchange.py decides: clients that wait do it with ``take``, others await
-``take_async``. Both are closed at the end of a ``with`` block."""
+"""Runs the steps of a call, which exchange.py decides. The sync client calls ``take``; the async client awaits
+``take_async``. Both clients are closed at the end of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ A = TypeVar("A", bound="Awaiting")
 
 
 def take(steps: Steps, send: Callable[[Send], Reply]) -> Reply:
-    """The answer at the end of the steps. Raises what ``send`` and the tokens raise."""
+    """Runs the steps and returns the last answer. Raises the errors of ``send`` and of the tokens."""
     try:
         step = next(steps)
         while True:
@@ -42,7 +42,7 @@ def take(steps: Steps, send: Callable[[Send], Reply]) -> Reply:
 
 
 async def take_async(steps: Steps, send: Callable[[Send], Awaitable[Reply]], seconds: float) -> Reply:
-    """The same. Raises TimeoutError when ``seconds`` are over."""
+    """Like ``take``, for an async client. Raises TimeoutError after ``seconds``."""
     try:
         with anyio.fail_after(seconds):
             step = next(steps)
@@ -52,7 +52,7 @@ async def take_async(steps: Steps, send: Callable[[Send], Awaitable[Reply]], sec
                     if isinstance(step, Wait):
                         await anyio.sleep(step.seconds)
                     elif isinstance(step, Ask):
-                        # A thread that waits for a file or the network may not keep the call beyond its time.
+                        # A thread that waits for a file or the network must not prolong the call.
                         result = await anyio.to_thread.run_sync(step.function, abandon_on_cancel=True)
                     else:
                         result = await send(step)
@@ -66,7 +66,7 @@ async def take_async(steps: Steps, send: Callable[[Send], Awaitable[Reply]], sec
 
 
 class Calling:
-    """What every client has: its address, the time and the tries of a call, and its tokens."""
+    """The common part of every client: its address, the time limit and retries of a call, and its tokens."""
 
     url: str
     timeout: float

@@ -1,7 +1,7 @@
 """One limit for the whole time of a call: waiting, renewing a token, sending and receiving.
 
-HTTP libraries limit each wait for the network. A server that sends a byte now and then would keep such a call for ever.
-The async client is cancelled from outside. In the sync one, ``limit`` shortens each wait to the time that is left.
+HTTP libraries limit each wait for the network. A server that sends a byte now and then would keep such a call open for
+ever. An async call is cancelled from outside. In a sync call, ``limit`` shortens each wait to the time that is left.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
-PIECE = 1 << 16  # bytes written at once: a server that reads slowly is noticed after each
+PIECE = 1 << 16  # bytes per write; the deadline is checked after each, since a server may read slowly
 
 
 class Deadline:
@@ -28,12 +28,12 @@ class Deadline:
         return self._at - time.monotonic()
 
     def timeouts(self) -> dict[str, float]:
-        """The limits of each wait as httpx has them in a request's extensions."""
+        """The limit of each wait, in the form of httpx's request extension."""
         return dict.fromkeys(("connect", "read", "write", "pool"), _Left(self))
 
 
 class _Left(float):
-    """The seconds left, as a number for those who need one now, and the deadline for those who ask later."""
+    """The seconds left, as a float. It also has the deadline, so that ``_now`` can ask again later."""
 
     deadline: Deadline
 
@@ -44,7 +44,7 @@ class _Left(float):
 
 
 def _now(timeout: float | None) -> float | None:
-    """``timeout``, or what is left of it. A socket takes 0 for "do not wait", so a little is always left."""
+    """``timeout``, or the seconds that are left now. Never 0: a socket takes 0 for "do not wait"."""
     return max(timeout.deadline.left(), 0.001) if isinstance(timeout, _Left) else timeout
 
 
@@ -74,7 +74,7 @@ class _Stream(httpcore2.NetworkStream):
 
 
 class _Backend(httpcore2.NetworkBackend):
-    """Makes such connections."""
+    """Opens connections of the class ``_Stream``."""
 
     def __init__(self, inner: httpcore2.NetworkBackend) -> None:
         self._inner = inner
@@ -87,8 +87,8 @@ class _Backend(httpcore2.NetworkBackend):
 
 
 def limit(client: httpx2.Client) -> httpx2.Client:
-    """``client``, whose connections end with the call's time. httpx has no public way to say what connections are made
-    of; a version without these attributes limits each wait alone."""
+    """Makes the client's connections end with the call's time, and returns the client. httpx has no public setting for
+    its network backend. A version without these private attributes limits only each single wait."""
     for transport in (client._transport, *client._mounts.values()):
         pool: Any = getattr(transport, "_pool", None)
         if hasattr(pool, "_network_backend"):

@@ -1,4 +1,5 @@
-"""What a call may raise. Every class is an ``Error``; those of an answer carry its status and the server's message."""
+"""The errors of a call. Every class is an ``Error``. A ``StatusError`` has the answer's status and the server's
+message."""
 
 from __future__ import annotations
 
@@ -27,12 +28,12 @@ class TokenError(Error):
 
 
 class BadAnswer(Error):
-    """The server answered with success, and with something else than was asked for."""
+    """The status is a success, but the body is not the expected one."""
 
 
 class StatusError(Error):
-    """The server refused the request or failed: ``status``, its own ``message``, and ``retry_after`` in seconds where
-    it said that."""
+    """The server refused the request or failed. ``message`` is the server's own text. ``retry_after`` is in seconds;
+    None if the server sent none."""
 
     def __init__(self, status: int, message: str, retry_after: float | None = None) -> None:
         super().__init__(status, message, retry_after)

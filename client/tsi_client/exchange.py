@@ -1,7 +1,7 @@
-"""The course of a call, for both clients: which step comes next, given how the last one went.
+"""The steps of a call, for both clients. Each step depends on the result of the step before.
 
-A call is a generator. It yields steps and gets their results; the clients take the steps, one of them by waiting, the
-other by awaiting.
+A call is a generator. It yields steps and gets their results. The sync client runs the steps; the async client awaits
+them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NO_ROOM = 503
 
 @dataclass(frozen=True)
 class Call:
-    """A request as the user made it. ``timeout``: seconds for all of it; None for the client's."""
+    """A user's request. ``timeout`` is the limit in seconds for the whole call; None stands for the client's own."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Send:
-    """Sends the call with this token; gives a Reply, or raises ConnectionFailed or Timeout."""
+    """Sends the call with this token; returns a Reply, or raises ConnectionFailed or Timeout."""
 
     call: Call
     token: str | None
@@ -43,14 +43,14 @@ class Send:
 
 @dataclass(frozen=True)
 class Wait:
-    """Waits so many seconds."""
+    """Waits for this number of seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Calls a function that may block; gives what it returns."""
+    """Calls a function that may block, and returns its result."""
 
     function: Callable[[], str]
 
@@ -61,8 +61,8 @@ Steps: TypeAlias = Generator[Send | Wait | Ask, Any, Reply]
 def exchange(call: Call, tokens: TokenSource | None, retries: int, deadline: Deadline) -> Steps:
     """The steps of a call, which end with the last answer, whatever its status.
 
-    A 503 and a connection that fails are tried again up to ``retries`` times, where there is time for it: a prediction
-    changes nothing at the server, so it may be made twice. Raises ConnectionFailed and what ``tokens`` raises.
+    A 503 and a failed connection are tried again up to ``retries`` times within the deadline. A prediction changes
+    nothing at the server, so it may be made twice. Raises ConnectionFailed and the errors of ``tokens``.
     """
     refused = failed = 0
     while True:
@@ -80,7 +80,7 @@ def exchange(call: Call, tokens: TokenSource | None, retries: int, deadline: Dea
 
 
 def _with_token(call: Call, tokens: TokenSource | None, deadline: Deadline) -> Steps:
-    """Sends the call; sends it once more where its token was refused and there is another."""
+    """Sends the call. Sends it again with a new token if the token was refused and there is a new one."""
     if tokens is None or isinstance(tokens, FixedToken):
         only: Reply = yield Send(call, tokens.get() if tokens else None, deadline)
         return only
@@ -94,6 +94,6 @@ def _with_token(call: Call, tokens: TokenSource | None, deadline: Deadline) -> S
 
 
 def _token_refused(reply: Reply) -> bool:
-    """Whether the token was refused. TorchServe's own answer is 400, as to other mistakes; the body's ``type`` tells
-    them apart."""
+    """Whether the token was refused. TorchServe answers 400, as for other errors; the body's ``type`` tells them
+    apart."""
     return reply.status_code == 401 or (reply.status_code in (400, 403) and b"InvalidKeyException" in reply.content)

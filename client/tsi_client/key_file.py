@@ -60,7 +60,7 @@ class KeyFile:
 
     @contextmanager
     def _one_at_a_time(self, deadline: Deadline) -> Iterator[None]:
-        import fcntl  # not on Windows, where TorchServe's key file is not either
+        import fcntl  # missing on Windows, where TorchServe has no key file
 
         path = self._path.with_name("renew.lock")
         try:
@@ -102,7 +102,8 @@ class KeyFile:
             raise TokenError(f"The token cannot be renewed: the disk of {self._path} is full; free some space")
 
     def _read(self) -> dict[str, dict[str, str]]:
-        """The key file; read again for a moment where it is incomplete, since TorchServe writes it in place."""
+        """The key file's content. It is read again for a moment while incomplete, since TorchServe writes it in
+        place."""
         for attempt in range(20):
             try:
                 keys: dict[str, dict[str, str]] = json.loads(self._path.read_text())

@@ -1,4 +1,4 @@
-"""An answer as the server sent it, and what to make of it."""
+"""An answer as the server sent it, and its meaning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tsi_client.retries import seconds_told
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer of any status. ``headers`` are found in upper and lower case."""
+    """An answer of any status. The names in ``headers`` are case-insensitive."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -27,7 +27,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The body as text, with a mark in place of what is not UTF-8."""
+        """The body as text; bytes that are not UTF-8 become replacement characters."""
         return self.content.decode("utf-8", "replace")
 
     def json(self) -> Any:
@@ -41,7 +41,7 @@ class Reply:
 
     @property
     def message(self) -> str:
-        """The server's own words about an error."""
+        """The server's own message of an error."""
         try:
             said = self.json()
         except ValueError:
@@ -50,7 +50,7 @@ class Reply:
         return str(said.get("message") or said.get("error") or self.text.strip() or self.reason or "no message")
 
     def checked(self) -> Reply:
-        """This answer, where it is no error. Raises StatusError."""
+        """Returns this answer. Raises StatusError if its status is an error."""
         if not self.ok:
             raise of_status(self.status_code, self.message, self.retry_after)
         return self

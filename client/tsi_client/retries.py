@@ -10,19 +10,20 @@ FIRST_RECONNECT_S = 0.1
 
 
 def backoff(refused: int, retry_after: str | None) -> float:
-    """Seconds to wait after a 503, where ``refused`` others came right before it: what its Retry-After says, 1 where it
-    says nothing, doubled for each of those, and up to half as much more, since others were refused at the same time."""
+    """Seconds to wait after a 503 that follows ``refused`` other 503s. The base is Retry-After, but at least 1. It
+    doubles with each earlier 503. A random part of up to half is added, since other clients were refused at the same
+    time."""
     told = seconds_told(retry_after)
     return max(1.0 if told is None else told, 1.0) * 2.0**refused * random.uniform(1, 1.5)
 
 
 def reconnect(failed: int) -> float:
-    """Seconds to wait after a connection failed, where ``failed`` others failed right before it."""
+    """Seconds to wait after a failed connection that follows ``failed`` other failures."""
     return FIRST_RECONNECT_S * 4.0**failed * random.uniform(1, 1.5)
 
 
 def seconds_told(retry_after: str | None) -> float | None:
-    """What a Retry-After says, which is seconds or a date; None where it says neither."""
+    """The seconds that a Retry-After asks for, as a number or a date; None for any other text."""
     if not retry_after:
         return None
     if retry_after.isascii() and retry_after.isdecimal():

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, with binary tensors: arrays to a request, an answer to arrays.
+"""The Open Inference Protocol, version 2, with binary tensors: writes arrays to a request, reads arrays from an answer.
 
 numpy is imported when it is needed: the rest of the package works without it.
 """
@@ -72,7 +72,7 @@ def written(name: str, value: Any) -> tuple[str, list[int], bytes]:
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:
-    """The value as an array. Texts and files stay objects: numpy's own strings lose what ends with zeros."""
+    """The value as an array. Texts and files stay objects, since numpy's own strings drop zeros at the end."""
     if isinstance(value, (str, os.PathLike, *BYTES)):
         value = [value]  # one text or file
     first = value
@@ -123,7 +123,7 @@ def _from_json(tensor: Mapping[str, Any]) -> np.ndarray[Any, Any]:
 
 
 def from_bytes(datatype: str, shape: Sequence[int], data: memoryview) -> np.ndarray[Any, Any]:
-    """A binary tensor as an array. Raises ValueError, KeyError or struct.error for what is none."""
+    """A binary tensor as an array. Raises ValueError, KeyError or struct.error for invalid data."""
     elements: np.ndarray[Any, Any]
     if datatype != "BYTES":
         elements = _numpy().frombuffer(data, DTYPES[datatype])

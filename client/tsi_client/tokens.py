@@ -1,4 +1,4 @@
-"""Where tokens come from: the text itself, a file, or what else has ``get`` and ``renew``."""
+"""Sources of tokens: a text, a file, or any object with ``get`` and ``renew``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tsi_client.errors import TokenError
 
 
 class TokenSource(Protocol):
-    """What a client asks for its token. Both may wait ``timeout`` seconds for a file or the network, and raise
+    """A client asks it for its token. Both methods may wait ``timeout`` seconds for a file or the network, and raise
     ``Error``."""
 
     def get(self, timeout: float) -> str:
@@ -60,7 +60,7 @@ class TokenFile:
         return str(token)
 
     def renew(self, refused: str, timeout: float = 0) -> str:
-        """What the file holds now; ``refused`` where it was not replaced. Raises TokenError."""
+        """The token that the file holds now; equal to ``refused`` if the file was not replaced. Raises TokenError."""
         return self.get()
 
 
@@ -69,7 +69,7 @@ def _is_token(found: object) -> bool:
 
 
 def source_of(token: str | os.PathLike[str] | TokenSource | None) -> TokenSource | None:
-    """The source of what a client was given as ``token``: a text is the token, a path names a file of it."""
+    """The source for a client's ``token``: a text is the token, a path names a file that holds it."""
     if isinstance(token, str):
         return FixedToken(token)
     return TokenFile(token) if isinstance(token, os.PathLike) else token

@@ -1,7 +1,7 @@
 """``python -m deploy.manifests``: writes deploy/kubernetes and deploy/kserve; a test fails where they are out of date.
 
-The manifests state the image's user and ports, the server's settings and times, and measured memory and cores. Each is
-read from its one home (facts.py), so that they cannot drift apart.
+The manifests state the image's user and ports, the server's settings and times, and measured memory and cores. facts.py
+reads each from its only source, so that they cannot drift apart.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _kustomization(kind: str = "Kustomization", **fields: Any) -> dict[str, Any]
 
 
 def _replicas_left_to_keda() -> list[dict[str, str]]:
-    """A JSON patch: with a number in the manifest, each apply would undo what KEDA has chosen."""
+    """A JSON patch that removes the number of replicas. With it, each apply would undo KEDA's choice."""
     return [{"op": "remove", "path": "/spec/replicas"}]
 
 
@@ -104,7 +104,7 @@ def _yaml(manifest: Any) -> str:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes the same labels anew in place of YAML's references, which Kustomize reads and people do not."""
+    """Repeats equal labels. YAML's aliases are hard to read."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""The manifests for what a cluster may have besides: Prometheus' operator, KEDA and KServe."""
+"""The manifests for optional parts of a cluster: Prometheus' operator, KEDA and KServe."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from deploy.manifests.workload import (
 )
 from export.catalog import Serving
 
-# Requests that wait, on average over a minute: the seconds that requests spent in queues in each second. It is a sum
-# over replicas, so that KEDA may divide it by their number.
+# The mean number of waiting requests over a minute: seconds of queue time per second. It is summed over the replicas,
+# since KEDA divides it by their number.
 WAITING = f'sum(rate(tsi_request_duration_seconds_sum{{job="{NAME}",stage="queue"}}[1m]))'
 REFUSED = f'sum(rate(tsi_errors_total{{job="{NAME}",kind=~"queue_full|busy|memory_full"}}[1m]))'
 SERVER = "http://prometheus-operated.monitoring.svc:9090"  # of Prometheus' operator
@@ -31,7 +31,7 @@ KSERVE = "torchscript-inference"
 
 
 def monitor() -> Manifest:
-    """Prometheus' operator scrapes each pod, not the Service. The label job is what rules.yml asks for."""
+    """Prometheus' operator scrapes each pod, not the Service. rules.yml selects by the label job."""
     endpoint = {"port": "metrics", "path": "/metrics", "interval": "15s"}
     return {
         "apiVersion": "monitoring.coreos.com/v1",
@@ -56,7 +56,7 @@ def rules() -> Manifest:
 
 
 def trigger(query: str, threshold: str) -> Manifest:
-    """A trigger on what Prometheus answers, divided by the number of replicas."""
+    """A trigger on the result of a Prometheus query, divided by the number of replicas."""
     return {
         "type": "prometheus",
         "metricType": "AverageValue",
@@ -70,7 +70,7 @@ def trigger(query: str, threshold: str) -> Manifest:
 
 
 def scaled() -> Manifest:
-    """KEDA's object: a replica more where on average one request waits in each, or where any are refused."""
+    """KEDA's object: adds a replica when one request waits per replica on average, or when requests are refused."""
     behavior = {
         "scaleUp": {"policies": [{"type": "Percent", "value": 100, "periodSeconds": 60}]},
         "scaleDown": {
@@ -95,8 +95,8 @@ def scaled() -> Manifest:
 
 
 def runtime() -> Manifest:
-    """KServe's runtime of the image. KServe puts the archives of storageUri where MODEL_STORE points. Knative takes no
-    lifecycle, grace period or fsGroup; its own proxy lets requests end."""
+    """KServe's runtime for the image. KServe puts the archives of storageUri where MODEL_STORE points. Knative allows
+    no lifecycle, grace period or fsGroup; its own proxy waits for requests to end."""
     container = {
         "name": "kserve-container",
         "image": facts.IMAGE,
@@ -127,7 +127,7 @@ def runtime() -> Manifest:
 
 
 def inference(name: str) -> Manifest:
-    """An InferenceService. A changed storageUri gets canaryTrafficPercent of the requests until it is 100."""
+    """An InferenceService. A new storageUri gets canaryTrafficPercent of the requests until that is set to 100."""
     model = {
         "modelFormat": {"name": KSERVE, "version": "1"},
         "protocolVersion": "v2",

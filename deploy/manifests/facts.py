@@ -1,4 +1,5 @@
-"""The facts that the manifests state, each read from its one home: the image, the server's settings, measured results.
+"""The facts that the manifests state, each read from its only source: the image, the server's settings, measured
+results.
 
 Nothing here knows Kubernetes.
 """
@@ -21,17 +22,17 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "docs" / "results"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 IMAGE = "torchscript-inference"  # as docs/production.md builds it
-# Where the manifests mount what the image has not.
+# Where the manifests mount files that the image lacks.
 SETTINGS, TOKENS, TOKEN_FILE = "/app/settings", "/app/tokens", "tokens"
 CORES = 2  # of the machine that the figures of a CPU are from
 GPU_WORKERS = 4  # of one GPU (serving/auto_workers.py)
-STEP = 128  # MiB; figures are rounded up to it
+STEP = 128  # MiB; figures are rounded up to a multiple
 KILL_S = 5  # after STOP_TIMEOUT_S, processes are killed and waited for (serving/server.py)
 
 
 @dataclass(frozen=True)
 class Image:
-    """What deploy/Dockerfile says of its last stage."""
+    """The last stage of deploy/Dockerfile."""
 
     user: int
     group: int
@@ -61,7 +62,7 @@ def version() -> str:
 
 
 def properties() -> dict[str, str]:
-    """config.properties as a pod needs it. Each change has its reason in docs/kubernetes.md."""
+    """config.properties for a pod. docs/kubernetes.md gives the reason for each change."""
     given = Config.load(ROOT / "config.properties").properties
     ports = {name: given[name].rpartition(":")[2] for name in ("inference_address", "metrics_address")}
     return {
@@ -98,8 +99,8 @@ def heap_mib() -> int:
 
 
 def cpu_memory_mib(archive: str) -> tuple[int, int]:
-    """Memory to ask for, and its limit, of a pod with one worker: the most that half an hour's soak saw of worker and
-    Java, and beyond that the heap and direct memory that Java may take under load."""
+    """(request, limit) of memory for a pod with one worker. The request is the peak of worker and Java in a soak test
+    of half an hour. The limit adds the heap and direct memory that Java may take under load."""
     processes = read("soak-cpu.json")["processes"]
     seen = sum(processes[name]["rss_mib"]["max"] for name in (archive, "java"))
     wanted = _up(seen)
@@ -107,15 +108,15 @@ def cpu_memory_mib(archive: str) -> tuple[int, int]:
 
 
 def gpu_memory_mib() -> tuple[int, int]:
-    """The same for the workers of one GPU: twice what ``make doctor`` reckons for them on a CPU. No run has measured a
-    GPU host's own memory."""
+    """(request, limit) of memory for the workers of one GPU. The request is twice the estimate of ``make doctor`` for a
+    CPU. The host memory of a GPU machine has not been measured."""
     wanted = _up(2 * (JAVA + GPU_WORKERS * TORCH_WORKER) / 2**20)
     return wanted, _up(wanted + 2 * heap_mib())
 
 
 def gpu_cores(archive: str) -> int:
-    """Cores that the server used at its 64 clients with the workers of one GPU, in served-h200.log, rounded up to an
-    even number."""
+    """Cores that the server used with 64 clients and the workers of one GPU (served-h200.log), rounded up to an even
+    number."""
     line = re.compile(
         rf"^new +{archive} +workers +{GPU_WORKERS} +clients +64:.*; java ([\d.]+) cores, others ([\d.]+),", re.MULTILINE
     )
@@ -134,12 +135,12 @@ def _up(mib: float) -> int:
 
 
 def startup_s() -> int:
-    """How long a start may take: as long as ``make serve`` waits, whose own sentence then ends the container."""
+    """The longest start in seconds. After it, ``make serve`` reports the error and ends the container."""
     return START_TIMEOUT_S
 
 
 def stop_s() -> int:
-    """How long the server takes to stop at most."""
+    """The longest time in seconds that the server takes to stop."""
     return STOP_TIMEOUT_S + KILL_S
 
 

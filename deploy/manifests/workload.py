@@ -1,4 +1,4 @@
-"""The manifests of a Deployment of the image and what belongs to it, as data. docs/kubernetes.md explains them."""
+"""The manifests of a Deployment of the image and its parts, as data. docs/kubernetes.md explains them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PROMETHEUS = "monitoring"  # the namespace that Prometheus runs in
 SECRET = "torchserve-tokens"
 REPLICAS = 2
 TEMP, GPU_TEMP = "4Gi", "12Gi"  # of /tmp: archives, their unpacked files, compiled kernels, logs of 100 MB at most
-# An endpoint that is removed gets new connections for a moment: until then, and until the queue is empty, the server
-# goes on. With the longest wait in a full queue (facts.queue_wait_s) that is many times what a queue needs.
+# A removed endpoint still gets new connections for a moment. The server runs on for this long, to answer them and the
+# queue. A full queue needs much less (facts.queue_wait_s).
 PRE_STOP_S = 15
 SLACK_S = 5
 
@@ -26,7 +26,7 @@ def metadata(name: str = NAME) -> Manifest:
 
 
 def container_security() -> Manifest:
-    """What one container may do: nothing beyond its own user's rights."""
+    """The security context of a container: it has no rights beyond those of its user."""
     return {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -40,25 +40,25 @@ def container_security() -> Manifest:
 
 
 def http(path: str, port: str, **times: int) -> Manifest:
-    """A probe by HTTP. Neither path needs a token: the first by open_ping, the second ever."""
+    """An HTTP probe. Neither of the probed paths needs a token."""
     return {"httpGet": {"path": path, "port": port}, **times}
 
 
 def startup() -> Manifest:
-    """Ready for the first time: every model has its workers, and warm-up is over. The command of the image's
-    HEALTHCHECK fails until then. It takes its time on a machine that is starting a server."""
+    """The startup probe, with the command of the image's HEALTHCHECK. The command fails until every model has its
+    workers and is warm. It is slow while the server starts."""
     period = 5
     return {
         "exec": {"command": ["python", "-m", "serving", "status"]},
-        "failureThreshold": facts.startup_s() // period + 12,  # a minute more than the server gives itself
+        "failureThreshold": facts.startup_s() // period + 12,  # a minute more than the server's own limit
         "periodSeconds": period,
         "timeoutSeconds": 15,
     }
 
 
 def probes() -> Manifest:
-    """The three probes. Readiness needs a worker of each model. A server that is merely busy, or that waits for a
-    worker, answers the liveness probe: its front end does, without the workers."""
+    """The three probes. Readiness needs a worker of each model. The front end alone answers the liveness probe, so a
+    server that is busy or waits for a worker passes it."""
     return {
         "startupProbe": startup(),
         "readinessProbe": http("/v2/health/ready", "http", periodSeconds=5, timeoutSeconds=5, failureThreshold=2),
@@ -67,7 +67,7 @@ def probes() -> Manifest:
 
 
 def mounts() -> list[Manifest]:
-    """Where the volumes are mounted. /tmp alone is written to: run folder, logs, sockets and unpacked archives."""
+    """Where the volumes are mounted. Only /tmp is written to: run folder, logs, sockets and unpacked archives."""
     return [
         {"name": "tmp", "mountPath": facts.image().temp},
         {"name": "settings", "mountPath": facts.SETTINGS, "readOnly": True},
@@ -76,8 +76,9 @@ def mounts() -> list[Manifest]:
 
 
 def volumes(token_mode: int) -> list[Manifest]:
-    """The volumes. Each whole folder is mounted, not single files, so that a changed Secret reaches a running pod.
-    ``token_mode`` has the bits of the tokens' file, which is root's and of the pod's fsGroup, where it has one."""
+    """The volumes. Whole folders are mounted, not single files, so that a changed Secret reaches a running pod.
+    ``token_mode`` is the mode of the file with the tokens. The file belongs to root, and to the pod's fsGroup if there
+    is one."""
     return [
         {"name": "tmp", "emptyDir": {"sizeLimit": TEMP}},
         {"name": "settings", "configMap": {"name": f"{NAME}-settings"}},
@@ -86,8 +87,8 @@ def volumes(token_mode: int) -> list[Manifest]:
 
 
 def environment(threads: int, **chosen: str) -> list[Manifest]:
-    """The container's own variables; the image has the others. Libraries count a node's cores, not a pod's limit, so
-    they are told."""
+    """The container's variables; the image sets the others. The number of threads is set, since libraries count the
+    node's cores, not the pod's limit."""
     values = {
         "CONFIG": f"{facts.SETTINGS}/config.properties",
         "MODELS_FILE": f"{facts.SETTINGS}/models.toml",
@@ -98,8 +99,8 @@ def environment(threads: int, **chosen: str) -> list[Manifest]:
 
 
 def resources(cores: int, memory: tuple[int, int], temp: str, **more: int) -> Manifest:
-    """Requests and limits. CPU is the same in both, so that the node gives what the threads were counted for. What a
-    container writes in /tmp counts as ephemeral storage."""
+    """Requests and limits. The CPU request equals the limit, so that the threads get their cores. Files in /tmp count
+    as ephemeral storage."""
     own: Manifest = {"cpu": str(cores), "ephemeral-storage": temp}
     return {
         "requests": {**own, "memory": f"{memory[0]}Mi", **{f"nvidia.com/{key}": value for key, value in more.items()}},
@@ -186,7 +187,7 @@ def account() -> Manifest:
 
 
 def budget() -> Manifest:
-    """One replica at a time may be taken down for a drained node."""
+    """At most one replica at a time is down while nodes are drained."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -196,8 +197,8 @@ def budget() -> Manifest:
 
 
 def network() -> Manifest:
-    """Who reaches the pods: predictions from this namespace and labelled ones, metrics from Prometheus' namespace. They
-    themselves reach nothing."""
+    """The network policy. This namespace and labelled ones reach the inference port, Prometheus' namespace reaches the
+    metrics. The pods open no connections."""
     named = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": PROMETHEUS}}}
     inside: list[Manifest] = [{"podSelector": {}}, {"namespaceSelector": {"matchLabels": CLIENT}}]
     return {
@@ -217,8 +218,8 @@ def network() -> Manifest:
 
 
 def gpu_patch() -> Manifest:
-    """What the Deployment of a GPU has in place of the base's: bert's graph, a GPU for each pod, no surge, since a free
-    GPU is rarely there."""
+    """The changes to the base's Deployment for a GPU: bert's graph, a GPU per pod, and no surge, since a spare GPU is
+    rare."""
     container = {
         "name": NAME,
         "env": environment(facts.gpu_threads("bert-graph"), MODELS="bert", VARIANTS="graph"),

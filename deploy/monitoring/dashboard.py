@@ -1,7 +1,7 @@
 """Prints the Grafana dashboard: ``python deploy/monitoring/dashboard.py > deploy/monitoring/dashboard.json``.
 
 It shows the records of rules.yml and the gauges of docs/monitoring.md. The library is the ``test`` extra's, for Python
-3.11 and later; whoever imports the JSON needs none.
+3.11 and later. Grafana imports the JSON without it.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ ROWS = {
     "Requests": (
         Chart("Requests per second", "reqps", ((seen("model_status:tsi_requests:rate5m"), f"{NAME} {{{{status}}}}"),),
               "Requests that reached a model, by the class of their answer."),
-        Chart("Share that fails", "percentunit", ((seen("model:tsi_failed_requests:ratio5m"), NAME),),
+        Chart("Share of failed requests", "percentunit", ((seen("model:tsi_failed_requests:ratio5m"), NAME),),
               "Answers of 500 and above."),
         Chart("Errors per second", "reqps",
               (('sum by (model, variant, kind) (model_kind:tsi_errors:rate5m{model=~"$model|"} > 0)',
                 f"{NAME} {{{{kind}}}}"),),
-              "By kind. Without a model: what was refused before a model was known."),
+              "By kind. Without a model: requests that were refused before a model was known."),
     ),
     "Time": (
         Chart("Median", "s", ((seen("model_stage:tsi_request_duration_seconds:p50_5m", TOTAL), NAME),),

@@ -1,1 +1,1 @@
-"""Ray Serve in TorchServe's place: the same archives, URLs, tokens and errors, over one machine or many."""
+"""Ray Serve as a replacement for TorchServe: the same archives, URLs, tokens and errors, on one machine or many."""

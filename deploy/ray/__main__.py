@@ -18,7 +18,7 @@ from serving.serve import chosen_plan
 
 
 def main() -> int:
-    """Exit status 1 with a sentence for what cannot be served so."""
+    """Prints the configuration. Returns 1, with a sentence, if Ray Serve cannot serve the chosen archives."""
     try:
         plan, config = chosen_plan(), Config.load()
         for notice in check(config, plan):
@@ -35,7 +35,7 @@ def main() -> int:
 def _nodes() -> int:
     given = os.environ.get("NODES") or "1"
     if not given.isdecimal() or int(given) < 1:
-        raise ServingError(f"NODES={given} is no number from 1; write the number of machines, as in NODES=3")
+        raise ServingError(f"NODES={given} is not a whole number above 0; write the number of machines, as in NODES=3")
     return int(given)
 
 

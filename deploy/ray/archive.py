@@ -1,7 +1,7 @@
 """An archive without TorchServe: unpacked once per machine, loaded, and asked in batches.
 
-Knows TorchServe's handler contract and nothing of Ray or HTTP. ``handlers`` comes from the archive, never from the
-checkout, so no module that a replica imports may import it.
+Knows TorchServe's handler contract and nothing of Ray or HTTP. The package ``handlers`` comes from the archive, never
+from the checkout, so no module that a replica imports may import the checkout's.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Asked:
 
 @dataclass
 class Answer:
-    """What a handler answers. ``busy_s`` are the seconds of the whole batch; ``counted`` is on a batch's first answer:
-    its requests, and the tokens and pixels that were read."""
+    """A handler's answer. ``busy_s`` are the seconds of the whole batch. A batch's first answer has ``counted``: the
+    number of requests, and of the tokens and pixels that were read."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Answer:
 
 
 class Context:
-    """What a handler asks of its server, for one batch."""
+    """The context object of TorchServe's handler contract, for one batch."""
 
     def __init__(self, folder: Path, config: dict[str, Any], model: dict[str, Any], gpu: int | None) -> None:
         self.system_properties = {"model_dir": str(folder), "gpu_id": gpu, "batch_size": config.get("batchSize", 1)}
@@ -63,7 +63,7 @@ class Context:
         self.answers: list[Answer] = []
 
     def of(self, asked: Sequence[Asked]) -> Context:
-        """The same for a batch of these requests."""
+        """A context for a batch of these requests."""
         made: Context = object.__new__(type(self))
         made.__dict__ |= {**self.__dict__, "asked": asked, "answers": [Answer() for _ in asked]}
         return made
@@ -73,23 +73,24 @@ class Context:
         return self.asked[row].headers
 
     def set_response_content_type(self, row: int, value: str) -> None:
-        """Of the answer in that row."""
+        """Sets the content type of the answer in that row."""
         self.answers[row].headers["content-type"] = value
 
     def set_response_header(self, row: int, name: str, value: str) -> None:
-        """Of the answer in that row."""
+        """Sets a header of the answer in that row."""
         self.answers[row].headers[name] = value
 
     def set_response_status(self, code: int, phrase: str = "", row: int = 0) -> None:
-        """Of the answer in that row."""
+        """Sets the status of the answer in that row."""
         self.answers[row].status = code
 
 
 class Loaded:
-    """A warm archive. ``batch_size`` is the most requests of a batch, ``timeout_s`` the most seconds that it takes."""
+    """A loaded and warm archive. ``batch_size`` is the largest batch, ``timeout_s`` the longest time of a batch in
+    seconds."""
 
     def __init__(self, archive: Path, digest: str, settings: Settings, gpu: int | None = None) -> None:
-        """Checks, unpacks and loads ``archive``. Raises ServingError, and what its handler raises."""
+        """Checks, unpacks and loads ``archive``. Raises ServingError and the handler's errors."""
         if (found := sha256(archive)) != digest:
             raise ServingError(
                 f"{archive} has the SHA-256 {found}, not {digest}; put the same file on every machine, or write the "
@@ -122,7 +123,7 @@ class Loaded:
         return [next(left) if each.version in (None, self.version) else Answer(404) for each in asked]
 
     def _counted(self, batch: int) -> dict[str, int]:
-        """What the handler counted since the last batch (handlers/figures.py); older archives count nothing."""
+        """The handler's counts since the last batch (handlers/figures.py); older archives have none."""
         if not hasattr(self._service, "figures"):
             return {"batch": batch}
         pairs = (each.split("=") for each in self._service.figures.taken(batch).split(","))
@@ -143,8 +144,8 @@ def _service(folder: Path, handler: str) -> Any:
 
 
 def unpacked(archive: Path, digest: str) -> Path:
-    """The folder with the archive's files, which all replicas on a machine share. Raises ServingError where the folder
-    above it may be another user's."""
+    """The folder with the archive's files, which all replicas on a machine share. Raises ServingError if the parent
+    folder may belong to another user."""
     top = Path(tempfile.gettempdir()) / f"archives-of-{os.geteuid()}"
     top.mkdir(mode=0o700, exist_ok=True)
     found = top.lstat()
@@ -158,7 +159,7 @@ def unpacked(archive: Path, digest: str) -> Path:
 
 
 def _whole(folder: Path, opened: zipfile.ZipFile) -> bool:
-    """Whether the folder has every file: cleaners of temporary folders remove old ones."""
+    """Whether the folder has every file. A cleaner of temporary folders may have removed some."""
     try:
         return all((folder / each.filename).stat().st_size == each.file_size for each in opened.infolist()
                    if not each.is_dir())  # fmt: skip
@@ -167,13 +168,13 @@ def _whole(folder: Path, opened: zipfile.ZipFile) -> bool:
 
 
 def _extract(opened: zipfile.ZipFile, folder: Path) -> None:
-    """Makes the folder whole at once, since another replica may be doing the same."""
+    """Creates the folder in one step, since another replica may create it at the same time."""
     made = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
     try:
         opened.extractall(made)
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
-    except OSError:  # the other one was first
+    except OSError:  # another replica was first
         if not _whole(folder, opened):
             raise
     finally:

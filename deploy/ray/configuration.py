@@ -1,7 +1,6 @@
 """The configuration of Ray Serve for the chosen archives: an application for each, and one in front of them.
 
-Knows the project's settings and the form of Serve's file, which Ray's own schema checks. Imports Ray for that alone.
-"""
+Knows the project's settings and the form of Serve's file. Imports Ray only for its schema, which checks the file."""
 
 from __future__ import annotations
 
@@ -16,16 +15,16 @@ from serving.plan import NOT_OURS_ON_RAY, Plan
 
 FRONT, PREFIX = "_front", "deploy.ray.app"
 FRONT_CPUS = 0.1
-SPARE = 16  # requests that a replica takes at least: beyond them Ray looks for a place again and again, with pauses
+SPARE = 16  # least number of requests that a replica accepts; beyond it, Ray retries the routing with pauses
 QUEUE = 100
-MOST_REPLICAS = 4  # as many times the replicas of the plan, where Ray scales
+MOST_REPLICAS = 4  # times the plan's replicas, where Ray scales
 
 
 @dataclass(frozen=True)
 class Layout:
-    """``cpus`` is the number of cores that Ray sets aside for a replica. ``scales``: whether Ray adds replicas with the
-    load. ``key_file`` has the token that expires; empty for none. ``nodes`` machines have a front each. ``watch`` is
-    what a front tells (settings.py)."""
+    """``cpus`` is the number of cores that Ray reserves for a replica. ``scales``: whether Ray adds replicas with the
+    load. ``key_file`` has the token that expires; empty for none. Each of ``nodes`` machines has a front. ``watch`` has
+    the front's settings for metrics, request log and traces (settings.py)."""
 
     plan: Plan
     config: Config
@@ -55,7 +54,7 @@ class Layout:
         token_file = str(self.config.token_file or "")
         if required and not (token_file or self.key_file):
             raise ServingError(
-                f"{self.config.path} names no {TOKEN_FILE}, and a token that expires is known to one machine alone; "
+                f"{self.config.path} names no {TOKEN_FILE}, and only one machine knows a token that expires; "
                 f"write {TOKEN_FILE}=/a/file/on/every/machine, made with: openssl rand -hex 32"
             )
         args = {
@@ -64,7 +63,7 @@ class Layout:
             "open_ping": properties.get(OPEN_PING) == "true",
             "watch": self.watch,
         }
-        # One on each machine: the proxy there asks its own, and needs no other machine to refuse a request.
+        # One on each machine: the proxy asks the front of its own machine, so a refusal needs no other machine.
         options: dict[str, Any] = {"name": "Front", "num_replicas": self.nodes, "max_replicas_per_node": 1,
                                    "ray_actor_options": {"num_cpus": FRONT_CPUS}}  # fmt: skip
         return {"name": FRONT, "route_prefix": "/", "import_path": f"{PREFIX}:front", "args": args,
@@ -101,6 +100,6 @@ def _gpus(config: dict[str, Any], workers: int) -> dict[str, float]:
 
 
 def share(plan: Plan, cores: int) -> float:
-    """Cores of one replica, so that all of the plan find a place on a machine with that many."""
+    """Cores of one replica such that all replicas of the plan fit on a machine with ``cores`` cores."""
     replicas = sum(int(plan.settings.get(name, {}).get("workers") or 1) for name in plan.archives)
     return max(0.01, min(1.0, round((cores - FRONT_CPUS) / max(1, replicas) - 0.005, 2)))

@@ -1,6 +1,7 @@
-"""From the body of an HTTP request to the fields that ``handlers/requests.py`` reads: gzip undone, forms taken apart.
+"""Turns the body of an HTTP request into the fields that handlers/requests.py reads: decompresses gzip and parses
+forms.
 
-Takes the part of TorchServe's front end and of serving/front_end/java (Plain, Mislabelled, Form), with their limits.
+Does the work of TorchServe's front end and of serving/front_end/java (Plain, Mislabelled, Form), with the same limits.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ def check_coding(codings: list[str]) -> bool:
 
 
 def unpacked(body: bytes, most: int) -> bytes:
-    """A gzip body without its coding. Raises Refusal where it is damaged or larger than ``most`` bytes."""
+    """The decompressed body. Raises Refusal if it is damaged or larger than ``most`` bytes."""
     found = b""
     left = body
     try:
-        while left:  # gzip's members follow each other
+        while left:  # a gzip body may have several members
             reader = zlib.decompressobj(wbits=31)
             found += reader.decompress(left, most + 1 - len(found))
             if len(found) > most:
@@ -69,7 +70,7 @@ def read(body: bytes, content_type: str) -> tuple[dict[str, bytes], str]:
 
 
 def true_type(body: bytes) -> str | None:
-    """The type of a body that is called a urlencoded form and can be none; None where it may be one."""
+    """The real type of a body that is labelled a urlencoded form and cannot be one; None if it can be one."""
     if body.lstrip(b" \t\r\n")[:1] == b"{":
         return JSON
     if body.startswith(IMAGES) or (body[:2] == b"BM" and body[6:10] == bytes(4)):
@@ -88,7 +89,7 @@ def _urlencoded(body: bytes) -> list[tuple[str, bytes]]:
     if body.count(b"&") >= FORM_PARTS:
         raise _too_many()
     if BROKEN_ESCAPE.search(body):
-        raise malformed("The form has a % that begins no escape; send the text with -H 'Content-Type: text/plain'.")
+        raise malformed("The form has a % that is no escape; send the text with -H 'Content-Type: text/plain'.")
     pairs = parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="latin-1", max_num_fields=FORM_PARTS)
     return [(_name(name.encode("latin-1")), value.encode("latin-1")) for name, value in pairs]
 
@@ -133,7 +134,7 @@ def _too_many() -> Exception:
 
 
 def distinct(pairs: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
-    """The fields by name. Raises Refusal for a name that comes twice: the model would see the last value alone."""
+    """The fields by name. Raises Refusal for a repeated name: the model would see only the last value."""
     found: dict[str, bytes] = {}
     for name, value in pairs:
         if name in found:

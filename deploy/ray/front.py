@@ -34,7 +34,7 @@ from deploy.ray.watch.record import Record, kind_of
 
 logger = logging.getLogger("ray.serve")
 
-SILENCE_S = 30  # a body that does not go on
+SILENCE_S = 30  # longest pause within a body
 GONE = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError)
 WANTED, JSON_LENGTH = "open-inference", "inference-header-content-length"  # handlers/open_inference/__init__.py
 JSON = "application/json"
@@ -46,13 +46,13 @@ PREDICT = [re.compile(each) for each in (
 READY = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/ready")
 READING, PREDICTING, INFERRING = "GET, OPTIONS", "POST, PUT, OPTIONS", "POST, OPTIONS"
 PROBES = ("/ping", "/v2/health/ready")
-NOT_KEPT = {"pragma": "no-cache", "cache-control": "no-cache; no-store, must-revalidate, private",
+NO_STORE = {"pragma": "no-cache", "cache-control": "no-cache; no-store, must-revalidate, private",
             "expires": "Thu, 01 Jan 1970 00:00:00 UTC"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Limits:
-    """``largest`` bytes of a body; ``held`` bytes of all requests at hand in this replica."""
+    """``largest``: bytes of one body. ``held``: bytes of all requests that this replica holds."""
 
     largest: int = 16 << 20
     held: int = 256 << 20
@@ -71,17 +71,17 @@ class Front:
         self._watch.shows(self._models.look, self._tokens.expires)
 
     async def __call__(self, request: Request) -> Response:
-        """Answers every request; what is wrong with it is a 4xx with a sentence."""
+        """Answers every request. A request with an error gets a 4xx with a sentence."""
         record = self._watch.begins(request)
         try:
             answer, kind = await self._answer_or_refusal(request, record)
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
-        except asyncio.CancelledError:  # so does Ray tell that the client has hung up
+            return Response(status_code=400)  # the client has hung up and reads no answer
+        except asyncio.CancelledError:  # Ray cancels the task when the client hangs up
             self._watch.breaks(record)
             raise
         self._watch.ends(record, answer, kind)
-        return Response(answer.body, answer.status, {**answer.headers, **NOT_KEPT})
+        return Response(answer.body, answer.status, {**answer.headers, **NO_STORE})
 
     async def _answer_or_refusal(self, request: Request, record: Record) -> tuple[Answer, str]:
         """(the answer, the kind of error where a refusal has one)."""
@@ -92,7 +92,7 @@ class Front:
             said = refused
         except ClientDisconnect:
             raise
-        except Exception as error:  # ours; its message may quote what a user sent
+        except Exception as error:  # a bug of the front; the message is not logged, since it may quote a request
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("The front failed with %s:\n%s", type(error).__name__, where)
             said = refusal.failed()
@@ -112,7 +112,7 @@ class Front:
         raise refusal.not_found("Requested resource is not found, please refer to API document.")
 
     async def _said(self, path: str) -> Answer:
-        """What the server says of itself and of its models."""
+        """Answers questions about the server and its models."""
         if path == "/v2":
             return _json(200, {"name": "ray-serve", "version": "2", "extensions": ["binary_tensor_data"]})
         if path == "/v2/health/live":
@@ -179,7 +179,7 @@ class Front:
                 raise too_large
 
     def __del__(self) -> None:
-        """Ray calls it where the replica ends."""
+        """Ray calls this when the replica ends."""
         if watch := getattr(self, "_watch", None):
             watch.close()
 
@@ -195,7 +195,7 @@ async def _answer(handle: Any, model: str, asked: Asked) -> Answer:
     except GONE:
         sentence = f"The replica of {model} that had the request has ended; retry after 1 s."
         raise refusal.busy(sentence, "worker_died") from None
-    except RequestCancelledError:  # its client has hung up
+    except RequestCancelledError:  # the client has hung up
         raise asyncio.CancelledError from None
     except RayError as error:
         logger.error("A batch of %s failed with %s", model, type(getattr(error, "cause", error)).__name__)

@@ -1,6 +1,6 @@
 """The process that holds Ray and its applications on one machine; started by ``make serve ENGINE=ray``.
 
-Ray's processes end with it. It renews the token of the key file. Its one argument is a file with what to serve.
+Ray's processes end with it. It renews the token of the key file. Its argument is a file that lists what to serve.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from deploy.ray.front import Front
 from deploy.ray.model import Model
 from deploy.ray.tokens import renew
 
-OBJECT_STORE_BYTES = 128 << 20  # requests and answers larger than 100 kB are there on their way
+OBJECT_STORE_BYTES = 128 << 20  # for requests and answers larger than 100 kB
 EVERY_S = 1.0
 
 

@@ -1,4 +1,4 @@
-"""The deployment that holds one archive: a replica is a process with a warm model, which takes what is queued as one
+"""The deployment that holds one archive. A replica is a process with a warm model. It takes the queued requests as one
 batch."""
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from deploy.ray.archive import Answer, Asked, Labels, Loaded
 from serving.model_settings import Settings
 
 DEPLOYMENT = "Model"
-LATE = 1.5  # of the response timeout: the handler's own bounds on time are to act first
+LATE = 1.5  # times the response timeout, so that the handler's own limits act first
 
 
 @serve.deployment(name=DEPLOYMENT, max_surge_percent=100, health_check_period_s=2, graceful_shutdown_wait_loop_s=0.5)
 class Model:
-    """A replica. It is ready once the archive is warm, and unhealthy when a batch takes longer than it may."""
+    """A replica. It is ready once the archive is warm, and unhealthy when a batch exceeds its time limit."""
 
     def __init__(self, archive: str, digest: str, settings: Settings) -> None:
         gpus = ray.get_gpu_ids()
-        # One thread for all that the model does: OpenMP keeps a pool of threads for each thread that calls it.
+        # One thread for all work of the model, since OpenMP keeps a pool of threads for each thread that calls it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        gpu, began = 0 if gpus else None, time.monotonic()  # Ray shows a replica its own GPU alone
+        gpu, began = 0 if gpus else None, time.monotonic()  # Ray shows a replica only its own GPU
         self._model = self._thread.submit(Loaded, Path(archive), digest, settings, gpu).result()
         self._load_s = time.monotonic() - began
         self._began: float | None = None
@@ -43,10 +43,10 @@ class Model:
         return self._model.version
 
     def loaded(self) -> tuple[Labels, float]:
-        """(what the archive states, the seconds that it took to load and warm up)."""
+        """(the archive's labels, the seconds that it took to load and warm up)."""
         return self._model.labels, self._load_s
 
-    # Without a wait, unless batch_delay_ms asks for one: while a batch is computed, the next one gathers.
+    # No wait unless batch_delay_ms asks for one: while a batch is computed, the next one gathers.
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0)
     async def _batch(self, asked: list[Asked]) -> list[Answer]:
         self._began = time.monotonic()

@@ -1,5 +1,5 @@
-"""What a request is refused with before a model sees it: the statuses, types and sentences of the front end in Java
-(serving/front_end/java/frontend/Refusal.java)."""
+"""The refusals of a request before it reaches a model. The statuses, types and sentences are those of the front end in
+Java (serving/front_end/java/frontend/Refusal.java)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ RETRY_AFTER_S = "1"
 
 
 class Refusal(Exception):
-    """A status, the ``type`` of the JSON body, its sentence, headers, and the ``cause`` where the metrics have a kind
-    of error of its own for it (docs/monitoring.md)."""
+    """A status, the ``type`` of the JSON body, its sentence and headers. ``cause`` is the kind of error in the metrics
+    where the status alone does not tell it (docs/monitoring.md)."""
 
     def __init__(self, status: int, kind: str, message: str, cause: str = "", **headers: str) -> None:
         super().__init__(message)
@@ -18,7 +18,7 @@ class Refusal(Exception):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
     def body(self, open_inference: bool) -> bytes:
-        """As JSON, in the form of the Open Inference Protocol where its URLs were asked."""
+        """The body as JSON, in the form of the Open Inference Protocol for requests to its URLs."""
         said = {"code": self.status, "type": self.kind, "message": self.message}
         return json.dumps({"error": self.message} if open_inference else said).encode()
 
@@ -29,7 +29,7 @@ def malformed(message: str) -> Refusal:
 
 
 def unauthorized() -> Refusal:
-    """The sender shows no valid token."""
+    """The request has no valid token."""
     return Refusal(
         401, "InvalidKeyException",
         "Token Authorization failed. Token either incorrect, expired, or not provided correctly; send the header "
@@ -49,12 +49,12 @@ def method_not_allowed(given: str, allowed: str) -> Refusal:
 
 
 def slow() -> Refusal:
-    """The body does not come."""
+    """The body does not arrive in time."""
     return Refusal(408, "RequestTimeoutException", "The request did not arrive in time.")
 
 
 def too_large(message: str) -> Refusal:
-    """The body is beyond a limit."""
+    """The body exceeds a limit."""
     return Refusal(413, "RequestTooLargeException", message)
 
 
@@ -64,7 +64,7 @@ def unsupported(message: str) -> Refusal:
 
 
 def failed() -> Refusal:
-    """Our own mistake; the log has it."""
+    """The server failed; the log has the error."""
     return Refusal(500, "InternalServerException", "The model failed on this request; see the log.")
 
 

@@ -1,4 +1,4 @@
-"""Which settings Ray Serve takes. One that it cannot honour is refused by name, never passed over.
+"""Checks the settings for Ray Serve. A setting that it does not support is refused by name, never ignored.
 
 Knows the keys of config.properties and models.toml, and imports nothing of Ray.
 """
@@ -22,15 +22,16 @@ TAKEN = {
     "blacklist_env_vars", LARGEST_REQUEST[0], OPEN_PING, TOKEN_FILE, request_log.FILE, request_log.MEGABYTES,
     request_log.CLIENTS, tracing.ENDPOINT, tracing.RATIO,
 }  # fmt: skip
-# Keys with the one value that says what Ray Serve does.
+# Keys of which Ray Serve supports one value.
 ONLY = {
     "enable_model_api": "false", "install_py_dep_per_model": "false", "decode_input_request": "false",
     "fair_queue": "false", "metrics_mode": "prometheus", "disable_system_metrics": "true",
 }  # fmt: skip
-# Bounds that Ray Serve does not have, with the values of the committed config.properties, which no user has asked for.
+# Limits that Ray Serve lacks, with the defaults of the committed config.properties. A default is not refused, since no
+# user has set it.
 COMMITTED = {"fair_queue": "true", "max_connections": "1000", "max_response_size": "16777216"}
-# Settings of Java and of APIs that Ray Serve does not have, and what each archive says itself. A start says that they
-# have no effect.
+# Settings of Java and of APIs that Ray Serve lacks, and settings that each archive has itself. A start reports that
+# they have no effect.
 WITHOUT_EFFECT = (
     "vmargs", "async_logging", "default_response_timeout", "management_address", "grpc_inference_address",
     "grpc_inference_port", "grpc_management_address", "grpc_management_port",
@@ -40,7 +41,7 @@ MODEL_KEYS = {"startup_timeout_s": "Ray waits for a replica as long as it takes 
 
 
 def check(config: Config, plan: Plan) -> list[str]:
-    """Notices for the user. Raises ServingError for a setting that Ray Serve cannot honour."""
+    """Notices for the user. Raises ServingError for a setting that Ray Serve does not support."""
     for key, value in config.properties.items():
         if problem := _problem(key, value):
             raise ServingError(f"{config.path}: {key}={value}: {problem} (docs/ray.md)")
@@ -55,11 +56,11 @@ def check(config: Config, plan: Plan) -> list[str]:
 
 
 def _problem(key: str, value: str) -> str:
-    """Why Ray Serve cannot honour the property; "" where it can, or where there is nothing to honour."""
+    """Why Ray Serve does not support the property's value; "" if it does, or if the value asks for nothing."""
     if key in TAKEN or not value or value in (ONLY.get(key), COMMITTED.get(key)):
         return ""
     if key in ONLY:
-        return f"Ray Serve knows {key}={ONLY[key]} alone; write that, or remove the line"
+        return f"Ray Serve supports only {key}={ONLY[key]}; write that, or remove the line"
     if key not in WITHOUT_EFFECT:
         return "Ray Serve has no such setting; remove the line, or serve with TorchServe"
     if key.endswith("_address") and (urlsplit(value).hostname or value) not in LOOPBACK:
@@ -68,18 +69,17 @@ def _problem(key: str, value: str) -> str:
 
 
 def address(config: Config, key: str) -> tuple[str, int]:
-    """(host, port) of an API. Raises ServingError for https, which Ray Serve does not get from here."""
+    """(host, port) of an API. Raises ServingError for https, which is not supported here."""
     given = config.properties.get(key) or f"http://127.0.0.1:{ADDRESSES[key]}"
     parts = urlsplit(given)
     if parts.scheme != "http":
-        raise ServingError(f"{key}={given}: Ray Serve has no TLS here; write http://, and let a proxy in front end TLS")
+        raise ServingError(f"{key}={given}: Ray Serve has no TLS here; write http://, and end TLS in a proxy in front of it")
     return parts.hostname or "127.0.0.1", parts.port or ADDRESSES[key]
 
 
 def watch(config: Config, environment: Mapping[str, str], logs: Path | None) -> dict[str, Any]:
-    """The metrics, the request log and the traces that are asked for, as each front gets them
-    (deploy/ray/watch/__init__.py). ``logs`` is the folder for a log that is printed; None on a cluster, which has none.
-    Raises ServingError."""
+    """The settings of metrics, request log and traces that each front gets (deploy/ray/watch/__init__.py). ``logs`` is
+    the folder for the request log "-", which is printed; None on a cluster, which has none. Raises ServingError."""
     beside = config.path.resolve().parent
     traces, log = Tracing.of(config.properties, environment), RequestLog.of(config.properties, beside, logs or beside)
     if log and log.printed and logs is None:

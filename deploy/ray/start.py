@@ -1,6 +1,7 @@
-"""``make serve ENGINE=ray`` and ``make status`` of such a server: one machine, the record and folders of any start.
+"""``make serve ENGINE=ray`` on one machine, and its ``make status``. The record and the folders are those of every
+start.
 
-``make stop`` needs nothing of its own: Ray's processes carry the environment of the start, or end with those that do.
+``make stop`` needs no code here: Ray's processes carry the environment of the start, or end with one that does.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def _launch(config: Config, run: RunDirectory, temp: str, held: int) -> int:
         **worker_environment(config.properties.get("blacklist_env_vars", "")),
         OWN: temp, "TMPDIR": temp, LOGS: str(run.logs), "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_COLOR_PREFIX": "0",
-        # Of Ray's own ports, which run code; without it, Ray writes one to the user's home.
+        # The token of Ray's own ports, which run code. Without it, Ray writes a token to the user's home.
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }  # fmt: skip
     with run.console.open("wb") as console:
@@ -92,8 +93,8 @@ def _launch(config: Config, run: RunDirectory, temp: str, held: int) -> int:
 
 
 def wait_until_ready(state: State, run: RunDirectory, client: Client, report: Callable[[str], Any]) -> None:
-    """Returns when every archive has a warm replica. Raises ServingError when Ray ends, or with what a replica could
-    not load."""
+    """Returns when every archive has a warm replica. Raises ServingError when Ray ends or when a replica cannot load
+    its archive."""
     deadline, waiting = time.monotonic() + START_TIMEOUT_S, set(state.archives)
     while waiting:
         if not state.running():
@@ -120,7 +121,7 @@ def ready(client: Client, name: str) -> bool:
 
 
 def _failure(console: Path) -> str:
-    """What a replica printed that could not be made, in one line."""
+    """The error of a replica that could not start, in one line; "" if there is none."""
     lines = console.read_text(errors="replace").splitlines()
     at = next((number for number, line in enumerate(lines) if "Exception in constructor" in line
                or ("failed to start" in line and "replica" in line.lower())), None)  # fmt: skip
@@ -131,7 +132,7 @@ def _failure(console: Path) -> str:
 
 
 def example_of(client: Client, plan: Plan, name: str) -> Example:
-    """The archive's own example, answered. Raises ServingError where it is not."""
+    """The archive's own example, after it was answered. Raises ServingError if the answer is an error."""
     example = Example.of({"customizedMetadata": read_config(plan.store / f"{name}.mar")[1]["archive"]})
     if not example.is_here():
         return example

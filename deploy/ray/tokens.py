@@ -1,7 +1,7 @@
-"""Who may ask: the inference token of the key file, and the tokens of ``inference_token_file``.
+"""Checks tokens: the inference token of the key file, and the tokens of ``inference_token_file``.
 
-Both files are read again when a second has passed. On one machine the key file is written by ``make serve
-ENGINE=ray``, which renews it; a token stays valid until it expires, also when the file has a newer one.
+Both files are read again after a second. On one machine, ``make serve ENGINE=ray`` writes the key file and renews its
+token. A token stays valid until it expires, even if the file has a newer one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 LEAST = 32  # characters of a token that does not expire (serving/config.py)
 AGE_S = 1.0
-EARLY_S = 120.0  # a token is renewed that long before it expires; clients want half a minute
+EARLY_S = 120.0  # a token is renewed this long before it expires; clients need half a minute
 FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 
 class Tokens:
-    """The tokens that open the inference API. ``required`` is false where config.properties turns tokens off."""
+    """The tokens that the inference API accepts. ``required`` is false if config.properties turns tokens off."""
 
     def __init__(self, required: bool, key_file: str = "", token_file: str = "") -> None:
         self._required, self._key_file, self._token_file = required, key_file, token_file
@@ -40,10 +40,10 @@ class Tokens:
             self._read()
         now, given = time.time(), words[1].encode()
         valid = [*self._lasting, *(each for each, until in self._expiring.items() if until > now)]
-        return sum(hmac.compare_digest(each, given) for each in valid) > 0  # all of them: no time tells which is near
+        return sum(hmac.compare_digest(each, given) for each in valid) > 0  # compares with all, so that the time gives no hint
 
     def expires(self) -> float | None:
-        """When the last of the tokens that expire does, in seconds since 1970; None without one."""
+        """When the last expiring token expires, in seconds since 1970; None without one."""
         found = current(Path(self._key_file)) if self._required and self._key_file else None
         return found[1] if found else None
 
@@ -56,7 +56,7 @@ class Tokens:
 
 
 def _lines(path: str) -> list[bytes]:
-    """None where the file cannot be read: then nobody has such a token."""
+    """The file's tokens; none if it cannot be read."""
     try:
         found = [line.strip() for line in Path(path).read_text(encoding="utf-8").split("\n")]
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""``make triton``: a model repository for NVIDIA's Triton, of the archives that make serve would serve."""
+"""``make triton``: writes a model repository for NVIDIA's Triton, of the archives that make serve would serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The config.pbtxt of an archive: the tensors that its task takes and gives, and its settings of serving.
+"""The config.pbtxt of an archive: its task's input and output tensors, and its serving settings.
 
 The format: https://github.com/triton-inference-server/server/blob/main/docs/user_guide/model_configuration.md.
 """
@@ -42,8 +42,8 @@ def config(model: Model, settings: Mapping[str, Any], environment: str = "") -> 
 
 
 def is_batched(model: Model) -> bool:
-    """Whether Triton may put requests together: it counts a tensor's first size, which has to be the items', in what
-    comes in and in what goes out."""
+    """Whether Triton may batch requests. It batches along a tensor's first dimension, so that must be the items' in all
+    inputs and outputs."""
     (given, _), (answered, _) = inputs(model), outputs(model)
     return all(each.dims == PER_ITEM for each in given) and ITEM not in answered
 
@@ -60,7 +60,7 @@ def _inputs(model: Model, batched: bool) -> list[str]:
 
 
 def _ragged(spec: Spec, batched: bool) -> str:
-    """Requests whose sizes differ are put together too; the handler pads them."""
+    """Requests of different sizes are batched too; the handler pads them."""
     return " allow_ragged_batch: true" if batched and -1 in spec.dims[1:] else ""
 
 
@@ -70,7 +70,8 @@ def _outputs(model: Model, batched: bool) -> list[str]:
 
 
 def _tensor(spec: Spec, batched: bool, more: str = "") -> str:
-    """Triton adds the first size of a batched tensor itself, and wants at least one more: [N] is a column there."""
+    """Triton adds the first dimension of a batched tensor itself and needs at least one more, so [N] becomes a
+    column."""
     dims = (spec.dims[1:] or (1,)) if batched else spec.dims
     sizes = ", ".join(map(str, dims))
     return f"{{ name: {json.dumps(spec.name)} data_type: {TYPES[spec.datatype]} dims: [ {sizes} ]{more} }}"

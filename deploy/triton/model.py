@@ -1,8 +1,8 @@
-"""A model of Triton's Python backend: an archive's handler, asked in tensors. ``make triton`` copies this file to
+"""A model of Triton's Python backend: an archive's handler behind tensors. ``make triton`` copies this file to
 ``<model>/1/model.py``, beside the unpacked archive.
 
-Knows Triton's requests and the object that a handler asks of its server. The handler reads and answers bodies of the
-Open Inference Protocol, so each request is written as one: its tensors are copied, nothing in it is checked here.
+Knows Triton's requests and the context object of a handler. The handler reads and answers bodies of the Open Inference
+Protocol, so each request is written as such a body. Its tensors are copied, not checked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZE = struct.Struct("<I")  # before each element of a BYTES tensor
 
 
 class Context:
-    """What a handler asks of its server, and what it says of each answer of a batch."""
+    """The context object that a handler reads. The handler sets status and headers of each answer in it."""
 
     def __init__(self, name: str, device: int | None) -> None:
         with (ARCHIVE / "model-config.yaml").open() as stream:
@@ -38,7 +38,7 @@ class Context:
         self.begin([])
 
     def begin(self, headers: list[dict[str, str]]) -> None:
-        """The next batch has requests with these headers."""
+        """Begins the next batch. ``headers`` are those of its requests."""
         self._asked, self.statuses = headers, [200] * len(headers)
         self.headers: list[dict[str, str]] = [{} for _ in headers]
 
@@ -47,14 +47,14 @@ class Context:
         return self._asked[row]
 
     def set_response_content_type(self, row: int, value: str) -> None:
-        """Triton sets its own."""
+        """Does nothing: Triton sets its own content type."""
 
     def set_response_header(self, row: int, name: str, value: str) -> None:
-        """Of them all, the length of the JSON is read here."""
+        """Keeps only the length of the JSON."""
         self.headers[row][name] = value
 
     def set_response_status(self, code: int, phrase: str, row: int) -> None:
-        """The HTTP status of an answer."""
+        """Sets the HTTP status of an answer."""
         self.statuses[row] = code
 
 
@@ -62,7 +62,7 @@ class TritonPythonModel:
     """Answers Triton's batches."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Loads and warms up the archive; the model is ready after this. An error's sentence is in Triton's log."""
+        """Loads and warms up the archive; the model is ready after this. Triton logs an error's sentence."""
         config = json.loads(args["model_config"])
         self.outputs = {each["name"] for each in config["output"]}
         self.batched = int(config["max_batch_size"]) > 0
@@ -118,7 +118,7 @@ class TritonPythonModel:
 
 
 def _code(status: int) -> Any:
-    """Triton's code, which its HTTP front end makes a status of: 503, 500, and 400 for every mistake of a client."""
+    """Triton's code, which its HTTP front end maps to a status: 503, 500, and 400 for every error of a client."""
     codes = {500: pb_utils.TritonError.INTERNAL, 503: pb_utils.TritonError.UNAVAILABLE}
     return codes.get(status, pb_utils.TritonError.INVALID_ARG)
 

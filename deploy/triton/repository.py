@@ -1,6 +1,6 @@
 """A Triton model repository of archives: for each a folder with config.pbtxt, 1/model.py and the unpacked archive.
 
-A folder is written aside and renamed. One that make triton did not write is never touched.
+A folder is written under another name and then renamed. A folder that make triton did not write is never touched.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ONLY_VERSION = "1"  # Triton's versions are whole numbers; a repository has what
 def write(plan: Plan, out: Path, environment: str = "") -> list[Path]:
     """The folders of this project's archives in the plan, written into ``out``. Raises ServingError.
 
-    Nothing is written where one of them cannot be.
+    Nothing is written if one of them cannot be.
     """
     out = out.absolute()
     if out.exists() and not out.is_dir():
@@ -77,12 +77,12 @@ def _fill(folder: Path, place: Path, plan: Plan, environment: str) -> None:
 
 
 def _with_delay(settings: Mapping[str, Any], chosen: Settings) -> dict[str, Any]:
-    """models.toml's delay as it is written there: model-config.yaml has whole milliseconds."""
+    """The settings with the exact delay of models.toml; model-config.yaml has whole milliseconds."""
     return {**settings, "maxBatchDelay": chosen.get("batch_delay_ms", settings["maxBatchDelay"])}
 
 
 def _put(aside: Path, place: Path) -> None:
-    """Renames the folder into its place; what was there before goes with ``aside``."""
+    """Renames the folder into its place. The old folder is removed with ``aside``."""
     if place.exists():
         place.rename(aside / f"{place.name}.before")
     (aside / place.name).rename(place)

@@ -1,8 +1,8 @@
-"""``python -m deploy.triton.server REPOSITORY [options of tritonserver]``: the Triton of PyPI's nvidia-pytriton on this
-machine, on loopback unless an option says otherwise. It needs no Docker.
+"""``python -m deploy.triton.server REPOSITORY [options of tritonserver]``: starts the Triton of PyPI's nvidia-pytriton
+on this machine, on loopback unless an option says otherwise. It needs no Docker.
 
-It runs in an environment of its own, ``.cache/triton``, made once: tritonserver and a numpy 1 (server.txt), with this
-project's packages behind them for the handlers.
+It runs in a separate environment, ``.cache/triton``, which is made once: tritonserver and a numpy 1 (server.txt), and
+then this project's packages for the handlers.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def install() -> None:
     _run([*pip, "install", "-q", "--no-input", "--only-binary=:all:", "--no-deps", "--require-hashes", "-r", str(PINS)])
     (_site() / "project.pth").write_text(f"{_own_packages()}\n")
     stub = _installed() / "backends" / "python" / STUB
-    stub.symlink_to(Path("../../python_backend_stubs", PYTHON, STUB))  # tritonserver looks for it there
+    stub.symlink_to(Path("../../python_backend_stubs", PYTHON, STUB))  # tritonserver looks for the stub there
     stamp.write_text(wanted)
 
 

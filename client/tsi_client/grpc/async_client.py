@@ -53,7 +53,7 @@ class AsyncGrpcClient(Awaiting, GrpcBase):
         except grpc.RpcError as error:
             return self._outcome(error, step.deadline)
         except asyncio.CancelledError:
-            # When the call's time is over, gRPC raises one of its own, which anyio does not take for that.
+            # At the deadline gRPC raises its own CancelledError, which anyio does not accept as its cancellation.
             await anyio.lowlevel.checkpoint_if_cancelled()
             raise
         return Reply(200, {}, content)

@@ -1,4 +1,4 @@
-"""What both gRPC clients share: their settings, and which answer or error a status is."""
+"""The part that both gRPC clients share: settings, and the answer or error for each status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsi_client.reply import Reply
 from tsi_client.tokens import TokenSource, source_of
 
 UNAVAILABLE, DEADLINE, CANCELLED = (grpc.StatusCode[name] for name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"))
-# What each status is over HTTP. The others are the server's own failures.
+# The HTTP status of each gRPC status. All others are failures of the server.
 STATUSES = {
     "INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400, "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "ALREADY_EXISTS": 409, "ABORTED": 409, "RESOURCE_EXHAUSTED": 413,
@@ -53,7 +53,7 @@ class GrpcBase(Calling):
             ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
             ("grpc.enable_retries", 0),  # exchange.py retries
             ("grpc.enable_http_proxy", int(trust_env)),
-            # A retry after a failed connection is to connect anew; gRPC would wait a second first.
+            # gRPC would wait a second before it connects again; a retry is to connect at once.
             ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
         ]  # fmt: skip
@@ -63,7 +63,7 @@ class GrpcBase(Calling):
         self._begin()
 
     def _begin(self) -> None:
-        """Called when the settings are there."""
+        """Called once the settings are complete."""
 
     def _channel(self, library: Any) -> Any:
         """A channel of ``grpc`` or ``grpc.aio``."""
@@ -72,13 +72,13 @@ class GrpcBase(Calling):
         return library.secure_channel(self._target, self._credentials, options=self._options)
 
     def _settings(self, step: Send) -> dict[str, Any]:
-        """Of one call: its time, and its token."""
+        """The settings of one call: its time limit and its token."""
         access = [("authorization", f"Bearer {step.token}")] if step.token else []
         return {"timeout": max(step.deadline.left(), 0.001), "metadata": access}
 
     def _outcome(self, error: grpc.RpcError, deadline: Deadline) -> Reply:
-        """The server's refusal as an answer. Raises Timeout, or ConnectionFailed where the server said nothing: the
-        library calls that UNAVAILABLE, too."""
+        """The server's refusal as an answer. Raises Timeout, or ConnectionFailed if no server answered. grpc reports
+        both a refusal and a failed connection as UNAVAILABLE."""
         code, said = error.code(), str(error.details() or "")
         told = {str(key): str(value) for key, value in error.trailing_metadata() or ()}
         if code == DEADLINE:

@@ -1,8 +1,8 @@
-"""The messages of the protocol's gRPC service, and what is asked and answered in them.
+"""The messages of the protocol's gRPC service: writes requests and reads answers.
 
-Their classes are made when this module is imported, of the table below and in a pool of their own. So they fit every
-version of protobuf, where generated code fits its own and the next, and they do not collide with those that
-tritonclient or kserve register under the same names. Fields that are neither sent nor read are left out.
+The message classes are made at import, from the table below, in a separate descriptor pool. So they work with every
+version of protobuf, while generated code works with two. They do not collide with the classes that tritonclient or
+kserve register under the same names. Fields that are neither sent nor read are left out.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _field(number: int, said: str) -> descriptor_pb2.FieldDescriptorProto:
 
 
 def _classes() -> dict[str, Any]:
-    """The messages' classes by name. Of proto2, in which a field that is set is sent whatever its value."""
+    """The message classes by name. Their syntax is proto2, which sends every field that is set, even to its default."""
     file = descriptor_pb2.FileDescriptorProto(name="tsi_client.proto", package=PACKAGE, syntax="proto2")
     for name, fields in MESSAGES.items():
         file.message_type.add(name=name, field=[_field(at, each) for at, each in enumerate(fields, 1)])
@@ -129,7 +129,7 @@ def readiness(model: str | None, timeout: float | None) -> Call:
 
 
 def read_readiness(reply: Reply) -> bool:
-    """What the answer to that says. Raises StatusError or BadAnswer."""
+    """Whether the answer says that it is ready. Raises StatusError or BadAnswer."""
     return reply.status_code != 503 and bool(_parsed("Readiness", reply).ready)
 
 

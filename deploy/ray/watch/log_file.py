@@ -1,7 +1,7 @@
-"""Writes a line per request to a file, which is renamed once it has its size.
+"""Writes a line per request to a file, and renames the file when it reaches its size limit.
 
-A line that cannot be written, to a full disk for example, is counted and gone. As
-serving/front_end/java/frontend/RequestLog.java has it; a front that is being replaced may write to the same file.
+A line that cannot be written, for example to a full disk, is counted and lost. A front that is being replaced may write
+to the same file. serving/front_end/java/frontend/RequestLog.java does the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OLD = 3  # renamed files that are kept: .1 is the youngest
 
 
 class LogFile:
-    """``most`` is the number of bytes of a file. ``clients``: lines name the clients' addresses."""
+    """``most`` is the largest size of a file in bytes. ``clients``: lines name the clients' addresses."""
 
     def __init__(self, path: str, most: int, clients: bool, metrics: Metrics) -> None:
         self._path, self._most, self._clients, self._metrics = Path(path), most, clients, metrics
@@ -50,7 +50,7 @@ class LogFile:
             self._rotate()
             before = 0
         if (written := os.write(self._file, lines)) < len(lines):
-            os.ftruncate(self._file, before)  # a part of a line would spoil the next one
+            os.ftruncate(self._file, before)  # a partial line would spoil the next one
             raise OSError(f"{written} of {len(lines)} bytes were written")
 
     def _is_there(self) -> bool:

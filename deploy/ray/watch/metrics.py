@@ -1,6 +1,6 @@
-"""What is counted of requests as it happens: names, labels and buckets of docs/monitoring.md.
+"""The metrics that are counted with each request, with the names, labels and buckets of docs/monitoring.md.
 
-As serving/front_end/java/frontend/Metrics.java and Series.java have it.
+serving/front_end/java/frontend/Metrics.java and Series.java do the same.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Metrics:
         return Counter(name, text, (*MODEL, *more), registry=self.registry)
 
     def begin(self, labels: Labels) -> None:
-        """Makes the counters that alerts read, at 0: of one that begins at 1 Prometheus sees no increase."""
+        """Creates the counters that alerts read, at 0. Prometheus sees no increase in a counter that begins at 1."""
         if labels not in self._begun:
             self._begun.add(labels)
             for status in CLASSES:

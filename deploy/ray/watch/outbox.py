@@ -1,6 +1,6 @@
-"""Hands records to a thread of its own. Who adds one never waits: where the queue is full, the record is lost.
+"""Hands records to a separate thread. ``add`` never waits: if the queue is full, the record is lost.
 
-As serving/front_end/java/frontend/Outbox.java has it.
+serving/front_end/java/frontend/Outbox.java does the same.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from deploy.ray.watch.record import Record
 logger = logging.getLogger("ray.serve")
 PLACES = 8_192
 AT_ONCE = 512
-PAUSE_S = 0.05  # a record wakes the thread after a quiet time only
+PAUSE_S = 0.05  # between two writes, so that a busy thread is woken once for many records
 
 
 class Sink(Protocol):
-    """What becomes of the records."""
+    """The destination of the records."""
 
     def write(self, records: Sequence[Record]) -> None:
-        """In the outbox's thread."""
+        """Writes the records. Called in the outbox's thread."""
 
     def lose(self, records: Sequence[Record]) -> None:
-        """There is no place for them. Any thread may say so."""
+        """Counts records that are lost. Called in any thread."""
 
 
 class Outbox:
@@ -38,14 +38,14 @@ class Outbox:
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def add(self, record: Record) -> None:
-        """Puts it into the queue."""
+        """Puts the record into the queue."""
         try:
             self._waiting.put_nowait(record)
         except queue.Full:
             self._sink.lose([record])
 
     def drain(self, seconds: float) -> None:
-        """The front ends: waits a moment for what is still to be written."""
+        """Waits for the queued records to be written, when the front ends."""
         end = time.monotonic() + seconds
         while self._waiting.unfinished_tasks and time.monotonic() < end:
             time.sleep(0.01)

@@ -1,6 +1,6 @@
-"""What is looked up when /metrics is read, and costs no request anything: queues, replicas, tokens, GPUs.
+"""The metrics that are looked up when /metrics is read: queues, replicas, tokens, GPUs. They cost a request nothing.
 
-As serving/front_end/java/frontend/Present.java and Gpus.java have it.
+serving/front_end/java/frontend/Present.java and Gpus.java do the same.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ OF_GPUS = (
 
 @dataclass(frozen=True)
 class Seen:
-    """A model now: requests that may wait, replicas that run and that are wanted; ``load_s`` where a replica
-    said how long it took to load."""
+    """The present state of a model: requests that may wait, running replicas and wanted ones. ``load_s`` is the time
+    that a replica took to load, if one has told it."""
 
     labels: Labels
     capacity: int
@@ -42,7 +42,7 @@ class Seen:
 
 
 class Present(Collector):
-    """``look`` says what each model is doing, ``expires`` when the token that expires does."""
+    """``look`` returns the state of each model, ``expires`` the time at which the last token expires."""
 
     def __init__(
         self, metrics: Metrics, look: Callable[[], Iterable[Seen]], expires: Callable[[], float | None]
@@ -51,11 +51,11 @@ class Present(Collector):
         self._nvml = nvml.library()
 
     def describe(self) -> list[Metric]:
-        """Nothing: the registry would look everything up to learn the names."""
+        """Nothing. Without this method the registry would collect everything to learn the names."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """In the thread of whoever reads the page."""
+        """Called in the thread that answers /metrics."""
         yield from self._models()
         token = GaugeMetricFamily("tsi_token_expiry_timestamp_seconds",
                                   "When a token expires, in seconds since 1970; after that the API refuses it.",

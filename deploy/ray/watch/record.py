@@ -1,7 +1,7 @@
-"""What is known of one request: while the front has it, and once it is over, for the request log and the traces.
+"""The record of one request, for the request log and the traces: while the front holds it, and after its end.
 
-It holds nothing of what a client sent, and neither its path nor its token. The forms of a line and of a trace are those
-of serving/front_end/java/frontend (RequestLine, TraceLine). Times are those of ``time.monotonic_ns``.
+It has no content, path or token of the request. The forms of a line and of a trace are those of
+serving/front_end/java/frontend (RequestLine, TraceLine). Times are those of ``time.monotonic_ns``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MILLISECOND = 1_000_000
 
 
 def kind_of(status: int, body: bytes) -> str:
-    """Why a request with that answer has none of its model; "" where it has one."""
+    """The kind of error of an answer; "" for an answer of the model."""
     if status < 400:
         return ""
     if status == 503 and GPU_MEMORY in body:
@@ -38,7 +38,7 @@ def kind_of(status: int, body: bytes) -> str:
 
 
 def millis(nanos: int) -> str:
-    """Times as the headers of an answer have them: "12.345"."""
+    """A time in the form of an answer's headers: "12.345"."""
     return f"{max(nanos, 0) // 1_000 / 1e3:.3f}"
 
 
@@ -50,35 +50,36 @@ class Record:
         first = path.split("/")[1] if "/" in path else ""
         self.api = first if first in APIS else "other"
         self.is_probe = PROBE.fullmatch(path.rstrip("/")) is not None
-        # Ray takes the client's own id for the answer's. What has another form than Ray's might be anything.
+        # Ray puts the client's own id on the answer. An id in another form than Ray's may hold anything, so it is not
+        # kept.
         self.id = identity if UUID.fullmatch(identity) else ""
         self.began = self.whole = time.monotonic_ns()
         self.ended = self._clock = self.handed = self.taken = 0
         self.bytes_in = self.bytes_out = self.status = 0
-        self.kind = ""  # of error
+        self.kind = ""  # kind of error
         self.labels: Labels | None = None  # of the model, where one is known
         self.facts: dict[str, str] | None = None  # headers of a replica's answer
 
     def received(self, size: int) -> None:
-        """Its last byte is there."""
+        """Its last byte has arrived."""
         self.whole, self.bytes_in = time.monotonic_ns(), size
 
     def hands(self, labels: Labels | None) -> None:
-        """It is on its way to a replica of the model."""
+        """It is sent to a replica of the model."""
         self.handed, self.labels = time.monotonic_ns(), labels
 
     def served(self, answer: Answer) -> None:
-        """A replica answered. What was not the batch is the wait: for a replica, and on the ways there and back."""
+        """A replica answered. All time outside the batch counts as waiting, including the transfers."""
         self.taken = max(self.handed, time.monotonic_ns() - round(answer.busy_s * 1e9))
         self.facts, self.labels = answer.headers, answer.labels
 
     def ends(self, status: int, size: int, kind: str) -> None:
-        """It is over; ``status`` is 0 where the client was gone."""
+        """It is over. ``status`` is 0 if the client was gone."""
         self.status, self.bytes_out, self.kind = status, size, kind
         self.ended, self._clock = time.monotonic_ns(), time.time_ns()
 
     def since_epoch(self, nanos: int) -> int:
-        """A time in nanoseconds since 1970."""
+        """A time as nanoseconds since 1970."""
         return self._clock - (self.ended - nanos)
 
     def stage(self, name: str) -> float | None:
@@ -87,12 +88,12 @@ class Record:
         return float(said) if said else None
 
     def counts(self) -> dict[str, int]:
-        """Batch size, tokens and pixels, as far as there are some."""
+        """Batch size, tokens and pixels, if known."""
         facts = self.facts or {}
         return {name.replace("-", "_"): int(facts[f"x-{name}"]) for name in COUNTS if int(facts.get(f"x-{name}", 0))}
 
     def line(self, clients: bool) -> str:
-        """The line of the request log; ``clients``: with the client's address."""
+        """The line of the request log. ``clients``: with the client's address."""
         model, variant, version = self.labels or ("", "", "")
         found: dict[str, Any] = {"time": _utc(self.since_epoch(self.began)), "api": self.api}
         found |= {"method": self.method, "model": model, "variant": variant, "version": version}

@@ -1,6 +1,6 @@
-"""The trace that a request belongs to, after W3C's trace context, and whether the request is recorded in it.
+"""The trace that a request belongs to, after W3C's Trace Context, and whether the request is recorded in it.
 
-As serving/front_end/java/frontend/TraceContext.java has it.
+serving/front_end/java/frontend/TraceContext.java does the same.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SAMPLED = 1
 
 @dataclass(frozen=True)
 class TraceContext:
-    """``trace`` has 32 hexadecimal digits; ``parent`` 16, or it is None where the request begins the trace. ``state``
-    is that of other vendors, as it came."""
+    """``trace`` has 32 hexadecimal digits. ``parent`` has 16, or is None if the request begins the trace. ``state`` is
+    the header of other vendors, unchanged."""
 
     trace: str
     parent: str | None
@@ -30,8 +30,8 @@ class TraceContext:
 
     @classmethod
     def of(cls, parents: Sequence[str], states: Sequence[str], ratio: float | None) -> TraceContext | None:
-        """The client's trace, or a new one for the share ``ratio`` of the requests without one; None where there is
-        neither. ``parents`` are the values of the header traceparent: of several, none counts. Without a ``ratio``
+        """The client's trace, or a new one for the share ``ratio`` of the requests without one; None if there is
+        neither. ``parents`` are the values of the header traceparent; several values count as none. Without a ``ratio``
         nothing is recorded."""
         given = HEADER.fullmatch(parents[0].strip()) if len(parents) == 1 else None
         if given and not (given[1] == "00" and given[5]):

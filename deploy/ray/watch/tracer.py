@@ -1,7 +1,7 @@
-"""Hands records to a process of its own, which makes spans of them and sends them (serving/tracing/export.py).
+"""Hands records to a separate process, which makes spans of them and sends them (serving/tracing/export.py).
 
-It writes back how many it has sent and how many it has lost. It ends with this process, whose pipe it reads, and is
-started again where it ends by itself. As serving/front_end/java/frontend/Tracer.java has it.
+That process reports how many spans it has sent and lost. It ends with this process, whose pipe it reads. It is started
+again if it ends by itself. serving/front_end/java/frontend/Tracer.java does the same.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ PAUSE_S = 10.0  # between two starts
 
 
 class Tracer:
-    """``environment`` names the collector to OpenTelemetry's SDK."""
+    """``environment`` tells OpenTelemetry's SDK the collector."""
 
     def __init__(self, environment: Mapping[str, str], metrics: Metrics) -> None:
         self._environment, self._metrics = {**os.environ, **environment}, metrics
         self._started, self._process = time.monotonic(), Exporter(self._environment, metrics)
 
     def write(self, records: Sequence[Record]) -> None:
-        """Gives the process a line of each record."""
+        """Writes a line per record to the process."""
         if self._process.ends() and time.monotonic() - self._started > PAUSE_S:
             self._started, self._process = time.monotonic(), Exporter(self._environment, self._metrics)
         if self._process.ends():
@@ -40,12 +40,12 @@ class Tracer:
         self._process.take(records)
 
     def lose(self, records: Sequence[Record]) -> None:
-        """Counts their spans."""
+        """Counts the records' spans as lost."""
         self._metrics.spans.labels("dropped").inc(sum(1 + len(each.stages()) for each in records))
 
 
 class Exporter:
-    """One process, and the number of spans that it has."""
+    """One process, and the number of spans that it holds."""
 
     def __init__(self, environment: Mapping[str, str], metrics: Metrics) -> None:
         self._metrics, self._held, self._lock = metrics, 0, threading.Lock()
@@ -66,10 +66,10 @@ class Exporter:
             self._process.stdin.writelines(f"{each.traced(each.trace)}\n" for each in records if each.trace)
             self._process.stdin.flush()
         except OSError:
-            self._process.kill()  # what it holds is counted where its output ends
+            self._process.kill()  # ``_read`` counts its spans when its output ends
 
     def _read(self) -> None:
-        """Lines of "exported 512" and "dropped 512". What the process holds at its end is lost."""
+        """Reads lines of "exported 512" and "dropped 512". Spans that the process still holds at its end are lost."""
         assert self._process.stdout
         with suppress(OSError, ValueError):
             for line in self._process.stdout:
