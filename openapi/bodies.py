@@ -60,7 +60,7 @@ def instances(model: Model) -> Schema:
     """KServe v1's body."""
     service = model.service
     item = item_schema(model)
-    each: list[Schema] = [item or {"type": ["string", "number", "boolean", "array", "null"]}]  # an object is a named item
+    each: list[Schema] = [item or {"type": ["string", "number", "boolean", "array", "null"]}]  # an object is a record
     if service.shape.key:
         names = [service.shape.key, *(["b64"] if model.kind == "image" else [])]
         each += [_record({name: item}) for name in names]

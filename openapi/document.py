@@ -1,4 +1,4 @@
-"""The whole document: URLs, who may ask, what is answered and how it fails."""
+"""The whole document: URLs, access, answers and errors."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ ERRORS = {
     401: "There is no token, or it is wrong or has expired.",
     404: "No such model is served.",
     405: "The URL does not take this method; the header Allow names those that it takes.",
-    406: "The explanation of a text is no picture; ask for JSON.",
-    408: "The request did not arrive whole in time.",
+    406: "The explanation of a text is not a picture; ask for JSON.",
+    408: "The request did not arrive completely in time.",
     413: "The request is larger than a limit; the message names it.",
     415: "The body is of a type that the model does not read.",
     500: "The model failed on this request; the server's log says where.",
@@ -122,7 +122,7 @@ def _explanations(model: Model, shared: Shared) -> Schema:
         responses["200"]["headers"] |= headers
     explain = {
         **_operation(model, "explain", "Explain an answer"),
-        "description": "With `Accept: image/png`, a picture." if image else "By tokens.",
+        "description": "A picture with `Accept: image/png`." if image else "By tokens.",
         "requestBody": shared.body(asked, "explanation-"),
         "responses": responses,
     }
@@ -196,9 +196,9 @@ def _answers(what: str, schema: Schema, errors: Sequence[int], form: str = "", t
 
 
 def _binary(responses: Schema) -> Schema:
-    """With an answer in binary tensors, for a request that asks for some."""
+    """Adds an answer in binary tensors, for requests that ask for it."""
     answer = responses["200"]
-    length = {"description": "Of a binary answer: the bytes of the JSON.", "schema": {"type": "integer", "minimum": 1}}
+    length = {"description": "Bytes of the JSON in a binary answer.", "schema": {"type": "integer", "minimum": 1}}
     return {**responses, "200": {
         **answer,
         "headers": {**answer["headers"], JSON_LENGTH: length},
@@ -261,7 +261,7 @@ def _headers() -> Schema:
         "x-tokens": {"description": "Tokens of the request's texts, without padding.", "schema": count},
         "x-pixels": {"description": "Pixels of the request's images, as sent.", "schema": count},
         "x-variant": {"description": "The variant that answered.", "required": True, "schema": {"type": "string"}},
-        "x-truncated": {"description": "So many texts were cut at the model's limit of tokens.",
+        "x-truncated": {"description": "Number of texts that were cut at the model's limit of tokens.",
                         "schema": {"type": "integer", "minimum": 1}},
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Explanations as JSON Schema: what a request to /explanations may hold, and what it is answered."""
+"""Explanations as JSON Schema: the requests to /explanations and their answers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SIDES = ("left", "top", "right", "bottom")
 
 
 def asked(model: Model) -> Model:
-    """The model as a request for explanations sees it: with other options and fewer items."""
+    """The model with the options and the number of items of a request for explanations."""
     return replace(model, explanation=True, max_items=min(MOST_ITEMS, model.max_items))
 
 
 def answer(model: Model) -> Schema:
-    """The body of an answer: one explanation, or a list for a list."""
+    """The body of an answer: one explanation, or a list of them for a list of items."""
     one = explanation(model)
     return {"anyOf": [_object({"explanation": one}), instances(model)]}
 
@@ -53,7 +53,7 @@ def explanation(model: Model) -> Schema:
 def _token() -> Schema:
     fields = {"token": {"type": "string"}, "start": PLACE, "end": PLACE, "attribution": NUMBER}
     return {**_object(fields), "properties": {**fields, "part": {"type": "string"}},
-            "description": "`start` and `end` are in characters of the text; of two, of that which `part` names."}
+            "description": "`start` and `end` are in characters of the text; `part` names one of two texts."}
 
 
 def _map() -> Schema:
@@ -68,7 +68,7 @@ def _map() -> Schema:
 
 def of_png() -> tuple[Schema, Schema]:
     """(the content of an answer as a picture, its headers)."""
-    described = "Of a PNG: the JSON of the explanation, without the attributions."
+    described = "For a PNG: the JSON of the explanation, without the attributions."
     header = {"description": described, "schema": {"type": "string"}}
     return {PNG: {"schema": {"contentMediaType": PNG}}}, {HEADER: header}
 

@@ -26,9 +26,9 @@ SHOWN = "torchscript"  # the variant in the names of a document without archives
 class Model:
     """A model as its clients see it.
 
-    ``name`` is the archive's, ``settings`` None where there is no archive. ``own_handler``: a user's handler may change
-    the answers and add options. ``explains``: it answers /explanations; without ``predicts``, only that is described.
-    ``explanation``: what is described is a request for an explanation.
+    ``name`` is the archive's; ``settings`` is None without an archive. ``own_handler``: a user's handler may change the
+    answers and add options. ``explains``: the model answers /explanations. Without ``predicts``, only /explanations is
+    described. ``explanation``: the description is of a request for an explanation.
     """
 
     name: str
@@ -56,7 +56,8 @@ class Model:
 
     @property
     def service(self) -> Service:
-        """The task's class, made but not initialized: what it says of requests and answers needs no weights."""
+        """An instance of the task's class, not initialized: its requests and answers can be described without
+        weights."""
         module = import_module(f"handlers.tasks.{TASKS[self.task].entry}")
         classes = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Service)]
         (found,) = [each for each in classes if each.__module__ == module.__name__]

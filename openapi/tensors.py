@@ -1,5 +1,5 @@
-"""Requests and answers of the Open Inference Protocol, as JSON Schema. Binary tensors behind the JSON are no JSON, and
-are described in words only."""
+"""Requests and answers of the Open Inference Protocol, as JSON Schema. The binary tensors behind the JSON are described
+in words only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def inputs(model: Model) -> tuple[list[Spec], list[Spec]]:
 
 
 def outputs(model: Model) -> tuple[list[Spec], list[Spec]]:
-    """The outputs, likewise."""
+    """(the outputs of texts, the model's own outputs, where they are known)."""
     own = [spec_of(each) for each in model.settings.outputs] if model.settings else []
     return [ANSWER] if model.own_handler else list(model.service.answer_specs), own
 
@@ -62,7 +62,7 @@ def _form(model: Model, title: str, specs: list[Spec], answered: list[Spec], opt
 
 
 def _inputs(model: Model, specs: list[Spec]) -> Schema:
-    """Tensors of texts or files have to be there all, each once; of a model's own, those that can be left out are."""
+    """All tensors of texts or files are required, each once. Some of the model's own inputs are optional."""
     each = [_tensor(model, spec) for spec in specs]
     shape = model.service.shape
     left_out = (*OPTIONAL, *(name for name in shape.fields if shape.key and name != shape.key))

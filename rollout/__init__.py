@@ -1,1 +1,1 @@
-"""Changes a running server without a pause: another version of an archive, or another number of workers."""
+"""Changes a running server without an interruption: another version of an archive, or another number of workers."""

@@ -31,20 +31,20 @@ def say(text: str) -> None:
 
 
 def rollout() -> int:
-    """Puts VERSION of MODEL in the place of the version that is served."""
+    """Replaces the served version of MODEL by VERSION."""
     name, version, bounds = asked.archive(os.environ, "rollout"), asked.version(os.environ), Bounds.of(os.environ)
     with _alone(name, ROLLOUT) as fleet:
         return _exchange(Exchange(fleet, version, bounds, say))
 
 
 def rollback() -> int:
-    """Puts the version that the last rollout replaced back into its place."""
+    """Replaces the served version by the one before the last rollout."""
     name = asked.archive(os.environ, "rollback")
     version = previous(STORE, name)
     if version is None:
         known = ", ".join(held(STORE, name)) or "none"
         raise ServingError(
-            f"No rollout of {name} is on record that could be taken back (versions in {STORE}: {known}); "
+            f"No rollout of {name} is on record (versions in {STORE}: {known}); "
             f"to go to one of them: make rollout MODEL={name} VERSION=..."
         )
     run = RunDirectory.default()
@@ -59,7 +59,7 @@ def rollback() -> int:
 @contextmanager
 def _alone(name: str, verb: str) -> Iterator[Fleet]:
     """The servers of the archive, while no other verb starts, stops or changes them. Raises ServingError."""
-    with starting(Fleet(name).run.lock, say, verb):  # looked at again inside: another verb may have changed them
+    with starting(Fleet(name).run.lock, say, verb):  # read again under the lock: another verb may have changed them
         fleet = Fleet(name)
         fleet.recover(say)
         yield fleet
@@ -83,7 +83,7 @@ def _exchange(exchange: Exchange) -> int:
 
 
 def change() -> int:
-    """Changes the number of workers, or the batches, of MODEL, and keeps that in models.toml."""
+    """Changes the number of workers, or the batches, of MODEL, and writes the change to models.toml."""
     name, settings = asked.archive(os.environ, "scale"), asked.settings(os.environ)
     with _alone(name, SCALE) as fleet:
         return scale(fleet, settings, say)
@@ -93,7 +93,7 @@ VERBS = {"rollout": rollout, "rollback": rollback, "scale": change}
 
 
 def _interrupted(number: int, frame: object) -> None:
-    """Ends a verb in good order: a second signal must not cut that short."""
+    """Ends a verb in good order. A second signal must not interrupt this."""
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Reads what make passes to rollout, rollback and scale, and the bounds at which a rollout goes back."""
+"""Reads the variables of rollout, rollback and scale, and the bounds beyond which a rollout goes back."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SCALED = {"WORKERS": "workers", "BATCH_SIZE": "batch_size", "BATCH_DELAY_MS": "b
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a new version may differ from the old one by; beyond that the old one stays."""
+    """The bounds of a new version. Beyond them the old one stays."""
 
-    p99_ratio: float = 1.5  # its p99 latency over the old one's
-    different: float = 0.0  # percent of the requests that it answers differently
-    errors: int = 0  # requests of clients that it fails on, once it is the default
+    p99_ratio: float = 1.5  # largest p99 latency, as a multiple of the old version's
+    different: float = 0.0  # most percent of the requests that it answers differently
+    errors: int = 0  # most requests of clients that it fails on, once it is the default
     requests: int = 400  # to each version, for the latency
-    watch_s: float = 10.0  # how long it is the default before the old one ends
-    canary: float = 0.0  # percent of the requests that it answers before, for as long; 0: none
-    p99_ms: float = math.inf  # the p99 of clients' requests that it answers
-    shadow_s: float = 0.0  # how long it gets copies of clients' requests, before it answers any; 0: none
+    watch_s: float = 10.0  # seconds as the default before the old version ends
+    canary: float = 0.0  # percent of the requests that it answers before, for watch_s; 0: none
+    p99_ms: float = math.inf  # largest p99 of clients' requests
+    shadow_s: float = 0.0  # seconds of copied requests, before it answers any; 0: none
     shadow_percent: float = 100.0  # of the requests that are copied
 
     @classmethod
@@ -95,7 +95,7 @@ def version(environment: Mapping[str, str]) -> str:
 
 
 def settings(environment: Mapping[str, str]) -> Settings:
-    """What make scale is to change, in the keys of models.toml. Raises ServingError."""
+    """The settings for make scale, by the keys of models.toml. Raises ServingError."""
     found: Settings = {}
     for variable, key in SCALED.items():
         given = environment.get(variable, "").strip()

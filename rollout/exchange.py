@@ -1,9 +1,9 @@
-"""Puts another version of an archive in the place of the one that is served, while requests go on.
+"""Replaces the served version of an archive by another while requests go on.
 
 The new version is registered beside the old one, which goes on answering. It must load, answer its own example, answer
-the requests of questions.py as the old one does, and be as fast. Then it becomes the default, and stays it where
-watching.py finds what clients get within the bounds. The store is changed only then. Until the old version is removed,
-each failure leads back to it.
+the requests of questions.py like the old one, and be as fast. Then it becomes the default. watching.py checks the
+answers to clients. Within the bounds, the new version stays and the store is changed. Until the old version is removed,
+each failure restores it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from serving.warm_up import warm_up
 
 class Exchange:
     """One exchange of the archive's version. ``bounds`` is None for a rollback, which compares nothing: it has to be
-    quick, and the version that it leaves may be the wrong one."""
+    quick, and the served version may be the faulty one."""
 
     def __init__(self, fleet: Fleet, new: str, bounds: Bounds | None, say: Say) -> None:
         self._fleet, self.server, self._bounds, self._say = fleet, fleet.first, bounds, say
@@ -43,10 +43,10 @@ class Exchange:
     def _find(self) -> Path:
         """The new version's archive. Raises ServingError where there is none, or it is served already."""
         if self.new == self.old:
-            raise ServingError(f"{self.name} {self.new} is what is served already.")
+            raise ServingError(f"{self.name} {self.new} is served already.")
         if self.name in self.server.state.foreign:
             raise ServingError(
-                f"{self.name}.mar was not built by this project: nothing is known to ask it, so its versions cannot be "
+                f"{self.name}.mar was not built by this project: no request for it is known, so its versions cannot be "
                 "compared. Put the new one into the store, then run: make stop serve"
             )
         versions = held(STORE, self.name)
@@ -86,11 +86,11 @@ class Exchange:
         for version in server.client.versions(self.name):
             if version != self.old:
                 server.remove(version)
-                self._say(f"{version}, which a rollout that was cut off had registered, is removed")
+                self._say(f"{version} is removed; an interrupted rollout had registered it")
 
     def _register(self, server: Running) -> None:
         where = f" on {server.replica}" if server.replica else ""
-        self._say(f"{self.new} is being loaded beside {self.old}{where}, which goes on answering")
+        self._say(f"{self.new} is being loaded{where}; {self.old} goes on answering")
         stated = server.client.register(self.name, server.offer(self._archive, self.new))
         if stated != self.new:
             raise Refused(f"the archive says that it is version {stated}")
@@ -98,7 +98,7 @@ class Exchange:
         warm_up(server.client, f"{self.name}/{self.new}")
 
     def _prepare(self, bounds: Bounds) -> Watch:
-        """Compares the versions before any client is answered by the new one; returns what watches it then."""
+        """Compares the versions before the new one answers any client. Returns the watch for the time after that."""
         questions = self._compare(bounds)
         if bounds.shadow_s:
             Shadow(self._fleet, self.new, questions.agree, bounds, self._say).run()
@@ -115,7 +115,7 @@ class Exchange:
             raise Refused(f"its own example is answered {compared.unexpected}")
         if compared.percent > bounds.different:
             raise Refused(
-                f"{compared}; MAX_DIFFERENT={bounds.different:g} percent may be, and "
+                f"{compared}; MAX_DIFFERENT={bounds.different:g} percent is allowed, and "
                 f"MAX_DIFFERENT={_enough(compared.percent)} would accept it"
             )
         speeds = measure(client, old, new, questions.all, bounds.requests)
@@ -147,24 +147,24 @@ class Exchange:
 
     def _go_back(self) -> None:
         """Leaves the old version as the default, and nothing of the new one."""
-        if self._kept:  # the exchange is done, and only its record is not
+        if self._kept:  # the exchange is done; only its record failed
             return
-        self._fleet.split(None)  # first: a version that is removed answers nobody
+        self._fleet.split(None)  # first, since a removed version answers nobody
         if self._shifted:
             self._fleet.undo(lambda server: server.client.set_default(self.name, self.old))
         self._fleet.undo(lambda server: server.remove(self.new))
 
     def served(self) -> str:
-        """The version that answers after an end of any kind."""
+        """The version that answers after the exchange, however it ended."""
         return self.new if self._kept else self.old
 
     def _end_old(self) -> None:
         try:
             self._fleet.each(lambda server: server.remove(self.old))
-        except ServingError as error:  # it is no default any more, and ends with the server
+        except ServingError as error:  # it is no longer the default, and ends with the server
             self._say(f"{self.old} does not end yet ({error}); the next rollout removes it, or make stop")
             return
-        self._say(f"{self.old} has answered all that it got, and is removed")
+        self._say(f"{self.old} has answered all its requests, and is removed")
 
 
 def _build(versions: dict[str, Path], name: str) -> str:

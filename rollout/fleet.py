@@ -30,15 +30,15 @@ class Fleet:
 
     @property
     def first(self) -> Running:
-        """The server that is asked where one speaks for all."""
+        """The server to ask where one can speak for all."""
         return self.servers[0]
 
     def is_balanced(self) -> bool:
-        """Whether a balancer of ours is in front, which can split requests."""
+        """Whether this project's balancer is in front, which can split requests."""
         return self._group is not None
 
     def recover(self, say: Say) -> None:
-        """Takes back what a rollout that was killed has left."""
+        """Undoes the changes of a rollout that was killed."""
         self.split(None)
         for server in self.servers:
             server.recover(say)
@@ -52,7 +52,7 @@ class Fleet:
         balance(self._group, state, plan, canary)
 
     def seen(self, labels: dict[str, str]) -> Seen:
-        """What a version has done for clients, on all servers together."""
+        """A version's answers to clients, on all servers together."""
         return sum((seen(server.config, labels) for server in self.servers), Seen(0, 0))
 
     def settle(self, version: str, digest: str) -> None:

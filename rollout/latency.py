@@ -31,7 +31,7 @@ class Speeds:
     requests: int
 
     def is_slower(self, most: float) -> bool:
-        """Whether the new one's p99 is more than ``most`` times the old one's, and surely above it at all."""
+        """Whether the new p99 is more than ``most`` times the old one, and significantly above it."""
         return self.ratio > most and self.low > 1
 
     def __str__(self) -> str:
@@ -58,12 +58,12 @@ def measure(client: Client, old: str, new: str, requests: Sequence[Payload], cou
 
 
 def speeds(old: Sequence[float], new: Sequence[float]) -> Speeds:
-    """Of as many requests to each version, in seconds."""
+    """The p99 of both versions, from equally many requests to each, in seconds."""
     ours, theirs = np.array(old), np.array(new)
     compared = compare([ours], [theirs], p99, resamples=RESAMPLES)
     return Speeds(p99(ours), p99(theirs), compared.ratio, compared.low, len(ours))
 
 
 def p99(values: np.ndarray) -> float:
-    """By nearest rank."""
+    """The 99th percentile, by nearest rank."""
     return percentile(values, 99)

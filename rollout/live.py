@@ -1,4 +1,4 @@
-"""What clients get from one version, from the server's own metrics."""
+"""Counts a version's answers to clients, from the server's own metrics."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from serving.errors import ServingError
 
 _SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
-# What a version does to its clients. A full queue or full memory would meet the old one too.
+# Errors that a version causes. A full queue or full memory would occur with the old one too.
 FAULTS = ("internal", "worker_died", "no_worker", "out_of_memory", "timeout")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Requests that a version has answered, and those that it failed on, since the server's start. ``times`` are of
-    those requests that got the model's answer."""
+    """Requests that a version has answered, and those that it failed on, since the server's start. ``times`` are of the
+    requests with the model's answer."""
 
     answered: int
     failed: int
@@ -32,12 +32,12 @@ class Seen:
         return Seen(self.answered + other.answered, self.failed + other.failed, self.times + other.times)
 
     def since(self, before: Seen) -> Seen:
-        """What came after ``before``."""
+        """The counts after ``before``."""
         return Seen(self.answered - before.answered, self.failed - before.failed, self.times - before.times)
 
 
 def seen(config: Config, labels: Mapping[str, str]) -> Seen:
-    """What the version of these labels (model, variant, version) has done. Raises ServingError."""
+    """The counts of the version with these labels (model, variant, version). Raises ServingError."""
     try:
         with direct(config.certificate) as session:
             reply = session.get(f"{config.metrics}/metrics", timeout=30)

@@ -1,8 +1,7 @@
-"""What both versions are asked, and whether their answers agree.
+"""The requests that both versions are asked, and whether their answers agree.
 
-A model of the catalog is asked what the load test asks it; every archive is asked its own example. Two answers agree
-where the task's comparer says so and their best label, token or text is the same, or one that lower precision may swap
-with it.
+A model of the catalog gets the requests of the load test; every archive gets its own example. Two answers agree if the
+task's comparer says so and their best label, token or text is the same, or one that lower precision may swap with it.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ SHOWN = 3  # requests whose answers differ
 
 @dataclass(frozen=True)
 class Compared:
-    """How many requests both versions answered, and the names of those that the new one answered differently or not
-    at all. ``unexpected`` says what is wrong with its answer to its own example, where the model's row knows it."""
+    """The number of requests that both versions answered, and the names of those that the new one answered differently
+    or not at all. ``unexpected`` is its wrong answer to its own example, if the model's row has the right one."""
 
     asked: int
     different: list[str]
@@ -37,7 +36,7 @@ class Compared:
 
     @property
     def percent(self) -> float:
-        """Of the requests, those that were answered differently."""
+        """The percentage of the requests that were answered differently."""
         return 100 * len(self.different) / max(1, self.asked)
 
     def __str__(self) -> str:
@@ -48,7 +47,7 @@ class Compared:
 
 
 class Questions:
-    """The requests for an archive that ``description`` describes. Raises ServingError where nothing is known to ask."""
+    """The requests for an archive that ``description`` describes. Raises ServingError if no request is known."""
 
     def __init__(self, name: str, description: dict[str, Any]) -> None:
         own = description.get("customizedMetadata") or {}
@@ -59,11 +58,11 @@ class Questions:
         if self._model:
             found += _payloads(self._model)
         if not found or self._task not in TASKS:
-            raise ServingError(f"{name}: nothing is known to ask it, so its versions cannot be compared.")
+            raise ServingError(f"{name}: no request for it is known, so its versions cannot be compared.")
         self.all = found
 
     def compare(self, client: Client, old: str, new: str) -> Compared:
-        """Asks both archives ("name/version") each request. One that the old does not answer is left out."""
+        """Asks both archives ("name/version") each request. A request that the old one does not answer is left out."""
         asked, different = 0, []
         for payload in self.all:
             before = client.predict(old, payload.body, payload.content_type)
@@ -78,9 +77,9 @@ class Questions:
         return Compared(asked, different, self._unexpected(client, new))
 
     def agree(self, before: bytes, after: bytes) -> bool | None:
-        """Whether two answers to the same request of a client say the same. A client may ask in a form that the task's
-        comparer cannot read, such as KServe's: then names have to be the same, and numbers close to each other. None
-        where neither can be read, as of binary tensors."""
+        """Whether two answers to the same request of a client agree. A client may ask in a form that the task's
+        comparer cannot read, such as KServe's. Then names must be equal, and numbers close to each other. None if
+        neither can be read, as with binary tensors."""
         if before == after:
             return True
         try:
@@ -105,7 +104,7 @@ class Questions:
         try:
             best = headline(old) if headline else None
         except (KeyError, IndexError, TypeError, AttributeError):
-            return True  # a form of its own, which has no best one
+            return True  # an own form, which has no best label
         try:
             if not headline or best == headline(new):
                 return True
@@ -127,7 +126,8 @@ class Questions:
 
 
 def _outputs(answer: Any) -> Any:
-    """Of an answer of the Open Inference Protocol, what the model says: it names the version beside that."""
+    """The outputs of an answer of the Open Inference Protocol, which also names the version. Other answers are
+    unchanged."""
     return answer["outputs"] if isinstance(answer, dict) and {"model_name", "outputs"} <= answer.keys() else answer
 
 

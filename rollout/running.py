@@ -1,4 +1,4 @@
-"""The server that runs, as rollout, rollback and scale find it, and the record that they leave of it."""
+"""The running server for rollout, rollback and scale, and their changes to its record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from serving.worker_log import failure
 
 Say = Callable[[str], Any]
 READY_WITHIN_S = 600
-VERSIONS = "frontend/Versions.class"  # in the run folder, where this project's front end is in place
+VERSIONS = "frontend/Versions.class"  # in the run folder, if this project's front end is used
 MIRROR = "frontend/Mirror.class"
 DELAY_UNIT_US = 1  # of a batch's delay in this project's front end, without which versions cannot be changed
 
@@ -42,7 +42,7 @@ class Running:
         if state.engine != "torchserve":
             raise ServingError(f"This server is {state.title}, which rolls out and scales in its own way: docs/ray.md")
         if name not in state.archives:
-            raise ServingError(f"The server has no archive {name}, but {', '.join(state.archives)}; see: make status")
+            raise ServingError(f"The server has no archive {name}, only {', '.join(state.archives)}; see: make status")
         if not (self.run.path / VERSIONS).exists():
             raise ServingError(
                 "The server was started by an earlier version of this project, or its TorchServe is not 0.12.0, so "
@@ -52,28 +52,28 @@ class Running:
         self.client = Client(self.config, self.run.key_file)
 
     def version(self) -> str:
-        """The version that answers requests which name none."""
+        """The default version: it answers the requests that name none."""
         return str(self.client.registration(self.name)["modelVersion"])
 
     def recover(self, say: Say) -> None:
-        """Makes the version of the store the default again, where a rollout was killed before it could."""
+        """Makes the store's version the default again, after a rollout that was killed."""
         stored, now = version_of(STORE / f"{self.name}.mar"), self.version()
         if stored != now and stored in self.client.versions(self.name):
             self.client.set_default(self.name, stored)
-            say(f"a rollout that was killed had left {now} as the default; {stored} is it again")
+            say(f"a rollout that was killed had left {now} as the default; {stored} is the default again")
 
     def require_known(self) -> None:
-        """Returns where the store holds what is served. Raises ServingError where it was built again since the start:
-        a rollback would then not bring back what ran before."""
+        """Raises ServingError if the store's archive was built again since the start: a rollback could then not restore
+        the version that ran before."""
         digest = checked(STORE, [self.name])[self.name]
         if digest != self.state.archives[self.name] or version_of(STORE / f"{self.name}.mar") != self.version():
             raise ServingError(
-                f"{self.name}.mar in {STORE} is not what is served: it was built again since the start; "
+                f"{self.name}.mar in {STORE} is not the served archive: it was built again since the start; "
                 "run: make stop serve"
             )
 
     def require_memory(self, servers: int) -> None:
-        """Returns where a second set of workers fits beside the first, on so many servers. Raises ServingError."""
+        """Raises ServingError if the memory is too small for a second set of workers on each of ``servers`` servers."""
         pids = [worker["pid"] for worker in self.client.workers(self.name)]
         needed, free = servers * sum(_resident(pid) for pid in pids), psutil.virtual_memory().available
         if needed > free:
@@ -84,7 +84,7 @@ class Running:
             )
 
     def require_mirror(self) -> None:
-        """Returns where the front end copies requests. Raises ServingError for one that does not know how yet."""
+        """Raises ServingError for an earlier front end, which cannot copy requests."""
         if not (self.run.path / MIRROR).exists():
             raise ServingError(
                 "The server was started by an earlier version of this project, which copies no requests: leave SHADOW "
@@ -123,7 +123,7 @@ class Running:
         return (ended.reason or "its process ended") if ended and ended.since >= since else None
 
     def remove(self, version: str) -> None:
-        """Ends a version that is not the default; returns where there is none."""
+        """Ends a version that is not the default. Does nothing if there is none."""
         try:
             self.client.remove(self.name, version)
         except RequestRefused as refused:

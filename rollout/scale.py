@@ -14,7 +14,7 @@ from serving.store import STORE
 
 def scale(fleet: Fleet, settings: Settings, say: Say) -> int:
     """Applies the settings of models.toml's keys ``workers``, ``batch_size`` and ``batch_delay_ms`` to every server.
-    Raises ServingError; where new workers do not load, the number is as before."""
+    Raises ServingError. If new workers do not load, the number stays as before."""
     name, version = fleet.name, fleet.first.version()
     before = fleet.first.client.registration(name)
     print(f"{name}: from {_shown(before)} to {described(settings)}", flush=True)

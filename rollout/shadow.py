@@ -1,7 +1,7 @@
 """Copies of clients' requests for the new version, before it answers any (SHADOW=60s).
 
-The front end sends them and keeps both answers in its memory (frontend/Mirror.java). They are fetched here over
-loopback and compared. What is kept is whether they agree, and the times of both.
+The front end sends the copies and keeps both answers in its memory (frontend/Mirror.java). This module fetches the
+answers over loopback and compares them. It keeps only whether they agree, and the times of both.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Found:
 
     @property
     def percent(self) -> float:
-        """Of the copies whose answers were compared, those that were answered differently."""
+        """The percentage of the compared copies that were answered differently."""
         return 100 * self.different / max(1, self.different + self.agreed)
 
     def add(self, pair: dict[str, Any], agree: Agree) -> None:
-        """One pair of answers."""
+        """Adds one pair of answers."""
         if pair["status"] >= 500:
             self.failed += 1
             return
@@ -56,7 +56,7 @@ class Found:
         self.new.append(pair["new_ms"] / 1e3)
 
     def speeds(self) -> Speeds | None:
-        """The p99 of both; None for too few."""
+        """The p99 of both versions; None for too few copies."""
         return speeds(self.old, self.new) if len(self.old) >= FEWEST else None
 
     def __str__(self) -> str:
@@ -69,14 +69,14 @@ class Found:
 
 
 class Shadow:
-    """Sends the copies and judges what came of them. ``agree`` compares two answers."""
+    """Sends the copies and judges their answers. ``agree`` compares two answers."""
 
     def __init__(self, fleet: Fleet, new: str, agree: Agree, bounds: Bounds, say: Say) -> None:
         self._fleet, self._new, self._agree, self._bounds, self._say = fleet, new, agree, bounds, say
         self._found = Found()
 
     def run(self) -> None:
-        """Returns after SHADOW seconds, and when the last copies are answered. Raises Refused beyond the bounds."""
+        """Returns after SHADOW seconds, once the last copies are answered. Raises Refused beyond the bounds."""
         name, new, bounds = self._fleet.name, self._new, self._bounds
         seconds = max(1, round(bounds.shadow_s))
         try:
@@ -98,7 +98,7 @@ class Shadow:
                 break
 
     def _take(self) -> int:
-        """Takes what every server has; returns how many copies are under way."""
+        """Fetches the answers from every server; returns the number of copies under way."""
         replies = [server.client.mirrored(self._fleet.name, self._new) for server in self._fleet.servers]
         for reply in replies:
             for pair in reply["pairs"]:
@@ -114,7 +114,7 @@ class Shadow:
             raise Refused(f"{found}; MAX_ERRORS={bounds.errors} is allowed")
         if found.percent > bounds.different:
             raise Refused(
-                f"{found}; MAX_DIFFERENT={bounds.different:g} percent may be, and these are {found.percent:.1f}"
+                f"{found}; MAX_DIFFERENT={bounds.different:g} percent is allowed, and {found.percent:.1f} differ"
             )
         if both:
             self._say(f"of the copies, {both}")
@@ -123,4 +123,4 @@ class Shadow:
                     f"of copies of clients' requests, its {both}; MAX_P99_RATIO={bounds.p99_ratio:g} is allowed"
                 )
         if found.asked and not found.agreed + found.different + found.unread:
-            raise Refused(f"{found}: it had no time for any, so nothing is known of it")
+            raise Refused(f"{found}: it had no time for any copy, so its answers are unknown")

@@ -1,4 +1,4 @@
-"""Looks at what clients get from a version for some seconds, and says when that is beyond the bounds."""
+"""Watches a version's answers to clients for some seconds, and refuses it beyond the bounds."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Labels = dict[str, str]  # of a version's metrics: model, variant, version (Seri
 
 
 class Refused(ServingError):
-    """The new version does not keep within the bounds. The old one is served as before."""
+    """The new version exceeds the bounds. The old one is served as before."""
 
 
 class Watch:
-    """Watches the version ``new`` of a model in the old one's place. ``of`` gives a version's labels."""
+    """Watches the version ``new`` of a model after it has replaced the old one. ``of`` gives a version's labels."""
 
     def __init__(self, fleet: Fleet, of: Callable[[str], Labels], new: str, bounds: Bounds, say: Say) -> None:
         self._fleet, self._of, self._new, self._bounds, self._say = fleet, of, new, bounds, say
-        self._usual = 0  # requests of clients in WATCH seconds, before
-        self._limits: list[tuple[float, str]] = []  # (seconds that the p99 may take, what sets them)
+        self._usual = 0  # requests of clients in WATCH seconds before the exchange
+        self._limits: list[tuple[float, str]] = []  # (the largest p99 in seconds, the text of this bound)
         if bounds.p99_ms < math.inf:
             self._limits.append((bounds.p99_ms / 1e3, f"MAX_P99_MS={bounds.p99_ms:g} is allowed"))
 
     def learn(self, old: str) -> None:
-        """Looks for WATCH seconds at what clients get from the old version, for its p99."""
+        """Measures the old version's p99 from WATCH seconds of clients' requests."""
         before = self.now(old)
         time.sleep(self._bounds.watch_s)
         times = self.now(old).since(before).times
@@ -48,11 +48,11 @@ class Watch:
         self._say(said)
 
     def now(self, version: str) -> Seen:
-        """What a version has done since the start, on all servers together."""
+        """A version's counts since the start, on all servers together."""
         return self._fleet.seen(self._of(version))
 
     def watch(self, before: Seen) -> None:
-        """Returns when WATCH seconds have passed in which the new version kept within the bounds. Raises Refused."""
+        """Returns after WATCH seconds within the bounds. Raises Refused beyond them."""
         end = time.monotonic() + self._bounds.watch_s
         while True:
             now = self.now(self._new).since(before)
@@ -64,11 +64,11 @@ class Watch:
                   f"{now.times}")  # fmt: skip
 
     def require_answers(self, before: Seen) -> None:
-        """Returns where the new version has answered a request of clients, or few came before. Raises Refused: requests
-        that a version keeps are in no count of answers or errors until their time is over."""
+        """Raises Refused if the new version has answered no request of clients although many came before. A request
+        that hangs counts neither as an answer nor as an error until it times out."""
         if self._usual >= FEWEST and not self.now(self._new).since(before).answered:
             raise Refused(
-                f"it has answered none of the requests of clients, of which {self._usual} came in as long before"
+                f"it has answered no request of clients; {self._usual} came in the same time before"
             )
 
     def _judge(self, now: Seen) -> None:

@@ -3,6 +3,6 @@
 import sys
 from pathlib import Path
 
-# The client is a package that other projects install (client/). Here it is imported from its folder, before any other
-# of that name: nothing has to be installed, with .venv as with PYTHON=python3.
+# Other projects install the client (client/). Here it is imported from its folder, before any installed package of that
+# name. So it needs no installation, with .venv as with PYTHON=python3.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "client"))

@@ -53,7 +53,7 @@ def clean() -> int:
 
 
 def logs() -> int:
-    """Prints the last telling lines of every log. FOLLOW=1 prints new lines as they come."""
+    """Prints the last important lines of every log. FOLLOW=1 prints new lines as they come."""
     return show_logs(replicas.logs(RunDirectory.default()), follow=os.environ.get("FOLLOW") == "1")
 
 
@@ -70,7 +70,7 @@ def status() -> int:
 
 
 def restart() -> int:
-    """Starts one replica after the other anew, with what the store and the settings hold now."""
+    """Restarts the replicas one after the other, with the present archives and settings."""
     run = RunDirectory.default()
     end_on_signal()
     run.create()

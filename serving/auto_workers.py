@@ -16,13 +16,13 @@ from serving.machine import gpus
 
 CORES = 2  # cores for each worker: one runs its Python code, one the tokenizer's threads and the front end
 MOST = 4  # on one GPU: with eight, resnet50-graph answered fewer requests (docs/served-results.md, Levers)
-ONE_WORKER = (None, "null", "explain")  # runtimes of archives that answer no more with several
+ONE_WORKER = (None, "null", "explain")  # with these runtimes, more workers answer no more requests
 GPU_BYTES = 6e9  # GPU memory of one worker with its CUDA context; bert-graph needs 4.4e9
 
 
 def automatic(configs: Mapping[str, Mapping[str, Any]], cores: int, servers: int = 1) -> dict[str, int]:
     """{archive: workers} of the archives that get more than one. ``configs`` has the settings of all archives of the
-    server, as in their model-config.yaml; ``servers`` of them share the machine."""
+    server, as in their model-config.yaml. ``servers`` servers share the machine."""
     names = [name for name, config in configs.items() if _on_gpu(config)]
     workers = share(cores, gpu_memory(), len(names) * servers) if names else 1
     return dict.fromkeys(names, workers) if workers > 1 else {}

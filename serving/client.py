@@ -1,7 +1,7 @@
 """The client of the server that this checkout runs: finds its addresses, its certificate and its key file.
 
-The requests are the package's (client/tsi_client). Knows TorchServe's management API, which is no concern of those who
-only want predictions.
+The package in client/tsi_client makes the requests. This module adds TorchServe's management API, which is not needed
+for predictions.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Client:
     def __init__(self, config: Config, key_file: Path, timeout_s: float = 120.0, retries: int = 3) -> None:
         verify = _trusted(config.certificate)
         self._key_file, self._config, self._timeout = key_file, config, timeout_s
-        shared_token = key_file.with_name(TOKENS[0])  # of replicas, whose key files open one of them each
+        shared_token = key_file.with_name(TOKENS[0])  # replicas share a token; each key file has only its own server's
         inference = KeyFile(key_file, config.management, verify=verify)
         self._keys: dict[Kind, KeyFile | TokenFile] = {
             "inference": TokenFile(shared_token) if shared_token.exists() else inference,
@@ -123,20 +123,20 @@ class Client:
 
     def register(self, name: str, file: str) -> str:
         """Registers an archive of the run folder as a further version of ``name``, and returns that version. It answers
-        requests that name it, once its workers are ready; the default stays."""
+        requests that name it, once its workers are ready. The default does not change."""
         return str(self._versions("POST", quote(name), archive=file)["version"])
 
     def set_default(self, name: str, version: str) -> None:
-        """From now on, requests that name no version are answered by this one."""
+        """Makes this version the default: it answers the requests that name none."""
         self._manage("PUT", f"/models/{quote(name)}/{quote(version)}/set-default")
 
     def change(self, name: str, version: str, **settings: int) -> None:
         """Changes a version's ``workers``, ``batch_size`` or ``batch_delay`` (in the front end's unit) while it answers
-        requests. New workers may not be ready yet on return; those that are too many have ended between two batches."""
+        requests. New workers may not be ready yet on return. Surplus workers have ended between two batches."""
         self._versions("PUT", f"{quote(name)}/{quote(version)}", **settings)
 
     def remove(self, name: str, version: str) -> None:
-        """Ends a version that is not the default, once it has answered all that it got."""
+        """Ends a version that is not the default, once it has answered all its requests."""
         self._versions("DELETE", f"{quote(name)}/{quote(version)}")
 
     def mirror(self, name: str, version: str, seconds: int, percent: float) -> None:
@@ -148,7 +148,7 @@ class Client:
         return self._versions("GET", f"{quote(name)}/{quote(version)}/mirror")
 
     def end_mirror(self, name: str, version: str) -> None:
-        """Ends the copying, which also ends by itself when nobody asks for what it brought."""
+        """Ends the copying. It also ends by itself if nobody fetches the answers."""
         self._versions("DELETE", f"{quote(name)}/{quote(version)}/mirror")
 
     def _versions(self, method: str, path: str, **query: str | int) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Config:
 
     @property
     def inference_address(self) -> str:
-        """The inference API's address as it is given, also that of all interfaces."""
+        """The inference API's address as configured, even if it is that of all interfaces."""
         return self.properties.get("inference_address") or f"http://127.0.0.1:{ADDRESSES['inference_address']}"
 
     @property
@@ -110,31 +110,31 @@ class Config:
         if missing:
             raise ServingError(
                 f"{self.path} has an address of https:// and no {' and no '.join(missing)}; name the PEM files there, "
-                "or write http:// and let a proxy in front end TLS."
+                "or write http:// and end TLS in a proxy in front of it."
             )
         return self._beside(self.properties[CERTIFICATE])
 
     @property
     def private_key(self) -> Path | None:
-        """The file with the private key of that certificate; None where none is named."""
+        """The file with the certificate's private key; None if none is named."""
         given = self.properties.get(PRIVATE_KEY)
         return self._beside(given) if given else None
 
     @property
     def token_path(self) -> Path | None:
-        """The same file, unread."""
+        """The path of ``token_file``; the file is not read."""
         given = self.properties.get(TOKEN_FILE)
         return self._beside(given) if given else None
 
     @property
     def token_file(self) -> Path | None:
-        """The file with the operator's tokens that do not expire; None where none is named. Raises ServingError for one
-        that holds none."""
+        """The file with the operator's tokens that do not expire; None if none is named. Raises ServingError for a file
+        without a token."""
         given = self.properties.get(TOKEN_FILE)
         return self._token_file(given) if given else None
 
     def _beside(self, given: str) -> Path:
-        """A path of the config file, which is relative to its folder."""
+        """A path from the config file. A relative path starts at the config file's folder."""
         return self.path.resolve().parent / given
 
     def ports(self) -> dict[int, str]:
@@ -149,10 +149,9 @@ class Config:
             raise ServingError(f"{key}={given} has no port number; write one, as in {key}={default}") from None
 
     def effective(self, store: Path, cores: int, metrics: str = "", options: Sequence[str] = ()) -> str:
-        """The text of the properties file that TorchServe reads: these settings, the store as the only source, settings
-        of Java's compiler and memory for this machine, further ``options`` of Java, and ``metrics``, the file with the
-        names of TorchServe's own metrics. That is TorchServe's file where it is to fill all of them, and the user's
-        where one is named. Raises ServingError."""
+        """The text of the properties file that TorchServe reads: these settings, the store as the only source, Java's
+        compiler and memory for this machine, and further ``options`` of Java. ``metrics`` is the file with the names of
+        TorchServe's own metrics: TorchServe's file if all are wanted, or the user's. Raises ServingError."""
         pattern = "file://" + re.escape(str(store)) + "/.*"
         # Java's property files use the backslash as an escape.
         given = [key for key in (CERTIFICATE, PRIVATE_KEY) if self.properties.get(key)]
@@ -170,10 +169,10 @@ class Config:
         return "".join(f"{key}={value}\n" for key, value in {**properties, **extra}.items())
 
     def _memory(self, vmargs: str) -> list[str]:
-        """Java's options for memory. Waiting requests are in the heap and may take half of it. A request that arrives
-        is in direct memory, which is as large as the heap: half of it for arriving requests, half for data on its way
-        to workers. Queues may hold more requests only if these are small. Without -Xmx the front end takes half of the
-        heap that Java chose."""
+        """Java's options for memory. Waiting requests are in the heap and may take half of it. Arriving requests are in
+        direct memory, which is as large as the heap: half of it for them, half for data on its way to workers. Queues
+        may hold more requests only if these are small. Without -Xmx the front end takes half of the heap that Java
+        chose."""
         given = re.findall(r"-Xmx(\d+)([kmgKMG]?)(?!\S)", vmargs)
         if not given:
             return []
@@ -205,14 +204,15 @@ class Config:
         return value
 
     def _access(self) -> list[str]:
-        """Java's options for who needs no token, and for tokens that do not expire."""
+        """Java's options for requests that need no token, and for tokens that do not expire."""
         added = ["-Dfrontend.openPing=true"] if self._choice(OPEN_PING, "false") == "true" else []
         if path := self.token_file:
             added.append(f"-Dfrontend.tokenFile={quote(str(path))}")
         return added
 
     def _token_file(self, given: str) -> Path:
-        """The file, which must hold a token in each line that is not empty. A relative path is the config file's."""
+        """The file, which must hold a token in each line that is not empty. A relative path starts at the config file's
+        folder."""
         path = self._beside(given)
         try:
             tokens = path.read_text(encoding="utf-8").split("\n")

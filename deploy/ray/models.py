@@ -34,7 +34,7 @@ class Models:
         self._handles: dict[str, Any] = {}
         self._reading = asyncio.Lock()
         self.labels: dict[str, Labels] = {}  # by model, from its last answer
-        self._loads: dict[str, tuple[set[str], float]] = {}  # by model: its running replicas, and the load time of one in seconds
+        self._loads: dict[str, tuple[set[str], float]] = {}  # by model: running replicas, a load time in seconds
 
     async def handle(self, name: str) -> Any:
         """The handle of the model's application. Raises Refusal for an unknown model."""

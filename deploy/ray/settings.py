@@ -73,7 +73,7 @@ def address(config: Config, key: str) -> tuple[str, int]:
     given = config.properties.get(key) or f"http://127.0.0.1:{ADDRESSES[key]}"
     parts = urlsplit(given)
     if parts.scheme != "http":
-        raise ServingError(f"{key}={given}: Ray Serve has no TLS here; write http://, and end TLS in a proxy in front of it")
+        raise ServingError(f"{key}={given}: Ray Serve has no TLS here; write http://, and end TLS in a proxy before it")
     return parts.hostname or "127.0.0.1", parts.port or ADDRESSES[key]
 
 

@@ -40,7 +40,7 @@ class Tokens:
             self._read()
         now, given = time.time(), words[1].encode()
         valid = [*self._lasting, *(each for each, until in self._expiring.items() if until > now)]
-        return sum(hmac.compare_digest(each, given) for each in valid) > 0  # compares with all, so that the time gives no hint
+        return sum(hmac.compare_digest(each, given) for each in valid) > 0  # all, so that the time gives no hint
 
     def expires(self) -> float | None:
         """When the last expiring token expires, in seconds since 1970; None without one."""

@@ -87,6 +87,6 @@ def _evidence(component: dict[str, Any]) -> str:
 
 
 def documented(text: str, facts: dict[str, Any]) -> str:
-    """``text`` with its generated part made anew."""
+    """``text`` with its generated part updated."""
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{document(facts)}\n{END}{rest.partition(END)[2]}"

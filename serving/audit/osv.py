@@ -1,6 +1,6 @@
 """Asks a database in OSV's format (https://osv.dev) which advisories a version has.
 
-pip-audit asks about Python packages. It does not know Java's, so this module asks about those.
+pip-audit asks about Python packages. It does not know Java libraries, so this module asks about them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class AuditError(Exception):
 
 @dataclass(frozen=True)
 class Advisory:
-    """One advisory: the package and version it concerns, and every name that it goes by."""
+    """One advisory: the package and version that it concerns, and all its identifiers."""
 
     package: str
     version: str

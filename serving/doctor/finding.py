@@ -24,7 +24,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """The machine as the checks see it; tests give folders of their own for any part of it."""
+    """The machine as the checks see it. Tests replace any part of it by their own folders."""
 
     store: Path
     run: Path
@@ -37,7 +37,7 @@ class Place:
     devices: Path = Path("/sys/bus/pci/devices")
     cuda_driver: str = "libcuda.so.1"
     replicas: int = 1  # servers of this machine: make doctor REPLICAS=3
-    set_up: bool = True  # False before ``make setup``: a missing package is then no fault
+    set_up: bool = True  # False before ``make setup``: a missing package is then no error
 
     @classmethod
     def default(cls, set_up: bool) -> Place:

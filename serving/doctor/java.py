@@ -12,7 +12,7 @@ from serving.environment import OLDEST_JAVA, java_home, java_version
 
 
 def java(place: Place) -> Finding:
-    """Starts the runtime that would be used once, since only this shows a wrong architecture or a missing library."""
+    """Starts the Java that would be used, since only this shows a wrong architecture or a missing library."""
     given = os.environ.get("JAVA_HOME", "")
     try:
         home = Path(java_home())

@@ -13,7 +13,7 @@ from serving.doctor.finding import OK, STOP, WARN, Finding, Place, size
 SETUP = 7e9  # bytes of .venv, plus one of pip's downloads at a time
 BUILD = 2e9  # a few archives and their caches
 LOGS = 1e8  # log4j2.xml keeps less
-# The own memory (USS) of a warm process on Linux, less the archive's bytes (docs/faults.md).
+# The unique memory (USS) of a warm process on Linux, without the archive's bytes (docs/faults.md).
 JAVA = 2.5e8
 WORKER = {"null": 3e7, "onnx": 1.6e8, "openvino": 1.6e8}
 TORCH_WORKER = 4e8

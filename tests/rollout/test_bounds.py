@@ -125,7 +125,7 @@ def test_answers_in_a_clients_form_agree_where_their_words_and_numbers_do():
 
 
 def test_an_archive_that_nothing_is_known_to_ask_is_refused():
-    with pytest.raises(ServingError, match="nothing is known to ask it"):
+    with pytest.raises(ServingError, match="no request for it is known"):
         Questions("other", {"customizedMetadata": None})
 
 

@@ -133,8 +133,8 @@ def test_what_a_killed_rollout_left_is_removed_by_the_next(place):
     assert "beside it: version 5.0" in place.verb("status").stdout
     place.client.set_default("null", "5.0")
     refused = verb(place, "rollout", VERSION="3.1")
-    assert "a rollout that was killed had left 5.0 as the default; 1.0 is it again" in refused.stdout
-    assert "5.0, which a rollout that was cut off had registered, is removed" in refused.stdout
+    assert "a rollout that was killed had left 5.0 as the default; 1.0 is the default again" in refused.stdout
+    assert "5.0 is removed; an interrupted rollout had registered it" in refused.stdout
     assert refused.returncode == 1 and registered(place) == ["1.0"]
 
 
@@ -185,7 +185,7 @@ def test_a_version_or_an_archive_that_is_not_there_gets_a_sentence(place):
     assert unknown.returncode == 1 and "Traceback" not in unknown.stderr
     assert "no version 9 of null (it has: 1.0, 2.0" in unknown.stderr
     assert "run: make archive MODELS=null VERSION=9" in unknown.stderr
-    assert "null 1.0 is what is served already" in verb(place, "rollout", VERSION="1.0").stderr
+    assert "null 1.0 is served already" in verb(place, "rollout", VERSION="1.0").stderr
     assert "no archive nil, but null" in verb(place, "scale", MODEL="nil", WORKERS="1").stderr
 
 

@@ -74,7 +74,7 @@ def test_a_version_that_answers_clients_alike_takes_over_and_nothing_is_on_disk(
 @pytest.mark.parametrize(
     ("version", "change", "said"),
     [
-        ("3.0", versions.WRONG_ON_CLIENTS, "MAX_DIFFERENT=0 percent may be, and these are 100.0"),
+        ("3.0", versions.WRONG_ON_CLIENTS, "MAX_DIFFERENT=0 percent is allowed, and 100.0 differ"),
         ("3.1", versions.FAILS_ON_CLIENTS, "MAX_ERRORS=0 is allowed"),
     ],
     ids=["answers wrong", "fails"],

@@ -53,7 +53,7 @@ class Watch:
         """Opens the port of the metrics. ``look`` and ``expires`` are called when the metrics are read (present.py)."""
         if self._port:
             page = CollectorRegistry()
-            page.register(Present(self.metrics, look, expires))  # registered first: it creates the counters of a new model
+            page.register(Present(self.metrics, look, expires))  # first: it creates the counters of a new model
             page.register(self.metrics.registry)
             threading.Thread(target=self._listen, args=(page,), name="metrics", daemon=True).start()
 
