@@ -25,7 +25,8 @@ KEYS = ("by", "date", "machine", "reason")  # the keys of [<model>.chosen]
 
 @dataclass(frozen=True)
 class Choice:
-    """One model's variants; where make choose wrote them, its command, the day, the kind of machine and the reason."""
+    """One model's variants. Where make choose wrote them, also its command, the day, the kind of machine and the
+    reason."""
 
     variants: tuple[str, ...]
     by: str = ""

@@ -1,4 +1,4 @@
-"""Makes the environment that TorchServe and its workers are started with.
+"""Makes the environment of TorchServe and its workers.
 
 Knows environment variables, nothing of the server's settings.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from serving.errors import ServingError
 
 ROOT = Path(__file__).resolve().parent.parent
-OLDEST_JAVA = 17  # the oldest that TorchServe 0.12 was tried with
+OLDEST_JAVA = 17  # the oldest that is tested with TorchServe 0.12
 PLAIN = re.compile(r"[\w./+-]{1,60}", re.ASCII)
 
 
@@ -57,13 +57,13 @@ def temp_folder() -> str:
 
 
 def worker_environment(hidden: str = "") -> dict[str, str]:
-    """This process's environment in UTF-8, with OpenMP threads that sleep while they wait, with a lasting compiler
-    cache, without the paths from which a worker could import the checkout, and without the variables whose whole names
-    match ``hidden``.
+    """This process's environment in UTF-8. OpenMP threads sleep while they wait. The compiler cache is persistent. The
+    paths from which a worker could import the checkout are left out, and so are the variables whose whole names match
+    ``hidden``.
 
     TorchServe puts an inherited PYTHONPATH before the archive's folder: an entry that holds a ``handlers`` package
-    would silently be served instead of the archive's own. TorchServe itself hides variables from the workers only,
-    which could still read them from Java's entry in /proc. In another locale, Java does not find files whose path is
+    would silently be served instead of the archive's own. TorchServe itself hides variables only from the workers'
+    environment, and they could still read Java's in /proc. In another locale, Java does not find files whose path is
     not ASCII.
     """
     environment = {key: value for key, value in os.environ.items() if not re.fullmatch(hidden, key)}
@@ -72,8 +72,8 @@ def worker_environment(hidden: str = "") -> dict[str, str]:
     # each wastes time that the other needs. docs/served-results.md has the figures.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     entries = environment.pop("PYTHONPATH", "").split(os.pathsep)
-    # Where a worker keeps code that it compiles and what it measures. Inductor's default is in the temporary folder,
-    # which is deleted with the server. It is used only if the checkout is on a read-only disk.
+    # Where a worker keeps the code that it compiles and its measurements. Inductor's default is in the temporary
+    # folder, which is deleted with the server. It is used only if the checkout is on a read-only disk.
     if os.access(ROOT, os.W_OK):
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor"))
         environment.setdefault("LEAN_CHOICES", str(ROOT / ".cache" / "lean"))  # handlers/lean/choices.py

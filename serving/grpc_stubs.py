@@ -1,7 +1,7 @@
 """Python stubs of TorchServe's own gRPC API, generated from the .proto files in its jar:
 ``python -m serving.grpc_stubs FOLDER``.
 
-Knows protoc (the extra ``grpc``). Who calls the API is not its business.
+Knows protoc (the extra ``grpc``), and nothing of the callers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def write(folder: Path) -> list[Path]:
         raise ServingError(f"{folder} cannot be written ({error.strerror}); name another folder.") from None
     arguments = ["protoc", f"-I{folder}", f"-I{Path(protoc.__file__).parent / '_proto'}", f"--python_out={folder}"]
     if protoc.main([*arguments, *PROTOS]) or protoc.main([*arguments, f"--grpc_python_out={folder}", INFERENCE]):
-        raise ServingError("protoc refused the .proto files of TorchServe's jar; what it said stands above.")
+        raise ServingError("protoc refused the .proto files of TorchServe's jar; its message is above.")
     return sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".proto"))
 
 

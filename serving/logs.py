@@ -1,4 +1,4 @@
-"""make logs: prints the last lines of every log, without those that each start writes and that tell nothing.
+"""make logs: prints the last lines of every log, without the lines that every start writes.
 
 Knows the files' names and TorchServe's usual lines. The files keep all of them.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from serving.errors import ServingError
 
 LAST = 60  # lines of each log
-# What TorchServe 0.12 and its workers write at each start.
+# Lines that TorchServe 0.12 and its workers write at each start.
 _USUAL = re.compile(
     r"^(?:\S+ \[\w+\s*\] W-\d+-\S+-std(?:out|err) MODEL_LOG - )?(?:"
     r"s_name_part0=|Listening on port: |Successfully loaded .*metrics\.yaml|\[PID\]\d+$|Torch worker started\.|"
@@ -25,8 +25,8 @@ _USUAL = re.compile(
 
 
 def show(folders: Sequence[Path], follow: bool = False) -> int:
-    """Prints the logs in these folders; with ``follow``, also new lines as they come. Raises ServingError without
-    logs."""
+    """Prints the logs in these folders; with ``follow``, also new lines as they come. Raises ServingError if there are
+    no logs."""
     files = [file for folder in folders for file in sorted(folder.glob("*.log"))]
     if not files:
         raise ServingError(f"There are no logs in {folders[0]}; run: make serve")
@@ -40,6 +40,6 @@ def show(folders: Sequence[Path], follow: bool = False) -> int:
 
 
 def telling(file: Path) -> list[str]:
-    """The last lines of a log but those of every start."""
+    """The last lines of a log, without the lines that every start writes."""
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     return [line for line in lines if line.strip() and not _USUAL.match(line)][-LAST:]

@@ -1,6 +1,6 @@
 """The kind of this machine: its CPU, the cores that may be used, its GPUs.
 
-Knows where a machine states them. Nothing here identifies a person, or one machine among others of its kind.
+Knows where a machine states them. No fact identifies a person, or one machine among others of its kind.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def gpus() -> list[dict[str, str]]:
 
 
 def output(command: Sequence[str]) -> str:
-    """The output of a command; "" where it fails or takes more than 20 s."""
+    """The output of a command; "" if it fails or takes more than 20 s."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):

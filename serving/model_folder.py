@@ -31,7 +31,7 @@ TORCHSERVE_KEYS = {
 def prepare(
     folder: Path, store: Path, names: Mapping[str, str], settings: Mapping[str, Settings], delay_unit_us: int
 ) -> Path:
-    """The folder to serve ``names`` from, made anew. A rollout adds further versions to it.
+    """The folder to serve ``names`` from, newly made. A rollout adds further versions to it.
 
     ``delay_unit_us`` is the unit of maxBatchDelay in microseconds: 1 or 1000 (serving/front_end/).
     """
@@ -43,7 +43,7 @@ def prepare(
 
 
 def add(source: Path, target: Path, settings: Settings, delay_unit_us: int) -> None:
-    """Puts an archive into the folder: a link, or a copy with these settings where there are some."""
+    """Puts an archive into the folder: a link, or a copy with these settings if there are any."""
     target.unlink(missing_ok=True)
     if settings:
         entry, config = read_config(source)
@@ -66,7 +66,7 @@ def changed(config: dict[str, Any], settings: Settings, delay_unit_us: int) -> d
 
 
 def _copy(source: Path, target: Path, config_entry: str, config: dict[str, Any]) -> None:
-    """Copies an archive with another config, which the manifest must name for TorchServe to read it."""
+    """Copies an archive with another config. The manifest must name the config for TorchServe to read it."""
     import yaml
 
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:

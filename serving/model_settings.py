@@ -1,4 +1,4 @@
-"""Reads a model's settings of serving from models.toml. They apply without a new build.
+"""Reads a model's serving settings from models.toml. They apply without a new build.
 
 Knows the keys below. The other keys of a model's table belong to export and are ignored. docs/models-toml.md is the
 page for users.
@@ -97,13 +97,13 @@ class ModelSettings:
         return found
 
     def unused(self, models: set[str]) -> list[str]:
-        """The models with settings of serving that are not among ``models``, those that the store holds."""
+        """The models with serving settings that are not among ``models``, those that the store holds."""
         named = [model for model, settings in self.models.items() if settings] + [model for model, _ in self.variants]
         return sorted(set(named) - models)
 
 
 def read_tables(path: Path) -> dict[str, Mapping[str, Any]]:
-    """The file's tables by model, unchecked; none where there is no file. Raises ServingError."""
+    """The file's tables by model, unchecked; empty if there is no file. Raises ServingError."""
     found = read(path)
     for key, value in found.items():
         if not isinstance(value, Mapping):

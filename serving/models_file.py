@@ -1,8 +1,9 @@
 """The file models.toml: finds it, reads it, and changes it for a verb.
 
 Knows TOML and no key. A change keeps comments, order and all other keys. The new file is written beside the old one and
-renamed, so that a reader finds the old file or the new one. TOML's libraries are imported late, since ``make doctor``
-runs before they are installed.
+Knows TOML and no key. A change keeps comments, order and all other keys. The new file is written beside the old one and
+renamed, so that a reader finds either the old file or the new one. TOML's libraries are imported late, since ``make
+doctor`` runs before they are installed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def models_file() -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of the file; {} where there is none. Raises ServingError for a file that cannot be read or is no
+    """The content of the file; {} if there is none. Raises ServingError for a file that cannot be read or is not
     TOML."""
     try:
         content = path.read_bytes()
@@ -47,7 +48,7 @@ def read(path: Path) -> dict[str, Any]:
 def edited(path: Path) -> Iterator[Any]:
     """The file as a tomlkit document, which the block may change. It is written when the block ends without an error.
 
-    Raises ServingError where ``read`` does, and for a file whose tables are too scattered for tomlkit.
+    Raises the errors of ``read``, and ServingError for a file whose tables are too scattered for tomlkit.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -76,7 +77,7 @@ def edited(path: Path) -> Iterator[Any]:
 
 
 def child(parent: Any, key: str) -> Any:
-    """The table ``key`` of a document or a table. It is added where it is absent. Raises ServingError for a value."""
+    """The table ``key`` of a document or a table; added if absent. Raises ServingError if the key has a value."""
     import tomlkit
     from tomlkit.items import InlineTable
 

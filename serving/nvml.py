@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of this machine's GPUs, by its C library NVML: memory, utilisation, energy.
+"""Reads memory, utilisation and energy of this machine's GPUs from NVIDIA's driver, with its C library NVML.
 
 Run as a program, it prints a line of JSON every few seconds, for the front end's metrics
 (serving/front_end/java/frontend/Gpus.java), and ends when its standard input does. Imports nothing of this project.
@@ -31,8 +31,8 @@ class _Utilization(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU now. ``gpu`` is its index among all of the machine; memory is in bytes, ``utilization`` from 0 to 1. What
-    the driver does not say is None."""
+    """A GPU now. ``gpu`` is its index among all of the machine; memory is in bytes, ``utilization`` from 0 to 1. A
+    value that the driver does not give is None."""
 
     gpu: str
     uuid: str
@@ -78,7 +78,7 @@ def _gpu(nvml: Any, index: int, handle: ctypes.c_void_p) -> Gpu:
 
 
 def joules(nvml: Any) -> float | None:
-    """The energy that all GPUs have taken since the driver was loaded; None where none of them says it."""
+    """The energy that all GPUs have taken since the driver was loaded; None if the driver gives none."""
     found = []
     for _, handle in devices(nvml):
         value = ctypes.c_ulonglong(0)  # millijoules
@@ -88,7 +88,7 @@ def joules(nvml: Any) -> float | None:
 
 
 def java_options() -> list[str]:
-    """What the front end reads: the program to start, where there is a GPU."""
+    """The front end's options: the program to start, if there is a GPU."""
     nvml = library()
     if nvml is None or not any(devices(nvml)):
         return []
@@ -96,7 +96,7 @@ def java_options() -> list[str]:
 
 
 def main() -> None:
-    """Prints what the GPUs are doing, until nobody listens."""
+    """Prints the state of the GPUs until nobody listens."""
     if (nvml := library()) is None:
         return
     ended = False

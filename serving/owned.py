@@ -1,7 +1,6 @@
-"""Folders that this project made and may therefore delete. Knows a folder's name and marker, not what it is for.
+"""Folders that this project made and may therefore delete. Knows a folder's name and marker, not its purpose.
 
-A record on file may be damaged, and a variable may name any folder. So neither of them alone is a reason to delete a
-folder.
+A record on file may be damaged, and a variable may name any folder. So neither is enough to delete a folder.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ def mark(folder: Path) -> None:
 
 
 def doubt(folder: Path, name: re.Pattern[str]) -> str:
-    """The reason why ``folder`` may not be one that this project made. "" where there is no doubt, or no folder."""
+    """The reason why ``folder`` may not be one that this project made. "" if there is no doubt, or no folder."""
     try:
         found = folder.lstat()
     except FileNotFoundError:

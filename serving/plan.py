@@ -19,9 +19,9 @@ NOT_OURS_ON_RAY = "was not built by this project, which Ray Serve needs: leave i
 
 @dataclass(frozen=True)
 class Plan:
-    """``archives`` is {name: sha256}, ``foreign`` the names of those that this project did not build, ``unchecked`` of
-    those without a digest file. ``settings`` are those of models.toml, for the archives that have some. ``notices`` are
-    lines that a user should read before the start."""
+    """``archives`` is {name: sha256}. ``foreign`` are the names of those that this project did not build, ``unchecked``
+    of those without a digest file. ``settings`` are those of models.toml, for the archives that have some. ``notices``
+    are lines for the user before the start."""
 
     store: Path
     archives: dict[str, str]
@@ -45,9 +45,9 @@ class Plan:
         workers: int | None = None,
         servers: int = 1,
     ) -> Plan:
-        """The plan for checked archives. The settings are those of ``table``, else of models.toml. ``choices`` are
-        those that selected the archives. ``workers``, where given, is the number of workers of every archive. Else the
-        machine is shared by as many ``servers``.
+        """The plan for checked archives. The settings are those of ``table``, else of models.toml. ``choices`` selected
+        the archives. ``workers``, if given, is the number of workers of every archive. Otherwise ``servers`` servers
+        share the machine.
 
         Raises ServingError for a mistake in models.toml.
         """
@@ -66,7 +66,7 @@ class Plan:
         notices += choices.notices(found, held)
         models = {each.model for each in held}
         notices += [
-            f"{table.path.name}: [{model}] has settings of serving, and {store.name} holds no archive of that model"
+            f"{table.path.name}: [{model}] has serving settings, and {store.name} holds no archive of that model"
             for model in sorted({*table.unused(models), *choices.unused(models)})
         ]
         settings |= {name: {**settings.get(name, {}), "workers": number} for name, number in given.items()}

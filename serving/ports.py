@@ -1,4 +1,4 @@
-"""Finds the process that holds a port. Knows loopback sockets, and nothing of what is served there.
+"""Finds the process that holds a port. Knows loopback sockets, and nothing of the servers behind them.
 
 psutil, which finds the owner, may not be installed yet when ``make doctor`` runs.
 """
@@ -30,11 +30,11 @@ def in_use(port: int) -> bool:
 
 
 def owner(port: int) -> str:
-    """The process that listens on the port, as far as this user may see it."""
+    """The process that listens on the port, if this user may see it."""
     try:
         import psutil
     except ImportError:
-        return "a process that psutil, once installed, will name"
+        return "an unknown process (psutil is not installed)"
     try:
         listening = [c for c in psutil.net_connections("inet") if c.laddr and c.laddr.port == port and c.pid]
         process = psutil.Process(listening[0].pid)

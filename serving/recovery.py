@@ -1,4 +1,4 @@
-"""Reads TorchServe's own log for workers that ended: since when one is missing, why, and when it is started again.
+"""Reads TorchServe's own log for workers that ended: since when, why, and when TorchServe starts them again.
 
 Knows the messages of TorchServe's WorkerThread and the line format of log4j2.xml, which keeps these messages.
 """
@@ -55,7 +55,7 @@ def _outages(log: Path, model: str, version: str | None) -> dict[str, Outage]:
 
 
 def _read(outages: dict[str, Outage], worker: str, at: datetime, text: str) -> Outage | None:
-    """Takes one message of a worker; returns its outage where lines of a stack trace may follow."""
+    """Reads one message of a worker; returns its outage if lines of a stack trace may follow."""
     if text.startswith("Auto recovery succeeded"):
         outages.pop(worker, None)
         return None

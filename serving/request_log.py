@@ -1,4 +1,4 @@
-"""Where the front end writes a line per request, if it is to: the settings of config.properties, checked.
+"""The settings of the request log in config.properties, checked. The front end writes a line per request to it.
 
 The front end writes and renames the file (serving/front_end/java/frontend/RequestLog.java).
 """
@@ -18,7 +18,7 @@ from serving.errors import ServingError
 
 FILE, MEGABYTES, CLIENTS = "request_log", "request_log_megabytes", "request_log_clients"
 STANDARD_OUTPUT = "-"
-NAME = "requests.jsonl"  # in the folder of the logs, where the file is for standard output
+NAME = "requests.jsonl"  # in the folder of the logs, if the log is for standard output
 DEFAULT_MEGABYTES = 100
 
 
@@ -34,7 +34,7 @@ class RequestLog:
 
     @classmethod
     def of(cls, properties: Mapping[str, str], beside: Path, logs: Path) -> RequestLog | None:
-        """What the properties say; None where there is to be no log. A relative path is one in ``beside``. Raises
+        """The settings in the properties; None without a log. A relative path starts at ``beside``. Raises
         ServingError."""
         if not (given := properties.get(FILE)):
             return None
@@ -46,7 +46,7 @@ class RequestLog:
         return cls(path, _megabytes(properties) << 20, clients == "true", printed)
 
     def java_options(self) -> list[str]:
-        """What the front end reads."""
+        """The front end's options."""
         return [
             f"-Dfrontend.requestLog={quote(str(self.path))}",
             f"-Dfrontend.requestLogBytes={self.size}",
@@ -54,7 +54,7 @@ class RequestLog:
         ]
 
     def check(self) -> None:
-        """Raises ServingError where the file cannot be written."""
+        """Raises ServingError if the file cannot be written."""
         try:
             os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
         except OSError as error:
@@ -72,7 +72,7 @@ class Printer:
         self._file: BinaryIO | None = None
 
     def show(self) -> None:
-        """Prints the lines that are new, also those of a file that has been renamed since. Nobody may read them."""
+        """Prints the new lines, also those of a file that was renamed since. The output may be closed."""
         with contextlib.suppress(OSError):
             self._print()
             if self._file is None or os.fstat(self._file.fileno()).st_ino != self._path.stat().st_ino:

@@ -1,5 +1,5 @@
-"""The verb serve: starts the server with the archives of the store and prints a request for each. Stays where that is
-asked for."""
+"""The verb serve: starts the server with the archives of the store and prints a request for each. With FOREGROUND=1 or
+UI=1 it keeps running."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def _serve() -> int:
 
 
 def chosen_plan(servers: int = 1) -> Plan:
-    """The archives of the store that MODELS, VARIANTS and models.toml choose, with their settings, for so many servers
-    of this machine; WORKERS goes over these. Raises ServingError."""
+    """The archives of the store that MODELS, VARIANTS and models.toml choose, with their settings, for ``servers``
+    servers on this machine. WORKERS overrides the settings. Raises ServingError."""
     models, variants, choices = names(os.environ, "MODELS"), names(os.environ, "VARIANTS"), Choices.of(os.environ)
     chosen = archives(STORE, models, variants, choices)
     return Plan.of(STORE, chosen, choices=choices, workers=_workers(), servers=servers)
@@ -152,7 +152,7 @@ def _already_running(run: RunDirectory, state: State, plan: Plan, asked: Asked |
     other = f"archives ({', '.join(state.archives)})"
     if state.archives == plan.archives:
         names = [name for name in plan.archives if state.settings.get(name) != plan.settings.get(name)]
-        other = f"settings of {', '.join(names)} than are asked for now"
+        other = f"settings of {', '.join(names)} than are wanted now"
     with_what = differently or f"other {other}"
     print(f"{state.title} already runs (pid {state.pid}) with {with_what}; run: make stop serve", file=sys.stderr)
     return 1
@@ -166,7 +166,7 @@ def _show_curl(examples: dict[str, Example], config: Config, client: Client) -> 
 
 
 def _printer(run: RunDirectory, config: Config) -> Printer | None:
-    """What prints the request log, where that is for standard output."""
+    """Prints the request log, if it is for standard output; else None."""
     log = RequestLog.of(config.properties, config.path.resolve().parent, run.logs)
     return Printer(log.path) if log and log.printed else None
 
@@ -194,7 +194,7 @@ def _stay(run: RunDirectory, state: State, printer: Printer | None) -> int:
 
 
 def _lives(run: RunDirectory, state: State) -> bool:
-    """Whether the server still runs. Replicas do while they are on record, since their keeper starts them again."""
+    """Whether the server still runs. Replicas count while they are on record, since their keeper starts them again."""
     return _is_on_record(run, state) if Group.read(run) else state.running()
 
 

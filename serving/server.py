@@ -111,7 +111,7 @@ def _launch(
 
 
 def _find_java(state: State) -> bool:
-    """Completes the state with the process that TorchServe's launcher has left; False when there is none."""
+    """Adds the process that TorchServe's launcher started to the state; False if there is none."""
     try:
         state.pid = int(Path(state.temp, ".model_server.pid").read_text())
     except (OSError, ValueError):
@@ -128,7 +128,7 @@ def require_free(ports: Mapping[int, str]) -> None:
     for port, key in ports.items():
         if in_use(port):
             raise ServingError(
-                f"Port {port} ({key}) is in use by {owner(port)}; stop that, or change {key} in config.properties."
+                f"Port {port} ({key}) is in use by {owner(port)}; stop that process, or change {key} in config.properties."
             )
 
 
@@ -176,9 +176,9 @@ def stop(
     run: RunDirectory, report: Callable[[str], Any] = lambda text: print(text, file=sys.stderr), at_once: bool = False
 ) -> bool:
     """Ends the server and every worker, on record or not. Returns whether one was running. ``at_once`` skips the four
-    seconds that Java takes to shut down, for a server that gets no more requests.
+    seconds of Java's shutdown, for a server that gets no more requests.
 
-    Prints what it does not remove. Raises ServingError if a process survives.
+    Prints the paths that it does not remove. Raises ServingError if a process survives.
     """
     if not run.is_ours():
         return False
@@ -186,7 +186,7 @@ def stop(
     if state is None and run.record.exists():
         report(f"{run.record} is damaged; nothing that it names was changed.")
     if state and state.ready and not at_once:
-        # Java's shutdown hook ends the workers. Where Java has ended, each worker gets a signal of its own.
+        # Java's shutdown hook ends the workers. If Java has ended, each worker gets its own signal.
         _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)
     else:  # it answers no requests yet, and would go on starting workers while it shuts down
         _signal(alive, signal.SIGKILL)

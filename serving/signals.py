@@ -22,12 +22,12 @@ def end_on_signal() -> None:
 
 
 def raise_lost_signal() -> None:
-    """Raises KeyboardInterrupt where a signal came whose own one was lost."""
+    """Raises KeyboardInterrupt if a signal came and its own KeyboardInterrupt was lost."""
     if _signalled:
         raise KeyboardInterrupt
 
 
 def ignore_signals() -> None:
-    """A second Ctrl-C must not cut the clean stop short."""
+    """Ignores further signals, so that a second Ctrl-C does not interrupt the clean stop."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

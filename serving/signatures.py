@@ -1,5 +1,5 @@
-"""Checks signatures of the store's digest files where STORE_KEY is set. They have minisign's format, one file beside
-each digest file.
+"""Checks signatures of the store's digest files if STORE_KEY is set. They have minisign's format. Each lies beside its
+digest file.
 
 Knows keys and files, not archives. A digest file names its archive, so its signature is not valid for another one.
 """
@@ -12,7 +12,7 @@ from serving.errors import ServingError
 
 
 def require_signature(signed: Path, public_key: Path) -> None:
-    """Returns when ``<signed>.minisig`` is ``public_key``'s signature of the file. Raises ServingError."""
+    """Raises ServingError unless ``<signed>.minisig`` is ``public_key``'s signature of the file."""
     try:
         import minisign
     except ImportError:

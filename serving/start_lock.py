@@ -1,4 +1,5 @@
-"""Allows one start at a time: a lock in the run folder, held from the check for running servers until all is ready.
+"""Allows one start at a time. The lock is in the run folder, held from the check for running servers until all is
+ready.
 
 The kernel keeps the lock (flock), so it ends with the process that holds it. Python opens files close-on-exec, so
 neither Java nor a worker inherits it. The file names the holder.
@@ -21,7 +22,7 @@ from serving.errors import ServingError
 
 START, STOP = "make serve", "make stop"
 ROLLOUT, ROLLBACK, SCALE, RESTART = "make rollout", "make rollback", "make scale", "make restart"
-ENDED = (START, ROLLOUT, ROLLBACK, SCALE, RESTART)  # what make stop ends; each leaves a sound server or none
+ENDED = (START, ROLLOUT, ROLLBACK, SCALE, RESTART)  # verbs that make stop ends; each leaves a working server or none
 PATIENCE_S = 40  # seconds that a start may take to end: stopping a server takes up to 25 s
 
 

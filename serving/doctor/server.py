@@ -30,7 +30,7 @@ def configuration(place: Place) -> Finding:
         return Finding(WARN, f"beyond loopback: {', '.join(outside)}; tokens cross the network unencrypted",
                        "bind to 127.0.0.1 behind a proxy with TLS")  # fmt: skip
     if properties.get("disable_token_authorization") == "true":
-        return Finding(WARN, "tokens are off: whoever reaches a port may use it", "disable_token_authorization=false")
+        return Finding(WARN, "tokens are off: anyone who reaches a port may use it", "disable_token_authorization=false")
     if properties.get("enable_model_api") == "true":
         return Finding(WARN, "models, which are code, may be registered over HTTP", "enable_model_api=false")
     return Finding(OK, f"{place.config.name}: loopback only, tokens on")
@@ -48,7 +48,7 @@ def ports(place: Place) -> Finding:
     if not taken:
         return Finding(OK, f"{', '.join(map(str, sorted(configured)))} are free")
     held = "; ".join(f"{port} ({key}) by {owner(port)}" for port, key in taken.items())
-    return Finding(STOP, f"in use: {held}", "stop that, or set CONFIG to a file with other ports")
+    return Finding(STOP, f"in use: {held}", "stop that process, or set CONFIG to a file with other ports")
 
 
 def balancer(place: Place) -> Finding:

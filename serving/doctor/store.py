@@ -15,7 +15,7 @@ from serving.plan import Plan
 from serving.store import checked
 from serving.versions import FOLDER
 
-HELD = ("*.mar", "*.sha256", FOLDER, f"{FOLDER}/*", f"{FOLDER}/*/*")  # what of a store is run or believed
+HELD = ("*.mar", "*.sha256", FOLDER, f"{FOLDER}/*", f"{FOLDER}/*/*")  # files of a store that are run or trusted
 
 
 def digests(place: Place) -> Finding:

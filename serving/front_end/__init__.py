@@ -7,9 +7,9 @@ private run folder. The corrections fit TorchServe 0.12.0. If a class differs, n
 *Additional classes* (``java/``, compiled into ``front_end.jar``). ServerInitializer puts two of them before
 TorchServe's request handlers. Framing refuses requests that break the rules of HTTP/1.1. Gate checks a request's token,
 length and form before its body is read, bounds the bytes of all requests and the number of connections, and closes
-connections without a reset. OpenInference answers the URLs of the Open Inference Protocol; inference goes the way of
-/predictions from there. Answering answers 400 to every error while a request is read. Metrics adds what is measured of
-requests and workers to /metrics (docs/monitoring.md). Where that is asked for, Records hands what is known of each
+connections without a reset. OpenInference answers the URLs of the Open Inference Protocol; it passes inference on as a
+request to /predictions. Answering answers 400 to every error while a request is read. Metrics adds the metrics of
+requests and workers to /metrics (docs/monitoring.md). If config.properties asks for it, Records hands a record of each
 finished request to the request log, and to the process that makes traces.
 
 *Exchanged names* (CORRECTIONS). ApiUtils makes an HttpJob, which knows its sender. So a full queue is shared between
@@ -21,8 +21,8 @@ restarts of workers and times their loads.
 
 Model waits ``maxBatchDelay`` for each further request of a batch, in whole milliseconds, and reads 0 as unset. So a
 lone request waits at least 1 ms. With the unit exchanged, Model waits microseconds, and 1 means "take the queued
-requests and start", as the catalog intends. Batches still fill while the worker is busy. Model's lock becomes Turns, so
-that of several idle workers the one that was busy last takes the next batch.
+requests and start", as the catalog intends. Batches still fill while the worker is busy. Model's lock becomes Turns,
+which gives the next batch to the idle worker that was busy last.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ PACKAGES = ("org", "frontend")
 
 
 def correct(folder: Path) -> bool:
-    """Writes the corrected classes into ``folder``, Java's working directory. False where TorchServe is another
-    version."""
+    """Writes the corrected classes into ``folder``, Java's working directory. False for another version of
+    TorchServe."""
     for package in PACKAGES:  # another TorchServe may have run here before
         shutil.rmtree(folder / package, ignore_errors=True)
     corrected = _corrected()

@@ -1,7 +1,7 @@
-"""The keeper: a process beside the replicas that starts again what ends, until ``make stop`` ends it.
+"""The keeper: a process beside the replicas. It starts again the processes that end, until ``make stop`` ends it.
 
-A replica that ends gets no requests from HAProxy until it is warm again. One that does not start is tried again after a
-pause that grows to a minute. HAProxy itself is started again too, and tokens whose time is over are replaced.
+A replica that ends gets no requests from HAProxy until it is warm again. If it does not start, the keeper tries again
+after a pause that grows to a minute. The keeper also starts HAProxy again, and replaces tokens that expire.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FAULTS = (ServingError, OSError, psutil.Error, subprocess.SubprocessError)
 
 
 def say(text: str) -> None:
-    """A line of the keeper's log."""
+    """Writes a line to the keeper's log."""
     print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}", flush=True)
 
 
@@ -62,7 +62,8 @@ class Keeper:
             time.sleep(EVERY_S)
 
     def _renew_certificate(self) -> None:
-        """Shows the user's certificate once it was replaced; in the moment between its two files, the old one."""
+        """Loads the user's certificate once it was replaced. Between the replacement of its two files, the old one
+        stays."""
         asked, file = self._group.asked, haproxy.certificate_file(self._group.run)
         if not (asked.certificate and asked.key):
             return
@@ -74,7 +75,7 @@ class Keeper:
                 say("HAProxy shows the new certificate")
 
     def _keep_balancer(self, state: State) -> None:
-        """A restart that exchanges HAProxy holds the lock meanwhile."""
+        """Starts HAProxy again. A restart that replaces HAProxy holds the lock meanwhile."""
         if state.running() or holder(self._group.run.lock):
             return
         say("HAProxy has ended; it is started again")
@@ -106,7 +107,7 @@ class Keeper:
         runtime, state = Runtime(self._temp), self.state()
         if state is None:
             return
-        with suppress(ServingError):  # HAProxy's own check finds out as well
+        with suppress(ServingError):  # HAProxy's own check finds that too
             runtime.put(replica.name, MAINT)
         try:
             plan = plan_on_record(STORE, state, checked(STORE, list(state.archives)))

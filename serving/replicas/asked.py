@@ -1,4 +1,4 @@
-"""Reads REPLICAS, TLS, TLS_CERT, TLS_KEY and BIND, and refuses what would open the server without protection."""
+"""Reads REPLICAS, TLS, TLS_CERT, TLS_KEY and BIND, and refuses values that would open the server without protection."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # where this machine reaches a se
 
 @dataclass(frozen=True)
 class Asked:
-    """How many replicas, at which address, and with TLS or not. ``certificate`` and ``key`` are the user's PEM files;
-    None where one is made for development."""
+    """The number of replicas, their address, and whether they use TLS. ``certificate`` and ``key`` are the user's PEM
+    files; None if they are made for development."""
 
     replicas: int
     host: str
@@ -30,7 +30,7 @@ class Asked:
 
     @classmethod
     def of(cls, environment: Mapping[str, str], config: Config) -> Asked | None:
-        """What these variables ask for; None where they ask for a server alone. Raises ServingError."""
+        """The values of these variables; None for a single server. Raises ServingError."""
         given = {name: environment.get(name, "").strip() for name in ("REPLICAS", "TLS", "TLS_CERT", "TLS_KEY", "BIND")}
         if given["TLS"] not in ("", "0", "1"):
             raise ServingError(f"TLS={given['TLS']} is neither 1 nor 0; write TLS=1, or name TLS_CERT= and TLS_KEY=")

@@ -20,7 +20,7 @@ NAMES = ("localhost", "127.0.0.1", "::1")
 
 def self_made(folder: Path, host: str) -> tuple[Path, Path]:
     """A new certificate for this machine and its key, as PEM files of mode 0600 in ``folder``. It is valid for 30 days.
-    Raises ServingError where openssl is missing."""
+    Raises ServingError if openssl is missing."""
     program = shutil.which("openssl")
     if program is None:
         raise ServingError(
@@ -42,7 +42,7 @@ def self_made(folder: Path, host: str) -> tuple[Path, Path]:
 
 
 def joined(certificate: Path, key: Path) -> str:
-    """The text of both, as HAProxy reads it from one file. Raises ServingError where they do not fit together."""
+    """The text of both, as HAProxy reads it from one file. Raises ServingError if they do not belong together."""
     try:
         # An empty password: without one, OpenSSL would ask for it on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
@@ -58,13 +58,14 @@ def joined(certificate: Path, key: Path) -> str:
 
 
 def write(text: str, target: Path) -> None:
-    """Writes it with mode 0600."""
+    """Writes the text with mode 0600."""
     with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
 
 
 def _names(host: str) -> str:
-    """The names that clients may use: loopback, this machine's name and, where it is bound to all, its addresses."""
+    """The names that clients may use: loopback, this machine's name and, if the server is bound to all, its
+    addresses."""
     names = dict.fromkeys((*NAMES, socket.gethostname(), *([host] if not _is_any(host) else _addresses())))
     return ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names)
 
@@ -83,4 +84,4 @@ def _is_address(name: str) -> bool:
         ip_address(name)
     except ValueError:
         return False
-    return "%" not in name  # fe80::1%eth0 is of this machine alone
+    return "%" not in name  # fe80::1%eth0 is valid only on this machine

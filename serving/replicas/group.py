@@ -1,7 +1,7 @@
-"""The record of the replicas that ``make serve`` started, beside that of the server: what was asked for, and where each
-replica is.
+"""The record of the replicas that ``make serve`` started: its settings, and the place of each replica.
 
-In that of the server (state.py) the process is HAProxy's, so a group counts as running while its balancer does.
+It lies beside the server's record (state.py). There the process is HAProxy's, so a group counts as running while its
+balancer does.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Replica:
 
     @property
     def name(self) -> str:
-        """As HAProxy and the verbs call it."""
+        """Its name in HAProxy and in the verbs."""
         return name_of(self.number)
 
 
 @dataclass(frozen=True)
 class Group:
-    """``asked`` is what make serve was told, ``ports`` the five ports of each replica, ``authority`` the file that a
-    client trusts the certificate by: only one that was made for development has it."""
+    """``asked`` are the settings of make serve. ``ports`` has the five ports of each replica. ``authority`` is the file
+    with which a client trusts the certificate; only a certificate made for development has it."""
 
     run: RunDirectory
     config: Path
@@ -47,7 +47,7 @@ class Group:
 
     @classmethod
     def read(cls, run: RunDirectory) -> Group | None:
-        """The group in this run folder. None where a server alone runs or none, and for a damaged record."""
+        """The group in this run folder. None if a single server or none runs, and for a damaged record."""
         try:
             found: dict[str, Any] = json.loads((run.path / GROUP).read_text())
             asked = found.pop("asked")
@@ -68,14 +68,14 @@ class Group:
         return Config.load(self.config)
 
     def front(self) -> Config:
-        """The config as a client of the balancer needs it: its address, and the certificate that it shows."""
+        """The config for a client of the balancer: the balancer's address and certificate."""
         given = self.given()
         changed = {**given.properties, "inference_address": self.asked.url}
         files = {CERTIFICATE: self.authority or str(self.asked.certificate or ""), PRIVATE_KEY: "unused"}
         return Config(given.path, {**changed, **(files if self.asked.tls else {})})
 
     def tokens(self) -> Tokens:
-        """The tokens that open all replicas."""
+        """The tokens that all replicas accept."""
         return Tokens(self.run.path, self.given())
 
     def replicas(self) -> list[Replica]:
@@ -102,7 +102,7 @@ class Group:
 
 
 def _of_replica(file: Path, number: int) -> Path:
-    """The file of one replica: each writes and renames its own."""
+    """The file of one replica, since each replica writes and renames its own."""
     return file.with_stem(f"{file.stem}-{number}")
 
 
@@ -112,6 +112,7 @@ def folder(run: RunDirectory) -> Path:
 
 
 def served_config(run: RunDirectory) -> Config:
-    """The config of what runs here, for its clients: the balancer's address where replicas run. Raises ServingError."""
+    """The config for clients of the server in this folder: the balancer's address if replicas run. Raises
+    ServingError."""
     group = Group.read(run)
     return group.front() if group else Config.load()

@@ -1,4 +1,4 @@
-"""HAProxy: finds the program, writes its config, checks that, starts it and exchanges it for one with another config.
+"""HAProxy: finds the program, writes and checks its config, starts it, and replaces it by one with another config.
 
 Knows HAProxy's files and options, and nothing of archives but their names and bounds.
 """
@@ -28,7 +28,7 @@ END_TIMEOUT_S = 5
 
 @dataclass(frozen=True)
 class Bounds:
-    """One archive: how many of its requests a replica holds at most."""
+    """One archive: the most requests that a replica holds of it."""
 
     archive: str
     requests: int
@@ -36,7 +36,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Canary:
-    """A version that answers ``percent`` of the requests to its archive which name no version."""
+    """A version that answers ``percent`` of those requests to its archive that name no version."""
 
     archive: str
     version: str
@@ -44,15 +44,15 @@ class Canary:
 
     @property
     def share(self) -> int:
-        """The same in tenths of a percent, 1 or more."""
+        """The share in tenths of a percent, 1 or more."""
         return max(1, round(10 * self.percent))
 
 
 @dataclass(frozen=True)
 class Balancer:
-    """What the config is made of. ``bind`` and ``grpc`` are where clients come to, ``addresses`` and
-    ``grpc_addresses`` those of each replica, all "host:port"; ``seconds`` is longer than any answer takes; ``token``
-    opens the replicas' health, or is empty where they ask for none."""
+    """The values of the config. Clients connect to ``bind`` and ``grpc``. ``addresses`` and ``grpc_addresses`` are
+    those of each replica. All are "host:port". ``seconds`` is longer than any answer takes. ``token`` is for the
+    replicas' health checks; empty if they need none."""
 
     bind: str
     grpc: str
@@ -68,7 +68,7 @@ class Balancer:
 
 
 def program() -> str:
-    """The path of HAProxy. Raises ServingError where it is not installed."""
+    """The path of HAProxy. Raises ServingError if it is not installed."""
     if found := find():
         return found
     raise ServingError(f"REPLICAS, TLS and BIND need HAProxy, which is not installed; run: {INSTALL}")
@@ -90,11 +90,11 @@ def config_file(run: RunDirectory) -> Path:
 
 
 def write_config(run: RunDirectory, temp: str, balancer: Balancer) -> bool:
-    """Writes the config once HAProxy has found it right; the one before stays else. Returns whether it has changed.
-    Raises ServingError."""
+    """Writes the config if HAProxy accepts it; otherwise the old one stays. Returns whether it has changed. Raises
+    ServingError."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        autoescape=False,  # the text is no HTML
+        autoescape=False,  # the text is not HTML
     )  # fmt: skip
     text = templates.get_template(TEMPLATE).render(balancer=balancer, socket=Path(temp, SOCKET))
     target = config_file(run)
@@ -117,8 +117,8 @@ def _check(path: Path) -> None:
 
 
 def launch(run: RunDirectory, temp: str, successor_of: int = 0) -> int:
-    """Starts HAProxy and returns its pid once it answers. ``successor_of`` is the pid of one whose sockets it takes
-    over, and which ends when its requests have been answered. Raises ServingError."""
+    """Starts HAProxy and returns its pid once it answers. ``successor_of`` is the pid of the HAProxy that it replaces:
+    it takes over the sockets, and the old one ends after its last answer. Raises ServingError."""
     socket = Path(temp, SOCKET)
     over = ["-x", str(socket), "-sf", str(successor_of)] if successor_of else []
     environment = {"PATH": os.environ.get("PATH", os.defpath), OWN: temp, LOGS: str(run.logs)}
@@ -134,13 +134,12 @@ def launch(run: RunDirectory, temp: str, successor_of: int = 0) -> int:
     finally:
         os.close(held)
     _await(started, Runtime(temp), run)
-    Path(temp, ".model_server.pid").write_text(str(started.pid))  # make doctor sees by it that the folder is in use
+    Path(temp, ".model_server.pid").write_text(str(started.pid))  # make doctor sees from it that the folder is in use
     return started.pid
 
 
 def await_end(pid: int) -> None:
-    """Returns when a HAProxy that was succeeded has ended. Where requests keep it longer, it takes no new ones: its
-    connections end with them."""
+    """Returns when a replaced HAProxy has ended. While requests delay its end, it accepts no new ones."""
     deadline = time.monotonic() + END_TIMEOUT_S
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -156,7 +155,7 @@ def _await(started: subprocess.Popen[bytes], runtime: Runtime, run: RunDirectory
 
 
 def _messages(run: RunDirectory) -> Path:
-    """The file with what HAProxy says while it starts. Later it repeats there, without times, what its log has."""
+    """The file with HAProxy's messages at its start. Later it gets the lines of the log without times."""
     return folder(run) / "messages"
 
 
@@ -166,7 +165,7 @@ def log(run: RunDirectory) -> Path:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs, and is no zombie."""
+    """Whether the process runs and is not a zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

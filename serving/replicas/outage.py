@@ -1,4 +1,4 @@
-"""The record of a replica that has ended: since when, why it does not start, and when it is tried again. The keeper
+"""The record of a replica that has ended: since when, why it does not start, and the time of the next try. The keeper
 writes it beside the replica's run folder, and make status reads it."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FIRST_S = 1.0
 
 @dataclass
 class Outage:
-    """``since`` and ``next_try`` are seconds since 1970; 0 where the replica runs, as far as the keeper knows."""
+    """``since`` and ``next_try`` are seconds since 1970; 0 while the keeper believes that the replica runs."""
 
     path: Path
     since: float = 0.0
@@ -34,7 +34,7 @@ class Outage:
             return cls(path)
 
     def is_due(self) -> bool:
-        """Whether it is time for a try."""
+        """Whether it is time for the next try."""
         return time.time() >= self.next_try
 
     def begin(self) -> None:
@@ -43,7 +43,7 @@ class Outage:
         self._write()
 
     def fail(self, reason: str, longest_s: float) -> None:
-        """It did not start. Each pause is twice the one before."""
+        """The start has failed. Each pause is twice the one before."""
         self.reason, self.pause_s = reason, min(longest_s, 2 * self.pause_s or FIRST_S)
         self.next_try = time.time() + self.pause_s
         self._write()

@@ -1,5 +1,5 @@
-"""make restart: starts one replica after the other anew, with what the store, models.toml and config.properties hold
-now, while the others answer."""
+"""make restart: restarts one replica after the other, with the present store, models.toml and config.properties, while
+the others answer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ DRAIN_S = 300.0  # requests that take longer are cut off, as by make stop
 
 
 def restart(group: Group, state: State, plan: Plan, say: Say) -> None:
-    """Returns when all replicas run anew. The caller holds the lock of the group. Raises ServingError where one does
-    not start: the others go on, and the keeper tries it again."""
+    """Returns when all replicas have restarted. The caller holds the lock of the group. Raises ServingError if one does
+    not start: the others go on, and the keeper tries again."""
     if group.asked.replicas < 2:
-        raise ServingError("One replica cannot be started anew without a pause; run: make stop serve, with REPLICAS=2")
+        raise ServingError("One replica cannot be restarted without an interruption; run: make stop serve, with REPLICAS=2")
     runtime = Runtime(state.temp)
     for replica in group.replicas():
         _roll(replica, runtime, plan, say)
@@ -38,12 +38,12 @@ def _roll(replica: Replica, runtime: Runtime, plan: Plan, say: Say) -> None:
         if not runtime.await_quiet(replica.name, DRAIN_S):
             say(f"{replica.name} still has requests after {DRAIN_S:g} s; they are cut off")
         runtime.put(replica.name, MAINT)
-        say(f"{replica.name} has answered all that it got; it is started anew")
+        say(f"{replica.name} has answered all its requests; it is restarted")
         try:
             start_again(replica, plan, lambda text: None)
         except ServingError as error:
             raise ServingError(
-                f"{replica.name} does not start: {error}. The others ({', '.join(others)}) go on; mend that, then run: "
+                f"{replica.name} does not start: {error}. The others ({', '.join(others)}) go on; correct the error, then run: "
                 "make restart"
             ) from None
         runtime.put(replica.name, UP)

@@ -11,7 +11,7 @@ from pathlib import Path
 from serving.errors import ServingError
 
 SOCKET = "haproxy.sock"
-ALL = "replicas"  # the backend whose servers are checked; those of the archives follow them
+ALL = "replicas"  # the backend whose servers are checked; the archives' backends follow its state
 UP, DRAIN, MAINT = "ready", "drain", "maint"
 TIMEOUT_S = 10.0
 QUIET = 3  # looks in a row without a request
@@ -23,7 +23,7 @@ def name_of(number: int) -> str:
 
 
 class Runtime:
-    """Calls the HAProxy whose socket is in ``temp``. Methods raise ServingError where it does not answer."""
+    """Calls the HAProxy whose socket is in ``temp``. Methods raise ServingError if it does not answer."""
 
     def __init__(self, temp: str) -> None:
         self._path = Path(temp, SOCKET)
@@ -56,24 +56,24 @@ class Runtime:
         return {row["svname"]: row["status"].split(" ")[0] for row in self.rows() if _is_replica(row, ALL)}
 
     def requests(self, replica: str) -> int:
-        """The requests that a replica has in hand or that wait for it."""
+        """The number of requests that a replica has or that wait for it."""
         rows = [row for row in self.rows() if row["svname"] == replica]
         return sum(int(row["scur"] or 0) + int(row["qcur"] or 0) for row in rows)
 
     def put(self, replica: str, state: str) -> None:
-        """Lets a replica take requests (UP), only finish those that it has (DRAIN), or none (MAINT)."""
+        """Makes a replica take requests (UP), only finish its present ones (DRAIN), or take none (MAINT)."""
         if said := self.ask(f"set server {ALL}/{replica} state {state}").strip():
             raise ServingError(f"HAProxy did not set {replica} to {state}: {said}")
 
     def show_certificate(self, path: Path, text: str) -> None:
-        """Lets new connections see another certificate, in place of that of the file ``path``."""
+        """Shows new connections another certificate instead of the one in the file ``path``."""
         self.ask(f"set ssl cert {path} <<\n{text.strip()}\n")
         if "Success" not in (said := self.ask(f"commit ssl cert {path}")):
             self.ask(f"abort ssl cert {path}")
-            raise ServingError(f"HAProxy does not take the new certificate: {' '.join(said.split())}")
+            raise ServingError(f"HAProxy refuses the new certificate: {' '.join(said.split())}")
 
     def await_quiet(self, replica: str, within_s: float) -> bool:
-        """Returns True once a replica that takes no new requests has answered all that it got."""
+        """Returns True once a replica that takes no new requests has answered all its requests."""
         deadline, quiet = time.monotonic() + within_s, 0
         while quiet < QUIET:
             quiet = 0 if self.requests(replica) else quiet + 1
@@ -87,7 +87,7 @@ class Runtime:
         deadline = time.monotonic() + within_s
         while self.states().get(replica) != "UP":
             if time.monotonic() > deadline:
-                raise ServingError(f"{replica} is ready, and HAProxy's check finds that it is not; see: make status")
+                raise ServingError(f"{replica} is ready, but HAProxy's check fails; see: make status")
             time.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""What make serve and make status print of replicas."""
+"""The output of make serve and make status for replicas."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def requests(group: Group, plan: Plan) -> None:
 
 
 def status(group: Group, state: State) -> int:
-    """Prints the status of the balancer and of each replica; 0 where all answer and all take requests."""
+    """Prints the status of the balancer and of each replica; 0 if all replicas are warm and take requests."""
     with suppress(psutil.NoSuchProcess):
         up = up_for(time.time() - psutil.Process(state.pid).create_time())
         print(f"{group.asked.url} (HAProxy, pid {state.pid}), up for {up}")
@@ -50,7 +50,7 @@ def status(group: Group, state: State) -> int:
         states = {}
     well = [_replica(each, states.get(each.name, "not known to HAProxy"), state) for each in group.replicas()]
     if not alive(group.keeper):
-        print("The keeper has ended: a replica that ends stays so; run: make stop serve")
+        print("The keeper has ended, so replicas that end are not started again; run: make stop serve")
         return 1
     return 0 if all(well) and states else 1
 
@@ -65,5 +65,5 @@ def _replica(replica: Replica, status: str, group_state: State) -> bool:
     client = Client(replica.config, replica.run.key_file, timeout_s=30)
     healthy = [line(client, replica.run, state, name, "  ") for name in state.archives]
     if state.archives != group_state.archives:
-        print("  other archives than the first replicas have; run: make restart")
+        print("  other archives than those of the first replicas; run: make restart")
     return all(healthy) and status == "UP" and state.archives == group_state.archives

@@ -31,16 +31,16 @@ from serving.temp_folder import make
 from serving.warm_up import warm_up
 
 Say = Callable[[str], Any]
-MOST_CONNECTIONS = 1000  # of a config that names none, as the front end has it (Settings.java)
+MOST_CONNECTIONS = 1000  # for a config that sets none; the front end has the same number (Settings.java)
 QUEUE, TIMEOUT_S = ("job_queue_size", 100), ("default_response_timeout", 120)  # and TorchServe's own defaults
 BALANCED = ("inference_address", GRPC_PORT, "metrics_address")  # HAProxy takes these ports of the config
-SPARE_FILES = 250  # of HAProxy itself, and for the hundred connections that its metrics and its API may have
+SPARE_FILES = 250  # for HAProxy itself, and for the hundred connections to its metrics and its API
 MARGIN_S = 60  # for a request that waits before it is answered
 
 
 def start_group(run: RunDirectory, asked: Asked, plan: Plan, say: Say) -> Group:
     """Starts everything and returns when each replica is warm and HAProxy sends requests. The caller holds the lock and
-    calls stop_all where this raises."""
+    calls stop_all if this raises."""
     config = Config.load()
     haproxy.program()  # before anything is started
     ports = {port: key for port, key in config.ports().items() if key in BALANCED}
@@ -56,7 +56,7 @@ def start_group(run: RunDirectory, asked: Asked, plan: Plan, say: Say) -> Group:
     group = Group(run, config.path, asked, _free_ports(asked.replicas), _certificate(run, asked))
     group.write()
     group.tokens().make()
-    configure(group, temp, plan)  # first: it finds a wrong certificate
+    configure(group, temp, plan)  # first, since it finds a wrong certificate
     _start_replicas(group, plan, say)
     state.pid, state.ready = haproxy.launch(run, temp), True
     run.write(state)
@@ -77,7 +77,7 @@ def _free_ports(replicas: int) -> list[list[int]]:
 
 
 def _certificate(run: RunDirectory, asked: Asked) -> str:
-    """Writes the file that HAProxy reads; returns the certificate where it was made here."""
+    """Writes the file that HAProxy reads. Returns the certificate if it was made here."""
     if not asked.tls:
         return ""
     here = haproxy.folder(run)
@@ -88,7 +88,7 @@ def _certificate(run: RunDirectory, asked: Asked) -> str:
 
 
 def _start_replicas(group: Group, plan: Plan, say: Say) -> None:
-    """All at once: most of a start is loading the model, in the workers."""
+    """Starts all at once: most of a start is the workers' loading of the model."""
     replicas = group.replicas()
     states = []
     for replica in replicas:
@@ -103,7 +103,7 @@ def _launch(replica: Replica, plan: Plan) -> State:
 
 
 def await_warm(replica: Replica, state: State, plan: Plan, say: Say) -> None:
-    """Returns when a replica that was launched answers every archive's example. Raises ServingError."""
+    """Returns when a launched replica answers every archive's example. Raises ServingError."""
     client = Client(replica.config, replica.run.key_file)
     wait_until_ready(state, replica.run, client, say)
     for name in plan.ours:
@@ -111,8 +111,8 @@ def await_warm(replica: Replica, state: State, plan: Plan, say: Say) -> None:
 
 
 def start_again(replica: Replica, plan: Plan, say: Say) -> None:
-    """Stops what is left of a replica, and starts it with the plan's archives; returns when it is warm. Raises
-    ServingError, after which nothing of it runs."""
+    """Stops the rest of a replica, and starts it with the plan's archives; returns when it is warm. If it raises
+    ServingError, nothing of the replica runs."""
     stop(replica.run, say)
     try:
         await_warm(replica, _launch(replica, plan), plan, say)
@@ -122,8 +122,8 @@ def start_again(replica: Replica, plan: Plan, say: Say) -> None:
 
 
 def balance(group: Group, state: State, plan: Plan, canary: Canary | None = None) -> bool:
-    """Exchanges HAProxy for one with the config of now, where that has changed, and says whether. No connection is
-    refused meanwhile, and on return the old one splits no more requests. Raises ServingError."""
+    """Replaces HAProxy if its config has changed, and returns whether it has. No connection is refused meanwhile. On
+    return the old HAProxy splits no more requests. Raises ServingError."""
     if not configure(group, state.temp, plan, canary):
         return False
     before, state.pid = state.pid, haproxy.launch(group.run, state.temp, successor_of=state.pid)
@@ -154,20 +154,20 @@ def configure(group: Group, temp: str, plan: Plan, canary: Canary | None = None)
 
 
 def connections(given: Config) -> int:
-    """Connections that HAProxy takes: those of the config, or as many as the process may open files for. It takes two
-    for each, and ends at its start where they would not suffice."""
+    """The most connections of HAProxy: the config's number, or as many as the limit of open files allows. HAProxy needs
+    two files for each, and does not start with too few."""
     asked = int(given.properties.get(CONNECTIONS) or MOST_CONNECTIONS)
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     return asked if files == resource.RLIM_INFINITY else min(asked, max(1, files // 2 - SPARE_FILES))
 
 
 def _settings(plan: Plan, name: str) -> dict[str, Any]:
-    """The archive's model-config.yaml as it is served."""
+    """The served model-config.yaml of the archive."""
     return changed(read_config(plan.store / f"{name}.mar")[1], plan.settings.get(name, {}), delay_unit_us=1)
 
 
 def _start_keeper(group: Group, temp: str) -> int:
-    """Starts the process that watches over the replicas. It counts as a process of this start, as HAProxy does."""
+    """Starts the keeper. It counts as a process of this start, like HAProxy."""
     environment = {**os.environ, OWN: temp, LOGS: str(group.run.logs), "RUN_DIR": str(group.run.path),
                    "CONFIG": str(group.config.resolve()), "PYTHONUNBUFFERED": "1"}  # fmt: skip
     with (group.run.logs / "keeper.log").open("ab") as log:
@@ -182,7 +182,7 @@ def stop_all(run: RunDirectory) -> bool:
     running. Raises ServingError if a process survives."""
     if not run.is_ours():
         return False
-    # The keeper first, which would start replicas again.
+    # The keeper first, since it would start replicas again.
     running = stop(run, at_once=Group.read(run) is not None)
     return _stop_each(sorted(folder(run).glob("*/"))) or running
 
@@ -193,9 +193,9 @@ def _stop_each(paths: Iterable[Path]) -> bool:
 
 
 def plan_on_record(store: Path, state: State, digests: dict[str, str]) -> Plan:
-    """The plan of what is on record, for a replica that is started again. Raises ServingError where the store holds
-    something else now, which the other replicas do not serve."""
+    """The plan on record, for a replica that is started again. Raises ServingError if the store has other archives now:
+    the other replicas do not serve them."""
     other = [name for name, digest in state.archives.items() if digests.get(name) != digest]
     if other:
-        raise ServingError(f"{', '.join(other)} in {store} is not what the other replicas serve; run: make restart")
+        raise ServingError(f"{', '.join(other)} in {store} differs from the archive that the other replicas serve; run: make restart")
     return Plan(store, dict(state.archives), list(state.foreign), dict(state.settings))

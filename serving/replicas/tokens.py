@@ -1,9 +1,9 @@
-"""The token that opens all replicas, in two files of the run folder, which only its owner can read.
+"""The token that all replicas accept, in two files of the run folder. Only its owner can read them.
 
-``token`` has the present one, for clients of this machine. ``tokens`` has the valid ones, one per line: the present
+``token`` has the present token, for clients on this machine. ``tokens`` has all valid ones, one per line: the present
 one, the one before, the next one, the balancer's own, and those of the user's inference_token_file. The replicas' front
-ends read it again within a second or two of a change (MountedTokens.java), so a new token needs no restart. All of them
-know the next one long before a client gets it.
+ends read a changed file within a second or two (MountedTokens.java), so a new token needs no restart. All replicas know
+the next token long before a client gets it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ DEFAULT_MINUTES = 60.0  # TorchServe's default, for token_expiration_min
 
 
 class Tokens:
-    """The tokens in ``folder``. A token is valid for token_expiration_min, and as long again for those who hold it."""
+    """The tokens in ``folder``. A token is given out for token_expiration_min, and stays valid for as long again."""
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.present, self.valid, self._config = folder / PRESENT, folder / VALID, config
 
     def make(self) -> None:
-        """New tokens; those before become invalid."""
+        """Makes new tokens. The old ones become invalid."""
         if not self._config.asks_tokens:
             return
         self._write(_new(), _new(), _new(), _new())
 
     def balancers(self) -> str:
-        """The token of the balancer's health checks, which clients do not get; empty where tokens are off."""
+        """The token of the balancer's health checks, which clients do not get; empty if tokens are off."""
         return self.valid.read_text().splitlines()[3] if self._config.asks_tokens else ""
 
     def refresh(self) -> None:
-        """Replaces a token whose time is over, and takes over changes of the user's file. Called every second or so."""
+        """Replaces a token that is over, and reads the user's file again. Called about once a second."""
         if not self._config.asks_tokens:
             return
         now, before, following, balancers, *others = self.valid.read_text().splitlines()
@@ -50,7 +50,7 @@ class Tokens:
         return 60 * float(self._config.properties.get("token_expiration_min") or DEFAULT_MINUTES)
 
     def _users(self) -> list[str]:
-        """The user's tokens; none where the file cannot be read, as for a server alone."""
+        """The user's tokens; none if the file cannot be read, as for a single server."""
         path = self._config.token_path
         try:
             return [line.strip() for line in path.read_text().splitlines() if line.strip()] if path else []

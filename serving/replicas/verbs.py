@@ -1,4 +1,4 @@
-"""What the verbs serve, status, logs, token and restart do where replicas run, or are to run."""
+"""The verbs serve, status, logs, token and restart for replicas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving.state import RunDirectory, State
 
 
 def begin(run: RunDirectory, asked: Asked, plan: Plan) -> State:
-    """Starts the replicas and prints how to ask them. Raises ServingError, and leaves the rest to stop_all."""
+    """Starts the replicas and prints example requests. Raises ServingError, and leaves the cleanup to stop_all."""
     began = time.monotonic()
     many = f"{asked.replicas} replicas" if asked.replicas > 1 else "one replica"
     print(f"Starting {many} of TorchServe behind HAProxy with {', '.join(plan.archives)}", flush=True)
@@ -49,7 +49,8 @@ def _write_targets(group: Group) -> None:
 
 
 def differs(run: RunDirectory, asked: Asked | None) -> str:
-    """How what runs differs from what is asked for, as the end of a sentence; empty where it does not."""
+    """The difference between the running server and the wanted one, as the end of a sentence; empty if there is
+    none."""
     group = Group.read(run)
     if (group.asked if group else None) == asked:
         return ""
@@ -66,20 +67,20 @@ def logs(run: RunDirectory) -> list[Path]:
 
 
 def roll(run: RunDirectory, state: State | None, plan: Plan) -> None:
-    """Starts one replica after the other anew. Raises ServingError."""
+    """Restarts one replica after the other. Raises ServingError."""
     group = Group.read(run)
     if state is None or not state.ready or not state.running():
         raise ServingError("TorchServe is not running; run: make serve REPLICAS=2")
     if group is None:
-        raise ServingError("A server without replicas cannot be started anew without a pause; run: make stop serve, or "
+        raise ServingError("A server without replicas cannot be restarted without an interruption; run: make stop serve, or "
                            "once: make stop serve REPLICAS=2")  # fmt: skip
     began = time.monotonic()
     for notice in plan.notices:
         print(f"  {notice}", flush=True)
     restart(group, state, plan, lambda text: _progress(began, text))
-    print(f"All {group.asked.replicas} replicas run anew after {time.monotonic() - began:.1f} s.")
+    print(f"All {group.asked.replicas} replicas have restarted after {time.monotonic() - began:.1f} s.")
 
 
 def asked_for(environment: dict[str, str]) -> Asked | None:
-    """What the variables ask for. Raises ServingError."""
+    """The values of the variables. Raises ServingError."""
     return Asked.of(environment, Config.load())

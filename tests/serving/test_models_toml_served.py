@@ -155,7 +155,7 @@ def test_changed_settings_of_a_running_server_are_noticed(place):
     finally:
         place.models.write_text(SETTINGS)
     assert other.returncode == 1
-    assert "other settings of null than are asked for now; run: make stop serve" in other.stderr
+    assert "other settings of null than are wanted now; run: make stop serve" in other.stderr
 
 
 def test_an_archive_without_settings_is_served_from_a_link_to_the_store(place):

@@ -213,7 +213,7 @@ def test_all_replicas_are_restarted_one_after_the_other_without_a_failed_request
         assert rolled.returncode == 0, rolled.stdout + rolled.stderr
     assert load.all_answered(), (load.statuses, load.calls)
     assert not set(before) & set(pids(group)) and all_up(server)
-    assert rolled.stdout.count("has answered all that it got") == REPLICAS
+    assert rolled.stdout.count("has answered all its requests") == REPLICAS
 
 
 def test_a_balancer_that_ends_is_started_again(server, group):
