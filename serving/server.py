@@ -128,7 +128,7 @@ def require_free(ports: Mapping[int, str]) -> None:
     for port, key in ports.items():
         if in_use(port):
             raise ServingError(
-                f"Port {port} ({key}) is in use by {owner(port)}; stop that process, or change {key} in config.properties."
+                f"Port {port} ({key}) is in use by {owner(port)}; stop it, or change {key} in config.properties."
             )
 
 

@@ -1,8 +1,8 @@
 """The record of the running server, which ``make serve`` writes and every other verb reads.
 
 Recognises processes by the temp folder in their environment. So a pid that another program uses now is never taken for
-the server, processes whose pid is not on record are found, and a changed clock does not matter. A record of another
-form than make serve's counts as none; the processes of a start are found without it.
+the server. Processes whose pid is not on record are found, and a changed clock does not matter. A record in another
+form than make serve's is ignored; the processes of a start are found without it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ OWN = "TEMP"  # the environment variable with the temp folder; TorchServe's work
 LOGS = "LOG_LOCATION"  # the environment variable with the folder of the logs
 TITLES = {"torchserve": "TorchServe", "ray": "Ray Serve"}
 GROUP = "replicas.json"  # the record of replicas behind a balancer (replicas/group.py)
-TOKENS = ("token", "tokens")  # the tokens that open all of these (replicas/tokens.py)
+TOKENS = ("token", "tokens")  # the tokens that all replicas accept (replicas/tokens.py)
 LISTS_AND_MAPS = {"ports": list, "archives": dict, "foreign": list, "settings": dict}
 
 
 @dataclass
 class State:
-    """A start: its temp folder, its config, its archives ({name: sha256}), those of them that this project did not
-    build, their settings where these are not the archives' own ({name: settings}), and its Java process.
+    """A start: its temp folder, its config, its archives ({name: sha256}) and its Java process. ``foreign`` are the
+    archives that this project did not build. ``settings`` are those that differ from the archives' own ({name:
+    settings}).
 
     It is recorded before the launch, without a process (pid 0), and again when everything is ``ready``.
     """
@@ -51,7 +52,7 @@ class State:
 
     @property
     def title(self) -> str:
-        """What serves, in a sentence."""
+        """The name of the server for a sentence."""
         return TITLES.get(self.engine, self.engine)
 
     @classmethod
@@ -73,7 +74,7 @@ class State:
 
     def appears(self, timeout_s: float) -> bool:
         """Whether the process runs, for a process that was launched just now. For some milliseconds (34 on busy cores)
-        the kernel shows an empty environment of a new program, so ``running`` takes it for another one."""
+        the kernel shows an empty environment for a new program, so ``running`` mistakes it for another program."""
         deadline = time.monotonic() + timeout_s
         while not self.running():
             if self.pid <= 0 or not _lives(self.pid) or time.monotonic() > deadline:

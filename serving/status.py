@@ -1,5 +1,5 @@
-"""make status: prints where the server is and since when, a line per archive, and for missing workers since when, why,
-and what to do.
+"""make status: prints the server's address and uptime, and a line per archive. For a missing worker it prints since
+when, why, and what to do.
 
 TorchServe starts a dead worker again by itself, after a pause that grows with each failure. Knows the server's answers,
 its logs and its folders.
@@ -27,14 +27,14 @@ from serving.worker_log import failure
 
 NOT_OURS = "not built here"
 RESTART = "run: make stop serve"
-NO_WEIGHTS = "none:"  # what an archive without any says
+NO_WEIGHTS = "none:"  # the description of an archive without weights
 UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _FOLDER = re.compile(r'\(in directory "([^"]+)"\)')
 
 
 def show(replicas: Callable[[RunDirectory, State], int | None] = lambda run, state: None) -> int:
-    """Prints the status; 0 when all archives answer, 1 otherwise. ``replicas`` prints it where replicas run, and
-    returns None where a server alone does."""
+    """Prints the status; 0 when all archives answer, 1 otherwise. ``replicas`` prints it for replicas, and returns None
+    for a single server."""
     run = RunDirectory.default()
     state, starter = run.read(), holder(run.lock)
     if starter and starter[0] == START:
@@ -46,7 +46,7 @@ def show(replicas: Callable[[RunDirectory, State], int | None] = lambda run, sta
     if (several := replicas(run, state)) is not None:
         return several
     config = Config.load()
-    with suppress(psutil.NoSuchProcess):  # each line below then says that nothing answers
+    with suppress(psutil.NoSuchProcess):  # each line below then reports that nothing answers
         up = up_for(time.time() - psutil.Process(state.pid).create_time())
         print(f"{config.inference} (pid {state.pid}), up for {up}")
     client = Client(config, run.key_file, timeout_s=30)
@@ -105,8 +105,7 @@ def line(client: Client, run: RunDirectory, state: State, name: str, indent: str
 
 
 def _others(client: Client, name: str, version: str) -> None:
-    """Prints the versions that are registered beside the one that answers: during a rollout, or after one that was
-    killed."""
+    """Prints the versions that are registered beside the default: during a rollout, or after one that was killed."""
     with suppress(ServingError):
         for other, described in client.versions(name).items():
             if other != version:
@@ -120,7 +119,7 @@ def _weights(described: dict[str, Any]) -> str:
 
 
 def why(run: RunDirectory, name: str, version: str | None = None) -> str:
-    """Says since when a worker is missing, why, and what to do."""
+    """A sentence on a missing worker: since when, why, and what to do."""
     found = outage(run.logs / "ts_log.log", name, version)
     if found is None:
         return f"why, is not in {run.logs}; {RESTART}"

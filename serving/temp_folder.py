@@ -34,7 +34,7 @@ def is_named(folder: str) -> bool:
 
 
 def discard(folder: str) -> str:
-    """Deletes the folder of an ended server. If the folder may not be this project's, leaves it and returns a sentence
+    """Deletes the folder of an ended server. A folder that may not be this project's is left; then returns a sentence
     that says so."""
     why = remove(Path(folder), NAME)
     return f"{folder} was left alone: it is on record as the server's temporary folder, but {why}." if why else ""

@@ -1,9 +1,9 @@
 """The versions of an archive in the store.
 
-``<store>/<name>.mar`` is the version that is served. ``<store>/versions/<version>/`` is laid out like the store and has
-the other versions of that number: those that are not rolled out yet, and those that were served before. So each version
-is in one place, its files keep their names, and a signature of its digest file stays valid when it moves.
-``<store>/versions/served.json`` lists, by archive, the versions that rollouts replaced, the oldest first.
+``<store>/<name>.mar`` is the served version. ``<store>/versions/<version>/`` has the layout of a store, with the
+archives of that version that are not served now: new ones and replaced ones. So each version is in one place, its files
+keep their names, and a signature of its digest file stays valid when it moves. ``<store>/versions/served.json`` lists,
+by archive, the versions that rollouts replaced, the oldest first.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from serving.errors import ServingError
 from serving.identity import manifest_of
 
-FIRST = "1.0"  # the version of a build that names none; the only one that may be built again with other content
-FORM = re.compile(r"(?!all$)[A-Za-z0-9][A-Za-z0-9.-]{0,31}", re.ASCII)  # it is a part of URLs and of names of threads
+FIRST = "1.0"  # the version of a build that sets none; only this one may be built again with other content
+FORM = re.compile(r"(?!all$)[A-Za-z0-9][A-Za-z0-9.-]{0,31}", re.ASCII)  # it becomes a part of URLs and of thread names
 FOLDER, HISTORY = "versions", "served.json"
 
 
@@ -33,13 +33,12 @@ def checked_version(text: str) -> str:
 
 
 def version_of(archive: Path) -> str:
-    """The version that an archive states; FIRST where it states none. Raises ServingError for a file that cannot be
-    read."""
+    """The version that an archive states; FIRST if it states none. Raises ServingError for an unreadable file."""
     return str((manifest_of(archive).get("model") or {}).get("modelVersion") or FIRST)
 
 
 def folder_of(store: Path, version: str) -> Path:
-    """The folder of the archives of that version that are not served; it has the form of a store."""
+    """The folder of the archives of that version that are not served. It has the layout of a store."""
     return store / FOLDER / version
 
 
@@ -52,8 +51,8 @@ def held(store: Path, name: str) -> dict[str, Path]:
 
 
 def previous(store: Path, name: str) -> str | None:
-    """The version that the last rollout of an archive replaced; None where there was none, or it is gone. Raises
-    ServingError."""
+    """The version that the last rollout of an archive replaced; None if there was no rollout, or the version is gone.
+    Raises ServingError."""
     versions = held(store, name)
     served = next(iter(versions), None)
     known = [version for version in _history(store).get(name, []) if version != served]
@@ -61,10 +60,10 @@ def previous(store: Path, name: str) -> str | None:
 
 
 def replaced(store: Path, name: str, version: str, back: bool = False) -> None:
-    """Puts ``version`` of an archive in the place of the served one, which moves to its own folder under versions/.
+    """Replaces the served version of an archive by ``version``. The served one moves to its own folder under versions/.
 
-    At every moment the store holds a whole archive with its digest on file. ``back``: the served version is not kept in
-    the history, since what comes is the one before it. Raises ServingError and OSError.
+    At every moment the store holds a whole archive with its digest on file. ``back``: the served version is not added
+    to the history, since ``version`` is the one before it. Raises ServingError and OSError.
     """
     served, coming = store / f"{name}.mar", folder_of(store, version) / f"{name}.mar"
     before = version_of(served)
@@ -76,11 +75,11 @@ def replaced(store: Path, name: str, version: str, back: bool = False) -> None:
     for file in _files(served):
         _put(file, kept / file.name)
     both = "".join(_listing(path).read_text() for path in (served, coming) if _listing(path).exists())
-    _write(_listing(served), both.rstrip("\n"))  # serving/store.py takes either digest
+    _write(_listing(served), both.rstrip("\n"))  # serving/store.py accepts either digest
     for file in _files(coming):
         _put(file, served.with_name(file.name))
     for file in _files(served):
-        if not (coming.parent / file.name).exists():  # a signature that the new version does not have
+        if not (coming.parent / file.name).exists():  # a signature that the new version lacks
             file.unlink()
     for file in _files(coming):
         file.unlink()
@@ -89,14 +88,14 @@ def replaced(store: Path, name: str, version: str, back: bool = False) -> None:
 
 
 def forget(store: Path, name: str) -> None:
-    """Takes an archive out of the history."""
+    """Removes an archive from the history."""
     history = _history(store)
     if history.pop(name, None) is not None:
         _write(store / FOLDER / HISTORY, json.dumps(history, indent=1))
 
 
 def remove_empty(store: Path) -> None:
-    """Removes what is left of the folder of versions where it holds none."""
+    """Removes the folder of versions if it holds none."""
     if not _history(store):
         (store / FOLDER / HISTORY).unlink(missing_ok=True)
     for folder in [*(store / FOLDER).glob("*/"), store / FOLDER]:
@@ -111,7 +110,7 @@ def _history(store: Path) -> dict[str, list[str]]:
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise ServingError(f"{path} is no JSON; remove it, and with it what make rollback goes back to.") from None
+        raise ServingError(f"{path} is no JSON; remove it; make rollback then has no version to go back to.") from None
     return {name: [str(each) for each in versions] for name, versions in found.items()}
 
 
@@ -120,8 +119,8 @@ def _listing(archive: Path) -> Path:
 
 
 def _files(archive: Path) -> list[Path]:
-    """The archive's files that exist, in the order in which they take the place of others: the digest file last, since
-    one with both digests is there before."""
+    """The archive's files that exist, in the order of their replacement. The digest file is the last, since one with
+    both digests was written before."""
     listing = _listing(archive)
     return [path for path in (listing.with_name(f"{listing.name}.minisig"), archive, listing) if path.exists()]
 

@@ -1,7 +1,7 @@
-"""Sends each archive its own example until the front end is warm too.
+"""Sends each archive its own example until the front end is warm.
 
 The worker warms its model before it reports ready. Java's own code is then still cold, since Java interprets it at
-first. Knows the example in an archive's description, not what it means.
+first. Knows the example in an archive's description, not its meaning.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHOWN = 100  # characters of an answer
 @dataclass(frozen=True)
 class Example:
     """A request that an archive answers: a text, or a file of the checkout or of the user's. ``answer`` is empty until
-    it was sent."""
+    the request was sent."""
 
     content_type: str
     text: str | None = None
@@ -47,17 +47,17 @@ class Example:
         return (ROOT / self.file).read_bytes() if self.file else (self.text or "hello").encode()
 
     def _shown_file(self, file: str) -> str:
-        """As it is, where the process's folder has it: that of a checkout."""
+        """The path as it is if it exists in the process's folder, as in a checkout."""
         return file if Path(file).is_file() else str(ROOT / file)
 
     def shown_answer(self) -> str:
-        """The answer's beginning, as a comment for a shell; empty where the request was not sent."""
+        """The answer's beginning, as a comment for a shell; empty if the request was not sent."""
         text = " ".join(self.answer.split())
         return f"# {text if len(text) <= SHOWN else text[:SHOWN] + ' ...'}" if text else ""
 
     def curl(self, url: str, token: str, authority: str = "") -> str:
-        """The request as a curl command, for a shell in this process's folder. ``authority`` is the file that the
-        server's certificate is trusted by, where it is for this address."""
+        """The request as a curl command, for a shell in this process's folder. ``authority`` is the file that verifies
+        the server's certificate, if the certificate is for this address."""
         text = shlex.quote(self.text or "hello")
         data = (
             f"-T {shlex.quote(self._shown_file(self.file))}" if self.file

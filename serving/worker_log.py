@@ -39,8 +39,8 @@ def failure(log: Path, model: str, since: datetime | None = None, version: str |
 def root_cause(text: str) -> str | None:
     """The exception that caused the others, in the chain of the first traceback in ``text``.
 
-    Where an archive names one of TorchServe's own handlers, TorchServe looks for it inside the archive first. That this
-    fails is not the cause.
+    Where an archive names one of TorchServe's own handlers, TorchServe first looks for it inside the archive. The
+    failure of that search is not the cause.
     """
     _, found, traceback = text.partition("Traceback (most recent call last):")
     if not found:

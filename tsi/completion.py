@@ -1,4 +1,4 @@
-"""What a shell completes: verbs, variables and their values. Slow or failing look-ups complete nothing."""
+"""Shell completion of verbs, variables and their values. Slow or failing look-ups complete nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tsi.table import TOOL, VARIABLES, Verb, reads
 
 
 class Bash(BashComplete):
-    """No space follows a variable's name and "=". Bash splits words at "=", so the value is a word of its own."""
+    """No space follows a variable's name and "=". Bash splits words at "=", so the value is a separate word."""
 
     source_template = BashComplete.source_template.replace(
         "    return 0\n", '    [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace\n    return 0\n'
@@ -21,7 +21,7 @@ class Bash(BashComplete):
 
 
 class Fish(FishComplete):
-    """A value may have commas in it: Click's script takes what is before the first one."""
+    """A value may contain commas, but Click's script takes only the part before the first one."""
 
     source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
 
@@ -31,7 +31,7 @@ add_completion_class(Fish)
 
 
 def word(verbs: list[Verb], before: list[str], incomplete: str) -> list[CompletionItem]:
-    """Completions of a word behind the verbs, with the words between."""
+    """Completions of a word after the verbs and the words between."""
     names = reads(verbs)
     if incomplete == "=" and before and before[-1] in names:
         return values(before[-1], "")
@@ -63,7 +63,7 @@ def models() -> tuple[str, ...]:
         from export.catalog import models as known
 
         return tuple(model.name for model in known())
-    except Exception:  # a mistake in models.toml, which the verb will name
+    except Exception:  # an error in models.toml, which the verb will report
         return ()
 
 

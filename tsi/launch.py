@@ -1,7 +1,7 @@
 """``python launch.py MODULE ARGUMENTS``: runs a verb's module as ``python -m`` does in a checkout.
 
-The folder of the code is on the import path of this process alone. Processes that it starts, workers above all, inherit
-nothing of it. The modules' sentences name commands of make; here they name those of ``tsi``.
+Only this process has the folder of the code on its import path. Processes that it starts, such as workers, do not
+inherit it. The modules' messages name commands of make; here they name those of ``tsi``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Words:
         self._command = re.compile(rf"\bmake(?: -s)?(?= (?:{'|'.join(verbs)})\b)")
 
     def write(self, text: str) -> int:
-        """Writes the text; returns how many characters it had."""
+        """Writes the text; returns its number of characters."""
         self._stream.write(self._command.sub("tsi", text))
         return len(text)
 

@@ -1,4 +1,4 @@
-"""Where the project's code is, and where a user's files are.
+"""The folders of the project's code and of the user's files.
 
 In a checkout both are one folder. An installed ``tsi`` carries the code in its own package, in a folder that is on no
 import path: a served archive can never import it by accident.
@@ -13,9 +13,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BUNDLED = HERE / "code"
 CODE = BUNDLED if BUNDLED.is_dir() else HERE.parent
-CACHE = ".tsi"  # not .cache, which is a user's own folder where the current one is the home folder
+CACHE = ".tsi"  # not .cache, which may be a user's own folder
 
-# The variable of each place, and what it is in the current folder. In a checkout, the code has the same defaults.
+# The variable of each place, and its path below the current folder. In a checkout, the code has the same defaults.
 PLACES = {
     "RUN_DIR": ".run", "MODEL_STORE": "model_store", "MODELS_FILE": "models.toml",
     "BENCH_STORE": f"{CACHE}/stores/bench", "CHOOSE_STORE": f"{CACHE}/stores/choose",
@@ -34,17 +34,17 @@ def is_checkout(home: Path) -> bool:
 
 
 def defaults(verb: str, home: Path) -> dict[str, str]:
-    """The places that a verb gets where none are given: those of ``home``, unless the code has them itself."""
+    """The places of a verb that the user does not set: those of ``home``, unless the code has them itself."""
     if is_checkout(home):
         return {}
     found = {name: str(home / path) for name, path in {**PLACES, **RESULTS.get(verb, {})}.items()}
     config = home / "config.properties"
-    # Reports name the commit of the code. That of a repository which happens to lie around it would be a wrong one.
+    # Reports name the commit of the code. The commit of a repository around an installed package would be wrong.
     return found | ({"CONFIG": str(config)} if config.exists() else {}) | {"GIT_CEILING_DIRECTORIES": str(CODE.parent)}
 
 
 def caches(home: Path) -> list[Path]:
-    """What ``clean`` removes beside what the server's own module does."""
+    """The folders that ``clean`` removes beside those of the server's own module."""
     return [home / name for name in ((".cache", "site") if is_checkout(home) else (CACHE,))]
 
 

@@ -1,4 +1,4 @@
-"""Runs a verb in a process of its own, and passes signals on to it."""
+"""Runs a verb in a separate process, and passes signals on to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAUNCH = Path(__file__).with_name("launch.py")
 
 
 def run(verb: Verb, home: Path, environment: Mapping[str, str]) -> int:
-    """The exit status of the verb, with ``home`` as its folder; 128 + the signal's number where one ended it."""
+    """The exit status of the verb, with ``home`` as its folder; 128 + the signal's number if a signal ended it."""
     command = [sys.executable, str(LAUNCH), *verb.command.split()]
     child = subprocess.Popen(command, cwd=home, env={**places.defaults(verb.name, home), **environment})
     _pass_on(child)
@@ -29,8 +29,8 @@ def run(verb: Verb, home: Path, environment: Mapping[str, str]) -> int:
 
 
 def _pass_on(child: subprocess.Popen[bytes]) -> None:
-    """Ctrl-C reaches the child from the terminal, which sends it to both; the child decides when to end. Handlers that
-    do nothing, since a further child would inherit that a signal is ignored."""
+    """The terminal sends Ctrl-C to both processes; the child decides when to end. The handlers do nothing. An ignored
+    signal would be inherited by the child's own children."""
 
     def send(number: int, frame: Any) -> None:
         child.send_signal(number)

@@ -1,6 +1,6 @@
 """The table of the verbs and of the variables that each reads. A test compares it with the Makefile.
 
-Knows words and no file.
+Knows names and no file.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 PLACE = ("CONFIG", "RUN_DIR", "MODEL_STORE", "MODELS_FILE")
 CHOICE = ("MODELS", "VARIANTS", "DEVICE", "WEIGHTS", "MODELS_FILE")
 CHECKPOINT = ("MODEL", "NAME", "TASK", "ARCH", "LABELS", "POOLING", "MAX_LENGTH", "EXAMPLE", "EXPECT", "HANDLER")
-# Read from the environment under their plain names too, and by every verb.
+# Every verb reads these, from the environment also under their plain names.
 EITHER = ("PYTHON", "STORE_KEY")
 
 
 @dataclass(frozen=True)
 class Verb:
-    """``command`` is the module that does it, with its arguments, as ``python -m`` takes them. A verb of ``checkout``
-    needs the checkout's other files, and only make has it."""
+    """``command`` is the verb's module with its arguments, as ``python -m`` takes them. A verb of ``checkout`` needs
+    the checkout's other files, so only make has it."""
 
     name: str
     help: str
@@ -28,7 +28,7 @@ class Verb:
 
 @dataclass(frozen=True)
 class Variable:
-    """``kind`` says what its values are: "flag" (1), "text", "number", "file", "folder", "models", "variants",
+    """``kind`` is the kind of its values: "flag" (1), "text", "number", "file", "folder", "models", "variants",
     "archive", or the values themselves with "|" between them."""
 
     meaning: str
@@ -36,7 +36,7 @@ class Variable:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The values that it may have, where these are few."""
+        """The possible values, if they are few."""
         return ("1",) if self.kind == "flag" else tuple(self.kind.split("|")) if "|" in self.kind else ()
 
 

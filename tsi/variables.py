@@ -19,7 +19,7 @@ class VariableError(Exception):
 
 
 def given(verbs: Sequence[Verb], words: Sequence[str]) -> dict[str, str]:
-    """The variables that ``NAME=value`` words set. Raises VariableError."""
+    """The variables that words of the form ``NAME=value`` set. Raises VariableError."""
     found = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -42,7 +42,7 @@ def _check(name: str, verbs: list[Verb]) -> None:
 
 
 def environment(verbs: Sequence[Verb], given: Mapping[str, str], shell: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a verb's process: the shell's, without plain names of variables, with those that are given."""
+    """The environment of a verb's process: the shell's without plain names of variables, and the given variables."""
     found = {name: value for name, value in shell.items() if name not in NAMES and not name.startswith(PREFIX)}
     prefixed = {name: shell[PREFIX + name] for name in (*NAMES, "STORE_KEY") if PREFIX + name in shell}
     weights = " ".join(name for name in given if name.endswith(WEIGHTS))

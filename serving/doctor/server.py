@@ -30,7 +30,8 @@ def configuration(place: Place) -> Finding:
         return Finding(WARN, f"beyond loopback: {', '.join(outside)}; tokens cross the network unencrypted",
                        "bind to 127.0.0.1 behind a proxy with TLS")  # fmt: skip
     if properties.get("disable_token_authorization") == "true":
-        return Finding(WARN, "tokens are off: anyone who reaches a port may use it", "disable_token_authorization=false")
+        return Finding(WARN, "tokens are off: anyone who reaches a port may use it",
+                       "disable_token_authorization=false")  # fmt: skip
     if properties.get("enable_model_api") == "true":
         return Finding(WARN, "models, which are code, may be registered over HTTP", "enable_model_api=false")
     return Finding(OK, f"{place.config.name}: loopback only, tokens on")

@@ -18,7 +18,7 @@ def restart(group: Group, state: State, plan: Plan, say: Say) -> None:
     """Returns when all replicas have restarted. The caller holds the lock of the group. Raises ServingError if one does
     not start: the others go on, and the keeper tries again."""
     if group.asked.replicas < 2:
-        raise ServingError("One replica cannot be restarted without an interruption; run: make stop serve, with REPLICAS=2")
+        raise ServingError("One replica cannot restart without an interruption; run: make stop serve REPLICAS=2")
     runtime = Runtime(state.temp)
     for replica in group.replicas():
         _roll(replica, runtime, plan, say)
@@ -43,8 +43,8 @@ def _roll(replica: Replica, runtime: Runtime, plan: Plan, say: Say) -> None:
             start_again(replica, plan, lambda text: None)
         except ServingError as error:
             raise ServingError(
-                f"{replica.name} does not start: {error}. The others ({', '.join(others)}) go on; correct the error, then run: "
-                "make restart"
+                f"{replica.name} does not start: {error}. The others ({', '.join(others)}) go on; correct the error, "
+                "then run: make restart"
             ) from None
         runtime.put(replica.name, UP)
         runtime.await_up(replica.name)

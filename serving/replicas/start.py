@@ -197,5 +197,5 @@ def plan_on_record(store: Path, state: State, digests: dict[str, str]) -> Plan:
     the other replicas do not serve them."""
     other = [name for name, digest in state.archives.items() if digests.get(name) != digest]
     if other:
-        raise ServingError(f"{', '.join(other)} in {store} differs from the archive that the other replicas serve; run: make restart")
+        raise ServingError(f"{', '.join(other)} in {store} is not what the other replicas serve; run: make restart")
     return Plan(store, dict(state.archives), list(state.foreign), dict(state.settings))

@@ -72,8 +72,8 @@ def roll(run: RunDirectory, state: State | None, plan: Plan) -> None:
     if state is None or not state.ready or not state.running():
         raise ServingError("TorchServe is not running; run: make serve REPLICAS=2")
     if group is None:
-        raise ServingError("A server without replicas cannot be restarted without an interruption; run: make stop serve, or "
-                           "once: make stop serve REPLICAS=2")  # fmt: skip
+        raise ServingError("A server without replicas cannot restart without an interruption; run: make stop serve, "
+                           "or once: make stop serve REPLICAS=2")  # fmt: skip
     began = time.monotonic()
     for notice in plan.notices:
         print(f"  {notice}", flush=True)

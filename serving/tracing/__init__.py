@@ -1,4 +1,5 @@
-"""Whether requests are traced, where their spans go, and how many: config.properties and OpenTelemetry's own variables.
+"""The settings of tracing, from config.properties and OpenTelemetry's own variables: which requests, and to which
+collector.
 
 The front end makes the records (serving/front_end/java/frontend/Tracer.java), and export.py makes spans of them.
 """
@@ -18,7 +19,7 @@ ENDPOINT, RATIO = "trace_endpoint", "trace_ratio"  # of config.properties
 BASE, EXACT = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 SAMPLER, ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 OFF = {"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "none"}
-# A request with a traceparent follows it; the others: the share that the sampler's argument says, all, or none.
+# A request with a traceparent follows it. Of the others these shares are traced; None: the sampler's argument.
 SHARES = {"parentbased_traceidratio": None, "parentbased_always_on": "1", "parentbased_always_off": "0"}
 PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 PROGRAM = Path(__file__).with_name("export.py")
@@ -27,15 +28,15 @@ PROGRAM = Path(__file__).with_name("export.py")
 @dataclass(frozen=True)
 class Tracing:
     """Requests are traced: those with a sampled ``traceparent``, and the share ``ratio`` of those without one.
-    ``environment`` names the collector to OpenTelemetry's SDK."""
+    ``environment`` tells OpenTelemetry's SDK the collector."""
 
     ratio: float
     environment: Mapping[str, str]
 
     @classmethod
     def of(cls, properties: Mapping[str, str], environment: Mapping[str, str]) -> Tracing | None:
-        """What the properties of config.properties say, else the variables; None where there are to be no traces.
-        Raises ServingError."""
+        """The settings of config.properties, else of the variables; None if there are to be no traces. Raises
+        ServingError."""
         given = properties.get(ENDPOINT, "")
         named = given or environment.get(EXACT) or environment.get(BASE)
         if not named or (not given and any(environment.get(key, "").lower() == off for key, off in OFF.items())):
@@ -52,7 +53,7 @@ class Tracing:
         return cls(_ratio(properties, environment), {EXACT: path} if given else {})
 
     def java_options(self) -> list[str]:
-        """What the front end reads."""
+        """The front end's options."""
         return [
             f"-Dfrontend.tracer={quote(str(PROGRAM))}",
             f"-Dfrontend.python={quote(sys.executable)}",
@@ -63,7 +64,7 @@ class Tracing:
 def _installed() -> bool:
     try:
         return all(find_spec(name) for name in PACKAGES)
-    except ModuleNotFoundError:  # of a package around it
+    except ModuleNotFoundError:  # the parent package is missing
         return False
 
 

@@ -1,8 +1,8 @@
 """Makes spans of the front end's records and sends them to a collector. The front end starts this as a process.
 
-Reads a record a line from its standard input (serving/front_end/java/frontend/TraceLine.java) and writes back "exported
-512" and "dropped 512". OpenTelemetry's SDK reads the rest from its own variables: endpoint, headers, timeout, batches.
-Knows nothing of the server. Ends when the pipe does.
+Reads one record per line from its standard input (serving/front_end/java/frontend/TraceLine.java) and writes back
+"exported 512" and "dropped 512". OpenTelemetry's SDK reads the rest from its own variables: endpoint, headers, timeout,
+batches. Knows nothing of the server. Ends when the pipe does.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 SERVICE = "torchscript-inference"
-LAST_WAIT_S = 3.0  # for what is still to be sent when the server ends
-FAILED = 500  # the least status that is the server's fault
+LAST_WAIT_S = 3.0  # for unsent spans when the server ends
+FAILED = 500  # the smallest status that is the server's error
 MOST_IN_HAND = 2048  # spans; OpenTelemetry's own default of a queue
 
 
 class Counted(SpanExporter):
-    """Sends spans by another exporter, says how many came through, and keeps no more than so many in hand."""
+    """Sends spans by another exporter, reports how many were sent, and holds at most ``most`` spans."""
 
     def __init__(self, exporter: SpanExporter, most: int) -> None:
         self._exporter, self._most = exporter, most
@@ -39,13 +39,14 @@ class Counted(SpanExporter):
         self._failing = False
 
     def take(self, spans: int) -> None:
-        """Waits for room for so many more. The pipe fills meanwhile, and the front end counts what it loses."""
+        """Waits for room for more spans. The pipe fills meanwhile, and the front end counts the records that it
+        drops."""
         with self._room:
             self._room.wait_for(lambda: self._in_hand + spans <= self._most)
             self._in_hand += spans
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Sends them, and tries again for as long as OTEL_EXPORTER_OTLP_TIMEOUT says."""
+        """Sends the spans; tries again within OTEL_EXPORTER_OTLP_TIMEOUT."""
         result = SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)
@@ -77,7 +78,7 @@ class Spans:
         self._tracer = self._provider.get_tracer("torchscript_inference")
 
     def make(self, record: Mapping[str, Any]) -> None:
-        """Ends the spans of a record, from where a thread of the SDK sends them."""
+        """Makes and ends the spans of a record. A thread of the SDK then sends them."""
         self._exporter.take(1 + len(record["stages"]))
         self._ids.trace = int(record["trace"], 16)
         attributes = record["attributes"]
@@ -94,19 +95,19 @@ class Spans:
         request.end(record["end"])
 
     def finish(self) -> None:
-        """Sends what is left, as far as it goes in LAST_WAIT_S."""
+        """Sends the remaining spans, within LAST_WAIT_S."""
         sending = threading.Thread(target=self._provider.force_flush, daemon=True)
         sending.start()
         sending.join(LAST_WAIT_S)
 
 
 class Ids(RandomIdGenerator):
-    """Ids of spans at random. The front end chose the trace's, which its log names."""
+    """Random ids of spans. The trace's id is the front end's, which its log names."""
 
     trace = 0
 
     def generate_trace_id(self) -> int:
-        """Of the record at hand."""
+        """The trace id of the current record."""
         return self.trace
 
 
@@ -133,9 +134,9 @@ if __name__ == "__main__":
     import logging
     import signal
 
-    logging.disable()  # the SDK has a line for each try; Counted says it once
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then ends this
+    logging.disable()  # the SDK logs each try; Counted reports it once
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then ends this process
     os.nice(5)  # requests come first
     main(sys.stdin)
     sys.stdout.flush()
-    os._exit(0)  # a try that is under way would hold the process up
+    os._exit(0)  # a send under way would delay the end

@@ -22,8 +22,8 @@ PORT = 8090
 
 
 def described(name: str) -> dict[str, Any] | None:
-    """An archive as the page needs it: name, model, variant, task, the options' defaults, and an example, whose file is
-    in base64. None for one that this project did not build."""
+    """An archive's description for the page: name, model, variant, task, the options' defaults, and an example, whose
+    file is in base64. None for an archive that this project did not build."""
     path = STORE / f"{name}.mar"
     who = identity(path)
     if not who.ours:
@@ -37,13 +37,13 @@ def described(name: str) -> dict[str, Any] | None:
 
 
 def _packed(archive: Path, file: str) -> str:
-    """A file of the archive in base64; empty where it has none of that name."""
+    """A file of the archive in base64; empty if there is none of that name."""
     with zipfile.ZipFile(archive) as opened:
         return base64.b64encode(opened.read(file)).decode() if file in opened.namelist() else ""
 
 
 def shown(config: Config, run: RunDirectory) -> Shown:
-    """What the running server serves. Raises ServingError where none runs."""
+    """The archives of the running server. Raises ServingError if none runs."""
     state = run.read()
     if state is None or not state.ready or not state.running():
         raise ServingError("TorchServe is not running; run: make serve")

@@ -1,10 +1,10 @@
 """The local server of the page: three files, the list of models, and predictions, to which it adds the token.
 
-It listens on loopback. Three things keep others from using the token through it:
+It listens on loopback. Three checks prevent others from using the token through it:
 
-- A key of its own, new at each start. Without the header ``X-UI-Key`` nothing but the page's files is answered, so that
-  neither another user of this machine nor a page of another site can predict. The key is in the fragment of the link
-  that is printed, which browsers do not send.
+- A separate key, new at each start. Without the header ``X-UI-Key`` only the page's files are sent, so neither another
+user of this machine nor a page of another site can predict. The key is in the fragment of the printed link, and
+browsers do not send fragments.
 - The header ``Host`` must name loopback and the port: a foreign name that resolves to 127.0.0.1 is refused.
 - No answer allows another origin (CORS), and a request that names another ``Origin`` is refused.
 """
@@ -45,8 +45,8 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Shown:
-    """What the page is about: the server's address, its models as ``python -m serving.ui`` describes them, and the
-    most bytes of a request."""
+    """The content of the page: the server's address, its models as ``python -m serving.ui`` describes them, and the
+    largest request in bytes."""
 
     address: str
     models: list[dict[str, Any]]
@@ -60,7 +60,7 @@ class Shown:
 
 
 class Refused(Exception):
-    """A request that is not passed on."""
+    """A request that is not forwarded."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class Refused(Exception):
 
 
 class Local(ThreadingHTTPServer):
-    """The server. Raises OSError where the port is taken; port 0 takes a free one."""
+    """The server. Raises OSError if the port is taken; port 0 takes a free one."""
 
     daemon_threads = True
 
@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = SILENCE_S
 
     def do_GET(self) -> None:
-        """The page's files and the list of models."""
+        """Sends the page's files and the list of models."""
         self._guarded(self._get)
 
     def do_POST(self) -> None:
@@ -172,4 +172,4 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: what users send is not logged, nor when."""
+        """Logs nothing: neither the users' data nor the time of a request."""
