@@ -162,7 +162,7 @@ def test_what_cannot_be_served_is_said_in_a_sentence(place, tmp_path):
     config = write_config(tmp_path / "other.properties")
     shutil.copy(ROOT / "README.md", mine / "mine.mar")
     for changed, said in (
-        ({"NODES": "x"}, "NODES=x is no number"),
+        ({"NODES": "x"}, "NODES=x is not a whole number above 0"),
         ({"CONFIG": str(config)}, "names no inference_token_file"),
         ({"CONFIG": str(write_config(tmp_path / "tls", inference_address="https://127.0.0.1:1"))}, "has no TLS here"),
         ({"MODEL_STORE": str(mine)}, "is not what was built"),

@@ -186,7 +186,7 @@ def test_a_version_or_an_archive_that_is_not_there_gets_a_sentence(place):
     assert "no version 9 of null (it has: 1.0, 2.0" in unknown.stderr
     assert "run: make archive MODELS=null VERSION=9" in unknown.stderr
     assert "null 1.0 is served already" in verb(place, "rollout", VERSION="1.0").stderr
-    assert "no archive nil, but null" in verb(place, "scale", MODEL="nil", WORKERS="1").stderr
+    assert "no archive nil, only null" in verb(place, "scale", MODEL="nil", WORKERS="1").stderr
 
 
 def test_a_rollout_that_is_ended_goes_back(place):

@@ -119,7 +119,7 @@ def test_a_choice_that_was_made_on_another_kind_of_machine_is_said(store, choice
 
 def test_a_choice_of_a_model_that_the_store_lacks_is_said(store, choices):
     (line,) = notices(store, choices("[minilmm]\nvariant = 'int8'\n"))
-    assert "[minilmm] has settings of serving, and store holds no archive of that model" in line
+    assert "[minilmm] has serving settings, and store holds no archive of that model" in line
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_without_settings_the_archives_of_the_store_are_served(tmp_path):
 def test_settings_of_a_model_that_the_store_lacks_are_said(table, tmp_path):
     ours(tmp_path, "minilm-int8", "minilm", "int8")
     plan = Plan.of(tmp_path, archives(tmp_path), table("[minilmm]\nworkers = 2\n"))
-    assert len(plan.notices) == 1 and "[minilmm] has settings of serving" in plan.notices[0]
+    assert len(plan.notices) == 1 and "[minilmm] has serving settings" in plan.notices[0]
 
 
 def test_the_page_for_users_names_every_key_with_its_range():
