@@ -1,7 +1,7 @@
-"""An environment with the client's wheel and what the wheel says that it needs, and nothing else.
+"""An environment with the client's wheel and its requirements, and nothing else.
 
-The wheel is built from client/ and installed by pip. What it needs is linked from the environment of the tests, which
-has the pinned versions; so no network is needed.
+The wheel is built from client/ and installed by pip. Its requirements are linked from the environment of the tests,
+which has the pinned versions; so no network is needed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def wheel(folder: Path) -> Path:
 
 
 def environment(folder: Path, built: Path, *extras: str) -> Path:
-    """The Python of a new environment with the wheel, and with its requirements for these extras."""
+    """The Python of a new environment with the wheel and its requirements for these extras."""
     venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
     python = folder / "bin" / "python"
     pip("--python", python, "install", "--no-deps", "--no-index", built)
@@ -59,7 +59,7 @@ def needed(built: Path, extras: tuple[str, ...]) -> set[str]:
 
 
 def applies(requirement: Requirement, extras: tuple[str, ...]) -> bool:
-    """Whether it is needed on this machine with these extras."""
+    """Whether the requirement applies on this machine with these extras."""
     return not requirement.marker or any(requirement.marker.evaluate({"extra": each}) for each in ("", *extras))
 
 

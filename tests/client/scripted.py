@@ -1,4 +1,4 @@
-"""A server that does with each request what a script says, on a free port of loopback."""
+"""A server that answers each request by a script, on a free port of loopback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Step = Callable[[socket.socket], None]
 
 
 class Scripted:
-    """``heads`` are the heads of the requests that came. The last step of the script is repeated."""
+    """``heads`` are the heads of the received requests. The last step of the script is repeated."""
 
     def __init__(self, listener: socket.socket, steps: list[Step]) -> None:
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -85,7 +85,7 @@ def trickles(start: bytes) -> Step:
 
 @contextmanager
 def scripted(*steps: Step) -> Iterator[Scripted]:
-    """A server that takes these steps, one a request."""
+    """A server with these steps, one per request."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         made = Scripted(listener, list(steps))
         threading.Thread(target=made.serve, daemon=True).start()

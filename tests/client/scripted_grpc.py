@@ -1,4 +1,4 @@
-"""A gRPC server that does with each call what a script says, on a free port of loopback."""
+"""A gRPC server that answers each call by a script, on a free port of loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Step = Callable[[Any], bytes]
 
 
 class Scripted(grpc.GenericRpcHandler):
-    """``calls`` are the methods and the tokens of the calls that came. The last step of the script is repeated."""
+    """``calls`` are the methods and the tokens of the received calls. The last step of the script is repeated."""
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self.calls: list[tuple[str, str]] = []
@@ -49,7 +49,7 @@ def refuses(status: str, said: str, **trailers: str) -> Step:
 
 
 def stalls(context: Any) -> bytes:
-    """Answers when nobody waits any more."""
+    """Answers after the client has given up."""
     while context.is_active():
         time.sleep(0.05)
     return b""
@@ -57,7 +57,7 @@ def stalls(context: Any) -> bytes:
 
 @contextmanager
 def scripted(*steps: Step, credentials: Any = None) -> Iterator[Scripted]:
-    """A server that takes these steps, one a call."""
+    """A server with these steps, one per call."""
     made = Scripted(steps)
     server = grpc.server(ThreadPoolExecutor(4), handlers=(made,))
     if credentials is None:

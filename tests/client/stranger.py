@@ -1,4 +1,4 @@
-"""What somebody does who has the client and nothing else of this project; run by the Python of an empty environment.
+"""A program of a user who has the client and nothing else of this project; run by the Python of an empty environment.
 
 Needs the addresses of the inference and the management API, the key file, and an image of a seven.
 """
@@ -22,7 +22,7 @@ TEXT, IMAGE = "minilm-torchscript", "digits-torchscript"
 
 
 def fails(kind: type[tsi_client.Error], says: str, call: Any, *arguments: Any, **settings: Any) -> None:
-    """The call raises exactly this, with the server's words."""
+    """The call raises exactly this error, with the server's message."""
     try:
         call(*arguments, **settings)
     except tsi_client.Error as error:
@@ -50,7 +50,7 @@ def answers(client: Client) -> list[Any]:
 
 
 async def awaited(token: Any) -> list[Any]:
-    """The same from the other client, at once."""
+    """The same requests with the async client, all at once."""
     files = [seven, seven.read_bytes()]
     async with AsyncClient(inference, token) as client:
         try:
@@ -73,7 +73,7 @@ async def awaited(token: Any) -> list[Any]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two answers agree; batches of other sizes round otherwise."""
+    """Whether two answers agree; batches of other sizes round differently."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, (list, np.ndarray)):
@@ -100,7 +100,7 @@ with Client(inference, keys) as client:
     fails(tsi_client.Timeout, "within 1e-05 s", client.predict, TEXT, "x", timeout=1e-5)
     fails(tsi_client.ConnectionFailed, "refused", Client("http://127.0.0.1:9", retries=0).predict, TEXT, "x")
 
-    # Another client renews the token meanwhile: the old one is worth nothing, and this client goes on.
+    # Another client renews the token meanwhile: the old one becomes invalid, and this client goes on.
     old = client.token()
     new = KeyFile(key_file, management).renew(old)
     assert new != old and same(client.predict(TEXT, "hello world"), found[0]) and client.token() == new

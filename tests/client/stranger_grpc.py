@@ -1,5 +1,5 @@
-"""What somebody does over gRPC who has the client with its extra and nothing else of this project; run by the Python of
-an empty environment.
+"""A gRPC program of a user who has the client with its extra and nothing else of this project; run by the Python of an
+empty environment.
 
 Needs the addresses of the gRPC port, the inference and the management API, the key file, and an image of a seven.
 """
@@ -37,7 +37,7 @@ FAILING: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two answers agree; batches of other sizes round otherwise."""
+    """Whether two answers agree; batches of other sizes round differently."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, (list, np.ndarray)):
@@ -55,7 +55,7 @@ def refusal(call: Any, *arguments: Any, **settings: Any) -> tuple[type, str]:
 
 
 async def awaited(token: Any) -> list[Any]:
-    """The same from the other client, at once."""
+    """The same requests with the async client, all at once."""
     async with AsyncGrpcClient(port, token) as client:
         try:
             await client.infer("nobody", {"text": ["x"]})
@@ -82,7 +82,7 @@ with GrpcClient(port, keys) as client, Client(inference, keys) as rest:
     assert refusal(client.infer, TEXT, {"text": ["x"]}, timeout=1e-5)[0] is tsi_client.Timeout
     elsewhere = refusal(GrpcClient(inference, keys, retries=0).metadata, TEXT)  # the HTTP port
     assert elsewhere[0] is tsi_client.ConnectionFailed, elsewhere
-    # Another client renews the token meanwhile: the old one is worth nothing, and this client goes on.
+    # Another client renews the token meanwhile: the old one becomes invalid, and this client goes on.
     old = rest.token()
     assert KeyFile(key_file, management).renew(old) != old
     assert same(client.infer(TEXT, {"text": ["one", "déjà vu"]}), found[0])

@@ -1,4 +1,4 @@
-"""Retries, deadlines, tokens and errors of both clients, against a server that does as it is told."""
+"""Retries, deadlines, tokens and errors of both clients, against a scripted server."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def test_tensors_come_back_as_they_were_sent(tmp_path):
     assert found["ids"].dtype == np.int64 and found["ids"].tolist() == given["ids"]
     assert found["flags"].tolist() == [True, False] and found["text"].tolist() == [["é", "b"]]
     assert found["image"].tolist() == ["PNG\0", "PNG\0"] and found["one"].tolist() == ["only"]
-    found["floats"][0, 0] = 7  # it may be written to
+    found["floats"][0, 0] = 7  # the array is writable
     plain = {"outputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
     assert read_tensors(tsi_client.Reply(200, {}, json.dumps(plain).encode()))["x"].tolist() == [[1.0, 2.0]]
 

@@ -1,4 +1,4 @@
-"""Retries, deadlines, tokens and errors of both gRPC clients, against a server that does as it is told."""
+"""Retries, deadlines, tokens and errors of both gRPC clients, against a scripted server."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_token_file_is_read_again_when_its_token_is_refused(ask, tmp_path):
     with scripted(replaces, GOOD, REFUSED) as server:
         assert ask(server.url, path) == ANSWER
         with pytest.raises(tsi_client.Unauthorized, match="401: Token Authorization failed"):
-            ask(server.url, path)  # there is no other
+            ask(server.url, path)  # the file has no other token
         assert server.tokens() == ["first", "second", "second"]
     with pytest.raises(tsi_client.TokenError, match="There is no key file at"):
         ask("http://127.0.0.1:9", KeyFile(tmp_path / "none.json"))

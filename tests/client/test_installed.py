@@ -1,4 +1,4 @@
-"""The client as others have it: its wheel in an environment without torch, against the running server."""
+"""The client as users install it: its wheel in an environment without torch, against the running server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def bare(built, tmp_path_factory):
 
 
 def run(python, folder, *arguments):
-    """A process of that Python which finds nothing of the checkout."""
+    """A process of that Python that finds nothing of the checkout."""
     return subprocess.run(
         [str(python), "-I", *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120
     )

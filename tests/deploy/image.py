@@ -31,7 +31,7 @@ def instructions(stage):
 
 
 def words(name, stage=-1):
-    """The arguments of the instruction, which is there once: exec form as a list, others split as a shell does."""
+    """The arguments of the instruction, which occurs once: exec form as a list, others split as a shell does."""
     text = next(text for each, text in instructions(stage) if each == name)
     return [part.strip('[",]') for part in shlex.split(text)]
 
@@ -43,7 +43,7 @@ def environment():
 
 
 def in_context(path):
-    """Whether .dockerignore lets a path of the checkout into the build: the last line that matches decides."""
+    """Whether .dockerignore lets a path of the checkout into the build: the last matching line decides."""
     kept = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.lstrip("!")
@@ -56,7 +56,7 @@ def in_context(path):
 def _matches(path, pattern):
     if pattern.startswith("**/"):
         return path.name == pattern[3:]
-    wanted = pattern.split("/")  # a * is of one folder
+    wanted = pattern.split("/")  # a * matches within one folder
     return len(wanted) == len(path.parts) and all(map(fnmatch.fnmatch, path.parts, wanted))
 
 
@@ -101,9 +101,9 @@ def assemble(root, built, store):
 
 
 class Container:
-    """The assembled image, running; leave the ``with`` block and every process of it is gone. ``mounts`` are folders of
-    the host by their paths in the container, where they can be read only; ``variables`` are added to the image's.
-    ``temp`` is a folder of the host for /tmp, in place of a new file system in memory."""
+    """The assembled image, running. At the end of the ``with`` block no process of it is left. ``mounts`` are folders
+    of the host by their paths in the container, mounted read-only. ``variables`` are added to the image's. ``temp`` is
+    a folder of the host for /tmp, instead of a new file system in memory."""
 
     def __init__(self, root, log, mounts=None, variables=None, temp=None):
         self._root, self._log = root, log
@@ -118,7 +118,7 @@ class Container:
         return self
 
     def __exit__(self, *error):
-        # With process 1 its whole namespace ends. --kill-child does that no more once process 1 has changed its user.
+        # The whole namespace ends with process 1. --kill-child no longer works once process 1 has changed its user.
         first = psutil.Process(self._parent.pid).children() if self._parent.poll() is None else []
         for each in first or [self._parent]:
             each.kill()
@@ -127,7 +127,7 @@ class Container:
     def _script(self):
         root = shlex.quote(str(self._root))
         folders = [(f"/{name}", name) for name in SYSTEM if Path(f"/{name}").is_dir()]
-        folders += [(sys.prefix, "venv"), (sys.base_prefix, sys.base_prefix.strip("/"))]  # Python's own home, too
+        folders += [(sys.prefix, "venv"), (sys.base_prefix, sys.base_prefix.strip("/"))]  # also the base of Python's environment
         folders += zip(map(str, self._mounts.values()), self._inside(), strict=True)
         binds = [
             f"mount --rbind {shlex.quote(source)} {root}/{name} && mount -o remount,bind,ro {root}/{name}"

@@ -1,4 +1,4 @@
-"""The manifests as the tests read them: the files, and what Kustomize makes of them."""
+"""The manifests for the tests: the files, and the output of Kustomize."""
 
 import functools
 import os
@@ -20,7 +20,7 @@ CHECKOUT = "../torchscript-inference"  # of this project, as the page's own over
 
 
 def tool():
-    """The command that renders a folder; skips where there is none."""
+    """The command that renders a folder; skips without one."""
     if found := shutil.which("kubectl"):
         return [found, "kustomize"]
     if found := shutil.which("kustomize"):
@@ -30,7 +30,7 @@ def tool():
 
 @functools.cache
 def rendered(folder):
-    """The objects that Kustomize makes of a folder, by kind."""
+    """The objects that Kustomize renders of a folder, by kind."""
     done = subprocess.run([*tool(), str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
@@ -63,7 +63,8 @@ def container():
 
 
 def checkov():
-    """Checkov in an environment of its own, whose hundred packages the project's pins exclude; skips without it."""
+    """Checkov in a separate environment, since its hundred packages conflict with the project's pins; skips without
+    it."""
     made = ROOT / ".cache" / "checkov" / "bin" / "checkov"
     found = str(made) if made.exists() else shutil.which("checkov", path=os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ["PATH"]]))  # fmt: skip

@@ -26,9 +26,9 @@ from tests.trust.place import rewrite
 NETWORK, PORT, DASHBOARD = "10.214.77", 8080, 8265
 BRIDGE = f"rb{os.getpid() % 100_000}"
 STORE_BYTES, CPUS = 100 << 20, 2
-RAY_TOKEN = "a0" * 32  # Ray's own, of its dashboard and its nodes
+RAY_TOKEN = "a0" * 32  # for Ray's dashboard and nodes
 AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": RAY_TOKEN}
-# How soon Ray takes a node that does not answer for lost: after 3 of these.
+# How soon Ray gives up a node that does not answer: after 3 failures.
 HEALTH = {
     "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "1000", "RAY_health_check_failure_threshold": "3",
@@ -63,7 +63,7 @@ class Node:
                    f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats"]  # fmt: skip
         (self._folder / "ray").mkdir()
         script = f"mkdir -p /tmp/ray; mount --bind {self._folder}/ray /tmp/ray; exec {shlex.join(command)}"
-        # Ray's sockets are below /tmp: the path of one may have 107 characters.
+        # Ray's sockets are below /tmp, since the path of a socket may have 107 characters.
         environment = {**os.environ, **HEALTH, **AUTHENTICATION, "PYTHONPATH": str(ROOT), "TMPDIR": "/tmp",
                        "OMP_WAIT_POLICY": "PASSIVE"}  # fmt: skip
         with (self._folder / "log").open("wb") as log:
@@ -74,7 +74,7 @@ class Node:
             )  # fmt: skip
 
     def kill(self) -> None:
-        """As when the machine loses its power: no packet leaves it any more, and all its processes end at once."""
+        """Acts like a power failure: no packet leaves the node any more, and all its processes end at once."""
         with suppress(subprocess.CalledProcessError):
             ip("link", "set", self.name, "down")
         if self._process:
@@ -90,7 +90,7 @@ class Node:
 
 
 class Cluster:
-    """Three nodes; leave the ``with`` block and nothing of them is left."""
+    """Three nodes. At the end of the ``with`` block nothing of them is left."""
 
     def __init__(self, folder: Path, nodes: int = 3) -> None:
         self._folder, self._count, self.nodes = folder, nodes, []
@@ -125,11 +125,11 @@ class Cluster:
         return sum(each["state"] == "ALIVE" for each in found["data"]["result"]["result"])
 
     def deploy(self, document: dict) -> None:
-        """What ``serve deploy`` does. Ray gives its controller 30 s to start, which a busy machine may exceed."""
+        """Acts like ``serve deploy``. Ray gives its controller 30 s to start, which a busy machine may exceed."""
         until(lambda: self._session.put(self._api, json=document, timeout=60).ok, 120)
 
     def applications(self) -> dict:
-        """Ray's own account of each application."""
+        """Ray's status of each application."""
         return self._session.get(self._api, timeout=30).json()["applications"]
 
     def replicas(self, name: str) -> list[dict]:
@@ -139,7 +139,7 @@ class Cluster:
 
 
 def until(condition, seconds: float):
-    """Waits for it."""
+    """Waits for the condition."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s"
@@ -148,8 +148,9 @@ def until(condition, seconds: float):
 
 
 class Load:
-    """Clients that ask without a pause in between but for ``rate``, each with the project's client and its retries; one
-    that gets no answer from a machine asks the next. A request fails when it has no answer within ``patience_s``."""
+    """Clients that send one request after the other, with a pause only for ``rate``. Each uses the project's client
+    with its retries. If a machine gives no answer, the client asks the next one. A request fails without an answer in
+    ``patience_s``."""
 
     def __init__(self, addresses: list[str], token: str, requests_: list[tuple[str, bytes]], clients: int, rate: float,
                  patience_s: float = 60) -> None:  # fmt: skip
@@ -212,7 +213,7 @@ def document(folder: Path, store: Path, nodes: int, **environment: str) -> dict:
 
 
 def reversioned(archive: Path, folder: Path, version: str) -> Path:
-    """The archive as another version, in a store of its own."""
+    """The archive as another version, in a separate store."""
     folder.mkdir()
     aside = folder / "copy"
     aside.write_bytes(archive.read_bytes())

@@ -1,6 +1,6 @@
 """The fuzz of tests/trust against Ray Serve: the same requests and the same judge.
 
-Left out: bytes that break the rules of HTTP. Ray's own proxy (uvicorn) answers them, in its own words.
+Requests that break the rules of HTTP are left out: Ray's own proxy (uvicorn) answers them in its own words.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.trust.fuzz.case import Case
 
 def replicas(name: str, leader: int) -> list[int]:
     """The pids of an archive's replicas, by the titles that Ray gives them, in the server whose first process is
-    ``leader``: other tests may run one at the same time."""
+    ``leader``. Other tests may run another server at the same time."""
     title = f"ray::ServeReplica:{name}:Model"
     found = []
     for each in psutil.process_iter():

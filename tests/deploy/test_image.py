@@ -52,7 +52,7 @@ def test_what_the_build_copies_is_enough_to_build_the_same_archive(null_store, t
 
 
 def namespaces():
-    """Whether this process may make what a container engine makes."""
+    """Whether this process may make the namespaces that a container engine makes."""
     probe = ["unshare", "--mount", "--pid", "--fork", "--net", "mount", "-t", "tmpfs", "none", "/mnt"]
     tools = all(map(shutil.which, ("unshare", "nsenter", "setpriv", "chroot", "ip")))
     return tools and subprocess.run(probe, capture_output=True).returncode == 0

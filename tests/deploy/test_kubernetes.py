@@ -1,7 +1,7 @@
-"""deploy/kubernetes and deploy/kserve: they are what their script writes, Kustomize renders them, three versions of
+"""deploy/kubernetes and deploy/kserve: they are up to date with their script, Kustomize renders them, three versions of
 Kubernetes know every field, and they keep the rules of the restricted Pod Security Standard.
 
-tests/deploy/test_pod.py runs what they say. Only a cluster can show the rest: docs/kubernetes.md lists it.
+tests/deploy/test_pod.py runs the pod that they describe. The rest needs a cluster: docs/kubernetes.md lists it.
 """
 
 import json
@@ -21,7 +21,7 @@ from tests.deploy.test_monitoring import COUNTER, OVER_TIME
 
 VERSIONS = ("1.33", "1.35", "1.37")
 WRITTEN = files()
-# Kinds that a cluster learns from others. Their schemas are not shipped here (docs/kubernetes.md).
+# Kinds that operators add to a cluster. Their schemas are not shipped here (docs/kubernetes.md).
 FOREIGN = {"PodMonitor", "PrometheusRule", "ScaledObject", "ServingRuntime", "InferenceService"}
 
 
@@ -33,7 +33,7 @@ def test_the_manifests_are_what_the_script_writes():
 
 
 def refused(manifest, version):
-    """Why a version of Kubernetes does not take the object, or None; unknown fields count."""
+    """Why a version of Kubernetes refuses the object, or None; unknown fields count."""
     schemas = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
     try:
         schemas.validate(manifest, version, strict=True)
@@ -42,7 +42,7 @@ def refused(manifest, version):
 
 
 def checked(manifests):
-    """Objects of Kubernetes itself."""
+    """Checks objects of Kubernetes itself."""
     return [each for each in manifests if each["kind"] not in FOREIGN]
 
 
@@ -94,7 +94,7 @@ def test_names_and_labels_meet():
 
 
 def specs():
-    """Name and pod spec of each workload, and the runtime of KServe, whose pod KServe makes."""
+    """Name and pod spec of each workload, and the runtime of KServe, from which KServe makes a pod."""
     for overlay in ("cpu", "gpu"):
         yield overlay, kubernetes.rendered(kubernetes.OVERLAYS[overlay])["Deployment"]["spec"]["template"]["spec"]
     yield "kserve", kubernetes.rendered(kubernetes.KSERVE)["ServingRuntime"]["spec"]
@@ -168,8 +168,8 @@ def test_checkov_finds_nothing_that_was_not_decided(tmp_path):
     program = kubernetes.checkov()
     for name, folder in {**kubernetes.OVERLAYS, "own": kubernetes.own(tmp_path)}.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump_all(kubernetes.rendered(folder).values()))
-    # 43: the image's digest, which is the user's registry's; 15: the pull policy that goes with a tag that moves; 21:
-    # the namespace, which is chosen at apply.
+    # 43: the image's digest, which depends on the user's registry; 15: the pull policy for a tag that moves; 21: the
+    # namespace, which is chosen at apply.
     skipped = "CKV_K8S_43,CKV_K8S_15,CKV_K8S_21"
     command = [program, "-d", str(tmp_path), "--framework", "kubernetes", "--skip-check", skipped]
     done = subprocess.run([*command, "--skip-download", "-o", "json"], capture_output=True, text=True, timeout=300)

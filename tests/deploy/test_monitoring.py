@@ -1,5 +1,5 @@
-"""The files of deploy/monitoring: rules that promtool tests, no raw counters, and a dashboard that is what its script
-prints and shows only what exists."""
+"""The files of deploy/monitoring: rules that promtool tests, no raw counters, and an up-to-date dashboard that shows
+only existing records."""
 
 import json
 import re

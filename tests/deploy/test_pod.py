@@ -1,5 +1,5 @@
-"""The pod of deploy/kubernetes without a cluster: the image with the Deployment's settings, Secret and variables, and
-what a kubelet does with it, in order: startup probe, readiness, liveness, a changed Secret, and the end."""
+"""The pod of deploy/kubernetes without a cluster: the image with the Deployment's settings, Secret and variables. The
+test does what a kubelet does: startup probe, readiness, liveness, a changed Secret, and the end."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from tests.deploy.test_image import LISTEN, namespaces
 
 TOKENS = "a" * 40, "b" * 40
 ARCHIVE = "minilm-torchscript"
-# Prints the status of a GET, with a token where one is given.
+# Prints the status of a GET, with a token if one is given.
 ASK = """
 import sys, urllib.error, urllib.request
 port, path, token = sys.argv[1:4]
@@ -35,7 +35,7 @@ MIB = 2**20
 
 
 def secret(folder, number):
-    """The tokens' folder as a kubelet writes it: a link that is replaced leads to the present version."""
+    """The tokens' folder as a kubelet writes it: a link leads to the present version and is replaced."""
     version = folder / f"..version{number}"
     version.mkdir()
     (version / facts.TOKEN_FILE).write_text(TOKENS[number] + "\n")
@@ -54,7 +54,7 @@ def pod(store, tmp_path):
 
 
 def prepared(store, tmp_path, archive):
-    """(what makes a container of the Deployment, with that archive alone; the folder of its Secret)."""
+    """(a function that makes a container of the Deployment with only that archive; the folder of its Secret)."""
     if not namespaces():
         pytest.skip("no rights to make namespaces, or util-linux and iproute2 are missing")
     folders = {name: tmp_path / name for name in ("store", "settings", "tokens")}
@@ -92,7 +92,7 @@ def ask(running, port, path, token="", timeout=30):
 
 
 def until(condition, seconds, log):
-    """Waits for it."""
+    """Waits for the condition."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, log.read_text()
@@ -136,7 +136,7 @@ def test_the_pod_lives_as_the_manifests_say(pod):
     print(f"a warm pod: {used / MIB:.0f} MiB; requested {wanted}, limit {limit}")
 
     busy = worker(running)
-    busy.suspend()  # it has a request in hand and others in the queue, and does not answer
+    busy.suspend()  # the worker has a request, others wait in the queue, and it does not answer
     answers = []
     clients = [threading.Thread(target=lambda: answers.append(
         running.execute("python", "-c", PREDICT, ARCHIVE, TOKENS[1]).stdout)) for _ in range(3)]  # fmt: skip
@@ -181,5 +181,5 @@ def test_a_container_that_was_killed_starts_again_with_its_emptydir(store, tmp_p
             assert probe(running, "readiness"), start
             java = [each for each in running.process.children(recursive=True) if each.name() == "java"]
         assert len(java) == 1 and not java[0].is_running(), start
-        # Every process got SIGKILL, as when memory ran out; /tmp has what they left, as long as the pod lives.
+        # Every process got SIGKILL, as on an out-of-memory kill. Their files stay in /tmp for the life of the pod.
         assert len(list(temp.glob("torchserve-*"))) == 1, start

@@ -40,7 +40,7 @@ LARGEST, QUEUE = 1 << 20, 20
 
 @pytest.fixture(scope="module")
 def on_ray(store, tmp_path_factory):
-    """A server of three archives; that it stops without a trace is asserted at the end."""
+    """A server of three archives. At its end the fixture asserts that nothing of it is left."""
     folder = tmp_path_factory.mktemp("ray")
     config = write_config(folder / "config.properties", max_request_size=str(LARGEST), job_queue_size=str(QUEUE))
     environment = {"CONFIG": str(config), "RUN_DIR": str(folder / "run"), "MODEL_STORE": str(store), "ENGINE": "ray",
@@ -95,7 +95,7 @@ for body, content_type in pickle.load(sys.stdin.buffer):
 
 
 def own_answers(served, name, found):
-    """The archive's answers in a process that has no server at all."""
+    """The archive's answers in a process without a server."""
     asked = pickle.dumps([(each.body, each.content_type) for each in found])
     path = f"{served.environment['MODEL_STORE']}/{name}.mar"
     done = subprocess.run([sys.executable, "-c", ALONE, path], input=asked, capture_output=True, check=True)
@@ -166,7 +166,7 @@ def test_a_mistake_in_tensors_has_the_protocols_form(on_ray):
 
 
 def test_a_body_is_refused_before_it_is_sent(on_ray):
-    """At its head: without a token, and above the limit."""
+    """At its head: without a token, or above the limit."""
     host, port = on_ray.config.inference.removeprefix("http://").split(":")
     for token, status in (("none", 401), (on_ray.client.token(), 413)):
         with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -176,7 +176,7 @@ def test_a_body_is_refused_before_it_is_sent(on_ray):
 
 
 def test_what_is_queued_is_one_batch_and_beyond_the_queue_is_a_503(on_ray):
-    """The replica is halted, so that requests gather in it and before it."""
+    """The replica is halted, so that requests gather in the replica and before it."""
     assert ask(on_ray, f"/predictions/{TEXT}").ok
     [replica] = map(psutil.Process, replicas(TEXT, leader(on_ray)))
     refused, served = [], []
@@ -189,7 +189,7 @@ def test_what_is_queued_is_one_batch_and_beyond_the_queue_is_a_503(on_ray):
         replica.suspend()
         try:
             asked = pool.map(one, range(60))
-            deadline = time.monotonic() + 20  # Ray takes a replica that is silent for longer to be unhealthy
+            deadline = time.monotonic() + 20  # Ray takes a replica that is silent for longer as unhealthy
             while len(refused) < 60 - SPARE - QUEUE and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert refused and not served

@@ -1,7 +1,7 @@
 """A real cluster of three machines under a constant load: one model is scaled from 1 to 3, one is rolled to another
 version, and a machine loses its power. With the client's retries no request fails.
 
-It takes some minutes and about 6 GB of memory, so RAY_CLUSTER=1 asks for it.
+It takes some minutes and about 6 GB of memory, so it runs only with RAY_CLUSTER=1.
 """
 
 from __future__ import annotations

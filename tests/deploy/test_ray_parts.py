@@ -121,7 +121,7 @@ def load(archive: Path, temp: Path, *more: str) -> subprocess.CompletedProcess[s
 
 def test_an_archive_is_loaded_with_its_own_handlers_and_checked_before(null_store, tmp_path):
     archive = null_store / "null.mar"
-    for _ in range(2):  # the second finds it unpacked, but for a file that a cleaner took
+    for _ in range(2):  # the second time it is unpacked already, but a cleaner has removed a file
         done = load(archive, tmp_path)
         said, home = done.stdout.splitlines()
         assert said.startswith("3 [(200, '1.0', True), (404, None, False), ("), done.stderr

@@ -118,7 +118,7 @@ def test_a_full_disk_loses_lines_and_counts_them():
 
 
 class Slow:
-    """A sink that waits to be let go."""
+    """A sink that blocks until the test releases it."""
 
     def __init__(self):
         self.written, self.lost, self.reading, self.writing = 0, 0, *os.pipe()

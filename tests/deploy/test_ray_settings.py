@@ -1,5 +1,5 @@
-"""Settings with Ray Serve: each key of config.properties and models.toml is honoured, is said to have no effect, or is
-refused by name."""
+"""Settings with Ray Serve: each key of config.properties and models.toml is honoured, is reported to have no effect, or
+is refused by name."""
 
 from __future__ import annotations
 

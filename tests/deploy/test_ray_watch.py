@@ -1,5 +1,5 @@
-"""What Ray Serve tells of requests, beside what TorchServe tells of the same ones: headers, lines of the request log,
-spans that a real collector gets, and metrics that a real Prometheus scrapes with the committed rules."""
+"""Ray Serve's records of requests, compared with TorchServe's of the same ones: headers, lines of the request log,
+spans at a real collector, and metrics that a real Prometheus scrapes with the committed rules."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ LARGEST = 1 << 20
 SETTINGS = {"trace_ratio": "0", "request_log": "requests.jsonl", "max_request_size": str(LARGEST)}
 SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
 DELAY_MS = 300
-EVERY = "3s"  # Ray's controller is asked at each scrape
+EVERY = "3s"  # each scrape asks Ray's controller
 STAGES = ["queue", "preprocess", "inference", "postprocess"]
-# Of HTTP itself, which uvicorn and Netty write as they like.
+# Headers of HTTP itself, which uvicorn and Netty write in their own ways.
 OF_HTTP = {"date", "server", "connection", "content-length", "transfer-encoding"}
 TENSORS = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["no image"]}]}
 ASKED = {
@@ -91,7 +91,7 @@ def engines(store, tmp_path_factory):
             ray.serve(ENGINE="ray", MODELS_FILE=str(delayed(folders[0] / "models.toml")), **SOON)
             torchserve.serve(**SOON)
             yield Engine(ray, one), Engine(torchserve, other)
-        assert ray.processes() == torchserve.processes() == []  # the exporters' neither
+        assert ray.processes() == torchserve.processes() == []  # no exporter is left either
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_the_times_of_an_answer_are_parts_of_what_its_client_waited(ray):
 
 
 def test_a_wait_for_the_replica_is_the_queue_and_not_the_model(ray):
-    """The replica is halted for a while with the request before it."""
+    """The replica is halted for a while with an earlier request."""
     assert ray.ask().ok
     [replica] = map(psutil.Process, replicas(NAME, ray.made.state.pid))
     with ThreadPoolExecutor(1) as pool:

@@ -1,5 +1,5 @@
-"""make triton: its config.pbtxt as Triton's own schema reads it, what it refuses to overwrite, and a real tritonserver
-(PyPI's nvidia-pytriton) that answers as the library does, to Triton's official clients."""
+"""make triton: Triton's own schema reads its config.pbtxt, it does not overwrite others' folders, and a real
+tritonserver (PyPI's nvidia-pytriton) answers Triton's official clients as the library does."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ READY_S = 240
 
 
 def parsed(text):
-    """Triton's own schema reads it; a wrong field or value is an error."""
+    """The text as read by Triton's own schema; a wrong field or value is an error."""
     return text_format.Parse(text, ModelConfig())
 
 
@@ -170,7 +170,7 @@ def client(tritonserver):
 
 
 def column(name, values, module=triton):
-    """An input of texts or files as Triton's batches have it, [N, 1]; of numbers as they are."""
+    """An input of texts or files in the form of Triton's batches, [N, 1]; numbers are unchanged."""
     values = np.array(values, dtype=object).reshape(-1, 1) if isinstance(values, list) else values
     return open_inference.tensor(module, name, values)
 
@@ -237,7 +237,7 @@ class TestServer:
                 return error.status(), error.message()
 
         before, texts = count(), ["hello world", "hello world", "hello world", " "] * 16
-        # One of gRPC, since threads may share it.
+        # One gRPC client, since threads may share it.
         with triton_grpc.InferenceServerClient(tritonserver.grpc) as rpc, ThreadPoolExecutor(16) as pool:
             answers, alone = list(pool.map(ask, texts)), ask("hello world")
         answered, executed = (after - first for after, first in zip(count(), before, strict=True))

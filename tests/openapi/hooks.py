@@ -18,7 +18,7 @@ from PIL import Image
 
 SEVEN = (Path(__file__).resolve().parents[2] / "handlers/samples/seven.png").read_bytes()
 MASK = 103  # BERT's, which fill-mask looks for
-PLACE = "an image file"  # in a form, whose values are strings until it is sent
+PLACE = "an image file"  # a placeholder in a form; it is a string until the request is sent
 
 
 def as_jpeg(png: bytes) -> bytes:
@@ -27,7 +27,7 @@ def as_jpeg(png: bytes) -> bytes:
     return file.getvalue()
 
 
-# Every model of images takes them: digits refuses a page without ink.
+# Every model of images accepts these; digits refuses an image without ink.
 FILES = st.sampled_from([SEVEN, as_jpeg(SEVEN)])
 schemathesis.openapi.format("image-base64", FILES.map(lambda file: base64.b64encode(file).decode()))
 schemathesis.openapi.format("image-file", st.just(PLACE))
@@ -37,8 +37,8 @@ for kind in ("jpeg", "png", "webp", "gif", "bmp"):
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Sends an image in a form, and tensors whose shapes fit their values, where the schema allows both. What breaks
-    the schema is left as it is, so that the server has to refuse it."""
+    """Sends an image in a form, and tensors whose shapes fit their values, where the schema allows both. Invalid values
+    are left as they are, so that the server has to refuse them."""
     if not isinstance(case.body, dict):
         return
     case.body = _whole(case.body)
@@ -50,7 +50,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 
 def _whole(value: Any) -> Any:
-    """The value with 18 for 18.0, which are one number to JSON Schema; the server takes the first alone."""
+    """The value with 18 for 18.0: JSON Schema treats them as equal, the server accepts only the first."""
     if isinstance(value, dict):
         return {key: _whole(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -59,7 +59,7 @@ def _whole(value: Any) -> Any:
 
 
 def _fits(tensor: Any) -> bool:
-    """Whether a tensor's shape and values are each what they should be."""
+    """Whether a tensor's shape and values are each of a valid type."""
     if not isinstance(tensor, dict) or not isinstance(tensor.get("data"), list) or not tensor["data"]:
         return False
     shape = tensor.get("shape")

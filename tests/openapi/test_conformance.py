@@ -1,5 +1,5 @@
-"""A real server by its OpenAPI document: schemathesis sends what the document allows and what it does not, and compares
-every status, content type, header and body with it. docs/api-reference.md has the long run."""
+"""A real server against its OpenAPI document: schemathesis sends valid and invalid requests, and compares every status,
+content type, header and body with the document. docs/api-reference.md has the long run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 pytest.importorskip("schemathesis", reason="schemathesis is not installed; it needs Python 3.11")
 pytestmark = pytest.mark.served
 NAMES = ("null", "digits-torchscript", "bert-eager")  # the cheapest of each kind
-# PUT is POST, and the rest is the same code as null's or bert's; the long run has them.
+# PUT is the same as POST, and the rest is the same code as null's or bert's; the long run has them.
 LEFT_OUT = [f"{name}.put" for name in NAMES] + [
     "digits-torchscript.predict-v1", "bert-eager.predict-v1", "digits-torchscript.infer",
 ]  # fmt: skip
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 
 def check(served, folder, *arguments):
-    """The finished process of schemathesis, which had the document of these archives."""
+    """The finished process of schemathesis, with the document of these archives."""
     path = folder / "openapi.json"
     store = Path(served.environment["MODEL_STORE"])
     described = document([of_archive(store / f"{name}.mar") for name in NAMES], served.config.inference)

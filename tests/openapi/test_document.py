@@ -1,5 +1,5 @@
-"""The OpenAPI document: it is valid, the published one is up to date, and what it says of each task is what the task's
-handler does. test_conformance.py asks a real server."""
+"""The OpenAPI document: it is valid, the published one is up to date, and its description of each task agrees with the
+task's handler. test_conformance.py asks a real server."""
 
 import json
 import math
@@ -63,7 +63,7 @@ def test_the_pattern_of_a_number_is_exact(most):
 
 
 class Described:
-    """A task's handler, whose network is a table, beside the schemas that the document has for it."""
+    """A task's handler, whose network is a table, and the schemas that the document has for it."""
 
     def __init__(self, task, where):
         self.service = service_of(task, where)
@@ -85,7 +85,7 @@ class Described:
         return context.status[0], json.loads(reply)
 
     def agrees(self, body, context, request, answer, wanted):
-        """The request is valid where ``wanted``, and then it is answered as the schema says; else it is refused."""
+        """If ``wanted``, the request is valid and its answer fits the schema; else it is refused."""
         status, reply = self.ask(body, context)
         assert self.schema(request).is_valid(body) is wanted, body
         assert (status == 200) is wanted, (body, reply)
@@ -131,7 +131,7 @@ def test_invalid_bodies_are_described_as_such_and_refused(described):
     wrong += [{**good, "parameters": {name: value}} for name in options for value in (0, -1, None, [], "x", 10**6)]
     wrong += [{**good, name: 1} for name in options]
     for name in good:
-        blank = described.model.kind == "image"  # base64 is no matter of the schema
+        blank = described.model.kind == "image"  # the schema does not check base64
         wrong += [{**good, name: value} for value in WRONG_ITEMS if not (blank and value == " ")]
         wrong.append({other: value for other, value in good.items() if other != name})
     for body in wrong:
@@ -179,7 +179,7 @@ def test_variants_of_one_model_share_their_schemas(store):
     found = document(both)
     assert [name for name in found["components"]["schemas"] if name.startswith("digits-torchscript.")] == [
         f"digits-torchscript.{kind}"
-        for kind in ("v2-answer", "v2-metadata")  # they hold its name
+        for kind in ("v2-answer", "v2-metadata")  # they contain its name
     ]
     assert "/predictions/digits-torchscript" in found["paths"]
 

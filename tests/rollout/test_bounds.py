@@ -1,4 +1,4 @@
-"""What make passes to the verbs, and the verdicts on answers and latency, without a server."""
+"""The variables of the verbs, and the verdicts on answers and latency, without a server."""
 
 import json
 from types import SimpleNamespace
@@ -80,7 +80,7 @@ def test_answers_agree_where_lower_precision_explains_the_difference_and_not_oth
     assert same.percent == 0 and same.unexpected == "" and same.asked > 10
     swapped = compared(lambda body: old, lambda body: digits({"1": 0.51, "7": 0.49}))
     assert swapped.different == [] and swapped.unexpected == "'1', expected '7'"
-    # the best label is still in the list, which is all that the load test's comparer asks for
+    # The best label is still in the list; the load test's comparer asks for no more.
     other = compared(lambda body: old, lambda body: digits({"1": 0.9, "7": 0.1}))
     assert other.percent == 100 and "are answered differently: its own example, " in str(other)
     assert compared(lambda body: old, lambda body: b"no JSON").percent == 100

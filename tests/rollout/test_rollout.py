@@ -41,7 +41,7 @@ def registered(place):
 
 
 def is_as_before(place, version):
-    """Whether that version alone is registered, answers, is in place in the store, and is the one on record."""
+    """Whether only that version is registered, and it answers, is in the store and is on record."""
     digest = intact_digest(place.store / "null.mar")
     return (
         registered(place) == [version]
@@ -64,7 +64,7 @@ def test_a_rollout_and_a_rollback_lose_no_request_and_mix_no_versions(place):
     assert is_as_before(place, "2.0") and folder_of(place.store, "1.0").exists()
 
     assert "null: version 2.0, 1/1 workers ready" in place.verb("status").stdout
-    # with these archives: what a start would serve is what runs
+    # With these archives: a start would serve the archives that run.
     assert "already runs" in place.verb("serve").stdout
 
     with Steady(place) as steady:
@@ -103,7 +103,7 @@ def test_a_version_that_fails_on_clients_is_left_again(place):
         done = verb(place, "rollout", VERSION="4.0", WATCH="10s", MAX_P99_RATIO="1000")
     assert done.returncode == 1 and "MAX_ERRORS=0 is allowed" in done.stderr, done.stdout + done.stderr
     assert {each.version for each in steady.answers if each.status == 200} == {"1.0"}
-    assert 500 in steady.statuses()  # of 4.0: it was the default for a moment
+    assert 500 in steady.statuses()  # from 4.0, which was the default for a moment
     assert steady.answers[-1].status == 200 and is_as_before(place, "1.0")
 
 
@@ -141,7 +141,7 @@ def test_what_a_killed_rollout_left_is_removed_by_the_next(place):
 def test_what_a_worker_has_in_hand_is_answered_before_it_ends(place):
     def asked():
         sent = [pool.submit(place.client.predict, "null/8.0", b"x", "text/plain") for _ in range(6)]
-        time.sleep(0.2)  # by then workers have some in hand, and some wait
+        time.sleep(0.2)  # by then workers have some requests, and others wait
         return sent
 
     def ready():

@@ -37,7 +37,7 @@ def verb(place, name, **given):
 
 
 def serves(place, version):
-    """Whether each replica has that version alone, and it is the one on record and in the store."""
+    """Whether each replica has only that version, and it is on record and in the store."""
     clients = [Client(each.config, each.run.key_file) for each in Group.read(place.directory).replicas()]
     return (
         [list(each.versions("null")) for each in clients] == [[version]] * 2
@@ -48,7 +48,7 @@ def serves(place, version):
 
 @contextmanager
 def calls(place):
-    """Calls over gRPC, without TLS, from entry to exit: how often each answer or error came."""
+    """Calls over gRPC, without TLS, from entry to exit; counts each answer or error."""
     found, over = Counter(), threading.Event()
 
     def ask():
@@ -56,7 +56,7 @@ def calls(place):
             while not over.wait(0.02):
                 try:
                     found[str(client.infer("null", {"input": ["x"]}))] += 1
-                except Exception as error:  # whatever a client is told counts
+                except Exception as error:  # every error that a client sees counts
                     found[repr(error)] += 1
 
     thread = threading.Thread(target=ask)

@@ -1,5 +1,5 @@
-"""Copies of clients' requests for a new version, on a real server under load: what it answers is compared and seen by
-no client; the copying ends with the rollout, also with one that is killed."""
+"""Copies of clients' requests for a new version, on a real server under load. Its answers are compared, and no client
+sees them. The copying ends with the rollout, even if the rollout is killed."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from tests.rollout.versions import Steady, add
 from tests.trust.place import eventually
 from tests.trust.place import place as place_in
 
-CLIENTS = b"of a client"  # what versions know a client by
+CLIENTS = b"of a client"  # versions recognise a client by it
 SECRET = b"what nobody writes down"
 FEW = {"MODEL": "null", "REQUESTS": "20", "WATCH": "1s", "SHADOW": "4s", "MAX_P99_RATIO": "1000"}
 COPIED = re.compile(r"(\d+) of (\d+) requests of clients were copied; (\d+) were answered alike, (\d+) differently, "
@@ -103,7 +103,7 @@ def test_the_copying_ends_by_itself_where_a_rollout_is_killed(place):
         assert place.client.mirrored("null", "4.0")["asked"] > 10
         process.send_signal(signal.SIGKILL)
         process.wait()
-        # asking for the answers would keep the copying alive
+        # Fetching the answers would keep the copying alive.
         eventually(lambda: "Requests are no longer copied to null 4.0" in log(place), within_s=60)
     with pytest.raises(RequestRefused, match="No requests are copied to null 4"):
         place.client.mirrored("null", "4.0")
@@ -117,7 +117,7 @@ def log(place):
 
 @contextmanager
 def mirrored_to(place, version, *changes):
-    """A version that gets copies of all requests: yields the default version's number."""
+    """A version that gets copies of all requests; yields the default version's number."""
     link = place.directory.models / "mirrored.mar"
     link.symlink_to(add(place, version, *changes))
     place.client.register("null", link.name)
@@ -150,7 +150,7 @@ def test_all_forms_of_a_request_over_http_are_copied_and_compared(place):
             answer = requests.post(f"{place.config.inference}{path}", json=body, headers=access)
             assert answer.status_code == 200, answer.text
             eventually(partial(collected, number))
-        # a model's metadata names its version, so it is no answer to compare
+        # A model's metadata names its version, so it is not compared.
         assert requests.get(f"{place.config.inference}/v2/models/null", headers=access).status_code == 200
         assert place.client.mirrored("null", "5.0")["asked"] == 3
         agree = Questions("null", place.client.describe("null/5.0")).agree
@@ -168,7 +168,7 @@ def test_copies_wait_for_nobody_and_what_is_kept_is_bounded(place):
             answer = requests.post(url, data=bytes(1 << 20), headers=headers, timeout=30)
             assert (answer.status_code, answer.headers["x-model-version"]) == (200, default)
         found = place.client.mirrored("null", "5.1")
-        # a worker that takes 0.4 s for each gets few of them, and at most eight of 1 MiB are kept
+        # A worker that takes 0.4 s per request gets few of them, and at most eight of 1 MiB are kept.
         assert found["asked"] == 30 and 0 < found["skipped"] < 30 and found["under_way"] <= 7, found
         assert len(found["pairs"]) + found["skipped"] + found["under_way"] == 30
         assert all(pair["status"] == 200 and pair["new_ms"] >= 400 for pair in found["pairs"])

@@ -1,4 +1,4 @@
-"""The p99 from a histogram's buckets: which edge a bound counts as, and what is more than chance."""
+"""The p99 from a histogram's buckets: the edge that a bound is raised to, and the limits of chance."""
 
 import math
 
@@ -46,7 +46,7 @@ def test_where_a_p99_surely_ends_takes_enough_requests():
     assert times(*[0.005] * (FEWEST - 1)).surely_within() is None
     assert times(*[0.005] * FEWEST).surely_within() == 0.01
     assert times(*[0.005] * FEWEST, 0.015).surely_within() == 0.02
-    # at an edge that one in a hundred is above, the p99 may be above it too
+    # At an edge that one in a hundred exceeds, the p99 may be above it too.
     assert times(*[0.005] * 990, *[0.015] * 10).surely_within() == 0.02
 
 
@@ -77,7 +77,7 @@ def test_times_are_of_the_models_answers_and_add_up(monkeypatch):
 
 
 def watched(old, new, **bounds):
-    """A watch that has learned from ``old`` and sees ``new``: the text of what it refuses, or None."""
+    """A watch that has learned from ``old`` and sees ``new``: the text of its refusal, or None."""
 
     class Fleet:
         def __init__(self):

@@ -1,4 +1,4 @@
-"""Versions of ``null`` that can be told apart, and a steady load that notes which version answered."""
+"""Versions of ``null`` that can be told apart, and a steady load that records which version answered."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import requests
 from serving.versions import folder_of
 from tests.trust.place import Place, rewrite
 
-HANDLER = "null.py"  # the entry, which TorchServe wants at the top
-# Each worker of that version puts the mark into its answers, whatever TorchServe believes to be asking.
+HANDLER = "null.py"  # the entry, which TorchServe needs at the top
+# Each worker of that version puts the mark into its answers, whichever version TorchServe means to ask.
 MARKED = """
     def _respond(self, job, context, row):
         context.set_response_header(row, "x-mark", {mark!r})
@@ -90,7 +90,8 @@ def add(place: Place, version: str, *changes: str) -> Path:
 
 
 class Answer(NamedTuple):
-    """A request: instants by time.monotonic(), its status (0: none), the version by the front end and by the worker."""
+    """A request: instants by time.monotonic(), its status (0: none), the version stated by the front end and by the
+    worker."""
 
     began: float
     ended: float
@@ -100,7 +101,7 @@ class Answer(NamedTuple):
 
 
 class Steady:
-    """Requests at a constant rate from entry to exit, whatever the server does; beside them, probes of its health."""
+    """Requests at a constant rate from entry to exit, whatever the server does, and probes of its health."""
 
     def __init__(self, place: Place, rate: float = 50, body: bytes = b"x") -> None:
         self._url, self._rate, self._body = f"{place.config.inference}/predictions/null", rate, body
@@ -117,7 +118,7 @@ class Steady:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self._pool.shutdown(cancel_futures=True)  # where the machine is too busy to send them all in time
+        self._pool.shutdown(cancel_futures=True)  # if the machine is too busy to send them all in time
 
     def _go_on(self) -> None:
         began = time.monotonic()
@@ -150,14 +151,14 @@ class Steady:
                 self.unwell.append((url, reply.status_code, reply.text))
 
     def statuses(self) -> Counter[int]:
-        """How often each status came."""
+        """How often each status occurred."""
         return Counter(each.status for each in self.answers)
 
     def versions(self) -> set[tuple[str | None, str | None]]:
-        """Each pair of (version by the front end, mark of the worker) that came."""
+        """Each pair of (version by the front end, mark of the worker) that occurred."""
         return {(each.version, each.mark) for each in self.answers}
 
     def returns(self, old: str, new: str) -> list[Answer]:
-        """Answers of ``old`` to requests that began when one of ``new`` had been received."""
+        """Answers of ``old`` to requests that began after an answer of ``new`` had been received."""
         first = min((each.ended for each in self.answers if each.version == new), default=float("inf"))
         return [each for each in self.answers if each.version == old and each.began > first]

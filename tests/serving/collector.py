@@ -21,7 +21,7 @@ messages = pytest.importorskip(
 
 @dataclass
 class Span:
-    """One span. ``parent`` is "" where it has none; times are nanoseconds since 1970."""
+    """One span. ``parent`` is "" if it has none; times are nanoseconds since 1970."""
 
     name: str
     trace: str
@@ -38,25 +38,25 @@ class Span:
 
 @dataclass
 class Collector:
-    """What came, and where to send it. ``raw`` are the bodies as they came."""
+    """The received spans, and the collector's address. ``raw`` are the received bodies."""
 
     endpoint: str
     spans: list[Span] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
 
     def of(self, trace: str) -> list[Span]:
-        """The spans of a trace, as far as they have come."""
+        """The received spans of a trace."""
         return [span for span in self.spans if span.trace == trace]
 
     def await_trace(self, trace: str, count: int) -> dict[str, Span]:
-        """The spans of a trace by name, when so many have come."""
+        """The spans of a trace by name, once ``count`` have been received."""
         eventually(lambda: len(self.of(trace)) >= count)
         found = {span.name: span for span in self.of(trace)}
         assert len(found) == count, found
         return found
 
     def take(self, body: bytes) -> None:
-        """A body of POST /v1/traces."""
+        """Reads a body of POST /v1/traces."""
         self.raw.append(body)
         for each in messages.ExportTraceServiceRequest.FromString(body).resource_spans:
             service = _values(each.resource.attributes)["service.name"]

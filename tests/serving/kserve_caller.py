@@ -1,4 +1,4 @@
-"""KServe's official client, unchanged, over its four ways; run by the Python of an environment that has it.
+"""KServe's official client, unchanged, in its four ways; run by the Python of an environment that has it.
 
 Takes the addresses of HTTP and gRPC and a token. Reads cases as JSON: {"model", "inputs": {name: [base64]},
 "instances"}. Prints, for each, the outputs of v2 over REST in JSON and in bytes and over gRPC, and v1's predictions.
@@ -22,7 +22,7 @@ METADATA = [("authorization", f"Bearer {token}")]
 
 
 def request(case: dict[str, Any], binary: bool) -> InferRequest:
-    """The case in tensors; what is no UTF-8 goes into JSON as base64."""
+    """The case in tensors; values that are not UTF-8 go into JSON as base64."""
     inputs = []
     for name, values in case["inputs"].items():
         elements = [base64.b64decode(each) for each in values]

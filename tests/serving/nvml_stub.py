@@ -1,4 +1,4 @@
-"""A stand-in for NVIDIA's libnvidia-ml.so.1, in C: two GPUs of which the second has no utilisation, as with MIG."""
+"""A stand-in for NVIDIA's libnvidia-ml.so.1, in C. It has two GPUs; the second has no utilisation, as with MIG."""
 
 STUB = r"""
 #include <string.h>

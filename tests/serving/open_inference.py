@@ -1,4 +1,4 @@
-"""What the tests of the Open Inference Protocol ask over REST and gRPC alike, with Triton's official clients."""
+"""Requests for the tests of the Open Inference Protocol over REST and gRPC, with Triton's official clients."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def tensor(triton: ModuleType, name: str, values: Any, **more: Any) -> Any:
 
 
 def file_of(name: str) -> bytes:
-    """The image file that a model is asked."""
+    """The image file for a model's request."""
     return (SAMPLES / IMAGES[name.split("-")[0]]).read_bytes()
 
 
 def texts_of(found: np.ndarray) -> list[Any]:
-    """The values, where they are texts as strings."""
+    """The values; texts as strings."""
     return [each.decode() if isinstance(each, bytes) else each for each in found.ravel().tolist()]
 
 
@@ -56,7 +56,7 @@ def strip(width: int, height: int) -> bytes:
 
 
 def token_ids(store: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(ids, attention mask) of four sentences, as a client of minilm makes them itself."""
+    """(ids, attention mask) of four sentences, as a client of minilm would make them."""
     with zipfile.ZipFile(store / "minilm-torchscript.mar") as archive:
         archive.extract("tokenizer.json", folder)
     tokens = TextEncoder(folder / "tokenizer.json", 256, 0).encode(list(SENTENCES[:4]))
@@ -64,14 +64,14 @@ def token_ids(store: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pixels(store: Path) -> np.ndarray:
-    """A drawn seven as digits takes it, uint8 [1, H, W, 3]."""
+    """A drawn seven in the form of digits' input, uint8 [1, H, W, 3]."""
     with zipfile.ZipFile(store / "digits-torchscript.mar") as archive:
         settings = yaml.safe_load(archive.read("model-config.yaml"))["archive"]["image"]
     return prepare(decoded(inspect(file_of("digits"))), settings["preparation"])[None]
 
 
 def refusal(call: Any, *arguments: Any, **more: Any) -> tuple[str, str]:
-    """(status, sentence) of what the official client raises."""
+    """(status, sentence) of the official client's error."""
     with pytest.raises(InferenceServerException) as refused:
         call(*arguments, **more)
     return refused.value.status(), refused.value.message()

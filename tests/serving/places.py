@@ -1,4 +1,4 @@
-"""Places for ``make doctor`` to check: a sound one, and functions that break something in it."""
+"""Places for ``make doctor`` to check: one without faults, and functions that add a fault."""
 
 import dataclasses
 import subprocess
@@ -15,7 +15,7 @@ GONE = 2**22 + 1  # above the largest pid that Linux gives
 
 
 def sound(tmp_path):
-    """A sound place: one small archive, free ports, an empty run folder, no control groups, no GPU."""
+    """A place without faults: one small archive, free ports, an empty run folder, no control groups, no GPU."""
     for name in ("store", "run", "tmp", "cgroup", "devices", "proc"):
         (tmp_path / name).mkdir(mode=0o700)
     (tmp_path / "proc" / "meminfo").write_text("MemTotal: 8000000 kB\nMemAvailable: 7000000 kB\n")
@@ -35,7 +35,7 @@ def sound(tmp_path):
 
 
 def add_archive(place, name, device="cpu", hole=0):
-    """Publishes an archive that asks for ``device``; ``hole`` makes it that large without taking the disk."""
+    """Publishes an archive for ``device``; ``hole`` makes it that large without using the disk."""
     built = place.store / "new"
     with built.open("wb") as empty:
         empty.truncate(hole)
@@ -51,7 +51,7 @@ def add_archive(place, name, device="cpu", hole=0):
 
 
 def distribution(folder, name, version, *needs, files):
-    """What pip leaves of an installed package, as far as metadata goes."""
+    """The metadata that pip leaves of an installed package."""
     info = folder / f"{name}-{version}.dist-info"
     info.mkdir(parents=True)
     required = "".join(f"Requires-Dist: {need}\n" for need in needs)
@@ -91,7 +91,7 @@ def server_record(place, pid):
 
 
 def wanting(place, requires):
-    """A checkout whose pyproject.toml asks for another Python."""
+    """A checkout whose pyproject.toml requires another Python."""
     text = (ROOT / "pyproject.toml").read_text().replace('requires-python = ">=3.10,<3.13"', requires)
     return changed(touched(place, place.run / "pyproject.toml", text), root=place.run)
 
@@ -118,7 +118,7 @@ def group(place, files, path="/a/b"):
 
 
 def driver(place, tmp, version, count, init=0):
-    """A libcuda of our own: the three functions that the check asks."""
+    """A small libcuda with the three functions that the check calls."""
     source = tmp / "cuda.c"
     source.write_text(
         f"int cuInit(unsigned f) {{ return {init}; }}\n"
@@ -148,7 +148,7 @@ def for_a_gpu(place):
 
 
 def foreign(place):
-    """An archive of torch-model-archiver's, as far as its manifest goes."""
+    """An archive with the manifest of torch-model-archiver."""
     with zipfile.ZipFile(place.store / "other.mar", "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", MANIFEST)
     return place

@@ -36,7 +36,7 @@ class Doubles(torch.nn.Module):
 
 
 def ours(store, name, model, variant, task="embedding", **config):
-    """Publishes an archive that says so much of itself and holds nothing else."""
+    """Publishes an archive that has only these settings."""
     section = {"model": model, "variant": variant, "task": task, "runtime": "eager"}
     with zipfile.ZipFile(store / "new", "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", '{"model": {"configFile": "model-config.yaml"}}')
@@ -45,7 +45,7 @@ def ours(store, name, model, variant, task="embedding", **config):
 
 
 def renamed(store, source, name, model, **section):
-    """Publishes a copy of a real archive under another name, which says that it is of ``model``, and ``section``."""
+    """Publishes a copy of a real archive under another name, with another model and ``section``."""
     with zipfile.ZipFile(store / f"{source}.mar") as old, zipfile.ZipFile(store / "new", "w") as new:
         for entry in old.namelist():
             data = old.read(entry)
@@ -58,7 +58,7 @@ def renamed(store, source, name, model, **section):
 
 
 def foreign(store, name, folder):
-    """Has torch-model-archiver itself make an archive of a TorchScript module and a handler of its own."""
+    """Makes an archive of a TorchScript module and a handler with torch-model-archiver itself."""
     handler, module = folder / "doubles.py", folder / "module.pt"
     handler.write_text(HANDLER)
     torch.jit.trace(Doubles(), torch.ones(1, 2)).save(str(module))

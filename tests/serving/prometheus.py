@@ -23,7 +23,7 @@ EVERY = "500ms"
 
 
 class Prometheus:
-    """Its query API."""
+    """Prometheus' query API."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -39,11 +39,11 @@ class Prometheus:
         return self.get("query", query=query)["result"]
 
     def value(self, query: str) -> float:
-        """The sum of what the query finds now; 0 where it finds nothing."""
+        """The sum of the query's values; 0 without any."""
         return sum(float(each["value"][1]) for each in self.samples(query))
 
     def values(self, *queries: str) -> list[float]:
-        """The value of each query, of a scrape that begins after this call."""
+        """The value of each query, from a scrape that begins after this call."""
         asked = time.time()
         eventually(lambda: self.value('timestamp(up{job="torchserve"})') > asked)
         return [self.value(query) for query in queries]
@@ -57,8 +57,8 @@ class Prometheus:
 
 @contextmanager
 def prometheus(program: str, config: Config, folder: Path, every: str = EVERY) -> Iterator[Prometheus]:
-    """Runs ``program`` with the committed config, but for the address of the server and the interval of scrapes, which
-    is the longest time of one too."""
+    """Runs ``program`` with the committed config. Only the server's address and the interval of scrapes differ; the
+    interval is also the timeout of a scrape."""
     settings = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     settings["global"] = {"scrape_interval": every, "evaluation_interval": every}
     settings["scrape_configs"][0]["static_configs"][0]["targets"] = [urlsplit(config.metrics).netloc]

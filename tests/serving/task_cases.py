@@ -1,5 +1,5 @@
-"""A server with a small archive of each task whose answers are no plain embedding or ranking of classes, and what is
-asked of each: the same items as JSON and as tensors, and the answer in JSON as the tensors that it has to be."""
+"""A server with a small archive of each task with answers other than a plain embedding or a ranking of classes. Its
+requests have the same items as JSON and as tensors; its expected answer is in JSON and in tensors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.forked import forking
 from tests.token_checkpoints import labels, write_random
 from tests.trust.place import Place, place
 
-# TorchServe's management API refuses a URL with "token" in it, so no archive may be called after its task.
+# TorchServe's management API refuses a URL with "token" in it, so archives do not have the names of their tasks.
 NAMES = {
     "text-classification": "classes", "rerank": "ranks", "token-classification": "tags", "question-answering": "spans",
     "fill-mask": "masks", "image-embedding": "images",
@@ -48,7 +48,7 @@ class Case:
         return f"{NAMES[self.task]}-eager"
 
     def body(self) -> dict[str, Any]:
-        """The same as a JSON body."""
+        """The case as a JSON body."""
         words = {name: [base64.b64encode(each).decode() if isinstance(each, bytes) else each for each in values]
                  for name, values in self.inputs.items()}  # fmt: skip
         if self.task == "rerank":
@@ -58,12 +58,12 @@ class Case:
         return {**words, **({"parameters": dict(self.parameters)} if self.parameters else {})}
 
     def columns(self, answer: Any) -> dict[str, np.ndarray]:
-        """The JSON answer as its tensors, values in their order."""
+        """The JSON answer as tensors, with the values in order."""
         if self.task == "image-embedding":
             return {"embedding": np.array(answer["embeddings"])}
         items = answer if self.task == "rerank" else answer["predictions"]
         rows: list[Any] = [each if isinstance(each, list) else [each] for each in items]
-        if self.task == "fill-mask":  # of an item with several masks, a list for each
+        if self.task == "fill-mask":  # an item with several masks has a list for each
             rows = [each if isinstance(each[0], list) else [each] for each in rows]
         names = next(record for record in _records(rows)).keys()
         found = {name: np.array([record[name] for record in _records(rows)]) for name in names}

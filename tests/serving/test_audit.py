@@ -48,7 +48,8 @@ def test_every_advisory_names_a_listed_component_and_a_mitigation():
 
 @contextmanager
 def database(advisories):
-    """A stand-in for OSV: {package name: [advisory, ...]}, as its API answers; yields its URL and what was asked."""
+    """A stand-in for OSV: {package name: [advisory, ...]}, in its API's form; yields its URL and the received
+    queries."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):

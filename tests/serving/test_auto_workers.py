@@ -1,4 +1,4 @@
-"""The number of workers where the user gives none: by cores and GPU memory. models.toml and WORKERS go before it."""
+"""The number of workers where the user gives none: by cores and GPU memory. models.toml and WORKERS override it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""config.properties is read, completed and kept within loopback."""
+"""config.properties is read, completed, and bound to loopback."""
 
 from pathlib import Path
 
@@ -19,7 +19,8 @@ def test_the_checkouts_config_binds_loopback_with_tokens_on_and_the_model_api_of
 
 
 def test_java_keeps_the_messages_of_exceptions_that_it_throws_often():
-    """Else the 8,608th request with a target of "?x" gets a 400 without a message: too many for a test to send."""
+    """Without the messages, the 8,608th request with a target of "?x" gets a 400 without one; a test cannot send so
+    many."""
     assert "-XX:-OmitStackTraceInFastThrow" in Config.load(ROOT / "config.properties").properties["vmargs"].split()
 
 

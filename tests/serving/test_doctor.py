@@ -1,5 +1,5 @@
-"""``make doctor``: every check finds its fault when it really exists, and no check reports anything on a sound
-machine."""
+"""``make doctor``: every check finds its fault when it really exists, and no check reports anything on a machine
+without faults."""
 
 import os
 import re
@@ -41,7 +41,7 @@ from tests.serving.places import (
 
 @pytest.fixture
 def tmp_path(tmp_path_factory):
-    """A short path, since that of a worker's socket is limited. pytest's own has the test's name in it."""
+    """A short path, since the path of a worker's socket is limited. pytest's own path has the test's name in it."""
     return tmp_path_factory.mktemp("d")
 
 
@@ -51,7 +51,7 @@ def place(tmp_path, monkeypatch):
     return sound(tmp_path)
 
 
-# (check, how to break the place, level, what it says)
+# (check, how to break the place, level, expected text)
 BROKEN = [
     ("python", lambda p, m, t: wanting(p, 'requires-python = ">=3.14"'), STOP, r">=3\.14 is needed"),
     ("python", lambda p, m, t: m.setitem(sys.modules, "ensurepip", None) or changed(p, set_up=False), STOP, "cannot"),
@@ -195,7 +195,7 @@ def test_few_open_files_are_found(place):
 
 
 def test_a_folder_that_cannot_be_written_is_found(place):
-    """Root may write everywhere but on a read-only mount."""
+    """Root may write everywhere except on a read-only mount."""
     if os.getuid():
         assert CHECKS["disk"](opened(place, place.store, 0o500)).level == WARN  # it can still be served
         assert CHECKS["disk"](opened(place, place.run, 0o500)).level == STOP

@@ -156,7 +156,7 @@ def test_an_image_is_explained_as_numbers_and_as_a_picture(served):
 
 
 def test_predictions_do_not_wait_for_explanations(served):
-    """The archive that predicts has a worker of its own."""
+    """The archive that predicts has its own worker."""
     body = {"text": ["x " * 60] * 4, "parameters": {"steps": 100}}
     with ThreadPoolExecutor() as pool:
         explained = pool.submit(ask, served, "/explanations/reviews-explain", body)

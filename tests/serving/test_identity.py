@@ -16,7 +16,7 @@ MANIFEST = '{"model": {"modelName": "other-net", "modelVersion": "1.0", "handler
 
 @pytest.fixture
 def store(tmp_path):
-    """Dashes in a model's name and in a variant's; one model's name begins as another's does."""
+    """Models and variants with dashes in their names; one model's name is the beginning of another's."""
     ours(tmp_path, "reviews-bert-eager", "reviews-bert", "eager")
     ours(tmp_path, "reviews-bert-my-int8", "reviews-bert", "my-int8")
     ours(tmp_path, "reviews-eager", "reviews", "eager")

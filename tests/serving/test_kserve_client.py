@@ -1,5 +1,5 @@
-"""KServe's official client, unchanged, gets over v1, v2 and gRPC what /predictions answers: the golden cases of NAMES.
-It wants an older protobuf than this project, and 450 MB; so it needs an environment of its own (docs/api.md)."""
+"""KServe's official client, unchanged, gets the answers of /predictions over v1, v2 and gRPC: the golden cases of
+NAMES. It needs an older protobuf than this project, and 450 MB; so it needs a separate environment (docs/api.md)."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def columns(answer):
-    """The answer of /predictions to several items, as the tensors that it has to be."""
+    """The answer of /predictions to several items, as the expected tensors."""
     if "embeddings" in answer:
         return {"embedding": answer["embeddings"]}
     rows = answer["predictions"]

@@ -1,4 +1,4 @@
-"""Starting and stopping, and what may go wrong: ports in use, broken archives, crashes, signals, expired tokens."""
+"""Starts and stops, and their failures: ports in use, broken archives, crashes, signals, expired tokens."""
 
 import json
 import os
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.served
 
 @pytest.fixture
 def place(null_store, tmp_path):
-    """An own store with only ``null``, own ports, own run folder; stopped at the end, whatever happened."""
+    """A separate store with only ``null``, separate ports and run folder; always stopped at the end."""
     (tmp_path / "store").mkdir()
     for name in ("null.mar", "null.mar.sha256"):
         shutil.copy(null_store / name, tmp_path / "store")
@@ -48,7 +48,7 @@ def state(place):
 
 
 def broken(place, change):
-    """Replaces null.mar by one whose handler ``change`` has edited, digest and all."""
+    """Replaces null.mar by one whose handler ``change`` has edited, with its digest."""
     store = Path(place["MODEL_STORE"])
     with zipfile.ZipFile(store / "null.mar") as good, zipfile.ZipFile(store / "new", "w") as bad:
         for name in good.namelist():

@@ -1,4 +1,4 @@
-"""make logs leaves out what each start writes, and nothing else."""
+"""make logs leaves out the lines that every start writes, and no others."""
 
 from serving.logs import LAST, show, telling
 

@@ -1,4 +1,4 @@
-"""models.toml: its settings of serving are read, checked, and replace an archive's own."""
+"""models.toml: its serving settings are read, checked, and replace an archive's own."""
 
 import zipfile
 

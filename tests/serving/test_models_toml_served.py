@@ -49,7 +49,7 @@ OTHER, OURS, UNCHANGED = "other-net", "reviews-bert-eager", "no-settings-eager"
 
 @dataclass(frozen=True)
 class Place:
-    """A running server, what ``make serve`` printed, and the variables that lead the verbs to it."""
+    """A running server, the output of ``make serve``, and the variables that lead the verbs to it."""
 
     environment: dict[str, str]
     client: Client
@@ -165,7 +165,7 @@ def test_an_archive_without_settings_is_served_from_a_link_to_the_store(place):
 
 
 def elsewhere(store, folder):
-    """What leads the verbs to a server of ``store`` with its own ports and without settings."""
+    """The variables that lead the verbs to a server of ``store`` with its own ports and without settings."""
     config = write_config(folder / "config.properties")
     return {"CONFIG": str(config), "RUN_DIR": str(folder / "run"), "MODEL_STORE": str(store), "MODELS": "",
             "VARIANTS": "", "MODELS_FILE": str(folder / "none.toml")}  # fmt: skip

@@ -44,7 +44,7 @@ def driver(tmp_path_factory):
 
 
 def sampler(**environment):
-    """The program that the front end starts, as it starts it."""
+    """The program as the front end starts it."""
     return subprocess.Popen(
         [sys.executable, "-I", str(ROOT / "serving" / "nvml.py")], env={**os.environ, **environment}, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -1,5 +1,5 @@
-"""The Open Inference Protocol through a real TorchServe, spoken by Triton's official client: the golden cases of
-/predictions, health and metadata, and its mistakes."""
+"""The Open Inference Protocol through a real TorchServe, by Triton's official client: the golden cases of /predictions,
+health and metadata, and errors."""
 
 import asyncio
 import base64

@@ -47,14 +47,14 @@ def client(served):
 
 @pytest.fixture
 def rest(served):
-    """It adds to the headers that it is given."""
+    """Adds to the given headers."""
     with triton_http.InferenceServerClient(served.config.inference.removeprefix("http://")) as made:
         yield made
 
 
 @pytest.fixture
 def infer(served, access):
-    """ModelInfer with a message of the test's own: its answer, or (status, sentence)."""
+    """ModelInfer with a message of the test: its answer, or (status, sentence)."""
     with grpc.insecure_channel(address(served), LARGEST) as channel:
         stub = GRPCInferenceServiceStub(channel)
 
@@ -74,7 +74,7 @@ def typed(name, datatype, shape, values, field=None):
 
 
 def values_of(output):
-    """Of an output in typed contents, in its shape."""
+    """The values of an output in typed contents, in its shape."""
     return np.array(getattr(output.contents, FIELDS[output.datatype])).reshape(output.shape)
 
 

@@ -1,4 +1,5 @@
-"""Only files and processes that this project made are deleted and ended, whatever a record or a variable names."""
+"""Only files and processes that this project made are deleted and ended, even if a record or a variable names
+others."""
 
 import json
 import os
@@ -30,7 +31,7 @@ def test_a_folder_that_another_start_makes_meanwhile_is_ours(tmp_path, monkeypat
     folder, looked = RunDirectory(tmp_path / "run"), RunDirectory.is_ours
 
     def overtaken(run):
-        """What a start sees first, before the other one has made the folder."""
+        """What a start sees before another start has made the folder."""
         monkeypatch.setattr(RunDirectory, "is_ours", looked)
         seen = looked(run)
         folder.create()
@@ -69,7 +70,7 @@ def unmarked(folder, precious):
 
 
 def copied(folder, precious):
-    """A copy of a server's folder that somebody keeps."""
+    """A user's copy of a server's folder."""
     made = made_by_a_start(folder / "temp" / NAME)
     shutil.copytree(made, folder / NAME)
     return folder / NAME
@@ -126,14 +127,14 @@ def test_the_folder_of_a_start_goes(directory, tmp_path):
 
 
 def test_no_process_is_ended_that_no_start_made(directory, tmp_path):
-    """TEMP is a common variable: a record that names a common value must not lead to whoever has it."""
+    """TEMP is a common variable: a record with a common value must not lead to other processes that have it."""
     sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE,
                                env={**os.environ, OWN: str(tmp_path)})  # fmt: skip
     try:
         record = {"temp": str(tmp_path), "config": "", "pid": sleeper.pid}
         directory.record.write_text(json.dumps(record))
         assert not stop(directory, lambda text: None) and sleeper.poll() is None
-        directory.write(State(f"/gone/{NAME}", "", pid=sleeper.pid))  # a pid that is now somebody else's
+        directory.write(State(f"/gone/{NAME}", "", pid=sleeper.pid))  # a pid that now belongs to another process
         assert not stop(directory, lambda text: None) and sleeper.poll() is None
     finally:
         sleeper.kill()
@@ -141,7 +142,8 @@ def test_no_process_is_ended_that_no_start_made(directory, tmp_path):
 
 
 def test_a_process_whose_environment_shows_a_moment_late_is_known(tmp_path):
-    """After exec the kernel shows none for some milliseconds; here, a shell without it becomes the program."""
+    """After exec the kernel shows no environment for some milliseconds; here, a shell without it becomes the
+    program."""
     temp = f"{tmp_path}/{NAME}"
     late = subprocess.Popen(["sh", "-c", f"sleep 0.3; {OWN}={temp} exec sleep 60"])
     try:
@@ -160,7 +162,7 @@ def test_a_run_folder_that_is_the_users_is_left_as_it_is(precious, tmp_path, ver
     for name in ("models", "logs"):
         (precious / name).mkdir()
         (precious / name / "mine").write_text("x")
-    (precious / "server.json").write_text(json.dumps({"temp": f"/gone/{NAME}", "config": ""}))  # as if a start's
+    (precious / "server.json").write_text(json.dumps({"temp": f"/gone/{NAME}", "config": ""}))  # like a start's
     before = {path: path.lstat().st_mode for path in precious.rglob("*")}
     ours(tmp_path, "a-eager", "a", "eager")
     done = run("serving", verb, RUN_DIR=str(precious), MODEL_STORE=str(tmp_path))

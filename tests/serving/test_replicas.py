@@ -1,4 +1,5 @@
-"""Replicas behind a real HAProxy: one address, one token, TLS; one is killed and all are restarted under load."""
+"""Replicas behind a real HAProxy: one address, one token, TLS. One replica is killed, and all are restarted under
+load."""
 
 import json
 import os
@@ -34,8 +35,8 @@ REPLICAS = 3
 
 
 class Load:
-    """Some clients that ask ``null`` over HTTP and as many over gRPC, until the block ends; ``statuses`` and ``calls``
-    count what they got."""
+    """Some clients that ask ``null`` over HTTP and as many over gRPC, until the block ends. ``statuses`` and ``calls``
+    count their answers."""
 
     def __init__(self, group, clients=3):
         self._over, self.statuses, self.calls = threading.Event(), Counter(), Counter()
@@ -49,7 +50,7 @@ class Load:
         while not self._over.wait(0.01):
             try:
                 self.statuses[self._http.request("POST", "/predictions/null", content=b"x").status_code] += 1
-            except Exception as error:  # whatever a client is told counts
+            except Exception as error:  # every error that a client sees counts
                 self.statuses[repr(error)] += 1
 
     def _call(self):
@@ -60,7 +61,7 @@ class Load:
                 self.calls[repr(error)] += 1
 
     def all_answered(self):
-        """Whether no client was told anything but an answer."""
+        """Whether every client got only answers."""
         return set(self.statuses) == {200} and set(self.calls) == {"{}"}
 
     def __enter__(self):
@@ -155,7 +156,7 @@ def test_tritons_client_is_balanced_over_tls_with_the_same_token(server, group):
 
 
 def balanced_calls(server):
-    """How many calls over gRPC each replica has got from HAProxy."""
+    """How many gRPC calls HAProxy has sent to each replica."""
     rows = Runtime(server.state.temp).rows()
     return [int(each["stot"]) for each in rows if each["pxname"] == "grpc" and each["svname"].startswith("replica-")]
 

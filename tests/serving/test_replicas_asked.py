@@ -1,4 +1,4 @@
-"""What REPLICAS, TLS, TLS_CERT, TLS_KEY and BIND may be, the files that are written for them, and what is refused."""
+"""REPLICAS, TLS, TLS_CERT, TLS_KEY and BIND: their valid values, the files written for them, and the refusals."""
 
 import dataclasses
 import subprocess
@@ -152,7 +152,7 @@ def test_a_token_is_replaced_when_its_time_is_over_and_stays_valid_as_long_again
     tokens.refresh()
     second = tokens.present.read_text().strip()
     valid = tokens.valid.read_text().splitlines()
-    assert second != first and second in known  # to the replicas, before a client has it
+    assert second != first and second in known  # to the replicas, before a client gets it
     assert valid[:2] == [second, first] and valid[3:] == [balancers] and valid[2] not in known
     assert {path.stat().st_mode & 0o777 for path in (tokens.present, tokens.valid)} == {0o600}
     tokens.refresh()

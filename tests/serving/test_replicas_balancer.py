@@ -1,4 +1,5 @@
-"""HAProxy with our config, before plain web servers: a share for another version, an exchange that nobody notices."""
+"""HAProxy with this project's config, before plain web servers: a share for another version, a replacement without
+errors."""
 
 import dataclasses
 import http.server
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
-    """Answers with the path that it was asked for; "/full" with 503, by the first server alone."""
+    """Answers with the requested path. The first server alone answers "/full" with 503."""
 
     protocol_version = "HTTP/1.1"
 
@@ -49,13 +50,13 @@ class Servers(http.server.ThreadingHTTPServer):
     all: ClassVar[list[http.server.HTTPServer]] = []
     asked: ClassVar[Counter] = Counter()
 
-    def handle_error(self, *_):  # HAProxy resets connections that it has no more use for
+    def handle_error(self, *_):  # HAProxy resets unneeded connections
         pass
 
 
 @pytest.fixture(scope="module")
 def balanced(tmp_path_factory):
-    """(run folder, temporary folder, balancer, its URL): two servers, of which each takes 100 requests of ``null``."""
+    """(run folder, temporary folder, balancer, its URL): two servers; each accepts 100 requests of ``null``."""
     directory = RunDirectory(tmp_path_factory.mktemp("run") / "run")
     directory.create()
     haproxy.folder(directory).mkdir()

@@ -32,7 +32,7 @@ def test_every_row_of_the_catalog_is_served(served):
 
 
 def rows_of(model):
-    """Runs a test for each variant that the model is served in."""
+    """Runs a test for each served variant of the model."""
     return pytest.mark.parametrize("variant", MODEL_VARIANTS[model])
 
 
@@ -154,7 +154,7 @@ def test_one_client_leaves_workers_asleep_that_it_does_not_need(served):
     workers = {worker["pid"] for worker in served.client.workers("null")}
 
     def waits():
-        """How often each worker has waited for a request so far."""
+        """How often each worker has waited for a request."""
         counted = re.compile(r"^voluntary_ctxt_switches:\s+(\d+)", re.M)
         return {pid: int(counted.search(Path(f"/proc/{pid}/status").read_text())[1]) for pid in workers}
 
@@ -167,7 +167,7 @@ def test_one_client_leaves_workers_asleep_that_it_does_not_need(served):
         waited = sorted(after - before[pid] for pid, after in waits().items())
     finally:
         served.client.scale("null", 1)
-    # Two may share them: a client can be faster than the worker's thread is back from its last answer.
+    # Two workers may share them, since a client can be faster than the worker's thread.
     assert len(workers) == 3 and waited[0] < 5 and sum(waited) >= 60, waited
 
 

@@ -1,4 +1,4 @@
-"""The requests of the pages are sent to a real TorchServe as they stand there, and answered as they say."""
+"""The requests of the pages are sent to a real TorchServe unchanged, and get the documented answers."""
 
 from __future__ import annotations
 

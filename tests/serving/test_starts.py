@@ -23,7 +23,7 @@ def ended(process):
 
 @pytest.fixture(scope="module")
 def server(null_store, tmp_path_factory):
-    """A place whose server two make serve started, at the same moment; what they said is with it."""
+    """A place in which two make serve started a server at the same moment, and their output."""
     folder = tmp_path_factory.mktemp("starts")
     (folder / "tmp").mkdir()
     with place(folder, null_store, vmargs=f"-Xmx256m -XX:+UseSerialGC -Dfrontend.workerWaitS={WORKER_WAIT_S}") as made:
@@ -66,7 +66,7 @@ def test_java_alone_holds_the_temporary_folder_against_cleaners(server):
 
 @pytest.mark.skipif(not shutil.which("systemd-tmpfiles"), reason="systemd-tmpfiles is not installed")
 def test_systemd_tmpfiles_removes_nothing_of_it(server, tmp_path):
-    """A rule for the folder that it lies in, as /tmp has one: what nobody holds goes, the server's folder stays."""
+    """A rule for its parent folder, as /tmp has one: old files go, the server's locked folder stays."""
     temp = Path(server.state.temp)
     before, loose = sorted(temp.rglob("*")), temp.parent / "torchserve-ab12cd34"
     loose.mkdir()
@@ -98,7 +98,7 @@ def test_status_says_since_when_a_worker_is_missing_and_comes_back_by_itself(ser
 def test_status_names_an_unpacked_archive_that_is_gone_and_the_cure(server):
     models = Path(server.state.temp, "models")
     models.rename(models.with_name("aside"))
-    told = server.verb("status")  # before a worker has died of it
+    told = server.verb("status")  # before a worker has died
     assert told.returncode == 1 and f"gone from {server.state.temp}" in told.stdout
     os.kill(server.worker("null"), signal.SIGKILL)
     eventually(lambda: "its unpacked archive" in server.verb("status").stdout, every_s=0.5)
@@ -106,7 +106,7 @@ def test_status_names_an_unpacked_archive_that_is_gone_and_the_cure(server):
     told = server.verb("status")
     assert time.monotonic() - began < 20 and told.returncode == 1 and "run: make stop serve" in told.stdout
     began = asked = time.monotonic()
-    while (answer := ask(server)) and time.monotonic() - asked > 1:  # it waited for the worker, until it was told
+    while (answer := ask(server)) and time.monotonic() - asked > 1:  # it waited for the worker until it was refused
         assert answer.status_code == 503 and time.monotonic() - began < 60
         asked = time.monotonic()
     assert answer.status_code == 503 and answer.headers["Retry-After"]
@@ -152,7 +152,7 @@ def test_a_start_goes_on_where_the_one_before_it_was_killed(server):
     first.kill()
     assert until_ready(second)
     assert server.state.temp != before.temp and before.processes() == []
-    with server.directory.lock.open() as lock:  # a server in the foreground does not hold it
+    with server.directory.lock.open() as lock:  # a server in the foreground does not hold the lock
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert server.verb("serve").returncode == 0
     second.terminate()

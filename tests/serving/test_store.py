@@ -1,4 +1,4 @@
-"""The store's digests: which archives ``make serve`` refuses, and that common tools read the digest files."""
+"""The store's digests: the archives that ``make serve`` refuses, and digest files that common tools read."""
 
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ def test_serve_refuses_by_name_before_anything_starts(copied, change):
 
 
 def test_sha256sum_reads_the_digest_files(copied):
-    """SECURITY.md says so."""
+    """SECURITY.md documents this."""
     listing = copied / "SHA256SUMS"
     subprocess.run("cat *.sha256 > SHA256SUMS && sha256sum -c SHA256SUMS", shell=True, cwd=copied, check=True)
     flip(copied / "null.mar")
@@ -56,7 +56,7 @@ def another_key(store):
 
 
 def other_archive(store):
-    """Someone who may write everything but the signature."""
+    """Changes everything but the signature, as somebody with write access could."""
     flip(store / "null.mar")
     store.joinpath("null.mar.sha256").write_text(f"{sha256(store / 'null.mar')}  null.mar\n")
 
@@ -77,7 +77,7 @@ def test_signed_archives_are_served(signed, monkeypatch):
     ],
 )
 def test_what_the_key_has_not_signed_is_refused(signed, change, why):
-    assert archives(signed)  # without STORE_KEY nobody asks
+    assert archives(signed)  # without STORE_KEY no signature is checked
     change(signed)
     settings = {"MODEL_STORE": str(signed), "RUN_DIR": str(signed / "run"), "MODELS": "", "VARIANTS": ""}
     refused = run("serving", "serve", STORE_KEY=str(signed / "key.pub"), **settings)

@@ -1,4 +1,4 @@
-"""A server with a certificate of its own, for another name than loopback: it starts, answers and stops."""
+"""A server with its own certificate, for another name than loopback: it starts, answers and stops."""
 
 import datetime
 import re

@@ -1,5 +1,5 @@
-"""Traces and the request log of a real server: what a real collector gets, which lines are written, and that neither
-holds what a client sent. A collector that is down and a full disk cost no request."""
+"""Traces and the request log of a real server: the spans at a real collector, the written lines, and that neither has a
+client's data. No request fails because of a collector that is down or a full disk."""
 
 import http.client
 import json
@@ -86,7 +86,7 @@ def watched(store, tmp_path_factory):
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
-            assert made.processes() == []  # the exporter's neither
+            assert made.processes() == []  # no exporter is left either
 
 
 def parent(sampled=True):
