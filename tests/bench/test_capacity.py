@@ -63,7 +63,7 @@ def test_prices_are_the_readers():
 @pytest.mark.parametrize(
     "words", ["HOURLY_COST=1", "UTILISATION=2", "RATES=0", "SPARE=-1", "SPARES=1", "HOURLY_COST=minilm-torchscript=x"]
 )
-def test_a_mistake_gets_a_sentence(words, capsys):
+def test_an_invalid_variable_is_one_sentence(words, capsys):
     assert capacity.main([words]) == 2
     said = capsys.readouterr()
     assert said.out == "" and words.partition("=")[0] in said.err and said.err.count("\n") == 1

@@ -42,14 +42,14 @@ def ask(request):
     return request.param
 
 
-def test_a_503_is_sent_again_after_what_it_says(ask):
+def test_a_503_is_retried_after_its_retry_after(ask):
     with scripted(FULL, GOOD) as server:
         began = time.monotonic()
         assert ask(server.url) == {"embedding": [1.0]}
         assert time.monotonic() - began >= 1 and len(server.heads) == 2
 
 
-def test_a_503_that_stays_or_leaves_no_time_is_an_error_with_the_servers_words(ask):
+def test_a_lasting_503_or_one_without_time_to_retry_raises_the_servers_message(ask):
     with scripted(FULL) as server:
         for settings in ({"retries": 0}, {"timeout": 0.9}):
             with pytest.raises(tsi_client.Overloaded) as refused:
@@ -75,7 +75,7 @@ def test_a_connection_is_not_tried_again_where_the_wait_would_outlast_the_call()
             steps.throw(tsi_client.ConnectionFailed("reset", again))
 
 
-def test_nobody_listens(ask):
+def test_a_refused_connection_is_an_error(ask):
     with pytest.raises(tsi_client.ConnectionFailed, match=r"No answer from http://127\.0\.0\.1:9 "):
         ask("http://127.0.0.1:9", retries=0)
 
@@ -88,7 +88,7 @@ STALLS = {
 
 
 @pytest.mark.parametrize("stall", STALLS)
-def test_a_call_ends_with_its_time_however_slowly_the_server_sends(ask, stall):
+def test_a_call_ends_at_its_deadline_however_slowly_the_server_sends(ask, stall):
     with scripted(STALLS[stall]) as server:
         began = time.monotonic()
         with pytest.raises(tsi_client.Timeout, match=r"within 0\.5 s"):
@@ -96,7 +96,7 @@ def test_a_call_ends_with_its_time_however_slowly_the_server_sends(ask, stall):
         assert 0.5 <= time.monotonic() - began < 10 and len(server.heads) == 1
 
 
-def test_the_time_is_one_for_all_tries(ask):
+def test_all_tries_share_one_deadline(ask):
     with scripted(FULL, stalls) as server:
         began = time.monotonic()
         with pytest.raises(tsi_client.Timeout):
@@ -122,7 +122,7 @@ def test_each_status_has_its_error_and_every_error_survives_pickle(ask, status, 
     assert str(pickle.loads(pickle.dumps(tsi_client.ConnectionFailed("x", True)))) == "x"
 
 
-def test_an_answer_of_another_kind_is_an_error(ask):
+def test_an_unexpected_body_is_an_error(ask):
     with scripted(says(200, b"<html>")) as server:
         with pytest.raises(tsi_client.BadAnswer, match="not JSON but begins with b'<html>'"):
             ask(server.url)
@@ -172,7 +172,7 @@ def test_an_expiring_key_is_renewed_before_it_is_sent_and_a_refused_one_after(as
         assert server.tokens() == ["new", "new", "newer"] and management.tokens() == ["master", "master"]
 
 
-def test_a_renewal_takes_no_more_than_the_calls_time(ask, tmp_path):
+def test_a_renewal_ends_at_the_calls_deadline(ask, tmp_path):
     path = key_file(tmp_path / "key_file.json", "old", 0)
     with scripted(stalls) as management:
         began = time.monotonic()
@@ -197,7 +197,7 @@ def test_a_users_own_source_of_tokens(ask):
         assert ask(server.url, Source(), call="token", arguments=()) == "mine-True"
 
 
-def test_readiness_is_an_answer_and_no_error(ask):
+def test_not_ready_is_false_and_no_error(ask):
     for status, ready in ((200, True), (400, False), (503, False)):
         with scripted(says(status, {})) as server:
             assert ask(server.url, call="ready", arguments=("m",)) is ready
@@ -217,7 +217,7 @@ def sent(call, *arguments):
     return bodies[0]
 
 
-def test_what_is_sent_for_each_kind_of_data(tmp_path):
+def test_each_kind_of_data_has_its_body(tmp_path):
     (tmp_path / "a.png").write_bytes(b"PNG")
     assert (
         sent("predict", "m", "hé").content == "hé".encode() and sent("predict", "a/b", "x").path == "/predictions/a%2Fb"
@@ -260,12 +260,12 @@ def test_tensors_come_back_as_they_were_sent(tmp_path):
 
 
 @pytest.mark.parametrize("value", [1j, [object()], [["a"], [3]]])
-def test_what_is_no_tensor_is_named(value):
+def test_an_invalid_tensor_is_named(value):
     with pytest.raises((TypeError, ValueError)):
         inference("m", {"x": value}, None, None, None, None)
 
 
-def test_waits():
+def test_waits_grow_and_follow_retry_after():
     for refused, told in ((0, 1), (1, 2), (3, 8)):
         waits = {backoff(refused, "1") for _ in range(50)}
         assert told <= min(waits) < max(waits) <= 1.5 * told

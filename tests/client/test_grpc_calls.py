@@ -42,14 +42,14 @@ def ask(request):
     return request.param
 
 
-def test_a_full_server_is_asked_again_after_what_it_says(ask):
+def test_a_full_server_is_retried_after_its_retry_after(ask):
     with scripted(FULL, GOOD) as server:
         began = time.monotonic()
         assert ask(server.url) == ANSWER
         assert time.monotonic() - began >= 1 and len(server.calls) == 2
 
 
-def test_a_full_server_that_stays_so_is_an_error_with_its_words(ask):
+def test_a_server_that_stays_full_raises_its_message(ask):
     with scripted(FULL) as server:
         for settings in ({"retries": 0}, {"timeout": 0.9}):
             with pytest.raises(tsi_client.Overloaded) as refused:
@@ -58,14 +58,14 @@ def test_a_full_server_that_stays_so_is_an_error_with_its_words(ask):
         assert len(server.calls) == 2
 
 
-def test_what_the_library_calls_unavailable_is_a_connection_that_failed_and_is_tried_again(ask):
+def test_unavailable_of_the_library_is_a_failed_connection_and_is_retried(ask):
     with scripted(refuses("UNAVAILABLE", "Socket closed"), GOOD) as server:
         assert ask(server.url) == ANSWER
         with pytest.raises(tsi_client.ConnectionFailed, match=r"No answer from http://127\.0\.0\.1:9 .*refused"):
             ask("http://127.0.0.1:9", retries=1)
 
 
-def test_a_server_that_starts_meanwhile_is_found(ask):
+def test_a_retry_finds_a_server_that_has_started_meanwhile(ask):
     with scripted(GOOD) as gone:
         pass
     with pytest.raises(tsi_client.ConnectionFailed):
@@ -81,7 +81,7 @@ def test_a_server_that_starts_meanwhile_is_found(ask):
         server.stop(0)
 
 
-def test_a_call_ends_with_its_time(ask):
+def test_a_call_ends_at_its_deadline(ask):
     with scripted(stalls) as server:
         began = time.monotonic()
         with pytest.raises(tsi_client.Timeout, match=r"within 0\.5 s"):
@@ -109,7 +109,7 @@ def test_each_status_has_the_error_of_http(ask, name, status, kind):
         assert type(failed.value) is kind and str(failed.value) == f"{status}: Said" and len(server.calls) == 1
 
 
-def test_an_answer_of_another_kind_is_an_error(ask):
+def test_an_unexpected_body_is_an_error(ask):
     with scripted(answers(b"<html>")) as server:
         for call, arguments in (("metadata", ("m",)), ("infer", ("m", {"x": [1]})), ("ready", ())):
             with pytest.raises(tsi_client.BadAnswer, match="no message of the Open Inference Protocol"):
@@ -133,7 +133,7 @@ def test_a_token_file_is_read_again_when_its_token_is_refused(ask, tmp_path):
         ask("http://127.0.0.1:9", KeyFile(tmp_path / "none.json"))
 
 
-def test_readiness_is_an_answer_and_no_error(ask):
+def test_not_ready_is_false_and_no_error(ask):
     with scripted(READY, answers(b""), FULL) as server:
         assert [ask(server.url, call="ready", arguments=each) for each in (("m",), (), ("m",))] == [True, False, False]
         assert [method for method, _ in server.calls] == ["ModelReady", "ServerReady", "ModelReady"]
@@ -175,6 +175,6 @@ def test_a_server_with_tls_is_trusted_by_its_authority_alone(ask, tmp_path):
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:7070", "http://", "grpc://a:1", "http://a:1/v2"])
-def test_what_is_no_address_is_refused(url):
+def test_an_invalid_address_is_refused(url):
     with pytest.raises(ValueError, match="write it as in http"):
         GrpcClient(url)

@@ -52,7 +52,7 @@ def run(python, folder, *arguments):
     )
 
 
-def test_torch_is_not_there_and_numpy_only_where_asked_for(built, python, bare, tmp_path):
+def test_torch_is_not_installed_and_numpy_only_with_its_extra(built, python, bare, tmp_path):
     assert "No module named 'torch'" in run(python, tmp_path, "-c", "import torch").stderr
     code = "from tsi_client import Client; Client('http://127.0.0.1:9').infer('m', {'x': [1]})"
     assert run(bare, tmp_path, "-c", code).stderr.endswith("infer() needs numpy; run: pip install numpy\n")
@@ -60,14 +60,14 @@ def test_torch_is_not_there_and_numpy_only_where_asked_for(built, python, bare, 
 
 
 @pytest.mark.served
-def test_a_stranger_uses_it_against_the_running_server(served, python, tmp_path):
+def test_the_installed_client_works_against_the_running_server(served, python, tmp_path):
     known = served.config.inference, served.config.management, served.directory.key_file, SEVEN
     done = run(python, tmp_path, ROOT / "tests" / "client" / "stranger.py", *known)
     assert done.returncode == 0 and done.stdout == "fine\n", done.stdout + done.stderr
 
 
 @pytest.mark.served
-def test_a_stranger_uses_its_grpc_against_the_running_server(served, with_grpc, tmp_path):
+def test_the_installed_grpc_client_works_against_the_running_server(served, with_grpc, tmp_path):
     known = grpc_address(served), served.config.inference, served.config.management, served.directory.key_file, SEVEN
     done = run(with_grpc, tmp_path, ROOT / "tests" / "client" / "stranger_grpc.py", *known)
     assert done.returncode == 0 and done.stdout == "fine\n", done.stdout + done.stderr
@@ -77,7 +77,7 @@ def grpc_address(served):
     return f"http://127.0.0.1:{served.config.properties['grpc_inference_port']}"
 
 
-def test_the_extra_grpc_is_what_it_says_and_is_asked_for_where_it_is_missing(built, bare, tmp_path):
+def test_the_extra_grpc_has_its_packages_and_is_named_where_it_is_missing(built, bare, tmp_path):
     assert needed(built, ("grpc",)) - needed(built, ()) <= {"grpcio", "protobuf", "numpy", "typing-extensions"}
     said = run(bare, tmp_path, "-c", "import tsi_client.grpc").stderr
     assert said.endswith("tsi_client.grpc needs grpcio and protobuf; run: pip install grpcio protobuf\n")

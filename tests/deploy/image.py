@@ -127,7 +127,7 @@ class Container:
     def _script(self):
         root = shlex.quote(str(self._root))
         folders = [(f"/{name}", name) for name in SYSTEM if Path(f"/{name}").is_dir()]
-        folders += [(sys.prefix, "venv"), (sys.base_prefix, sys.base_prefix.strip("/"))]  # also the base of Python's environment
+        folders += [(sys.prefix, "venv"), (sys.base_prefix, sys.base_prefix.strip("/"))]  # also Python's base folder
         folders += zip(map(str, self._mounts.values()), self._inside(), strict=True)
         binds = [
             f"mount --rbind {shlex.quote(source)} {root}/{name} && mount -o remount,bind,ro {root}/{name}"

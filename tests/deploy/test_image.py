@@ -41,7 +41,7 @@ def test_the_image_has_an_unprivileged_user_and_exec_forms():
     assert all(text.startswith("[") for name, text in instructions(-1) if name in ("ENTRYPOINT", "CMD"))
 
 
-def test_what_the_build_copies_is_enough_to_build_the_same_archive(null_store, tmp_path):
+def test_the_copied_files_suffice_to_build_the_same_archive(null_store, tmp_path):
     built = build(tmp_path / "app")
     (built / "model_store").mkdir()
     settings = {**os.environ, "DEVICE": "cpu", "MODELS": "null", "VARIANTS": ""}
@@ -89,7 +89,7 @@ print(*sorted(f"{c.laddr.ip}:{c.laddr.port}" for c in psutil.net_connections("in
 
 
 @pytest.mark.served
-def test_it_serves_without_rights_and_stops_when_told(container):
+def test_it_serves_without_rights_and_stops_on_sigterm(container):
     running, log = container
     deadline = time.monotonic() + 240
     while "Ready after" not in log.read_text():

@@ -75,7 +75,7 @@ def test_the_pages_own_overlay_takes_both_components(tmp_path):
     assert found["ScaledObject"]["spec"]["scaleTargetRef"]["name"] == found["Deployment"]["metadata"]["name"]
 
 
-def test_names_and_labels_meet():
+def test_names_and_labels_match():
     found = kubernetes.rendered(kubernetes.OVERLAYS["cpu"])
     pod = found["Deployment"]["spec"]["template"]
     labels, ports = pod["metadata"]["labels"], {each["name"] for each in pod["spec"]["containers"][0]["ports"]}
@@ -117,7 +117,7 @@ def test_pods_keep_to_the_restricted_standard_and_more():
             assert spec["automountServiceAccountToken"] is False
 
 
-def test_they_fit_the_image():
+def test_the_manifests_fit_the_image():
     user, group = map(int, words("USER")[0].split(":"))
     for name, spec in specs():
         [container] = spec["containers"]
@@ -143,7 +143,7 @@ def test_threads_follow_the_limit_of_cores(tmp_path):
         assert settings[served]["workers"] * settings[served]["threads"] == cores
 
 
-def test_a_pod_has_the_time_that_the_server_takes():
+def test_a_pods_time_limits_cover_the_servers():
     spec, container = kubernetes.deployment()["spec"]["template"]["spec"], kubernetes.container()
     sleeps = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     assert spec["terminationGracePeriodSeconds"] >= sleeps + facts.stop_s()
@@ -154,7 +154,7 @@ def test_a_pod_has_the_time_that_the_server_takes():
     assert container["livenessProbe"]["httpGet"]["path"] != container["readinessProbe"]["httpGet"]["path"]
 
 
-def test_scaling_reads_no_raw_counter_and_metrics_that_exist():
+def test_scaling_reads_existing_metrics_and_no_raw_counter():
     triggers = kubernetes.written("components/autoscaling/scaledobject.yaml")["spec"]["triggers"]
     page = (ROOT / "docs" / "monitoring.md").read_text()
     for trigger in triggers:
@@ -164,7 +164,7 @@ def test_scaling_reads_no_raw_counter_and_metrics_that_exist():
         assert trigger["metricType"] == "AverageValue", "KEDA's fallback works with no other"
 
 
-def test_checkov_finds_nothing_that_was_not_decided(tmp_path):
+def test_checkov_finds_only_accepted_findings(tmp_path):
     program = kubernetes.checkov()
     for name, folder in {**kubernetes.OVERLAYS, "own": kubernetes.own(tmp_path)}.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump_all(kubernetes.rendered(folder).values()))

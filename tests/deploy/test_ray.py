@@ -150,7 +150,7 @@ def test_every_protocol_has_the_same_answer(on_ray):
         (f"/predictions/{TEXT}", {"body": b"x" * 100_001}, 413, "TooLarge"),
     ],
 )  # fmt: skip
-def test_a_mistake_has_the_status_and_the_body_that_it_has_elsewhere(on_ray, path, asked, status, kind):
+def test_an_error_has_the_status_and_the_body_of_torchserve(on_ray, path, asked, status, kind):
     reply = ask(on_ray, path, **asked)
     said = reply.json()
     assert (reply.status_code, said["code"], said["type"]) == (status, status, kind) and said["message"]
@@ -159,7 +159,7 @@ def test_a_mistake_has_the_status_and_the_body_that_it_has_elsewhere(on_ray, pat
         assert reply.headers["WWW-Authenticate" if status == 401 else "Allow"]
 
 
-def test_a_mistake_in_tensors_has_the_protocols_form(on_ray):
+def test_an_error_in_tensors_has_the_protocols_form(on_ray):
     for path, status in ((f"/v2/models/{TEXT}/infer", 400), ("/v2/models/nobody/infer", 404)):
         reply = ask(on_ray, path, body=b'{"inputs": 3}', Content_Type="application/json")
         assert reply.status_code == status and list(reply.json()) == ["error"]
@@ -175,7 +175,7 @@ def test_a_body_is_refused_before_it_is_sent(on_ray):
             assert connection.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
 
 
-def test_what_is_queued_is_one_batch_and_beyond_the_queue_is_a_503(on_ray):
+def test_queued_requests_are_one_batch_and_a_full_queue_is_a_503(on_ray):
     """The replica is halted, so that requests gather in the replica and before it."""
     assert ask(on_ray, f"/predictions/{TEXT}").ok
     [replica] = map(psutil.Process, replicas(TEXT, leader(on_ray)))
@@ -210,7 +210,7 @@ def test_no_hostile_request_ends_a_replica_or_changes_an_answer(on_ray):
     assert not campaign.tally.faults and campaign.deaths() == 0
 
 
-def test_the_load_test_measures_it_unchanged(on_ray, tmp_path):
+def test_the_unchanged_load_test_measures_ray(on_ray, tmp_path):
     key = str(on_ray.directory.key_file)
     done = run("loadtest", HOST=on_ray.config.inference, TOKEN_FILE=key, MODELS="null", VARIANTS="", DURATION="3",
                CONCURRENCY="4", ROUNDS="1", RESULTS=str(tmp_path))  # fmt: skip
@@ -218,7 +218,7 @@ def test_the_load_test_measures_it_unchanged(on_ray, tmp_path):
     assert "null" in done.stdout
 
 
-def test_status_names_a_replica_that_is_gone_and_ray_starts_it_again(on_ray):
+def test_status_names_a_missing_replica_and_ray_starts_it_again(on_ray):
     assert run("serving", "status", **on_ray.environment).returncode == 0
     again = run("serving", "serve", **on_ray.environment)
     assert again.returncode == 0 and "Ray Serve already runs" in again.stdout

@@ -44,7 +44,7 @@ def multipart(*parts: tuple[str, bytes], end: bytes = b"--b--\r\n") -> bytes:
         (multipart(("text", b"\xff\r\n--"), ("top_k", b"3")), PARTS, {"text": b"\xff\r\n--", "top_k": b"3"}, PARTS),
     ],
 )
-def test_a_body_is_taken_for_what_it_is(body, given, fields, meant):
+def test_a_body_is_read_by_its_real_type(body, given, fields, meant):
     assert content.read(body, given) == (fields, meant)
 
 
@@ -62,13 +62,13 @@ def test_a_body_is_taken_for_what_it_is(body, given, fields, meant):
         (multipart(("text", b"a")), "multipart/form-data", 400),
     ],
 )
-def test_a_form_that_is_none_is_refused(body, given, status):
+def test_an_invalid_form_is_refused(body, given, status):
     with pytest.raises(Refusal) as refused:
         content.read(body, given)
     assert refused.value.status == status
 
 
-def test_gzip_is_undone_within_the_limit():
+def test_gzip_is_decompressed_within_the_limit():
     packed = gzip.compress(b"a" * 500) + gzip.compress(b"b" * 500)
     assert content.unpacked(packed, 1_000) == b"a" * 500 + b"b" * 500
     for damaged, status in ((packed, 413), (packed[:-9], 400), (b"no gzip", 400)):
@@ -90,7 +90,7 @@ def test_a_token_stays_valid_when_the_file_has_a_newer_one(tmp_path):
     assert not tokens.admit(f"Bearer {old}") and os.stat(key_file).st_mode & 0o077 == 0
 
 
-def test_lasting_tokens_come_from_their_file_as_it_is_now(tmp_path):
+def test_tokens_that_do_not_expire_follow_changes_of_their_file(tmp_path):
     path = tmp_path / "token"
     path.write_text("a" * 40 + "\nshort\n")
     tokens = Tokens(True, token_file=str(path))
@@ -156,7 +156,7 @@ def test_the_configuration_fits_rays_own_schema(place, null_store):
     assert null.deployments[0].autoscaling_config["target_ongoing_requests"] == 2
 
 
-def test_what_cannot_be_served_is_said_in_a_sentence(place, tmp_path):
+def test_an_error_of_the_configuration_is_one_sentence(place, tmp_path):
     mine = tmp_path / "store"
     mine.mkdir()
     config = write_config(tmp_path / "other.properties")

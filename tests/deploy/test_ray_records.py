@@ -47,18 +47,18 @@ def lines(metrics, result):
         ([f"00-{TRACE}-{PARENT}-01"] * 2, 0.0, None, False),
     ],
 )
-def test_a_traceparent_decides_and_one_that_is_none_does_not(headers, ratio, trace, recorded):
+def test_a_valid_traceparent_decides_and_an_invalid_one_does_not(headers, ratio, trace, recorded):
     found = TraceContext.of(headers, [], ratio)
     assert (found.trace if found else None, bool(found and found.recorded)) == (trace, recorded)
 
 
-def test_the_share_begins_traces_of_its_own():
+def test_the_ratio_begins_new_traces():
     begun = TraceContext.of([], [], 1.0)
     assert begun and begun.recorded and begun.parent is None and int(begun.trace, 16) and len(begun.trace) == 32
     assert TraceContext.of([], [], 0.0) is None and TraceContext.of([], [], None) is None
 
 
-def test_a_line_has_the_stages_of_a_replicas_answer_and_the_wait_is_what_is_left():
+def test_a_line_has_the_stages_of_a_replicas_answer_and_the_rest_is_the_wait():
     made = Record("/v2/models/m/infer", "POST", "10.0.0.1", str(uuid.uuid4()), None)
     made.received(5)
     made.hands(None)
@@ -131,7 +131,7 @@ class Slow:
         self.lost += len(records)
 
 
-def test_who_adds_a_record_never_waits_and_what_finds_no_place_is_lost():
+def test_adding_a_record_never_waits_and_a_full_queue_loses_it():
     sink = Slow()
     box = Outbox("test", sink)
     adds = Thread(target=lambda: [box.add(record()) for _ in range(2 * PLACES)], daemon=True)

@@ -28,7 +28,7 @@ def plan(tmp_path, **settings):
     return Plan(tmp_path, {"null": "0" * 64}, settings={"null": settings} if settings else {})
 
 
-def test_the_committed_file_is_taken_and_what_has_no_effect_is_named(tmp_path):
+def test_the_committed_file_is_accepted_and_keys_without_effect_are_named(tmp_path):
     (notice,) = check(COMMITTED_FILE, plan(tmp_path))
     named = set(notice.partition(":")[0].split(", "))
     assert named == COMMITTED_FILE.properties.keys() - TAKEN - (ONLY.keys() - COMMITTED.keys())
@@ -51,7 +51,7 @@ def test_a_key_that_is_changed_is_honoured_named_or_refused(tmp_path, key):
 
 
 @pytest.mark.parametrize("key", sorted(KEYS))
-def test_of_models_toml_one_key_is_refused(tmp_path, key):
+def test_one_key_of_models_toml_is_refused(tmp_path, key):
     given = plan(tmp_path, **{key: 1})
     if key == "startup_timeout_s":
         with pytest.raises(ServingError, match=r"models\.toml: startup_timeout_s of null: with Ray Serve"):
@@ -60,7 +60,7 @@ def test_of_models_toml_one_key_is_refused(tmp_path, key):
         check(COMMITTED_FILE, given)
 
 
-def test_a_front_is_told_of_the_log_the_traces_and_the_port_of_the_metrics(tmp_path):
+def test_a_front_gets_the_settings_of_log_traces_and_metrics(tmp_path):
     pytest.importorskip("opentelemetry.sdk", reason="comes with the extra 'tracing'")
     given = config(tmp_path, request_log="log", request_log_clients="true", metrics_address="http://0.0.0.0:9090")
     assert watch(given, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, None) == {
@@ -73,7 +73,7 @@ def test_a_front_is_told_of_the_log_the_traces_and_the_port_of_the_metrics(tmp_p
     assert watch(config(tmp_path), {}, None) == {"metrics": {"host": "127.0.0.1", "port": 8082}}
 
 
-def test_what_a_cluster_or_ray_has_not_is_refused(tmp_path):
+def test_settings_that_a_cluster_or_ray_lacks_are_refused(tmp_path):
     with pytest.raises(ServingError, match="request_log=-: on a cluster nobody would see it; name a file"):
         watch(config(tmp_path, request_log="-"), {}, None)
     assert watch(config(tmp_path, request_log="-"), {}, tmp_path)["log"]["path"] == str(tmp_path / "requests.jsonl")

@@ -51,7 +51,7 @@ def test_the_document_is_valid_and_has_every_task():
     assert len(names) == len(set(names)) > 6 * len(TASKS)
 
 
-def test_a_task_of_records_says_how_they_are_put_together():
+def test_a_task_of_records_has_a_form_for_them():
     records = {each.task for each in of_each_task() if len(each.service.answer_specs) > 1}
     assert records == set(RECORDS)
 

@@ -36,13 +36,13 @@ from serving.model_settings import ModelSettings
         (Bounds.of, {"MAX_P99_MS": "1s"}, "MAX_P99_MS=1s is no number; write one, as in MAX_P99_MS="),
     ],
 )
-def test_a_mistake_gets_a_sentence(read, given, said):
+def test_an_invalid_variable_is_one_sentence(read, given, said):
     with pytest.raises(ServingError) as caught:
         read(given)
     assert said in str(caught.value)
 
 
-def test_what_is_given_counts():
+def test_given_values_replace_the_defaults():
     given = {"MAX_P99_RATIO": "2", "MAX_DIFFERENT": "5.5", "MAX_ERRORS": "3", "REQUESTS": "50", "WATCH": "60s"}
     assert Bounds.of({**given, "MAX_P99_MS": "250"}) == Bounds(2.0, 5.5, 3, 50, 60.0, p99_ms=250.0)
     shadow = {"SHADOW": "60s", "SHADOW_PERCENT": "12.5"}
@@ -124,12 +124,12 @@ def test_answers_in_a_clients_form_agree_where_their_words_and_numbers_do():
     assert agree(b"\x00", b"\x00") is True and agree(b"\x00", b"\x01") is None
 
 
-def test_an_archive_that_nothing_is_known_to_ask_is_refused():
+def test_an_archive_without_a_known_request_is_refused():
     with pytest.raises(ServingError, match="no request for it is known"):
         Questions("other", {"customizedMetadata": None})
 
 
-def test_an_answer_of_an_error_is_a_different_one(monkeypatch):
+def test_an_error_counts_as_a_different_answer(monkeypatch):
     monkeypatch.setattr(questions, "payloads", lambda model: ())
     own = {"task": "null", "model": "null", "example": {"content_type": "text/plain", "text": "x"}}
     found = Questions("x", {"customizedMetadata": own}).compare(
@@ -138,7 +138,7 @@ def test_an_answer_of_an_error_is_a_different_one(monkeypatch):
     assert found.different == ["its own example (500)"]
 
 
-def test_a_p99_counts_where_it_is_surely_above():
+def test_a_p99_counts_only_if_surely_above():
     assert Speeds(0.01, 0.02, 2.0, 1.4, 400).is_slower(1.5)
     assert not Speeds(0.01, 0.02, 2.0, 0.8, 400).is_slower(1.5)  # the machine's noise
     assert not Speeds(0.01, 0.014, 1.4, 1.3, 400).is_slower(1.5)
@@ -164,7 +164,7 @@ def test_latencies_are_measured_in_turns(monkeypatch):
         measure(client, "x/1", "x/2", [request], 30)
 
 
-def test_what_was_scaled_stays_in_models_toml(tmp_path, monkeypatch):
+def test_scaled_settings_stay_in_models_toml(tmp_path, monkeypatch):
     path = tmp_path / "models.toml"
     path.write_text("# mine\n[minilm]\nthreads = 1  # kept\n")
     monkeypatch.setenv("MODELS_FILE", str(path))

@@ -97,7 +97,7 @@ def test_a_version_beyond_the_bounds_is_never_the_default(place, version, change
     assert is_as_before(place, "1.0") and folder_of(place.store, version).exists()
 
 
-def test_a_version_that_fails_on_clients_is_left_again(place):
+def test_a_version_that_fails_on_clients_is_rolled_back(place):
     add(place, "4.0", versions.FAILS_ON_CLIENTS)
     with Steady(place, body=b"of a client") as steady:
         done = verb(place, "rollout", VERSION="4.0", WATCH="10s", MAX_P99_RATIO="1000")
@@ -115,7 +115,7 @@ def test_a_version_that_fails_on_clients_is_left_again(place):
     ],
     ids=["beyond the bound", "beyond the old version's"],
 )
-def test_a_version_that_is_slow_on_clients_is_left_again(place, version, bounds, said):
+def test_a_version_that_is_slow_on_clients_is_rolled_back(place, version, bounds, said):
     add(place, version, versions.SLOW_ON_CLIENTS)
     with Steady(place, rate=100, body=b"of a client") as steady:
         done = verb(place, "rollout", VERSION=version, WATCH="8s", **bounds)
@@ -125,7 +125,7 @@ def test_a_version_that_is_slow_on_clients_is_left_again(place, version, bounds,
     assert steady.answers[-1].version == "1.0" and is_as_before(place, "1.0")
 
 
-def test_what_a_killed_rollout_left_is_removed_by_the_next(place):
+def test_the_next_rollout_removes_the_rest_of_a_killed_one(place):
     add(place, "5.0", versions.TAKES_A_WHILE)
     left = place.directory.models / "left.mar"
     left.symlink_to(folder_of(place.store, "5.0") / "null.mar")
@@ -138,7 +138,7 @@ def test_what_a_killed_rollout_left_is_removed_by_the_next(place):
     assert refused.returncode == 1 and registered(place) == ["1.0"]
 
 
-def test_what_a_worker_has_in_hand_is_answered_before_it_ends(place):
+def test_a_worker_answers_its_requests_before_it_ends(place):
     def asked():
         sent = [pool.submit(place.client.predict, "null/8.0", b"x", "text/plain") for _ in range(6)]
         time.sleep(0.2)  # by then workers have some requests, and others wait

@@ -160,7 +160,7 @@ def test_all_forms_of_a_request_over_http_are_copied_and_compared(place):
 
 
 @pytest.mark.served
-def test_copies_wait_for_nobody_and_what_is_kept_is_bounded(place):
+def test_no_client_waits_for_copies_and_their_memory_is_bounded(place):
     url = f"{place.config.inference}/predictions/null"
     headers = {"Authorization": f"Bearer {place.client.token()}", "Content-Type": "text/plain"}
     with mirrored_to(place, "5.1", versions.SLOW) as default:
@@ -183,7 +183,7 @@ def test_copies_wait_for_nobody_and_what_is_kept_is_bounded(place):
                 assert reply.status_code == 401
 
 
-def test_what_came_of_the_copies_is_counted():
+def test_the_answers_to_copies_are_counted():
     found = Found()
     for status, new in ((200, "eA=="), (200, "eQ=="), (400, "eA=="), (500, "eA=="), (200, "")):
         found.add({"status": status, "old": "eA==", "new": new, "old_ms": 1.0, "new_ms": 2.0},

@@ -18,7 +18,7 @@ def times(*seconds):
     return Times({edge: sum(each <= edge for each in seconds) for edge in EDGES})
 
 
-def test_a_bound_counts_as_the_next_edge():
+def test_a_bound_is_raised_to_the_next_edge():
     some = times(*[0.005] * 90, *[0.03] * 10)
     assert [some.edge(each) for each in (0.015, 0.02, 0.021, 0.2)] == [0.02, 0.02, 0.05, math.inf]
     assert some.slower(0.015) == 10 and some.slower(0.03) == 0 and some.slower(1) == 0
@@ -35,14 +35,14 @@ def test_a_few_slow_requests_are_chance_and_many_are_not(slow, count, sure):
     assert found.is_above(0.01) is sure
 
 
-def test_the_probability_is_that_of_drawing_so_many():
+def test_the_probability_is_the_binomial_distributions():
     drawn = np.random.default_rng(0).binomial(500, 0.01, 200_000)
     for slower in (0, 2, 5, 9):
         assert at_most(slower, 500) == pytest.approx((drawn <= slower).mean(), abs=0.005)
     assert at_most(-1, 5) == 0 and at_most(5, 5) == 1 and at_most(4, 5) == pytest.approx(1, abs=1e-9)
 
 
-def test_where_a_p99_surely_ends_takes_enough_requests():
+def test_an_upper_bound_of_a_p99_needs_enough_requests():
     assert times(*[0.005] * (FEWEST - 1)).surely_within() is None
     assert times(*[0.005] * FEWEST).surely_within() == 0.01
     assert times(*[0.005] * FEWEST, 0.015).surely_within() == 0.02
@@ -102,7 +102,7 @@ def of(*seconds):
     return Seen(len(seconds), 0, times(*seconds))
 
 
-def test_a_version_is_refused_by_what_the_old_one_kept_within_or_by_the_bound():
+def test_a_version_is_refused_by_the_old_ones_p99_or_by_the_bound():
     fast, slow = of(*[0.005] * 300), of(*[0.005] * 280, *[0.07] * 20)
     assert watched(fast, fast)[0] is None
     refused, said = watched(fast, slow)
@@ -118,7 +118,7 @@ def test_a_version_is_refused_by_what_the_old_one_kept_within_or_by_the_bound():
     assert watched(of(0.005), slow)[0] is None, "nothing to compare with"
 
 
-def test_a_version_that_keeps_its_requests_is_refused():
+def test_a_version_that_answers_no_request_is_refused():
     busy = of(*[0.005] * 300)
     assert "answered no request of clients; 300 came" in watched(busy, of())[0]
     assert watched(of(0.005), of())[0] is None, "nobody asks"

@@ -82,7 +82,7 @@ def advisory(name, *aliases, ecosystem="PyPI", package="pillow"):
 
 
 @needs_pip_audit
-def test_nothing_open(tmp_path):
+def test_answered_advisories_are_no_error(tmp_path):
     with database({"io.netty:netty-codec-http": [advisory("GHSA-x", "CVE-2024-29025")]}) as (url, asked):
         done = run("serving.audit", OSV_URL=url)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -101,14 +101,14 @@ def test_open_advisories_of_either_kind_fail():
 
 
 @needs_pip_audit
-def test_without_the_database_nothing_is_called_checked():
+def test_without_the_database_nothing_is_reported_as_checked():
     done = run("serving.audit", OSV_URL="http://127.0.0.1:9")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("Nothing was checked: the advisory database at http://127.0.0.1:9 does not answer")
     assert "Traceback" not in done.stderr
 
 
-def test_an_answer_that_is_none_is_no_clean_bill():
+def test_an_invalid_answer_does_not_count_as_checked():
     with database({}) as (url, _), pytest.raises(AuditError, match="Nothing was checked"):
         of_maven(f"{url}/elsewhere", {"maven": ["a:b"], "version": "1"})
     assert of_maven("http://127.0.0.1:9", {"maven": [], "version": "1"}) == []

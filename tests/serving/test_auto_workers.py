@@ -41,7 +41,7 @@ def test_cores_and_memory_are_shared_by_the_archives(cores, gigabytes, count, wo
     assert share(cores, [each * 1e9 for each in gigabytes], count) == workers
 
 
-def test_only_what_runs_a_model_on_a_gpu_gets_more(monkeypatch):
+def test_only_archives_that_run_a_model_on_a_gpu_get_more(monkeypatch):
     monkeypatch.setattr(auto_workers, "gpus", lambda: [GPU])
     graph, null = ({"deviceType": "gpu", "archive": {"runtime": each}} for each in ("graph", "null"))
     cpu, others = {"deviceType": "cpu", "archive": {"runtime": "onnx"}}, {"deviceType": "gpu"}
@@ -56,7 +56,7 @@ def test_nvidia_smi_is_asked_once(monkeypatch):
     assert automatic({"bert": graph}, 8) == automatic({"bert": graph}, 8) == {"bert": 4} and len(asked) == 1
 
 
-def test_models_toml_and_then_workers_go_before(store, monkeypatch):
+def test_models_toml_overrides_the_default_and_workers_overrides_both(store, monkeypatch):
     monkeypatch.setattr(auto_workers, "gpus", lambda: [GPU])
     monkeypatch.setattr("serving.plan.usable_cores", lambda: 16)
     found = plan(store)
@@ -72,7 +72,7 @@ def test_models_toml_and_then_workers_go_before(store, monkeypatch):
 
 
 @pytest.mark.parametrize("given", ["0", "many", "257", "-1", "2.5"])
-def test_a_number_that_cannot_be_is_one_sentence(store, given):
+def test_an_invalid_number_is_one_sentence(store, given):
     refused = run("serving", "serve", MODEL_STORE=str(store), RUN_DIR=str(store / "run"), MODELS="", VARIANTS="",
                   MODELS_FILE=str(store / "none.toml"), WORKERS=given)  # fmt: skip
     assert refused.returncode == 1 and refused.stderr == (

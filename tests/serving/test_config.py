@@ -66,13 +66,13 @@ def test_a_heap_too_small_for_the_largest_request_is_refused_with_the_cure(tmp_p
 
 
 @pytest.mark.parametrize("value", ["true", "false"])
-def test_whether_queues_are_shared_is_the_front_ends_to_know_and_not_torchserves(tmp_path, value):
+def test_fair_queue_is_passed_to_the_front_end_and_not_to_torchserve(tmp_path, value):
     (tmp_path / "config.properties").write_text(f"fair_queue={value}\n")
     text = Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
     assert f"-Dfrontend.fair={value}\n" in text and "fair_queue" not in text
 
 
-def test_the_number_of_connections_is_the_front_ends_to_know_and_not_torchserves(tmp_path):
+def test_max_connections_is_passed_to_the_front_end_and_not_to_torchserve(tmp_path):
     (tmp_path / "config.properties").write_text("max_connections=500\n")
     text = Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)
     assert "-Dfrontend.connections=500\n" in text and "max_connections" not in text
@@ -102,7 +102,7 @@ def test_torchserves_metrics_are_those_that_it_fills_or_the_users(tmp_path, line
         "max_connections=15",
     ],
 )
-def test_a_setting_of_the_front_end_that_is_none_is_refused(tmp_path, line):
+def test_an_invalid_setting_of_the_front_end_is_refused(tmp_path, line):
     (tmp_path / "config.properties").write_text(f"{line}\n")
     with pytest.raises(ServingError, match=r"maybe is neither true nor|much is no number|15 is too few; write 16"):
         Config.load(tmp_path / "config.properties").effective(Path("/store"), 4)

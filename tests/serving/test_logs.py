@@ -13,7 +13,7 @@ START = "\n".join([
 ])  # fmt: skip
 
 
-def test_what_tells_something_is_shown_and_each_starts_lines_are_not(tmp_path, capsys):
+def test_lines_of_every_start_are_left_out_and_others_are_shown(tmp_path, capsys):
     (tmp_path / "model_log.log").write_text(f"{START}{WORKER}Traceback (most recent call last):\n{START}")
     (tmp_path / "console.log").write_text(START)
     (tmp_path / "ts_log.log").write_text("")

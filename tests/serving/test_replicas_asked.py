@@ -28,7 +28,7 @@ def changed(config, **properties):
     return Config(config.path, {**config.properties, **properties})
 
 
-def test_a_server_alone_is_what_is_asked_for_by_nothing(config):
+def test_without_variables_there_are_no_replicas(config):
     assert Asked.of({}, config) is None
     assert Asked.of({"REPLICAS": " ", "TLS": "0", "BIND": ""}, config) is None
 
@@ -63,7 +63,7 @@ def test_replicas_take_the_address_of_the_config(config):
     ],
     ids=str,
 )
-def test_what_is_wrong_is_named_with_its_cure(config, given, said):
+def test_an_invalid_variable_is_named_with_its_cure(config, given, said):
     with pytest.raises(ServingError, match=said):
         Asked.of(given, config)
 

@@ -109,7 +109,7 @@ def test_a_real_photograph_is_answered_right(served, variant):
         ("bert-eager", b"no mask here", "text/plain", 400, "at least one"),
     ],
 )
-def test_bad_requests_are_the_clients_with_a_sentence(served, name, body, content_type, status, says):
+def test_bad_requests_get_a_4xx_with_a_sentence(served, name, body, content_type, status, says):
     reply = post(served, name, body, content_type)
     assert reply.status_code in (status, 415) and says in reply.json()["message"]
     assert reply.json().keys() == {"code", "type", "message"} and reply.json()["code"] == reply.status_code
@@ -149,7 +149,7 @@ def test_scaling_and_ping(served):
     assert len(served.client.workers("null")) == 1
 
 
-def test_one_client_leaves_workers_asleep_that_it_does_not_need(served):
+def test_one_client_does_not_wake_workers_that_it_does_not_need(served):
     served.client.scale("null", 3)
     workers = {worker["pid"] for worker in served.client.workers("null")}
 

@@ -76,7 +76,7 @@ def test_signed_archives_are_served(signed, monkeypatch):
         (lambda store: store.joinpath("key.pub").unlink(), "No such file"),
     ],
 )
-def test_what_the_key_has_not_signed_is_refused(signed, change, why):
+def test_files_that_the_key_has_not_signed_are_refused(signed, change, why):
     assert archives(signed)  # without STORE_KEY no signature is checked
     change(signed)
     settings = {"MODEL_STORE": str(signed), "RUN_DIR": str(signed / "run"), "MODELS": "", "VARIANTS": ""}

@@ -130,7 +130,7 @@ def test_a_parent_that_is_not_sampled_gives_no_span_and_the_log_has_its_trace(wa
     ["00-{}-b7ad6b7169203331-1", "ff-{}-b7ad6b7169203331-01", "00-{}-b7ad6b7169203331-01-x",
      "00-{}-0000000000000000-01", "00-x{}-b7ad6b7169203331-01"],
 )  # fmt: skip
-def test_a_traceparent_that_is_none_is_as_good_as_none(watched, wrong):
+def test_an_invalid_traceparent_is_ignored(watched, wrong):
     reply = watched.ask(traceparent=wrong.format(uuid.uuid4().hex))
     assert reply.ok and "trace_id" not in watched.line(reply)
 

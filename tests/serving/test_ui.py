@@ -1,4 +1,4 @@
-"""The page to try models: its local server lets nobody but the page predict, and a real Chromium shows real answers."""
+"""The page to try models: its local server lets only the page predict, and a real Chromium shows real answers."""
 
 import http.client
 import json
@@ -150,7 +150,7 @@ def test_without_a_server_or_a_port_one_sentence_says_what_to_do(served, tmp_pat
     assert wrong.returncode == 1 and wrong.stderr.startswith("UI_PORT=page is no port")
 
 
-def test_serve_goes_on_as_the_page(null_store, tmp_path):
+def test_serve_with_ui_continues_as_the_page(null_store, tmp_path):
     with place(tmp_path, null_store) as made:
         environment = {**os.environ, **made.environment, "UI": "1", "UI_PORT": "0"}
         command = [sys.executable, "-m", "serving", "serve"]
@@ -170,7 +170,7 @@ def test_serve_goes_on_as_the_page(null_store, tmp_path):
     ("given", "says"),
     [({"UI": "yes"}, "UI=yes is neither 0 nor 1"), ({"UI": "1", "FOREGROUND": "1"}, "give one of them")],
 )
-def test_serve_refuses_what_it_cannot_mean(tmp_path, given, says):
+def test_serve_refuses_contradictory_variables(tmp_path, given, says):
     refused = run("serving", "serve", RUN_DIR=str(tmp_path), MODEL_STORE=str(tmp_path), **given)
     assert refused.returncode == 1 and says in refused.stderr and not refused.stdout
 

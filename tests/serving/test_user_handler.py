@@ -62,7 +62,7 @@ def served(tmp_path_factory):
                 ("short", write_handler(folder, "short_vectors.py"), text),
                 ("flowers", write_handler(folder, "or_none.py"), classes),
                 ("faulty", folder / "faulty.py", text),
-                ("form", folder / "faulty.py", text),  # as faulty, without its batch delay
+                ("form", folder / "faulty.py", text),  # like faulty, without its batch delay
             ):
                 adopted(made.store, **given, NAME=name, HANDLER=str(handler))
             build(rows(["null"], [], "cpu")[0], made.store)  # the load test measures it beside each model
@@ -72,7 +72,7 @@ def served(tmp_path_factory):
 
 
 def adopted(store, **given):
-    """What ``make archive MODEL=`` does with these variables, in this process."""
+    """Does the same as ``make archive MODEL=`` with these variables, in this process."""
     model, row = adopt(given)
     check(model)
     build(Row(model, variant("eager")[0]), store)
@@ -135,7 +135,7 @@ def test_an_error_in_a_hook_fails_one_request_of_a_batch_and_is_logged_once_with
     assert not any(SECRET in reply.text for reply in replies)
     places = {"ValueError": "line 11, in preprocess", "ArithmeticError": "line 16, in postprocess"}
     file = served.directory.logs / "model_log.log"
-    # TorchServe writes a worker's lines one by one, after the answer.
+    # TorchServe writes a worker's lines one by one, and only after the answer.
     eventually(lambda: all(f'user_handler.py", {line}' in file.read_text() for line in places.values()))
     log = file.read_text()
     assert [log.count(f"A request failed with {kind}") for kind in places] == [1, 1]

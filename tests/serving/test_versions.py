@@ -1,4 +1,4 @@
-"""The versions of an archive in a store: where each lies, and what takes whose place."""
+"""The versions of an archive in a store: the place of each, and their replacement."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ def test_other_versions_are_not_served_and_are_known(store):
     assert list(held(store, "a-eager")) == ["1.0", "2.0"] and previous(store, "a-eager") is None
 
 
-def test_a_replaced_version_can_be_gone_back_to(store):
+def test_a_replaced_version_can_be_restored(store):
     one, two, three = intact_digest(store / "a-eager.mar"), add(store, "2.0"), add(store, "3.0")
     add(store, "2.0", name="b-eager")
     replaced(store, "a-eager", "2.0")
@@ -58,7 +58,7 @@ def test_every_file_is_what_sha256sum_expects(store):
         assert subprocess.run(command, cwd=folder, capture_output=True).returncode == 0
 
 
-def test_a_signature_moves_with_what_it_signs(store):
+def test_a_signature_moves_with_its_file(store):
     add(store, "2.0")
     signed = digest_file(folder_of(store, "2.0") / "a-eager.mar")
     signed.with_name(f"{signed.name}.minisig").write_text("two")
@@ -91,7 +91,7 @@ def test_a_cut_at_any_moment_leaves_a_whole_archive(store, step, monkeypatch):
     monkeypatch.undo()
     assert set(archives(store).values()) <= digests
     if version_of(store / "a-eager.mar") == "1.0":
-        replaced(store, "a-eager", "2.0")  # the next try goes on from there
+        replaced(store, "a-eager", "2.0")  # the next try continues from there
     assert version_of(store / "a-eager.mar") == "2.0" and previous(store, "a-eager") == "1.0"
 
 

@@ -1,4 +1,5 @@
-"""What a real Prometheus sees of a real server after requests that are known: docs/monitoring.md's figures are true."""
+"""A real Prometheus scrapes a real server after known requests: the metrics have the values that docs/monitoring.md
+states."""
 
 import json
 import re
@@ -49,7 +50,7 @@ def watched(served, tmp_path_factory):
 
 @pytest.fixture
 def growth(watched):
-    """Starts to watch queries; what it returns tells by how much each has grown since."""
+    """Starts to watch queries; returns a function that gives the growth of each since then."""
 
     def begin(*queries):
         before = watched.values(*queries)
@@ -93,7 +94,7 @@ def test_requests_that_come_together_share_batches(served, growth):
     assert (requests_in_batches, answered) == (48, 48) and 1 <= batches < 48
 
 
-def test_mistakes_are_counted_by_kind_and_by_model_where_one_is_known(served, growth):
+def test_errors_are_counted_by_kind_and_by_model_if_known(served, growth):
     nobody = 'model="",variant="",version=""'
     grown = growth(took("total", "4xx"), took("queue", "4xx"), errors("bad_request"), errors("too_large"),
                    errors("internal"), errors("not_found", nobody),
@@ -203,7 +204,7 @@ def test_rules_and_dashboard_work_on_what_prometheus_has(served, watched):
     for record in ("model_status:tsi_requests:rate5m", "model:tsi_tokens:rate5m"):
         assert watched.value(f"{record}{{{LABELS}}}") > 0
     firing = [each["labels"]["alertname"] for each in watched.get("alerts")["alerts"] if each["state"] == "firing"]
-    assert set(firing) <= {"TorchServeTokenExpires"}  # of a server that the tests have used for an hour
+    assert set(firing) <= {"TorchServeTokenExpires"}  # the tests have used the server for an hour
 
 
 def test_the_page_lists_what_the_endpoint_has_and_the_endpoint_has_nothing_empty(served):
@@ -221,7 +222,7 @@ def test_the_page_lists_what_the_endpoint_has_and_the_endpoint_has_nothing_empty
     assert empty <= {"Requests4XX", "Requests5XX"}  # TorchServe's own, until the first such answer
 
 
-def test_what_a_client_sends_is_no_label(served):
+def test_clients_data_is_no_label(served):
     word = f"Zq{time.time_ns()}"
     say(served, name=word)
     say(served, f"{word}=".encode())

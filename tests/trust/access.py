@@ -34,7 +34,7 @@ MANAGEMENT = (
     ("PUT", "/versions/null/1.0?workers=2"), ("DELETE", "/versions/null/1.0"),
     ("GET", "/no/such/path"),
 )  # fmt: skip
-# Open by TorchServe's design, whatever the token: on loopback only is what keeps them in.
+# Open by TorchServe's design, whatever the token. Only the binding to loopback protects these.
 OPEN = (
     ("inference", "OPTIONS", "/"), ("inference", "GET", "/api-description"),
     ("management", "OPTIONS", "/"), ("management", "GET", "/api-description"),
@@ -69,7 +69,7 @@ def keys(served: Served) -> dict[str, str]:
 
 
 def wrong_credentials(found: dict[str, str], right: str) -> dict[str, str | None]:
-    """Authorization headers that must not open a door whose key is ``right``, by what is wrong with them."""
+    """Invalid Authorization headers for an API whose key is ``right``, by the kind of error."""
     others = {f"the {kind} key": f"Bearer {key}" for kind, key in found.items() if kind != right}
     key = found[right]
     return {
@@ -86,7 +86,7 @@ def http(base: str, method: str, path: str, authorization: str | None, **argumen
 
 
 def refused(reply: requests.Response) -> bool:
-    """Whether the server said that the token does not do."""
+    """Whether the server refused the token."""
     if reply.status_code != 401:
         return False
     said = reply.json()

@@ -1,4 +1,4 @@
-"""What the tests of a file ask of its ``server``, a fixture that each file has for itself."""
+"""Fixtures from a file's own fixture ``server``."""
 
 from __future__ import annotations
 

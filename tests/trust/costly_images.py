@@ -1,7 +1,7 @@
 """``python -m tests.trust.costly_images``: compares the costliest images that are accepted with an ordinary photograph.
 
 Each file costs as much as the limit allows, in another format or mode. A line gives its CPU time and the memory that
-the worker needs while it is decoded, for both kinds of preparation. ``OUT`` names a JSON file.
+the worker needs while decoding, for both kinds of preparation. ``OUT`` names a JSON file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HEADER = ("image", "pixels", "kB", "photo ms", "MB", "digit ms", "MB", "times as
 
 
 def photo(pixels: float) -> Image.Image:
-    """A photograph of four thirds with at most that many pixels."""
+    """A photograph of 4:3 with at most that many pixels."""
     height = int(sqrt(pixels * 3 / 4))
     return Image.open(io.BytesIO(photographs()[0])).convert("RGB").resize((int(pixels / height), height))
 
@@ -57,7 +57,7 @@ def _file(image: Image.Image, format: str, **options: Any) -> bytes:
 
 
 def rows(pixels: float, channels: int, depth: int, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of few bytes whose rows are all of the filter that takes longest."""
+    """A small PNG whose rows all have the slowest filter."""
     side = int(sqrt(pixels))
     row = b"\4" + bytes(range(1, 256)) * (side * channels * depth // 8 // 255 + 1)
     body = zlib.compressobj(1)
@@ -67,7 +67,7 @@ def rows(pixels: float, channels: int, depth: int, colour: int, *chunks: tuple[b
 
 
 def _with_scans(data: bytes, count: int) -> bytes:
-    """A progressive JPEG with its last scan again and again, until there are ``count``."""
+    """A progressive JPEG whose last scan is repeated until there are ``count`` scans."""
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * (count - data.count(b"\xff\xda")) + data[-2:]
 
@@ -113,7 +113,7 @@ def _half_transparent(image: Image.Image) -> Image.Image:
 
 
 def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What ``function`` returns, or raises, in a process of its own, whose memory nothing before has touched."""
+    """The result or the exception of ``function`` in a separate process, whose memory is fresh."""
     receiver, sender = get_context("fork").Pipe(duplex=False)
     process = get_context("fork").Process(target=_send, args=(sender, function, arguments))
     process.start()
@@ -134,7 +134,7 @@ def _send(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...])
 def measure(data: bytes, kind: str) -> tuple[float, float]:
     """(CPU seconds, bytes of memory at the peak beyond those before) of reading the file as a worker does.
 
-    To be called in a process of its own. Raises RequestError for a file that is refused.
+    Call this in a separate process. Raises RequestError for a file that is refused.
     """
     before, seconds = _memory("VmRSS"), []
     for _ in range(2):  # the first finds caches cold

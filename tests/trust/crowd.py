@@ -22,20 +22,20 @@ SLOW = b"""
 
 
 def post(token: str | None, body: bytes, content_type: str = "text/plain", *headers: str) -> bytes:
-    """A request to the archive, as bytes."""
+    """A request to the archive as bytes."""
     return head(PATH, token, f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *headers) + body
 
 
 def packed(token: str | None, body: bytes, content_type: str = "text/plain", coding: str = "gzip") -> bytes:
-    """As ``post``, for a body that is coded."""
+    """Like ``post``, for a body with a coding."""
     return post(token, body, content_type, f"Content-Encoding: {coding}")
 
 
 @contextmanager
 def busy(server: Place) -> Iterator[None]:
-    """The model's worker answers nothing meanwhile, and has a request in hand."""
+    """Meanwhile the model's worker has a request and answers nothing."""
     pid = server.worker("null")
-    assert server.client.predict("null", b"hi", "text/plain").ok  # it has nothing of an earlier test in hand
+    assert server.client.predict("null", b"hi", "text/plain").ok  # it has no request of an earlier test
     os.kill(pid, signal.SIGSTOP)
     try:
         with connection(server.config.inference) as first:
@@ -46,15 +46,15 @@ def busy(server: Place) -> Iterator[None]:
 
 
 def queued(server: Place) -> int:
-    """How many requests wait in the queue, by TorchServe's word."""
+    """The number of requests in the queue, as TorchServe reports it."""
     return server.client.registration("null")["jobQueueStatus"]["pendingRequests"]
 
 
 def fill(server: Place, stack: ExitStack, count: int) -> list[socket.socket]:
     """Connections whose requests wait in the queue, ``count`` of them.
 
-    Each waits for the one before: the worker's thread takes the first request of all out of the queue a moment after
-    it came, and until then it holds a place.
+    Each waits for the one before. The worker's thread takes the very first request out of the queue a moment after it
+    came; until then it has a place.
     """
     socks = []
     for number in range(1, count + 1):

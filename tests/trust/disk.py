@@ -1,4 +1,4 @@
-"""A disk that is small enough to fill: a tmpfs, which needs root. Without root the test skips and says so."""
+"""A disk that is small enough to fill: a tmpfs, which needs root. Without root the test is skipped with the reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """``folder`` as the mount point of a disk of that size (as in mount's option, "4m")."""
+    """``folder`` as the mount point of a disk of that size (in the form of mount's option, "4m")."""
     folder.mkdir(exist_ok=True)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)], capture_output=True, text=True
@@ -31,6 +31,6 @@ def fill(disk: Path, leave: int = 0) -> None:
     """Fills the disk up to ``leave`` bytes with a file named ballast."""
     with (disk / "ballast").open("wb") as ballast:
         while (size := shutil.disk_usage(disk).free - leave) > 0:
-            with suppress(OSError):  # a server's log took some of it meanwhile
+            with suppress(OSError):  # a server's log took some of the space meanwhile
                 os.posix_fallocate(ballast.fileno(), 0, size)
                 return

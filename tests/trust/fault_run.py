@@ -58,17 +58,17 @@ def draw(cases: st.SearchStrategy[Case]) -> list[Case]:
 
 
 def judged(case: Case, reply: Reply, golden: Golden) -> str:
-    """What the reply is: "right", or what is wrong with it. A token that was taken back is no wrong answer."""
+    """The verdict on the reply: "right", or what is wrong with it. A revoked token is no wrong answer."""
     if reply.status in (400, 401, 403) and b"InvalidKeyException" in reply.body:
         return "token refused"
-    if reply.status == 0:  # the server is down, which is what the run is about
+    if reply.status == 0:  # the server is down because of a fault
         return "no answer"
     return fault(case, reply, golden) or "right"
 
 
 class Crowd:
-    """Users who send the pool's requests in random order; ``verdicts`` counts what came back, ``wrong`` keeps what no
-    fault excuses."""
+    """Users who send the pool's requests in random order. ``verdicts`` counts the verdicts. ``wrong`` keeps the answers
+    that no fault explains."""
 
     def __init__(self, campaign: Campaign, seed: int) -> None:
         self._campaign, self._over = campaign, threading.Event()
@@ -92,7 +92,7 @@ class Crowd:
             case = dice.choice(self._pool)
             try:
                 reply = self._campaign.sender.send(case)
-            except ServingError as error:  # no key file, or nobody who renews a token
+            except ServingError as error:  # no key file, or no server that renews a token
                 reply = Reply(0, error=str(error))
             verdict = judged(case, reply, self._golden)
             with self._lock:
@@ -101,16 +101,16 @@ class Crowd:
                 if verdict in ("wrong answer", "bad error body"):
                     self.wrong.append(f"{verdict}: {case!r} was answered {reply.status} {reply.body[:300]!r}")
             if reply.status in (0, 503):
-                time.sleep(0.05)  # whoever is refused does not hammer
+                time.sleep(0.05)  # a refused client pauses
 
 
 @dataclass
 class Faults:
-    """What can be done to ``server``: a method each. Where TorchServe does not come back by itself, it does what a user
-    would do, and returns the instant of the user's last command: a start is then allowed ``start_s`` more, which is
-    what one takes here without a load.
+    """The faults of ``server``, one per method. Where TorchServe does not recover by itself, the method does what a
+    user would do, and returns the instant of the user's last command. Such a start may take ``start_s`` more, the time
+    of a start without load.
 
-    ``disk`` is the small disk of its run folder, where there is one.
+    ``disk`` is the small disk of the run folder, if there is one.
     """
 
     server: Place
@@ -123,7 +123,8 @@ class Faults:
     late: list[str] = field(default_factory=list)
 
     def strike(self, name: str) -> None:
-        """Does it, and waits until all archives answer again and nothing is left over; ``late`` tells of long waits."""
+        """Injects the fault, and waits until all archives answer again and no process is left over. ``late`` lists slow
+        recoveries."""
         struck = time.monotonic()
         again = getattr(self, name)()
         within = BACK_WITHIN_S + (self.start_s if again else 0)
@@ -204,7 +205,7 @@ class Faults:
         self._change_token({"expiration time": "2000-01-01T00:00:00Z"})
 
     def token_of_a_clock_ahead(self) -> None:
-        """The file says that a token is good for long, which the server has taken back."""
+        """The key file says that a token is valid for long, but the server has revoked it."""
         self._change_token({"expiration time": "2999-01-01T00:00:00Z", "key": "wrong000"})
 
     def _change_token(self, fields: dict[str, str]) -> None:
@@ -217,7 +218,7 @@ class Faults:
 
 
 def kinds(with_disk: bool) -> list[str]:
-    """The faults by name, workers' the most often."""
+    """The faults by name; faults of workers occur most often."""
     rare = ["java_stopped", "java_killed", "java_killed_and_two_start_it", "serve_killed", "unpacked_deleted",
             "token_expired", "token_of_a_clock_ahead"]  # fmt: skip
     return [*["worker_killed"] * 4, *["worker_stopped"] * 2, *rare, *["disk_full"] * with_disk]

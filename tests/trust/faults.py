@@ -1,6 +1,6 @@
 """``make faults``: the fault tests in their long form; their figures go to the JSON file $OUT.
 
-The figures are written to another file, which replaces the last run's when the tests have ended, passed or not.
+The figures are written to another file. It replaces the last run's file when the tests have ended, passed or not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TESTS = [str(path) for path in (*sorted(FOLDER.glob("test_*_faults.py")), FOLDER
 
 
 def main(tests: Sequence[str]) -> int:
-    """pytest's exit status over ``tests``; 2 where a variable cannot be used."""
+    """pytest's exit status over ``tests``; 2 for an invalid variable."""
     try:
         out = result_file.chosen(os.environ, Path("loadtest/results/faults.json"))
         _check_seconds(os.environ.get("FAULT_SECONDS") or "3600")

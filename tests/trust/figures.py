@@ -1,4 +1,4 @@
-"""Figures of the trust tests: printed, and written to the JSON file $FIGURES where ``make faults`` names one.
+"""Figures of the trust tests: printed, and written to the JSON file $FIGURES if ``make faults`` sets it.
 
 Knows numbers and a file. TRUST=full asks for the long form of each test.
 """
@@ -19,7 +19,7 @@ only_full = pytest.mark.skipif(not FULL, reason="takes minutes: make faults")
 
 
 def record(test: str, **figures: Any) -> None:
-    """Keeps the figures of ``test``; those of the same test's last run give way."""
+    """Stores the figures of ``test``, in place of those of its last run."""
     print(f"{test}: {json.dumps(figures)}")
     if not os.environ.get("FIGURES"):
         return

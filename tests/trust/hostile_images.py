@@ -1,4 +1,4 @@
-"""Image files that no program writes. Before structure was read, most of them held a worker for seconds."""
+"""Image files that no program writes. Before their structure was checked, most of them held a worker for seconds."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def _file(format: str, **options: object) -> bytes:
 
 
 def repeated(data: bytes, piece: bytes, size: int = 16_000_000) -> bytes:
-    """A JPEG with as many pieces after its first two bytes as TorchServe's largest body holds."""
+    """A JPEG with the piece repeated after its first two bytes, up to TorchServe's largest body."""
     return data[:2] + piece * (size // len(piece)) + data[2:]
 
 
 def _smaller(data: bytes) -> bytes:
-    """A small JPEG that claims 49 megapixels."""
+    """A small JPEG that states 49 megapixels."""
     at = data.index(b"\xff\xc0") + 5
     return data[:at] + struct.pack(">HH", 7_000, 7_000) + data[at + 4 :]
 
 
 @lru_cache(maxsize=1)
 def hostile() -> dict[str, tuple[bytes, str]]:
-    """Each file, and what its refusal says."""
+    """Each file, and the message of its refusal."""
     plain, progressive, png, webp = _file("JPEG"), _file("JPEG", progressive=True), _file("PNG"), _file("WEBP")
     chunk = struct.pack(">I", 1) + b"tEXta" + struct.pack(">I", zlib.crc32(b"tEXta"))
     screen = b"GIF89a" + struct.pack("<HHBBB", 9, 9, 0x80, 0, 0) + bytes(6)

@@ -1,7 +1,7 @@
 """Publishes a file into a store and kills itself at the n-th file operation: argv is store, built, name, n.
 
-Runs as a separate process, for test_archive_faults.py. An audit hook sees every open, rename and write-back that Python
-makes, so "at any point" is a loop over n. Ends with status 0 when n is beyond the last operation.
+Runs as a separate process, for test_archive_faults.py. An audit hook sees every open, rename and write-back of Python,
+so a loop over n covers all points. Ends with status 0 when n is beyond the last operation.
 """
 
 import os

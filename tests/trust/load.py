@@ -1,4 +1,4 @@
-"""A small closed-loop load during which a test injects faults: threads with one request each, every answer checked.
+"""A small closed-loop load for tests that inject faults: threads with one request each, and every answer is checked.
 
 Knows requests and their answers. It does not use Locust, which patches the process that imports it.
 """
@@ -19,7 +19,7 @@ from tests.trust.place import Place
 
 @dataclass(frozen=True)
 class Answered:
-    """A request: instants by time.monotonic(), its status (0: no answer), whether the answer is the right one."""
+    """A request: instants by time.monotonic(), its status (0: no answer), and whether its answer is right."""
 
     began: float
     ended: float
@@ -28,12 +28,12 @@ class Answered:
 
     @property
     def failed(self) -> bool:
-        """Whether the user has no right answer."""
+        """Whether the user got no right answer."""
         return not self.right
 
 
 class Load:
-    """``users`` threads that ask an archive its payloads from entry to exit; ``rows`` fills meanwhile."""
+    """``users`` threads that send an archive its payloads from entry to exit, and add to ``rows``."""
 
     def __init__(self, place: Place, name: str, users: int = 4) -> None:
         chosen = model_of(name)
@@ -77,4 +77,4 @@ class Load:
                     status, right = 0, False
                 self.rows.append(Answered(began, time.monotonic(), status, right))
                 if not right:
-                    time.sleep(0.02)  # whoever was refused does not hammer
+                    time.sleep(0.02)  # a refused client pauses

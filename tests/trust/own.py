@@ -1,4 +1,4 @@
-"""A server of ``null`` alone, for a module whose tests need other settings than the shared one has."""
+"""A server with only ``null``, for a module whose tests need other settings than the shared server's."""
 
 from __future__ import annotations
 

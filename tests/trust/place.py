@@ -27,7 +27,7 @@ from tests.conftest import ROOT, run, write_config
 
 
 class Place:
-    """The variables that lead the verbs to ``folder``, and what a test reads there."""
+    """The variables that lead the verbs to ``folder``, and the files that a test reads there."""
 
     def __init__(self, folder: Path, store: Path, names: Sequence[str], **properties: str) -> None:
         self.store = folder / "store"
@@ -55,12 +55,12 @@ class Place:
 
     @property
     def client(self) -> Client:
-        """A new client of the server, which shows its refusals."""
+        """A new client of the server. It does not retry refusals."""
         return Client(self.config, self.directory.key_file, timeout_s=60, retries=0)
 
     @property
     def impatient_client(self) -> Client:
-        """One that gives up soon."""
+        """A client with a short timeout."""
         return Client(self.config, self.directory.key_file, timeout_s=5, retries=0)
 
     @property
@@ -71,7 +71,8 @@ class Place:
         return state
 
     def processes(self) -> list[psutil.Process]:
-        """Whatever was started for this place, found by a variable that every child inherits and no code relies on."""
+        """All processes that were started for this place, found by a variable that every child inherits and no code
+        relies on."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -94,7 +95,7 @@ class Place:
 
 @contextmanager
 def place(folder: Path, store: Path, names: Sequence[str] = ("null",), **properties: str) -> Iterator[Place]:
-    """A place with copies of these archives; at the end nothing of its server is left."""
+    """A place with copies of these archives; at its end nothing of its server is left."""
     made = Place(folder, store, names, **properties)
     try:
         yield made
@@ -104,7 +105,7 @@ def place(folder: Path, store: Path, names: Sequence[str] = ("null",), **propert
 
 
 def rewrite(archive: Path, change: Callable[[str, bytes], bytes]) -> None:
-    """Publishes the archive with ``change(entry's name, bytes)`` in place of each entry's bytes."""
+    """Publishes the archive with each entry's bytes replaced by ``change(entry's name, bytes)``."""
     new = archive.with_name("new")
     with zipfile.ZipFile(archive) as good, zipfile.ZipFile(new, "w") as changed:
         for name in good.namelist():
@@ -122,7 +123,7 @@ def reconfigure(archive: Path, **settings: Any) -> None:
 
 
 def eventually(condition: Callable[[], Any], within_s: float = 30.0, every_s: float = 0.05) -> float:
-    """Seconds until ``condition`` held; fails when it does not in time."""
+    """Waits for ``condition`` and returns the seconds until then; fails if it does not hold in time."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < within_s, f"not within {within_s} s: {condition}"

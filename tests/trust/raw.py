@@ -1,4 +1,4 @@
-"""Requests as bytes on a socket, which no HTTP library would send, and how the connection then ends."""
+"""Requests as bytes on a socket, which no HTTP library would send, and the end of the connection."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def head(path: str, token: str | None, *headers: str, method: str = "POST") -> b
 
 
 def ask(base: str, request: bytes, quiet_s: float = 0.2, source: str = "127.0.0.1") -> Answer:
-    """Sends it all, whatever is answered meanwhile, and reads until the end or until nothing more comes."""
+    """Sends the whole request, even if the server answers meanwhile. Reads until the end, or until nothing more
+    comes."""
     with connection(base, source) as sock:
         try:
             sock.sendall(request)
@@ -50,7 +51,7 @@ def ask(base: str, request: bytes, quiet_s: float = 0.2, source: str = "127.0.0.
 
 
 def receive(sock: socket.socket, quiet_s: float = 0.2) -> Answer:
-    """Reads the answer: waits for its first byte, and then until nothing comes for that long."""
+    """Reads the answer: waits for its first byte, and then until nothing comes for ``quiet_s`` seconds."""
     received, end = b"", "closed"
     try:
         while piece := sock.recv(65536):

@@ -1,4 +1,4 @@
-"""A server of one slow worker, with a short queue and little memory, whose front end's limits are reached soon."""
+"""A server with one slow worker, a short queue and little memory, so that the front end's limits are reached soon."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MOUNTED = "1f" * 16 + "+/="
 
 @contextmanager
 def small_server(folder: Path, null_store: Path) -> Iterator[Place]:
-    """The server, which runs. ``slow`` are two connections with half a request, begun when the server was;
-    ``token_file`` holds ``MOUNTED`` and its reverse."""
+    """The running server. ``slow`` are two connections with half a request, begun right after its start. ``token_file``
+    holds ``MOUNTED`` and its reverse."""
     flags = f"-Xmx{HEAP >> 20}m -XX:+UseSerialGC -XX:MaxDirectMemorySize=80m -Dfrontend.silenceS={SILENCE_S}"
     (folder / "a token").write_text(f"{MOUNTED}\n\n{MOUNTED[::-1]}\n")
     settings = {"job_queue_size": str(QUEUE), "max_request_size": str(LARGEST), "vmargs": flags,

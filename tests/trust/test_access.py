@@ -43,13 +43,13 @@ def test_management_endpoints_take_their_key_only(served, method, path):
     for what, header in wrong_credentials(found, right).items():
         reply = http(base, method, path, header)
         assert refused(reply), f"{what}: {reply.status_code} {reply.text}"
-    assert keys(served) == found  # nobody got a token renewed
+    assert keys(served) == found  # no token was renewed
     if right == "management" and method == "GET":
         assert not refused(http(base, method, path, f"Bearer {found['management']}"))
 
 
 @pytest.mark.parametrize(("api", "method", "path"), OPEN)
-def test_what_torchserve_leaves_open_tells_no_secret(served, api, method, path):
+def test_endpoints_that_torchserve_leaves_open_tell_no_secret(served, api, method, path):
     reply = http(getattr(served.config, api), method, path, None)
     assert reply.status_code == 200
     assert not any(key in reply.text for key in keys(served).values())
@@ -98,7 +98,7 @@ def test_no_key_reaches_the_logs(served):
 
 
 def test_renewal_under_load_loses_no_request(served):
-    """Tokens are replaced five times while four clients ask; each finds the new one by itself."""
+    """Tokens are replaced five times while four clients ask; each client finds the new token by itself."""
     done = threading.Event()
 
     def ask(_: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""make archive, killed at any point or with a full disk: the store holds whole archives with their digests, or none."""
+"""make archive, killed at any point or with a full disk: the store holds only whole archives with their digests."""
 
 import os
 import random
@@ -21,27 +21,27 @@ from tests.trust.place import rewrite
 
 KILLS = 20
 SEED = 5
-# (model, disk, KiB left): the small BERT's build needs about five times its 6 MB, and runs out a step later each time.
+# (model, disk, KiB left): the small BERT's build needs about five times its 6 MB, and fails one step later each time.
 DISKS = [("null", "4m", 32)]
 if FULL:
     DISKS += [("null", "4m", 128), *[("bert", "80m", left << 10) for left in (1, 8, 14, 20)]]
 
 
 def make_archive(store, hub, models="null bert"):
-    """The environment of ``make archive`` for these; ``bert`` is the small one of the local hub folder."""
+    """The environment of ``make archive`` for these models; ``bert`` is the small one of the local hub folder."""
     chosen = {"MODELS": models, "VARIANTS": "eager" if "bert" in models else "", "DEVICE": "cpu"}
     return {**os.environ, **chosen, **hub_environment(hub), "MODEL_STORE": str(store)}
 
 
 def outdate(archive):
-    """Publishes the archive again as one that older sources made: whole, but to be built anew. Returns its digest."""
+    """Publishes the archive again as one of older sources: whole, but out of date. Returns its digest."""
     old, older = b'"fingerprint": "', b'"fingerprint": "0'
     rewrite(archive, lambda name, data: data.replace(old, older) if name == RECORD else data)
     return sha256(archive)
 
 
 def whole(store):
-    """The archives of the store, each of which must be readable and have its digest on file."""
+    """The archives of the store; asserts that each is readable and has its digest on file."""
     for path in store.glob("*.mar"):
         assert intact_digest(path), path.name
         with zipfile.ZipFile(path) as archive:
@@ -50,7 +50,7 @@ def whole(store):
 
 
 def test_publishing_killed_at_every_touch_of_the_file_system(tmp_path):
-    """The old archive or the new one, whole and on file, whatever moment SIGKILL comes at."""
+    """The store holds the old archive or the new one, whole and on file, at whatever moment SIGKILL comes."""
     moment, held = 0, []
     while not held or held[-1][0] != 0:
         moment += 1
@@ -71,9 +71,9 @@ def test_publishing_killed_at_every_touch_of_the_file_system(tmp_path):
     assert {content for _, content in held[:-1]} == {"old", "new"}
 
 
-@only_full  # twice, tests/export/test_archive.py does it each time
+@only_full  # tests/export/test_archive.py does it twice in every run
 def test_a_build_killed_at_random_moments(hub, tmp_path):
-    """The whole process group dies; the store is whole each time, and the next run finishes and tidies up."""
+    """The whole process group is killed; the store is whole each time, and the next run completes and cleans up."""
     environment, moments, held = make_archive(tmp_path, hub), random.Random(SEED), []
     began = time.monotonic()
     assert run("export", **environment).returncode == 0

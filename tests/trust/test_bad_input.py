@@ -41,7 +41,7 @@ LARGE = base64.b64encode(png(7_000, 7_000, zlib.compress(ROWS, 9))).decode()
 JSON = "application/json"
 
 
-URLENCODED = "application/x-www-form-urlencoded"  # what curl -d says of any body
+URLENCODED = "application/x-www-form-urlencoded"  # curl -d labels every body so
 
 
 def to(name: str, body: bytes | dict, content_type: str) -> Case:
@@ -63,7 +63,7 @@ def on_the_wire(start: bytes) -> Case:
     return Case("regression", raw=start + b" HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: 2\r\n\r\nhi")
 
 
-# Each of these was a 5xx once; the first two also cost the worker its life, as did the strip below.
+# Each of these was a 5xx once. The first two also ended the worker, as did the strip below.
 FOUND = {
     "64 images of 49 megapixels in half a megabyte": (to(IMAGE, {"image": [LARGE] * 64}, JSON), 413, "together"),
     "64 texts of 100,000 characters": (to(TEXT, {"text": ["a b " * 25_000] * 64}, JSON), 413, "together"),
@@ -89,7 +89,7 @@ def sender(served):
 
 
 @pytest.mark.parametrize("found", FOUND)
-def test_what_fuzzing_found_is_refused_in_good_order(served, sender, found):
+def test_requests_that_fuzzing_found_are_refused_with_a_4xx(served, sender, found):
     case, status, says = FOUND[found]
     pids = {name: [worker["pid"] for worker in served.client.workers(name)] for name in (TEXT, IMAGE)}
     reply = sender.send(case)
@@ -106,7 +106,7 @@ def test_a_blank_strip_of_49_million_pixels_in_65_kb_is_refused_and_the_worker_l
     assert pids == [worker["pid"] for worker in served.client.workers(IMAGE)]
 
 
-DRAWING = Image.open(SAMPLES / "seven.png").convert("L").resize((300, 300))  # as a BMP larger than a form may be
+DRAWING = Image.open(SAMPLES / "seven.png").convert("L").resize((300, 300))  # as a BMP larger than the limit of a form
 
 
 def encoded(format: str) -> bytes:
@@ -127,7 +127,7 @@ UNMISTAKABLE = {
 
 
 @pytest.mark.parametrize("sent", UNMISTAKABLE)
-def test_what_can_be_no_form_is_read_as_what_it_is_where_curl_calls_it_one(sender, sent):
+def test_a_body_that_cannot_be_a_form_is_read_by_its_real_type_if_labelled_as_one(sender, sent):
     name, body, true_type = UNMISTAKABLE[sent]
     reply, expected = (json.loads(sender.send(to(name, body, kind)).body) for kind in (URLENCODED, true_type))
     (key,) = expected
@@ -138,14 +138,14 @@ def test_what_can_be_no_form_is_read_as_what_it_is_where_curl_calls_it_one(sende
 @pytest.mark.parametrize(
     "body", [b"E = mc2", b"1+1", b"100%25", b"R&D", b"upload=hi", b'["a", "b"]', b'"hello"', b"text=", b"[MASK]"]
 )
-def test_what_may_be_a_form_is_one_and_its_sender_is_told_which_header_to_add(sender, body):
+def test_a_body_that_may_be_a_form_is_refused_with_the_header_to_add(sender, body):
     reply = sender.send(to(TEXT, body, URLENCODED))
     message = json.loads(reply.body).get("message", "")
     assert reply.status == 400 and "-H 'Content-Type: text/plain'" in message, reply
     assert "-H 'Content-Type: application/json'" in message
 
 
-def test_gzip_is_undone_and_what_it_held_is_answered(sender):
+def test_a_gzip_body_is_decompressed_and_answered(sender):
     file = (
         b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + encoded("PNG") + b"\r\n--b--\r\n"
     )
@@ -170,8 +170,8 @@ for line in sys.stdin:
 """
 
 
-def test_a_request_that_costs_too_much_is_found_in_a_burst_that_does():
-    """A process that burns as many CPU seconds as a request's body says."""
+def test_a_too_costly_request_is_found_in_its_burst():
+    """A process that uses as many CPU seconds as a request's body states."""
     with subprocess.Popen([sys.executable, "-c", BURNER], stdin=PIPE, stdout=PIPE, text=True) as burner:
 
         def send(case):
@@ -187,7 +187,7 @@ def test_a_request_that_costs_too_much_is_found_in_a_burst_that_does():
         send(Case("text", body=b"0"))  # it has started
         cost = Cost([burner.pid], bound_s=0.2)
         assert judged(0, 0.01) == [] and cost.by_kind == {}
-        assert judged(*[0.05] * 6) == []  # dear together, and none of them alone
+        assert judged(*[0.05] * 6) == []  # costly together, and each alone is cheap
         (problem,) = judged(0, 0.3, 0)
         assert "body=b'0.3') took 0.3 s" in problem and 0.25 < cost.by_kind["text"] < 0.5
         burner.stdin.close()
@@ -197,7 +197,7 @@ RIGHT = json.dumps({"embedding": [1.0] + [0.0] * 383}).encode()
 
 
 class TestTheJudge:
-    """The fuzz can fail: what it must not let pass."""
+    """The fuzz can fail: replies that the judge must reject."""
 
     golden = Golden(lambda text: b'{"embedding": [1.0, 0.0]}')
     text = Case("good", body=b"x", golden=next(iter(golden._embeddings)))

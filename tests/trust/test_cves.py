@@ -1,6 +1,6 @@
 """TorchServe's known vulnerabilities, tried against a server of this project. Each test has the number in its name.
 
-The model API is off, which alone stops most of them. They are tried again on a server where it is on. There, only the
+The model API is off, which alone stops most of them. They are tried again on a server with the API on. There, only the
 rule that archives come from the store stops them.
 """
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.served
 
 @pytest.fixture(scope="module")
 def opened(null_store: Path, tmp_path_factory: pytest.TempPathFactory):
-    """A server of ``null`` with ``enable_model_api=true``: the mistake that the attacks need."""
+    """A server of ``null`` with ``enable_model_api=true``, the wrong setting that the attacks need."""
     folder = tmp_path_factory.mktemp("opened")
     with serving_null(store_of_null(null_store, folder), folder, {}, enable_model_api="true") as served:
         yield served
@@ -40,7 +40,7 @@ def server(request, served, opened) -> Served:
 
 
 class Listener:
-    """A web server that attacks point at: nobody may ever connect to it."""
+    """A web server that attacks point at. No server may ever connect to it."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -94,7 +94,7 @@ def test_cve_2023_43654_shelltorch_management_takes_a_key_and_loopback(served):
 
 
 def archive(path: Path, **entries: bytes) -> None:
-    """An archive of that content; its manifest names a handler and, where there is one, the YAML file."""
+    """An archive with that content; its manifest names a handler and, if there is one, the YAML file."""
     manifest = {"model": {"modelName": "evil", "handler": "h.py", "modelVersion": "1.0"}, "archiverVersion": "0.12.0"}
     if "config.yaml" in entries:
         manifest["model"]["configFile"] = "config.yaml"
@@ -105,7 +105,8 @@ def archive(path: Path, **entries: bytes) -> None:
 
 
 def register_evil(server: Served, **entries: bytes) -> bool:
-    """Puts such an archive into the store, registers it with the management key and removes both; was it taken?"""
+    """Puts such an archive into the store, registers it with the management key and removes both. Returns whether it
+    was accepted."""
     path, token = store_of(server) / "evil.mar", f"Bearer {keys(server)['management']}"
     archive(path, **entries)
     reply = http(server.config.management, "POST", "/models", token, params={"url": path.name})
@@ -119,7 +120,7 @@ def test_cve_2022_1471_snakeyaml_constructs_no_java_objects(opened, listener):
     gadget = f"minWorkers: !!javax.script.ScriptEngineManager [{loader}]\n"
     register_evil(opened, **{"h.py": b"", "config.yaml": gadget.encode()})
     assert not listener.was_called()
-    assert "Global tag is not allowed" in (opened.directory.logs / "ts_log.log").read_text()  # it was read, and refused
+    assert "Global tag is not allowed" in (opened.directory.logs / "ts_log.log").read_text()  # it was read and refused
 
 
 def test_cve_2024_35198_a_path_out_of_the_store_is_no_allowed_url(server, tmp_path):

@@ -21,13 +21,13 @@ LOG_MB = 60  # more than the four files of 10 MB that are kept
 
 
 def talkative(archive):
-    """null, which prints a long line for each byte of a request: a log that can be filled."""
+    """null, which prints a long line for each byte of a request, to fill the log."""
     quiet = TALKS.splitlines(keepends=True)[0].encode()
     rewrite(archive, lambda name, data: data.replace(quiet, TALKS.encode()) if name == "null.py" else data)
 
 
 def fill_the_log(client, directory):
-    """Writes LOG_MB; returns what is left of it, in MB by file, when the last line has arrived."""
+    """Writes LOG_MB; returns the MB that are left of it, by file, when the last line has arrived."""
     for _ in range(LOG_MB):
         assert client.predict("null", b"x" * 500, "text/plain").ok
     seen = [log_sizes(directory)]
@@ -68,7 +68,7 @@ def test_logs_roll_and_a_full_disk_costs_log_lines_and_nothing_else(null_store, 
 def test_serve_on_a_full_disk_says_so(null_store, tmp_path):
     (tmp_path / "run").mkdir()
     with small_disk(tmp_path / "run", "1m") as disk, place(tmp_path, null_store) as server:
-        server.directory.create()  # a server was here before: the folder is ours
+        server.directory.create()  # as after an earlier server: the folder is this project's
         fill(disk)
         failed = server.verb("serve")
         assert failed.returncode == 1 and "No space left on device" in failed.stderr

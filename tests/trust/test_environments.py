@@ -26,7 +26,7 @@ from tests.trust.place import place
 pytestmark = pytest.mark.served
 STRANGE = "ein Pfad/çheckout ü 日本 [x]+(y) & 'q' #1 %20"
 LONG = "temp folder " + "x" * 120
-# What would lead the copy to another place, or tell its make that it is part of the make that runs the tests.
+# Variables that would lead the copy to another place, or tell its make that it is part of the make that runs the tests.
 OURS = ("CONFIG", "RUN_DIR", "MODEL_STORE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
 DEAD = "http://127.0.0.1:9"
 PROXIES = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), DEAD)
@@ -34,7 +34,7 @@ PROXIES = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY",
 
 @dataclass(frozen=True)
 class Case:
-    """An environment: the checkout's path, variables ({folder} is the test's own) and what is mounted before."""
+    """An environment: the checkout's path, variables ({folder} is the test's own) and mounts."""
 
     path: str = "checkout"
     variables: dict[str, str] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Checkout:
             self._misdate()
 
     def _misdate(self) -> None:
-        """Half of the files are from next year, half from 1970: copied between machines with other clocks."""
+        """Half of the files are from next year, half from 1970, like copies from machines with other clocks."""
         for number, path in enumerate(sorted(self.path.rglob("*"))):
             os.utime(path, (0, 0) if number % 2 else (time.time() + 365 * 86400,) * 2)
 
@@ -119,7 +119,7 @@ def test_archive_serve_status_stop_work(name, tmp_path):
 
 
 def printed_curl(checkout, output):
-    """What the line that make serve prints gives, pasted into a shell that has the same proxies."""
+    """The output of the command that make serve prints, pasted into a shell with the same proxies."""
     line = next(line for line in output.splitlines() if line.strip().startswith("curl"))
     variables = {key: value for key, value in checkout.case.variables.items() if "proxy" in key.lower()}
     return subprocess.run(
@@ -146,7 +146,7 @@ def test_a_machine_with_ipv6_alone_is_told_so(null_store, tmp_path):
 
 
 def test_another_torchserve_on_the_same_ports_and_on_others(null_store, tmp_path, monkeypatch):
-    """On the same ports it is named and left in peace; on other ports both answer, and tokens outlive skewed clocks."""
+    """On the same ports it is named and left running. On other ports both answer, and tokens survive skewed clocks."""
     with place(tmp_path / "one", null_store) as one, place(tmp_path / "two", null_store) as two:
         one.serve()
         refused = two.verb("serve", CONFIG=one.environment["CONFIG"])
@@ -168,7 +168,7 @@ def skewed_clocks(server):
         keys = json.loads(key_file.read_text())
         old = keys["inference"]["key"]
         keys["inference"]["expiration time"] = shown
-        if worthless:  # the server has taken it back, and the file seems to say that it is good for long
+        if worthless:  # the server has revoked it, and the file seems to say that it is valid for long
             keys["inference"]["key"] = old = "wrong000"
         key_file.write_text(json.dumps(keys))
         client = Client(config, key_file)

@@ -18,7 +18,7 @@ from tests.trust.place import place, reconfigure
 SECONDS = float(os.environ.get("FAULT_SECONDS") or 3600)
 SEED = int(os.environ.get("SEED") or 7)
 READER, VIEWER = "minilm-torchscript", "digits-torchscript"
-TIMEOUT_S = 10  # of a worker that hangs; then it is loaded anew
+TIMEOUT_S = 10  # of a worker that hangs; then it is loaded again
 ASKED = FULL or bool(os.environ.get("FAULT_SECONDS"))  # make exports it, empty where it is not set
 
 
@@ -55,7 +55,7 @@ def test_random_faults_under_load(store, tmp_path):
         verdicts_on_good=dict(crowd.good), wrong_answers=len(crowd.wrong), orphans=len(left),
     )  # fmt: skip
     assert (crowd.wrong, left, faults.late) == ([], [], [])
-    assert crowd.good["right"] > SECONDS  # it was a load
+    assert crowd.good["right"] > SECONDS  # the run had a real load
 
 
 class TestTheJudge:
@@ -78,5 +78,5 @@ class TestTheJudge:
     def test_verdicts(self, reply, verdict):
         assert judged(self.good, reply, self.golden) == verdict
 
-    def test_no_answer_to_a_good_request_is_no_wrong_answer(self):
+    def test_a_missing_answer_does_not_count_as_wrong(self):
         assert judged(self.good, Reply(0, error="ConnectionError"), self.golden) == "no answer"

@@ -1,4 +1,4 @@
-"""The front end's limits for one request: what is refused before it is read, and what is not HTTP to the letter."""
+"""The front end's limits for one request: refusals before it is read, and violations of HTTP."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ FORMS = {
 def test_large_forms_are_refused_before_they_are_decoded(server, base, token, form):
     answer = ask(base, FORMS[form](token))
     assert (answer.status, answer.end) == (413, "closed") and "form has at most" in answer.json()["message"]
-    assert ask(base, post(token, parts(1), MULTIPART)).status == 400  # the handler's word
+    assert ask(base, post(token, parts(1), MULTIPART)).status == 400  # the handler's own answer
 
 
-def test_forms_that_cannot_be_read_are_not_kept(base, token):
-    """Netty's decoder keeps the body of such a form: 100 of these are more than all memory that Java has for them."""
+def test_unreadable_forms_leave_no_memory_in_use(base, token):
+    """Netty's decoder keeps the body of such a form. 100 of these exceed all memory that Java has for them."""
     broken = b"--b\r\nContent-Disposition: form-data\r\n\r\n" + b"x" * 900_000 + b"\r\n--b--\r\n"
     with ThreadPoolExecutor(4) as pool:
         answers = pool.map(lambda _: ask(base, post(token, broken, MULTIPART)).status, range(100))
@@ -119,12 +119,12 @@ PACKED = {
 
 
 @pytest.mark.parametrize("body", PACKED)
-def test_gzip_is_undone_within_the_limits_of_any_body(server, base, token, body):
+def test_gzip_is_decompressed_within_the_limits_of_any_body(server, base, token, body):
     make, content_type, status, says = PACKED[body]
     answer = ask(base, packed(token, make(), content_type))
     assert answer.status == status, answer
     assert status == 200 or says in answer.json()["message"]
-    eventually(lambda: ask(base, post(token, b"x" * 900_000)).status == 200, 10)  # all its bytes are given back
+    eventually(lambda: ask(base, post(token, b"x" * 900_000)).status == 200, 10)  # all its bytes were returned
 
 
 @pytest.mark.parametrize("coding", ["br", "deflate", "gzip, gzip", "zstd", "x", "gzip\r\nContent-Encoding: gzip"])
@@ -158,7 +158,7 @@ FRAMING = {
 
 
 @pytest.mark.parametrize("framing", FRAMING)
-def test_what_is_not_http_to_the_letter_is_refused_in_good_order(base, token, framing):
+def test_invalid_http_is_refused_with_a_readable_answer(base, token, framing):
     headers, body = FRAMING[framing]
     answer = ask(base, head(PATH, token, "Content-Type: text/plain", headers) + body)
     assert (answer.status, answer.end, answer.headers["connection"]) == (400, "closed", "close")
@@ -187,7 +187,7 @@ def test_an_error_is_readable_by_a_client_that_is_still_sending(base):
     assert ask(base, post(None, bytes(900_000))).status == 401
 
 
-def test_what_a_user_sent_is_in_no_log(server, base, token):
+def test_no_log_has_a_users_data(server, base, token):
     word = "Xq7Rosebud"
     body = (b'--b\r\nContent-Disposition: form-data; name="text"\r\nContent-Type: a/b; charset=' + word.encode()
             + b"\r\n\r\nhi\r\n--b--\r\n")  # fmt: skip
@@ -199,8 +199,8 @@ def test_what_a_user_sent_is_in_no_log(server, base, token):
 
 
 @pytest.mark.parametrize("method", [PREDICTIONS, STREAM])
-def test_grpc_says_what_is_wrong_with_a_status(server, token, method):
-    """A stream ends with the answer of a handler that knows no streams, or with its refusal."""
+def test_grpc_errors_have_a_status(server, token, method):
+    """A stream ends with a handler's answer if the handler knows no streams, or with its refusal."""
 
     def predict(name, *keys):
         entries = [field(3, field(1, key).decode() + field(2, "x").decode()) for key in keys]
@@ -212,8 +212,8 @@ def test_grpc_says_what_is_wrong_with_a_status(server, token, method):
     assert predict("none", "data")[0] == "NOT_FOUND" and predict("", "data")[0] == "INVALID_ARGUMENT"
 
 
-def test_half_a_request_is_not_waited_for(server):
-    """Both were begun when the server was."""
+def test_an_incomplete_request_times_out(server):
+    """Both were begun right after the server's start."""
     for sock in server.slow:
         answer = receive(sock)
         assert (answer.status, answer.end, answer.json()["type"]) == (408, "closed", "RequestTimeoutException")

@@ -1,5 +1,4 @@
-"""The front end's limits for many requests: their bytes, their places in a queue, and that no client can take the
-server from the others."""
+"""The front end's limits for many requests: their bytes and their places in a queue. No client can block the others."""
 
 from __future__ import annotations
 
@@ -34,8 +33,8 @@ def server(null_store, tmp_path_factory):
         yield made
 
 
-def test_a_packed_body_that_grows_beyond_the_memory_for_requests_is_told_to_come_back(server, base, token):
-    """It is a kilobyte, and a megabyte once it is unpacked."""
+def test_a_gzip_body_beyond_the_memory_for_requests_is_refused_with_retry_after(server, base, token):
+    """The body has a kilobyte compressed, and a megabyte decompressed."""
     small = gzip.compress(bytes(LARGEST))
     held, most = 60, HEAP // 2 // 4 * 3 // LARGEST  # of one address
     with contextlib.ExitStack() as stack:
@@ -43,27 +42,28 @@ def test_a_packed_body_that_grows_beyond_the_memory_for_requests_is_told_to_come
         for sock in socks:
             sock.sendall(head(PATH, token, f"Content-Length: {LARGEST - 2_000}"))
         eventually(lambda: len(select.select(socks, [], [], 0)[0]) >= held - most)
-        answer = ask(base, packed(token, small))  # what is left is less than any of them asks for
+        answer = ask(base, packed(token, small))  # the remaining bytes are fewer than any of them asks for
     assert (answer.status, answer.headers["retry-after"]) == (503, "1") and "as many bytes" in answer.json()["message"]
     eventually(lambda: ask(base, packed(token, small)).status == 200, 10)
 
 
 def test_the_bytes_of_all_requests_together_are_bounded(server, base, token):
-    """Connections hold requests of 1 MB without end; those that do not fit are told to come back, others are served."""
+    """Connections hold requests of 1 MB without an end. Those that do not fit are refused with Retry-After, others are
+    served."""
     held, most = 60, HEAP // 2 // 4 * 3 // LARGEST  # of one address
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(connection(base)) for _ in range(held)]
         for sock in socks:
             sock.sendall(head(PATH, token, "Content-Type: text/plain", f"Content-Length: {LARGEST}") + b"x" * 500_000)
         eventually(lambda: len(select.select(socks, [], [], 0)[0]) >= held - most)
-        time.sleep(0.3)  # should more be refused, they are by now
+        time.sleep(0.3)  # any further refusal has arrived by now
         refused = [receive(sock) for sock in select.select(socks, [], [], 0)[0]]
         assert len(refused) == held - most
         assert {(answer.status, answer.headers["retry-after"], answer.end) for answer in refused} == {
             (503, "1", "closed")
         }
         assert ask(base, post(token, b"x" * 900_000), source="127.0.0.2").status == 200
-    eventually(lambda: ask(base, post(token, b"x" * 900_000)).status == 200, 10)  # all is given back
+    eventually(lambda: ask(base, post(token, b"x" * 900_000)).status == 200, 10)  # all bytes were returned
     assert ask(base, post(token, b"x" * (LARGEST + 1))).json()["type"] == "RequestTooLargeException"
 
 
@@ -77,7 +77,7 @@ def spent(server):
     return metrics.value(server.config, "tsi_request_duration_seconds_sum", model="null", stage="total", status="5xx")
 
 
-def test_a_full_queue_says_so_and_when_to_come_back(server, base, token):
+def test_a_full_queue_is_reported_with_retry_after(server, base, token):
     before, began, waited = refusals(server, "queue_full"), time.monotonic(), spent(server)
     with busy(server), contextlib.ExitStack() as stack:
         fill(server, stack, QUEUE)
@@ -109,7 +109,7 @@ def test_a_request_whose_client_hung_up_leaves_the_queue(server, base, token):
     with busy(server):
         with contextlib.ExitStack() as stack:
             fill(server, stack, QUEUE - 1)
-        eventually(lambda: queued(server) <= 1)  # the one that is still waited for, unless the worker has it
+        eventually(lambda: queued(server) <= 1)  # the one whose client still waits, unless the worker has it
         eventually(lambda: refusals(server, "client_gone") == before + QUEUE - 1)
 
 
@@ -119,7 +119,7 @@ def test_a_full_queue_makes_room_for_an_address_that_has_less(server, base, toke
         modest = stack.enter_context(connection(base, "127.0.0.2"))
         modest.sendall(post(token, b"hi"))
         given_up, _, _ = select.select(greedy, [], [], 30)
-        refused = ask(base, post(token, b"hi"))  # one more of the greedy: no
+        refused = ask(base, post(token, b"hi"))  # one more of the greedy address: refused
         assert refused.status == 503 and "others wait" in refused.json()["message"]
         os.kill(server.worker("null"), signal.SIGCONT)
         assert receive(modest).status == 200
@@ -128,7 +128,7 @@ def test_a_full_queue_makes_room_for_an_address_that_has_less(server, base, toke
     assert statuses == {200: QUEUE - 1, 503: 1}
 
 
-def test_a_greedy_address_takes_no_queue_from_eight_modest_ones(server, base, token):
+def test_a_greedy_address_does_not_take_the_queue_from_eight_modest_ones(server, base, token):
     """Figures: eight clients with a connection each and a pause of 20 ms, beside one with 60 connections and none."""
     seconds, over, found = 10 if FULL else 2, threading.Event(), {"greedy": [], "modest": []}
 

@@ -1,4 +1,4 @@
-"""A GPU whose memory another process takes: the request that does not fit fails alone, and the worker lives."""
+"""A GPU whose memory another process takes: only the request that does not fit fails, and the worker survives."""
 
 import json
 

@@ -23,7 +23,7 @@ from tests.trust.hostile_images import hostile
 
 pytestmark = pytest.mark.served
 IMAGE = "digits-torchscript"
-# Bounds hold on a machine three times slower than the one that the figures are from.
+# The bounds also hold on a machine three times slower than the one of the figures.
 REFUSED_CPU_SECONDS = 0.5
 TIMES_AS_LONG = 300
 MEMORY = 1.3 * BYTES_PER_PIXEL * costly_images.LIMIT
@@ -38,7 +38,7 @@ def sender(served):
 
 @pytest.fixture
 def worker(served):
-    """The image archive's one worker; it lives through the test."""
+    """The image archive's only worker; it must survive the test."""
     (found,) = served.client.workers(IMAGE)
     yield psutil.Process(int(found["pid"]))
     assert [int(each["pid"]) for each in served.client.workers(IMAGE)] == [int(found["pid"])]
@@ -46,9 +46,9 @@ def worker(served):
 
 @contextmanager
 def memory_peaks(worker, found, every_s=0.002):
-    """Appends the bytes that the worker's memory grew by at most in the block to ``found``.
+    """Appends to ``found`` the largest growth of the worker's memory within the block, in bytes.
 
-    Sampled: the kernel's own high-water mark holds what earlier tests and the model's loading took.
+    It is sampled, since the kernel's own high-water mark includes earlier tests and the model's loading.
     """
     before = worker.memory_info().rss
     samples, over = [before], threading.Event()
@@ -69,7 +69,7 @@ def memory_peaks(worker, found, every_s=0.002):
 
 @contextmanager
 def cpu_seconds(worker, found):
-    """Appends the worker's CPU seconds of the block to ``found``."""
+    """Appends to ``found`` the worker's CPU seconds within the block."""
     before = worker.cpu_times()
     yield
     after = worker.cpu_times()
@@ -111,7 +111,7 @@ def test_images_are_counted_by_their_headers(sender, worker):
     assert took[0] < REFUSED_CPU_SECONDS
 
 
-def test_the_costliest_image_costs_what_is_promised(sender, worker):
+def test_the_costliest_image_costs_no_more_than_promised(sender, worker):
     plain, times, peaks, repeats = costly_images.typical(), [], [], 20
     with cpu_seconds(worker, times):
         for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""The server's ports as another machine would see them: from a second network namespace, over a virtual cable."""
+"""The server's ports as seen by another machine: from a second network namespace, over a virtual cable."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def namespace():
 def test_no_port_is_reachable_from_another_network(served, namespace):
     ports = sorted(served.config.ports())
     addresses = [f"{host}:{port}" for host in (HERE, "127.0.0.1") for port in ports]
-    with socket.socket() as open_to_all:  # what the probe does reach, so that its silence means something
+    with socket.socket() as open_to_all:  # the probe reaches this one, which proves that it works
         open_to_all.bind((HERE, 0))
         open_to_all.listen()
         control = f"{HERE}:{open_to_all.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""More clients than a queue holds: those without a place cost little, and every answer is its request's own."""
+"""More clients than places in a queue: refusals cost little, and every answer belongs to its request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.trust.raw import ask, connection, head, receive
 
 pytestmark = [pytest.mark.served, pytest.mark.alone]
 QUEUE, CLIENTS, ROUNDS = 16, 256, 4
-SPELL_S, MOST = 1.2, 4  # refusals at 0, 0.25 and 0.75 s; the one at 1.75 s may be waited for
+SPELL_S, MOST = 1.2, 4  # refusals at 0, 0.25 and 0.75 s; the client may wait for the one at 1.75 s
 # An archive that answers with the body.
 ECHO = b"""
     def read(self, payload):
@@ -38,7 +38,7 @@ ECHO = b"""
 
 @pytest.fixture(scope="module")
 def server(null_store, tmp_path_factory):
-    """A server whose worker answers in batches with what was sent, and has a short queue."""
+    """A server with a short queue, whose worker answers in batches with the body of each request."""
     with place(tmp_path_factory.mktemp("overload"), null_store, job_queue_size=str(QUEUE)) as made:
         rewrite(made.store / "null.mar", lambda name, data: data + ECHO if name == "null.py" else data)
         reconfigure(made.store / "null.mar", batchSize=8)
@@ -48,7 +48,8 @@ def server(null_store, tmp_path_factory):
 
 @contextmanager
 def full(server, source):
-    """The queue is full meanwhile with requests of that address. Each test has its own: pauses may outlast it."""
+    """Meanwhile the queue is full of requests of that address. Each test has its own address, since pauses may outlast
+    it."""
     with busy(server), ExitStack() as stack:
         while queued(server) < QUEUE:  # the worker's thread may take more than one into its batch
             stack.enter_context(connection(server.config.inference, source)).sendall(post(server.client.token(), b"hi"))
@@ -63,7 +64,7 @@ def answer(sock):
     return response.status, response.read()
 
 
-def test_who_does_not_heed_retry_after_is_refused_a_few_times_and_then_answered(server, base, token):
+def test_a_client_that_ignores_retry_after_is_refused_a_few_times_and_then_answered(server, base, token):
     source, took = "127.0.0.2", []
     with full(server, source), connection(base, source) as sock:
         over = time.monotonic() + SPELL_S
@@ -80,7 +81,7 @@ def test_who_does_not_heed_retry_after_is_refused_a_few_times_and_then_answered(
     assert 2 <= len(took) <= MOST and took[0] < 0.2  # the refusal itself does not wait
 
 
-def test_who_closes_the_connection_instead_begins_the_next_with_the_pause(server, base, token):
+def test_the_pause_moves_to_the_next_connection_if_a_client_closes_one(server, base, token):
     def spell(*headers):
         refused, over = 0, time.monotonic() + SPELL_S
         while time.monotonic() < over:
@@ -99,7 +100,7 @@ def test_who_closes_the_connection_instead_begins_the_next_with_the_pause(server
                 assert answer(other)[0] == 404 and time.monotonic() - began < 0.2
 
 
-def test_who_waits_as_told_is_answered_at_once(server, base, token):
+def test_a_client_that_heeds_retry_after_is_answered_at_once(server, base, token):
     source = "127.0.0.5"
     with full(server, source), connection(base, source) as sock:
         sock.sendall(post(token, b"a"))
@@ -112,7 +113,7 @@ def test_who_waits_as_told_is_answered_at_once(server, base, token):
         assert answer(sock) == (200, b'{"predictions":["b"]}') and time.monotonic() - began < 0.2
 
 
-def test_the_client_comes_back_by_itself(server):
+def test_this_projects_client_retries_by_itself(server):
     client = Client(server.config, server.directory.key_file, timeout_s=60)
     with ThreadPoolExecutor(1) as pool:
         with full(server, "127.0.0.1"):
@@ -132,7 +133,7 @@ def test_pipelined_requests_without_a_place_are_refused_in_turn(server, base, to
         assert b"\r\nconnection: close\r\n" in received.body.lower()
 
 
-def test_a_body_that_waits_to_be_asked_for_is_not(server, base, token):
+def test_a_body_that_waits_for_100_continue_is_refused_at_the_head(server, base, token):
     source = "127.0.0.7"
     with full(server, source):
         request = head(PATH, token, "Content-Type: text/plain", "Content-Length: 9", "Expect: 100-continue")
@@ -140,7 +141,7 @@ def test_a_body_that_waits_to_be_asked_for_is_not(server, base, token):
     assert (refused.status, refused.end) == (503, "closed") and "is full" in refused.json()["message"]
 
 
-def test_a_connection_that_hangs_up_in_its_pause_is_gone(server, base, token):
+def test_a_connection_that_hangs_up_in_its_pause_is_closed(server, base, token):
     source = "127.0.0.8"
     java = next(process for process in server.processes() if process.name() == "java")
 
@@ -157,8 +158,8 @@ def test_a_connection_that_hangs_up_in_its_pause_is_gone(server, base, token):
         assert eventually(lambda: not held(port), 5, 0.02) < 1.5
 
 
-def test_every_answer_is_its_requests_own_at_256_connections_of_which_some_hang_up(server, base, token):
-    """A quarter hangs up after it asked, before or while a worker has the request, and asks on a new connection."""
+def test_every_answer_belongs_to_its_request_at_256_connections_of_which_some_hang_up(server, base, token):
+    """A quarter hangs up after the request, before or while a worker has it, and asks on a new connection."""
     dice, found = random.Random(7), Counter()
     with ExitStack() as stack:
         socks = [stack.enter_context(connection(base, f"127.0.1.{number % 4 + 1}")) for number in range(CLIENTS)]

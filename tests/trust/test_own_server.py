@@ -42,7 +42,7 @@ def own(null_store: Path, tmp_path_factory: pytest.TempPathFactory):
 def test_blacklist_env_vars_hides_secrets_from_handlers(own):
     worker, java = map(dict, own.client.predict("null", b"x", "text/plain").json()["predictions"])
     for environment in (worker, java):
-        assert environment["HARMLESS"] == "seen"  # so what is not there was hidden, not lost
+        assert environment["HARMLESS"] == "seen"  # so a missing variable was hidden, not lost
         assert not SECRETS.keys() & environment.keys()
         assert not any(value in text for value in SECRETS.values() for text in environment.values())
 

@@ -18,7 +18,7 @@ from tests.trust.place import eventually, place
 pytestmark = pytest.mark.served
 NAME = "digits-torchscript" if FULL else "null"
 KILLS = 20
-# make serve as it is, but it dies the moment that TorchServe's launcher has returned, before the pid is on record.
+# make serve that dies when TorchServe's launcher has returned, before the pid is on record.
 DIES_BETWEEN = """
 import os, signal
 from serving.serve import serve
@@ -36,7 +36,7 @@ def server(store, tmp_path):
 
 
 def start_killed(server, command, delay=None):
-    """Runs ``command`` at the place, in a session of its own, and kills that process alone after ``delay`` seconds."""
+    """Runs ``command`` at the place, in its own session, and kills only that process after ``delay`` seconds."""
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env={**os.environ, **server.environment},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -47,7 +47,7 @@ def start_killed(server, command, delay=None):
     return process.wait(timeout=60)
 
 
-@only_full  # without a load, tests/serving/test_lifecycle.py does it each time
+@only_full  # tests/serving/test_lifecycle.py does it without a load in every run
 def test_the_java_process_killed_under_load(server):
     server.serve()
     before = server.state
@@ -85,7 +85,7 @@ def test_serve_killed_between_launch_and_record_leaves_nothing_behind(server):
 
 @only_full
 def test_serve_killed_at_random_moments(server):
-    """Whatever it was doing: the next status is a sentence, the next stop ends all of it."""
+    """Whatever it was doing: the next status is a sentence, and the next stop ends all its processes."""
     left, moments = 0, random.Random(5)
     for delay in [moments.uniform(0.3, 10.0) for _ in range(KILLS)]:
         start_killed(server, ["-m", "serving", "serve"], delay)

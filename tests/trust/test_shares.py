@@ -25,7 +25,7 @@ ONE_ADDRESS = CONNECTIONS // 4 * 3
 
 @pytest.fixture(scope="module")
 def server(null_store, tmp_path_factory):
-    """A server of one slow worker with a short queue, little memory and room for few connections."""
+    """A server with one slow worker, a short queue, little memory and few connections."""
     settings = {"job_queue_size": str(QUEUE), "max_request_size": str(LARGEST), "max_connections": str(CONNECTIONS),
                 "vmargs": f"-Xmx{HEAP >> 20}m -XX:+UseSerialGC"}  # fmt: skip
     with place(tmp_path_factory.mktemp("shares"), null_store, **settings) as made:
@@ -64,7 +64,7 @@ def predict(server, token, size, method=PREDICTIONS):
 
 @contextlib.contextmanager
 def calls(server, token, size, count, compression=None, method=PREDICTIONS):
-    """So many calls under way, each on a connection of its own, as futures."""
+    """``count`` calls under way, each on its own connection, as futures."""
     access, options = [("authorization", f"Bearer {token}")], [("grpc.enable_http_proxy", 0)]
     options += [("grpc.use_local_subchannel_pool", 1)]
     with contextlib.ExitStack() as stack:
@@ -79,7 +79,7 @@ def statuses(futures):
 
 
 def hold(stack, base, token, count):
-    """Connections whose requests of the largest size have come in half, and what was answered to those refused."""
+    """Connections that have sent half of a request of the largest size, and the answers of the refused ones."""
     socks = [stack.enter_context(connection(base)) for _ in range(count)]
     for sock in socks:
         sock.sendall(head(PATH, token, "Content-Type: text/plain", f"Content-Length: {LARGEST}") + b"x" * 300_000)
@@ -88,7 +88,7 @@ def hold(stack, base, token, count):
 
 
 @PROTOCOLS
-def test_forty_calls_of_the_largest_size_are_answered_or_told_to_come_back(server, base, token, method):
+def test_forty_calls_of_the_largest_size_are_answered_or_refused_with_retry_after(server, base, token, method):
     with calls(server, token, LARGEST, 40, method=method) as futures:
         beside = ask(base, post(token, b"hi"), source="127.0.0.2").status
         found = statuses(futures)
@@ -97,7 +97,7 @@ def test_forty_calls_of_the_largest_size_are_answered_or_told_to_come_back(serve
     assert predict(server, token, LARGEST, method) == ("OK", "")
 
 
-def test_a_message_too_large_is_told_so_compressed_or_not(server, token):
+def test_a_message_too_large_is_refused_compressed_or_not(server, token):
     for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
         with calls(server, token, 3 * LARGEST, 1, compression) as (future,):
             assert future.exception().code().name == "RESOURCE_EXHAUSTED"
@@ -120,11 +120,11 @@ def test_bytes_of_grpc_leave_less_to_http_until_their_calls_end(server, base, to
     with busy(server), contextlib.ExitStack() as stack:
         with calls(server, token, LARGEST, waiting, method=method) as futures:
             eventually(lambda: queued(server) >= waiting)
-            refused = hold(stack, base, token, most - 1)  # beside them, the two bytes that the worker has in hand
+            refused = hold(stack, base, token, most - 1)  # beside them, the two bytes of the worker's request
             assert Counter(refused) == {503: waiting}
             for future in futures:
                 future.cancel()
-            eventually(lambda: queued(server) == 0)  # whose client hung up leaves the queue
+            eventually(lambda: queued(server) == 0)  # a call leaves the queue when its client hangs up
         assert hold(stack, base, token, waiting) == []
 
 
@@ -140,7 +140,7 @@ def test_a_compressed_call_counts_as_the_largest(server, base, token):
         assert small(None) == {"OK": 1}
 
 
-def test_a_call_is_of_the_address_that_it_came_from(server, base, token):
+def test_a_call_counts_for_its_senders_address(server, base, token):
     with busy(server), calls(server, token, 100, QUEUE) as futures:
         eventually(lambda: queued(server) >= QUEUE)
         own = ask(base, post(token, b"hi"))
@@ -153,12 +153,12 @@ def test_a_call_is_of_the_address_that_it_came_from(server, base, token):
 
 
 def test_idle_connections_make_room_and_an_address_has_three_quarters(server, base, token):
-    """300 sockets of one address, and as many of two more: the longest idle ends for each that is too many."""
+    """300 sockets of one address, and as many of two others. For each one too many, the longest idle one ends."""
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(connection(base)) for _ in range(100)]
         time.sleep(0.5)  # each is older than all of the others
         socks += [stack.enter_context(connection(base)) for _ in range(200)]
-        eventually(lambda: len(ended(socks)) >= 300 - ONE_ADDRESS)  # more, where an earlier test's still linger
+        eventually(lambda: len(ended(socks)) >= 300 - ONE_ADDRESS)  # more, if sockets of an earlier test still linger
         assert set(socks[:100]) <= set(ended(socks)) and len(ended(socks)) < 300 - ONE_ADDRESS + 20
         socks[-1].sendall(post(token, b"hi"))
         assert receive(socks[-1]).status == 200
@@ -183,7 +183,7 @@ def test_connections_with_a_request_under_way_are_kept_and_the_new_one_is_closed
             socks.pop().close()
             assert receive(patient, 0.01).status == 200
         assert ask(base, post(token, b"hi"), source="127.0.0.2").status == 200
-        assert server.client.registration("null")["modelName"] == "null"  # the other ports have room of their own
+        assert server.client.registration("null")["modelName"] == "null"  # the other ports have separate limits
         for sock in socks:
             sock.sendall(b"i")
         assert {receive(sock, 0.01).status for sock in socks} <= {200, 503}
@@ -195,7 +195,7 @@ def test_a_grpc_port_takes_no_more_connections_than_that(server, token):
         socks = [stack.enter_context(connection(grpc_base)) for _ in range(300)]
         eventually(lambda: len(ended(socks)) >= 300 - ONE_ADDRESS)
         time.sleep(0.5)
-        assert len(ended(socks)) < 300 - ONE_ADDRESS + 20  # some more, where an earlier test's still linger
+        assert len(ended(socks)) < 300 - ONE_ADDRESS + 20  # some more, if sockets of an earlier test still linger
         other = stack.enter_context(connection(grpc_base, "127.0.0.2"))
         other.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         assert other.recv(9)
@@ -203,7 +203,7 @@ def test_a_grpc_port_takes_no_more_connections_than_that(server, token):
 
 
 def ended(socks):
-    """Those that the server has closed. What it sent before is read and dropped: a gRPC port greets with SETTINGS."""
+    """The sockets that the server has closed. Earlier data is read and dropped: a gRPC port begins with SETTINGS."""
     return [sock for sock in select.select(socks, [], [], 0)[0] if closed(sock)]
 
 

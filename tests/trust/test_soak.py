@@ -1,4 +1,4 @@
-"""The soak: each bound fails when it is broken, and a short one of minilm and digits passes."""
+"""The soak: each bound fails when it is exceeded, and a short soak of minilm and digits passes."""
 
 import json
 
@@ -13,7 +13,7 @@ HOUR_US = 3_600_000_000
 
 
 def verdict(rows=(), bad=(), samples=()):
-    """The sentences for an hour of these."""
+    """The verdict's sentences for an hour of these rows."""
     loads = {"a": list(map(row, rows)), "a bad": list(map(row, bad))}
     return judge(loads, samples or steady(), 0, 3600)["failed"]
 
@@ -36,7 +36,7 @@ def steady(rise_mib=0.0, files=(5, 5), logs=0, missing=0):
 
 
 def answers(late_ms=10.0, status=200, error=""):
-    """4,000 answers in an hour, the last thousand after ``late_ms``; the last one with that status and error."""
+    """4,000 answers in an hour, the last thousand after ``late_ms``; the very last one with that status and error."""
     made = [(n * HOUR_US // 4000, late_ms if n >= 3000 else 10.0, 200, "") for n in range(4000)]
     return [*made[:-1], (*made[-1][:2], status, error)]
 
@@ -66,7 +66,7 @@ def test_each_bound_fails_when_it_is_broken(arguments, says):
 
 @pytest.mark.served
 def test_a_short_soak_of_both_models_grows_nothing(store, tmp_path):
-    """Everything but p99's drift, which a few seconds cannot tell."""
+    """Every bound but p99's drift, which a few seconds cannot show."""
     names = ["minilm-torchscript", "digits-torchscript"]
     with place(tmp_path, store, names) as made:
         both = {**made.environment, "MODELS": "minilm digits"}
@@ -78,6 +78,6 @@ def test_a_short_soak_of_both_models_grows_nothing(store, tmp_path):
     assert all(found["loads"][name]["checked"] > 0 for name in names)
 
 
-def test_a_duration_that_is_none_is_a_sentence():
+def test_an_invalid_duration_is_one_sentence():
     refused = run("loadtest.soak", DURATION="soon")
     assert refused.returncode == 2 and refused.stderr.startswith("DURATION=soon is not a number")

@@ -1,4 +1,4 @@
-"""A worker that is killed, stopped or swamped under load: which requests fail, for how long, and that later answers are
+"""A worker that is killed, stopped or overloaded: which requests fail, for how long, and that later answers are
 right."""
 
 import itertools
@@ -36,13 +36,13 @@ def server(store, tmp_path_factory):
 
 
 def longest_gap(load, since):
-    """Seconds between two right answers in a row, at most, from ``since`` on."""
+    """The longest time in seconds between two successive right answers, from ``since`` on."""
     ends = [since, *sorted(row.ended for row in load.rows if row.right and row.ended > since)]
     return max(later - earlier for earlier, later in itertools.pairwise(ends))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-def test_only_what_the_worker_held_fails(server, number):
+def test_only_the_workers_own_request_fails(server, number):
     """One request per user is under way; the others wait in the queue and are answered by the next worker."""
     pid, restarts = server.worker(NAME), metrics.value(server.config, "tsi_worker_restarts_total")
     with Load(server, NAME, USERS) as load:
@@ -60,13 +60,13 @@ def test_only_what_the_worker_held_fails(server, number):
         response_timeout_s=TIMEOUT_S if number == signal.SIGSTOP else None,
     )  # fmt: skip
     assert len(failed) <= 1  # batchSize is 1: a worker holds one
-    # 507 is TorchServe's status for a worker that ended with 137, as a kill -9 does, where it learns of that in time.
+    # 507 is TorchServe's status for a worker that ended with 137, as by kill -9, if it learns of the end in time.
     assert all(row.began < struck + 0.1 and row.status in (500, 503, 507) for row in failed)
     assert all(row.right for row in load.rows if row.began > struck + 0.1)
     assert metrics.value(server.config, "tsi_worker_restarts_total") == restarts + 1
 
 
-def test_a_full_queue_refuses_at_once_and_loses_nothing_it_took(server):
+def test_a_full_queue_refuses_at_once_and_answers_the_queued_requests(server):
     pid, crowd = server.worker(NAME), 20
     client = server.client
     example = Example.of(client.describe(NAME))
@@ -83,7 +83,7 @@ def test_a_full_queue_refuses_at_once_and_loses_nothing_it_took(server):
         os.kill(pid, signal.SIGCONT)
         replies = [each.result() for each in asked]
     refused = [(reply, took) for reply, took in replies if reply.status_code == 503]
-    assert len(replies) - len(refused) == QUEUE + 1  # the queue, and what the worker had in hand
+    assert len(replies) - len(refused) == QUEUE + 1  # the queue, and the worker's own request
     assert all(reply.ok for reply, _ in replies if reply.status_code != 503)
     assert all(reply.json().keys() == {"code", "type", "message"} for reply, _ in refused)
     assert {reply.json()["type"] for reply, _ in refused} == {"ServiceUnavailableException"}
@@ -97,7 +97,8 @@ def test_a_full_queue_refuses_at_once_and_loses_nothing_it_took(server):
 
 
 def test_no_request_keeps_a_worker_beyond_its_response_timeout(server):
-    """The most texts of the greatest length need more than the timeout here, even more so several at once."""
+    """Many texts of the greatest length need more than the timeout here; several such requests at once need still
+    more."""
     client, pid = server.client, server.worker(TEXT)
     largest = json.dumps({"text": ["word " * 300] * 64}).encode()
 

@@ -1,4 +1,4 @@
-"""The project as strangers get it: a source distribution, its wheel, and an environment in which that is installed."""
+"""The project as users get it: a source distribution, its wheel, and an environment with that installed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.conftest import ROOT
 NOT_SOURCE = shutil.ignore_patterns(
     ".git", ".venv", ".cache", ".run", ".gpu", "site", "results", "*.mar*", "__pycache__", "*.egg-info", "build"
 )
-# What a checkout gathers and no distribution may have.
+# Files that a checkout gathers and no distribution may have.
 LITTER = (
     "serving/__pycache__/plan.cpython-311.pyc", "loadtest/results/run.json", "handlers/.coverage", "serving/x.pyc",
 )  # fmt: skip
 
 
 def pip(*arguments: str | Path, cwd: Path) -> None:
-    """Runs pip without a network: the build's setuptools is that of this environment."""
+    """Runs pip without a network, with the setuptools of this environment."""
     command = [sys.executable, "-m", "pip", *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -37,7 +37,7 @@ def wheel_of(source: Path, to: Path) -> Path:
 
 
 def sdist_of(source: Path, to: Path) -> Path:
-    """The source distribution of a folder, and what is unpacked of it beside it."""
+    """The source distribution of a folder, and the folder that it is unpacked into."""
     code = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, str(to)], cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -48,7 +48,7 @@ def sdist_of(source: Path, to: Path) -> Path:
 
 
 def copied(name: str, to: Path) -> Path:
-    """A copy of the checkout, or of a folder of it, with litter."""
+    """A copy of the checkout, or of one of its folders, with litter."""
     source = shutil.copytree(ROOT / name, to / "source", ignore=NOT_SOURCE)
     for file in LITTER if not name else ("tsi_client/__pycache__/client.pyc", "tests/test_client.py"):
         (source / file).parent.mkdir(parents=True, exist_ok=True)

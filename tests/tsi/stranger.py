@@ -1,4 +1,4 @@
-"""A stranger who has installed ``tsi`` and works in a folder of their own."""
+"""A user who has installed ``tsi`` and works in another folder."""
 
 from __future__ import annotations
 

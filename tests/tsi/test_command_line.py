@@ -1,4 +1,4 @@
-"""The command line of ``tsi``: variables as make reads them, exit statuses, help, and what shells complete."""
+"""The command line of ``tsi``: variables as make reads them, exit statuses, help, and shell completion."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ SHELL = {"HOST": "http://shell", "OUT": "/shell", "SEED": "1", "NAME": "wsl", "T
 
 
 def tsi(*words, **variables):
-    """``python -m tsi`` in the checkout, with nothing in its environment but what is given."""
+    """``python -m tsi`` in the checkout, with only the given environment."""
     clean = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     command = [sys.executable, "-m", "tsi", *words]
     return subprocess.run(command, cwd=ROOT, env={**clean, **variables}, capture_output=True, text=True, timeout=60)
@@ -45,14 +45,14 @@ def test_the_shells_plain_names_are_not_passed_on_and_prefixed_ones_are():
     assert passed("archive", [], MINILM_WEIGHTS="/w") == {"MINILM_WEIGHTS": "/w"}
 
 
-def test_weights_of_one_model_are_named_to_the_build_that_checks_them():
+def test_weights_of_one_model_are_passed_to_the_build():
     verbs = [TOOL["archive"]]
     assert environment(verbs, given(verbs, ["MINILM_WEIGHTS=/w"]), {})["WEIGHTS_GIVEN"] == "MINILM_WEIGHTS"
     with pytest.raises(VariableError):
         given([TOOL["serve"]], ["MINILM_WEIGHTS=/w"])
 
 
-def test_what_the_shell_exports_is_named_where_the_verb_reads_it(tmp_path):
+def test_exported_variables_that_the_verb_would_read_are_named(tmp_path):
     done = tsi("token", f"RUN_DIR={tmp_path}", **SHELL)
     assert "Not read" not in done.stderr
     done = tsi("stop", f"RUN_DIR={tmp_path}", CONFIG="/others", TSI_HOTS="x")
@@ -81,7 +81,7 @@ def test_options_and_variables_are_the_same(tmp_path):
         (["--home", "/nowhere", "status"], "'/nowhere' does not exist"),
     ],
 )
-def test_a_word_that_means_nothing_is_refused_before_anything_runs(words, says):
+def test_an_unknown_word_is_refused_before_anything_runs(words, says):
     done = tsi(*words)
     assert done.returncode == 2 and says in done.stderr and done.stdout == ""
 
@@ -97,7 +97,7 @@ def test_home_is_the_folder_of_a_users_files(tmp_path):
     assert (done.returncode, done.stderr) == (1, f"{tmp_path}/model_store holds no archive; run: tsi archive\n")
 
 
-def test_an_error_of_a_verb_is_that_of_make_with_its_exit_status():
+def test_a_verbs_error_and_exit_status_are_those_of_make():
     said = tsi("loadtest", "RATE=fast")
     made = subprocess.run([sys.executable, "-m", "loadtest"], cwd=ROOT, env={**os.environ, "RATE": "fast"},
                           capture_output=True, text=True, timeout=60)  # fmt: skip
@@ -116,7 +116,7 @@ def test_the_help_lists_every_verb_and_every_variable_with_its_meaning():
 
 @pytest.fixture
 def following(tmp_path):
-    """``tsi logs FOLLOW=1``, which stays, in a process group of its own."""
+    """``tsi logs FOLLOW=1``, which keeps running, in its own process group."""
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "model_log.log").write_text("a line\n")
     command = [sys.executable, "-m", "tsi", "logs", "--follow", f"RUN_DIR={tmp_path}"]
@@ -124,7 +124,7 @@ def following(tmp_path):
         assert process.stdout.readline()
         yield process
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # tail, too, which the verb runs
+            os.killpg(process.pid, signal.SIGKILL)  # also tail, which the verb runs
 
 
 def test_a_signal_is_passed_on_to_the_verb(following):
@@ -132,13 +132,13 @@ def test_a_signal_is_passed_on_to_the_verb(following):
     assert following.wait(20) == 128 + signal.SIGTERM
 
 
-def test_ctrl_c_is_the_verbs_to_answer(following):
+def test_the_verb_handles_ctrl_c(following):
     os.killpg(following.pid, signal.SIGINT)
     assert following.wait(20) == 130
 
 
 def completed(shell, words, at, **variables):
-    """What a shell is told to complete ``words``, whose word ``at`` is under the cursor."""
+    """The completions that a shell gets for ``words`` with the cursor on word ``at``."""
     done = tsi(_TSI_COMPLETE=f"{shell}_complete", COMP_WORDS=words, COMP_CWORD=at, **variables)
     return done.stdout
 
@@ -173,7 +173,7 @@ def test_a_file_is_completed_by_the_shell_and_an_archive_from_the_store(tmp_path
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_each_shell_is_one_that_it_reads(shell):
+def test_each_shell_reads_its_script(shell):
     script = tsi(_TSI_COMPLETE=f"{shell}_source").stdout
     assert "_TSI_COMPLETE" in script
     if not shutil.which(shell):
@@ -196,7 +196,7 @@ LINES = [line for block in blocks("sh") for line in block.text.splitlines() if l
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_every_command_of_the_pages_is_one(line):
+def test_every_command_of_the_pages_is_valid(line):
     words = shlex.split(line, comments=True)[1:]
     verbs = list(takewhile(TOOL.__contains__, words))
     found = command([TOOL[verb] for verb in verbs]).make_context("tsi", words[len(verbs) :])

@@ -1,4 +1,4 @@
-"""The distributions of the project and of the client: what is in them, and in which version."""
+"""The distributions of the project and of the client: their files and their version."""
 
 import re
 import zipfile

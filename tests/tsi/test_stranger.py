@@ -1,4 +1,4 @@
-"""``tsi`` as it is installed, in a folder elsewhere: builds an archive, serves it, is asked, stops."""
+"""The installed ``tsi`` in another folder: builds an archive, serves it, sends a request, stops."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from tests.trust.place import rewrite
 from tests.tsi.stranger import call
 
 pytestmark = pytest.mark.served
-# In the archive's handler: where the worker's modules come from, and which of the project it could import beside them.
+# In the archive's handler: the origin of the worker's modules, and the project's modules that it could import too.
 SEEN = b"""
     def answer(self, batch, index, outputs, options):
         import importlib.util
@@ -39,7 +39,7 @@ def ask(home, token):
         return json.load(reply)
 
 
-def test_a_stranger_builds_serves_asks_and_stops(installed, home):
+def test_the_installed_tsi_builds_serves_and_stops(installed, home):
     done = call(installed, home, "serve")
     assert done.returncode == 1
     assert done.stderr == f"{home}/model_store holds no archive; run: tsi archive\n"

@@ -39,12 +39,12 @@ def test_a_verb_runs_the_module_that_make_runs(name):
     assert recipe.partition(" -m ")[2] == VERBS[name].command
 
 
-def test_every_variable_has_its_meaning_and_none_is_left_over():
+def test_every_variable_has_a_meaning_and_no_other_is_in_the_table():
     read = {name for verb in VERBS.values() for name in verb.reads}
     assert read | set(EITHER) - {"PYTHON"} == set(VARIABLES)
     assert variables("EITHER") == [] and re.search(r"^EITHER := (.+)$", MAKEFILE, re.MULTILINE)[1].split() == [*EITHER]
 
 
-def test_what_needs_the_checkout_is_not_among_the_tools_verbs():
+def test_verbs_that_need_the_checkout_are_not_in_tsi():
     needs = {"test", "coverage", "mutants", "lint", "docs", "setup", "fuzz", "faults", "compare"}
     assert needs == set(VERBS) - set(TOOL)

@@ -37,7 +37,7 @@ STORE = STORES / "fuzz"
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for."""
+    """The settings of a run."""
 
     requests: int
     seed: int
@@ -45,7 +45,7 @@ class Settings:
 
     @classmethod
     def load(cls) -> Settings:
-        """From the environment. Raises LoadTestError."""
+        """Reads the environment. Raises LoadTestError."""
         out = result_file.chosen(os.environ, Path("docs/results/fuzz-cpu.json"))
         return cls(_whole("FUZZ_REQUESTS", 20_000, 1), _whole("SEED", 2026, 0), out)
 
@@ -58,12 +58,12 @@ def _whole(name: str, default: int, least: int) -> int:
 
 
 def main() -> int:
-    """Exit status: 0 when no promise broke, 1 when one did, 2 when it could not run."""
+    """Exit status: 0 when no promise was broken, 1 when one was, 2 when the run was impossible."""
     settings = Settings.load()
     chosen = {"MODELS": " ".join(MODELS), "VARIANTS": " ".join(VARIANTS), "DEVICE": "cpu"}
     if any(bring_up_to_date(STORE, read_options({**os.environ, **chosen})).values()):
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # KeyboardInterrupt: Hypothesis lets nothing else through
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # KeyboardInterrupt: Hypothesis catches all others
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         config = write_config(Path(folder) / "config.properties", token_expiration_min="600")
         server = {**chosen, "CONFIG": str(config), "RUN_DIR": f"{folder}/run", "MODEL_STORE": str(STORE)}

@@ -28,7 +28,7 @@ BURST = 16  # requests at once: two full batches
 
 @dataclass
 class Tally:
-    """What was sent and what came back, by kind and status."""
+    """Counts of requests and answers, by kind and status."""
 
     by_kind: dict[str, Counter[str]] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
@@ -40,7 +40,7 @@ class Tally:
         return sum(sum(counts.values()) for counts in self.by_kind.values())
 
     def add(self, kind: str, status: int) -> None:
-        """One more request of that kind, answered with that status (0: not answered)."""
+        """Counts a request of that kind with the status of its answer (0: not answered)."""
         self.by_kind.setdefault(kind, Counter())[str(status) if status else "no answer"] += 1
 
 
@@ -64,7 +64,7 @@ class Campaign:
         return {name: sorted(int(worker["pid"]) for worker in self._client.workers(name)) for name in self._names}
 
     def deaths(self) -> int:
-        """Workers of the start that are gone."""
+        """The number of workers of the start that have ended."""
         now = self.workers()
         return sum(len(set(pids) - set(now[name])) for name, pids in self.pids.items())
 
@@ -123,7 +123,8 @@ class Campaign:
         return f"{broken}: {case!r} was answered {reply.status} {reply.error} {reply.body[:300]!r}"
 
     def _again(self, burst: list[Case], replies: list[Reply]) -> str | None:
-        """Asks the first hostile request that got an answer once more, alone: company must not have changed it."""
+        """Sends the first hostile request that got an answer again, alone: the other requests of its batch must not
+        have changed its answer."""
         for case, reply in zip(burst, replies, strict=True):
             if reply.status == 200 and not case.golden and not case.raw and case.kind != "explanation":
                 alone = self._send_again(case)

@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Case:
-    """A request. ``raw`` is sent as it is, on a connection of its own, with ``{token}`` filled in; else the other
-    fields make a well-formed HTTP request.
+    """A request. ``raw`` is sent unchanged, on its own connection, with ``{token}`` filled in; else the other fields
+    make a well-formed HTTP request.
 
     ``golden`` names the right answer of a good request. A request that is ``refused`` must have none. ``encoding`` is
-    the body's Content-Encoding. ``hang_up`` closes the sending side after ``raw``, as a client that dies does: no
-    answer is then as good as a refusal.
+    the body's Content-Encoding. ``hang_up`` closes the sending side after ``raw``, like a client that dies: no answer
+    is then as good as a refusal.
     """
 
     kind: str
@@ -30,11 +30,11 @@ class Case:
 
     @property
     def in_tensors(self) -> bool:
-        """Whether it goes to one of the Open Inference Protocol's URLs, whose answers have a form of their own."""
+        """Whether it goes to a URL of the Open Inference Protocol, whose answers have their own form."""
         return self.target.startswith("/v2/")
 
     def __repr__(self) -> str:
-        """Short enough to read in a failure: long bodies are cut, and say so."""
+        """A short form for a failure's message: long bodies are cut, with a note."""
         shown = [f"{key}={_cut(value)}" for key, value in vars(self).items() if value != getattr(Case, key, None)]
         return f"Case({', '.join(shown)})"
 
@@ -46,9 +46,9 @@ def _cut(value: Any, limit: int = 400) -> str:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back: ``status`` 0 means a connection closed without an answer, and ``error`` says how."""
+    """The answer. ``status`` 0 means a connection that closed without an answer; ``error`` says how."""
 
     status: int
     body: bytes = b""
-    by_handler: bool = False  # the answer carries x-variant, which only our handlers set
+    by_handler: bool = False  # the answer has x-variant, which only this project's handlers set
     error: str = ""

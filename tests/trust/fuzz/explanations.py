@@ -1,5 +1,5 @@
-"""Requests for explanations: to archives that give none, which have to refuse them, and to those of the variant
-``explain`` where VARIANTS has it."""
+"""Requests for explanations: to archives that give none, which must refuse them, and to those of the variant
+``explain`` if VARIANTS has it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.trust.fuzz.texts import bodies
 
 URLS = ("/explanations/{0}", "/explanations/{0}/1.0", "/v1/models/{0}:explain")
 SEVEN = base64.b64encode((SAMPLES / "seven.png").read_bytes()).decode()
-# Few steps: each is a pass forward and back.
+# Few steps, since each is a forward and a backward pass.
 STEPS = (1, 3, "2", 0, -1, 301, 10**12, 1.5, None, True, [], {}, "x", "٣", "1e2")
 BASELINES = ("pad", "zero", "black", "white", "mean", "", "nothing", 0, None, [], {"a": 1})
 TARGETS = ("7", "a text", "", " ", "\x00", "é" * 20_000, 7, -1, None, [], {"a": 1}, "[MASK]", "no such label")
@@ -41,7 +41,7 @@ raw = st.builds(lambda body: Case("explanation", body=body), st.one_of(bodies, s
 
 
 def cases(names: Sequence[str]) -> st.SearchStrategy[Case]:
-    """Requests for explanations to the archives of these names; those without any have to refuse."""
+    """Requests for explanations to the archives of these names. An archive without explanations must refuse them."""
     return st.builds(_sent, st.one_of(asked, asked, raw), st.sampled_from(URLS), st.sampled_from(names))
 
 

@@ -30,7 +30,7 @@ HEADERS = (
 ENDINGS = ("--{b}--\r\n", "--{b}--", "", "--{b}", "--{b}-", "--other--\r\n")
 
 
-# A form in its structure: a thousand fields, a boundary that is everywhere, a name of 60 kB.
+# Forms with an extreme structure: a thousand fields, a boundary that is everywhere, a name of 60 kB.
 def _many(fields: int, name: str, value: str, end: str) -> Case:
     part = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
     return Case("form", body=(part * fields + end).encode(), content_type="multipart/form-data; boundary=b")
@@ -68,7 +68,8 @@ urlencoded = st.builds(
     st.lists(pieces, max_size=10),
 )
 
-# What curl -d makes of a text with an equals sign, and forms with fields of other names: none may be answered.
+# The forms that curl -d makes of a text with an equals sign, and forms with fields of other names. None may be
+# answered.
 KNOWN = re.compile("text|image|data|body|^ *{")
 others = st.text(st.sampled_from("abcdtexTimg 019é中[]{}:',.-"), min_size=1, max_size=12).filter(
     lambda name: not KNOWN.search(name)
@@ -87,7 +88,7 @@ def _unnamed(name: str, value: str, as_part: bool) -> Case:
 values = st.sampled_from((" mc2", '2"}', "1 and all the rest", "%41", "=", "a=b", '{"text": "a"}'))
 unnamed = st.builds(_unnamed, others, values, st.booleans())
 
-# The field data has what a body has: a text that begins like JSON and is none is no item there.
+# The field data has the content of a body: a text that begins like JSON and is not JSON is no item there.
 like_json = st.builds(
     lambda start, rest: replace(_unnamed("data", start + rest, True), refused=True),
     st.sampled_from(("[MASK] ", "[", "{", "[1] ", '{"text"')), st.text(st.sampled_from("abc [{,1"), max_size=12),

@@ -1,7 +1,7 @@
 """Good requests, and whether an answer is the right one.
 
-A digit's label is known; a sentence's embedding is what the server answered when it was asked alone, before anything
-hostile was sent. tests/export checks whether that embedding itself is right.
+A digit's label is known. A sentence's embedding is the server's answer to it alone, before anything hostile was sent.
+tests/export checks whether that embedding itself is right.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from loadtest.load.payloads import payloads, sentences
 from tests.trust.fuzz.case import Case
 
 MULTIPART, URLENCODED = "multipart/form-data; boundary=b", "application/x-www-form-urlencoded"
-MAX_DIFFERENCE = 1e-4  # what company in a batch may change; another sentence differs by some tenths
+MAX_DIFFERENCE = 1e-4  # the largest effect of other requests in a batch; another sentence differs by some tenths
 TEXTS = sentences()[:12]
 DIGITS = {payload.name: payload.body for payload in payloads(model("digits"))}
 
@@ -35,7 +35,7 @@ class Golden:
         self._embeddings = {text: json.loads(ask(text.encode()))["embedding"] for text in TEXTS}
 
     def is_right(self, name: str, answer: Any) -> bool:
-        """Whether ``answer`` (parsed) is right for the good request ``name``, in whatever form it was asked."""
+        """Whether ``answer`` (parsed) is right for the good request ``name``, in every form of request."""
         first = _first(answer)
         if name in DIGITS:
             return first[0]["label"] == name
@@ -43,21 +43,21 @@ class Golden:
 
 
 def _first(answer: dict[str, Any]) -> Any:
-    """The first item's answer out of a single answer, a list's, KServe's or one in tensors."""
+    """The first item's answer in a single answer, a list, KServe's form or tensors."""
     (value,) = plain(answer).values()
     nested = value[0] if isinstance(value[0], list) else value
     return nested
 
 
 def plain(answer: Any) -> Any:
-    """An answer in tensors as the list that JSON is answered with; any other as it is. Raises ValueError, KeyError or
-    TypeError for tensors that are none."""
+    """An answer in tensors in the form of a JSON answer; any other unchanged. Raises ValueError, KeyError or TypeError
+    for invalid tensors."""
     if not isinstance(answer, dict) or "outputs" not in answer:
         return answer
     found = {each["name"]: np.reshape(each["data"], each["shape"]) for each in answer["outputs"]}
     if "embedding" in found:
         return {"embeddings": found["embedding"].tolist()}
-    if "logits" in found:  # of pixels: the five best classes, as a client ranks them itself
+    if "logits" in found:  # the five best classes, as a client ranks them itself
         scores = np.exp(found["logits"]) / np.exp(found["logits"]).sum(axis=1, keepdims=True)
         labels = np.argsort(-scores, axis=1)[:, :5]
         found = {"label": labels.astype(str), "score": np.take_along_axis(scores, labels, axis=1)}
@@ -73,7 +73,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def well_formed(answer: Any) -> bool:
-    """Whether an answer of 2xx is one at all: unit-length embeddings, or five ranked classes, for each item."""
+    """Whether an answer of 2xx has a valid form: unit-length embeddings, or five ranked classes, for each item."""
     try:
         answer = plain(answer)
     except (ValueError, KeyError, TypeError):
@@ -124,7 +124,7 @@ def _digit_cases(name: str, image: bytes) -> list[Case]:
 
 
 def _sent_otherwise(case: Case) -> list[Case]:
-    """The case; as curl -d sends it, which calls any body a form; and packed."""
+    """The case; the same as curl -d sends it, labelled as a form; and the same with gzip."""
     packed = replace(case, body=gzip.compress(case.body, mtime=0), encoding="gzip")
     is_form = case.content_type == MULTIPART
     return [case, packed] if is_form else [case, packed, replace(case, content_type=URLENCODED)]
@@ -140,7 +140,7 @@ def cases(text_paths: st.SearchStrategy[str], image_paths: st.SearchStrategy[str
         case = found[index % len(found)]
         return replace(case, target=path)
 
-    # By index: Hypothesis prints what it draws from.
+    # By index, since Hypothesis prints the elements that it draws from.
     index = st.integers(0, 999)
     return st.one_of(
         st.builds(lambda i, path: of(texts, i, path), index, text_paths),

@@ -25,8 +25,9 @@ WRONG_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + struct.pack(">HHI4sHHIHH", 0x010
 
 @lru_cache(maxsize=1)
 def files() -> tuple[bytes, ...]:
-    """A real photograph in every format and mode that the archive takes and in some it does not, and the samples."""
-    photo = Image.open(io.BytesIO(photographs()[4])).convert("RGB")  # a small one: what counts is the file's structure
+    """A real photograph in every format and mode that the archive accepts and in some that it refuses, and the
+    samples."""
+    photo = Image.open(io.BytesIO(photographs()[4])).convert("RGB")  # a small one: only the structure matters
     exif = Image.Exif()
     exif.update({0x0112: 6, 0x010E: "described", 0x8769: {0x9003: "2026:01:01 00:00:00"}})
     small = photo.resize((24, 16))
@@ -75,7 +76,7 @@ def damage(data: bytes, step: tuple[str, int, int]) -> bytes:
 
 
 def repaired(data: bytes) -> bytes:
-    """A PNG with the checksum of each chunk made right again, so that damage gets past the first gate."""
+    """A PNG with corrected checksums, so that damage is not refused for them."""
     if data[:8] != b"\x89PNG\r\n\x1a\n":
         return data
     fixed, at = data[:8], 8
@@ -98,9 +99,10 @@ def png(width: int, height: int, pixels: bytes, *chunks: tuple[bytes, bytes], de
 
 @lru_cache(maxsize=1)
 def bombs() -> tuple[bytes, ...]:
-    """Small files that ask for much: sizes beyond the limit, sizes that lie, compressed text, and two large legal ones.
+    """Small files that decode to large images: sizes beyond the limit, false sizes, compressed text, and two large
+    legal ones.
 
-    Those as large as the limit allows have tests of their own: a campaign of them would be one of waiting.
+    Images of the largest allowed size have separate tests, since they take too long for a campaign.
     """
     zeros = zlib.compress(bytes(64 << 20), 9)
     huge = bytearray(files()[0])
@@ -136,7 +138,7 @@ def _spoilt(index: int, steps: list[tuple[str, int, int]], repair: bool) -> byte
 KINDS = ("flip", "set", "word", "ones", "insert", "delete", "repeat", "cut", "splice")
 steps = st.tuples(st.sampled_from(KINDS), st.integers(0, 65_535), st.integers(0, 65_535))
 spoilt = st.builds(_spoilt, st.integers(0, 63), st.lists(steps, min_size=1, max_size=4), st.booleans())
-# A bomb in thirty.
+# One bomb in thirty.
 data = st.one_of(*[spoilt] * 14, *[structured] * 8, *[st.binary(max_size=300)] * 6,
 st.builds(lambda i: files()[i % len(files())], st.integers(0, 63)),
                  st.integers(0, 63).map(bomb))  # fmt: skip
@@ -164,13 +166,13 @@ documents = st.builds(
 
 
 def raw_cases(paths: st.SearchStrategy[str]) -> st.SearchStrategy[Case]:
-    """Requests to one of ``paths`` whose body is an image, or claims to be."""
+    """Requests to one of ``paths`` whose body is an image, or is labelled as one."""
     types = st.sampled_from(CONTENT_TYPES)
     return st.builds(Case, kind=st.just("image"), target=paths, body=data, content_type=types)
 
 
 def cases(paths: st.SearchStrategy[str]) -> st.SearchStrategy[Case]:
-    """The same, and images in JSON."""
+    """Requests like ``raw_cases``, and images in JSON."""
     in_json = st.builds(
         Case, kind=st.just("image in JSON"), target=paths, body=documents, content_type=st.just("application/json")
     )

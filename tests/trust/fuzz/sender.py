@@ -29,11 +29,11 @@ class Sender:
         self._pool = ThreadPoolExecutor(connections)
 
     def send_all(self, cases: list[Case]) -> list[Reply]:
-        """All of them at once; the replies in the same order."""
+        """Sends all at once; the replies are in the same order."""
         return list(self._pool.map(self.send, cases))
 
     def send(self, case: Case) -> Reply:
-        """One case, and what came back."""
+        """Sends one case and returns its reply."""
         return self._over_socket(case) if case.raw else self._over_session(case)
 
     def _over_session(self, case: Case) -> Reply:
@@ -71,7 +71,7 @@ class Sender:
 
 
 def _write(connection: socket.socket, raw: bytes) -> None:
-    # The server may refuse before it has read all; its answer, if any, is still to be read.
+    # The server may refuse before it has read everything; its answer must still be read.
     with suppress(BrokenPipeError, ConnectionResetError):
         connection.sendall(raw)
 

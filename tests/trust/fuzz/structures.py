@@ -27,7 +27,7 @@ def _photo(format: str, **options: bool) -> bytes:
 
 
 def made_before() -> None:
-    """Makes what the generators need, so that none of it is made while Hypothesis draws."""
+    """Makes the inputs of the generators, so that none is made while Hypothesis draws."""
     for options in ({"progressive": False}, {"progressive": True}):
         _photo("JPEG", **options)
     for options in ({"lossless": False}, {"lossless": True}):
@@ -35,7 +35,7 @@ def made_before() -> None:
 
 
 def _ended(data: bytes, end: bytes, how: str) -> bytes:
-    """``data`` and the ``end`` of its format, or what a broken upload makes of them."""
+    """``data`` and the ``end`` of its format, or both as a broken upload leaves them."""
     return {
         "whole": data + end,
         "no end": data,
@@ -59,7 +59,7 @@ BODIES = (
 
 def jpeg(progressive: bool, marker: int, body: bytes, pieces: int, scans: int, size: tuple[int, int],
          end: str) -> bytes:  # fmt: skip
-    """A photograph with ``pieces`` segments more, ``scans`` scans more and, where ``size`` is not 0, another size."""
+    """A photograph with ``pieces`` more segments, ``scans`` more scans and, if ``size`` is not 0, another size."""
     data = bytearray(_photo("JPEG", progressive=progressive)[:-2])
     frame = data.index(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
     for at, side in zip((frame, frame + 2), size, strict=True):
@@ -83,7 +83,7 @@ def png(size: tuple[int, int], depth: int, colour: int, interlace: int, chunk: b
 
 
 def gif(size: tuple[int, int], frame: tuple[int, int], comments: int, frames: int, flags: int, end: str) -> bytes:
-    """``frames`` frames, whose sizes need not fit the screen's, after ``comments`` comments."""
+    """``frames`` frames, whose sizes may differ from the screen's, after ``comments`` comments."""
     screen = struct.pack("<HHBBB", size[0] % 65_536, size[1] % 65_536, 0x80, 0, 0) + bytes((0, 0, 0, 255, 255, 255))
     one = b"!\xf9\4" + bytes((flags % 256,)) + b"\1\0\0\0" + b"," + struct.pack(
         "<HHHHB", flags % 3, 0, frame[0] % 65_536, frame[1] % 65_536, flags % 128
@@ -99,7 +99,7 @@ def bmp(size: tuple[int, int], bits: int, compression: int, colours: int, conten
 
 
 def webp(lossless: bool, size: tuple[int, int], chunk: bytes, pieces: int, length: int, end: str) -> bytes:
-    """A photograph on a canvas of any size, with ``pieces`` chunks more and a container ``length`` bytes off."""
+    """A photograph on a canvas of any size, with ``pieces`` more chunks and a container ``length`` bytes off."""
     body = b"VP8X" + struct.pack("<II", 10, 0x2C) + b"".join(struct.pack("<I", side % 2**24)[:3] for side in size)
     body += (chunk + struct.pack("<I", 4) + b"abcd") * min(pieces, 12_000) + _photo("WEBP", lossless=lossless)[12:]
     body = b"WEBP" + body

@@ -1,4 +1,4 @@
-"""Requests of the Open Inference Protocol: good ones in JSON and binary, and ones in which something does not fit."""
+"""Requests of the Open Inference Protocol: good ones in JSON and binary, and invalid ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _sampled(strategy: tuple[Any, ...]) -> st.SearchStrategy[Any]:
 
 @st.composite
 def _wrong(draw: st.DrawFn) -> dict[str, Any]:
-    """A tensor of which each part may be anything."""
+    """A tensor whose parts may each have any value."""
     tensor: dict[str, Any] = {
         "name": draw(_sampled(NAMES)), "datatype": draw(_sampled(DATATYPES)), "shape": draw(_sampled(SHAPES)),
     }  # fmt: skip

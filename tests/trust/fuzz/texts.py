@@ -19,7 +19,7 @@ CONTENT_TYPES = (
 
 ENCODINGS = ("gzip", "gzip", "gzip", "GZIP", "x-gzip", "deflate", "gzip, gzip", "identity")
 
-# What a JSON library, a recursive walk or a type check is known to stumble over.
+# Known difficult inputs of JSON libraries, recursive walks and type checks.
 AWKWARD = (
     b"", b" ", b"null", b"NaN", b"-Infinity", b'{"text": NaN}', b'{"text": 1e999999}', b"-" + b"9" * 10_000,
     b'{"text": -0}', b'{"text": "\\ud800"}', b'{"text": "\\udfff\\ud800"}', b'{"text": "\\u0000"}', b'{"text": "\xff"}',
@@ -50,7 +50,8 @@ documents = (
 
 
 def _dump(document: object, ascii_only: bool) -> bytes:
-    # Lone surrogates survive as escapes, or as bytes that are no UTF-8; NaN and Infinity as Python's json writes them.
+    # Lone surrogates stay as escapes, or as bytes that are not UTF-8; NaN and Infinity are as Python's json writes
+    # them.
     return json.dumps(document, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
 
 
@@ -65,7 +66,7 @@ def _packed(case: Case, at: int, value: int, cut: bool) -> Case:
     return replace(case, kind="gzip", body=body, encoding=ENCODINGS[value % len(ENCODINGS)])
 
 
-# Bodies with an item that is read and, where OTHER stands, a key that is not: none may be answered.
+# Bodies with a known item and, where OTHER is, an unknown key: none may be answered.
 OTHER = "another key"
 READ = (
     {"text": "a", OTHER: 0}, {"text": ["a", "b"], OTHER: 0}, {"instances": ["a"], OTHER: 0},
@@ -92,8 +93,8 @@ long_texts = st.builds(
     st.text(min_size=1, max_size=4),
     st.sampled_from((513, 5_000, 99_999, 100_000, 100_001)),
 )
-awkward = st.integers(0, len(AWKWARD) - 1).map(AWKWARD.__getitem__)  # by index: Hypothesis prints what it draws from
-# A long text in thirty: each keeps the model busy for as long as a hundred short ones.
+awkward = st.integers(0, len(AWKWARD) - 1).map(AWKWARD.__getitem__)  # by index, since Hypothesis prints the elements
+# One long text in thirty: each keeps the model busy for as long as a hundred short ones.
 WEIGHTS = ((json_bodies, 8), (damaged_json, 6), (encoded, 7), (st.binary(max_size=200), 3), (awkward, 5),
 (long_texts, 1))
 bodies = st.one_of(*(strategy for strategy, times in WEIGHTS for _ in range(times)))

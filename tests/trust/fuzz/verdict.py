@@ -1,8 +1,8 @@
 """Whether a reply is acceptable, and what is wrong with it if not. Knows the promises, not the requests' contents.
 
-Acceptable: 2xx with an answer of the right form (and the right one, where that is known), 4xx with ``code``, ``type``
-and ``message``, or with ``error`` from the Open Inference Protocol. Where HTTP itself is broken, no answer at all is
-acceptable too.
+Acceptable are: 2xx with an answer of the right form, which must be the right answer if that is known; 4xx with
+``code``, ``type`` and ``message``; 4xx with ``error`` from the Open Inference Protocol. Where HTTP itself is broken, no
+answer at all is acceptable too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.trust.fuzz.good import Golden, well_formed
 
 
 def fault(case: Case, reply: Reply, golden: Golden) -> str | None:
-    """What the reply breaks: "5xx", "wrong answer", "no answer", "bad error body", or None."""
+    """The fault of the reply: "5xx", "wrong answer", "no answer", "bad error body", or None."""
     if reply.status >= 500:
         return "5xx"
     if case.golden:

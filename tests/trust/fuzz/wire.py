@@ -1,4 +1,4 @@
-"""Requests that HTTP does not allow, or only just allows, written to the socket byte by byte."""
+"""Requests that HTTP forbids, or only just allows, written to the socket byte by byte."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _odd(path: str, method: str, target: str, version: str, headers: list[str], 
 
 
 def _framed(path: str, framing: str, body: bytes) -> Case:
-    """A POST whose body does not end where its headers say."""
+    """A POST whose body does not end where its headers state."""
     return Case("wire", raw=_message(f"POST {path} HTTP/1.1", [framing], body), hang_up=True)
 
 
