@@ -11,9 +11,9 @@ import org.pytorch.serve.util.ConnectorType;
 import org.pytorch.serve.util.TokenAuthorization;
 import org.pytorch.serve.util.TokenAuthorization.TokenType;
 
-/** Who may send a body: looked at as soon as the head is there. TorchServe's own handler checks the whole request again. */
+/** Checks who may send a body, once the head is there. TorchServe's own handler checks the whole request again. */
 final class Access {
-    /** How TorchServe says that a token is missing, wrong or expired. */
+    /** TorchServe's message for a token that is missing, wrong or expired. */
     static final String DENIED =
             "Token Authorization failed. Token either incorrect, expired, or not provided correctly";
 
@@ -46,7 +46,7 @@ final class Access {
         return MountedTokens.hold(request.headers().get(HttpHeaderNames.AUTHORIZATION));
     }
 
-    /** Why what the client expects before it sends its body does not come, or null. */
+    /** Why the request's header Expect is refused, or null. */
     static Refusal expectation(HttpRequest request) {
         String expected = request.headers().get(HttpHeaderNames.EXPECT);
         if (expected == null || HttpHeaderValues.CONTINUE.contentEqualsIgnoreCase(expected)) {

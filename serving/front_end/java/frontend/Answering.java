@@ -26,9 +26,9 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Hands a whole request to TorchServe's handlers, and answers what they throw by who is to blame: what goes wrong while
- * a request is read is its sender's mistake. Logs the places of other failures and no message, since that may hold what
- * a user sent.
+ * Hands a whole request to TorchServe's handlers, and answers their exceptions. A failure while a request is read counts
+ * as its sender's error. Of other failures the places are logged, without the messages, which may hold
+ * a user's data.
  */
 public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest> {
     private static final Logger LOGGER = LoggerFactory.getLogger(Answering.class);
@@ -52,7 +52,7 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
         } catch (Plain.Unreadable body) {
             Gate.of(context).answer(context, body.refusal);
         } catch (Throwable failure) {
-            // Netty's decoder of multipart forms keeps the body of one that it cannot read, for ever.
+            // Netty's decoder never releases the body of a multipart form that it cannot read.
             int kept = plain.refCnt() - references;
             if (kept > 0) {
                 plain.release(kept);
@@ -65,7 +65,7 @@ public final class Answering extends SimpleChannelInboundHandler<FullHttpRequest
         }
     }
 
-    /** Answers what a handler threw, by who is to blame. */
+    /** Answers a handler's exception: with a 4xx if the sender caused it. */
     static void refuse(ChannelHandlerContext context, Throwable failure) {
         HttpResponseStatus status = status(failure);
         if (status.code() >= 500 && status != HttpResponseStatus.SERVICE_UNAVAILABLE) {

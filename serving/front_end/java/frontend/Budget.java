@@ -14,7 +14,7 @@ final class Budget {
 
     private Budget() {}
 
-    /** Takes so many bytes; false where they would be too many. One address takes at most three quarters, or a largest message twice. */
+    /** Reserves bytes; false if too few are left. One address gets at most three quarters, or a largest message twice. */
     static synchronized boolean take(String peer, long bytes) {
         long own = BY_PEER.getOrDefault(peer, 0L) + bytes;
         long share = Math.max(Settings.REQUEST_BYTES / 4 * 3, 2L * ConfigManager.getInstance().getMaxRequestSize());

@@ -8,15 +8,15 @@ import java.util.Optional;
 import java.util.Set;
 
 /**
- * The open connections of one port, and each address's number of them. Where there is no room for another, the one that
- * has been idle for longest is ended, of the address that has most; where none is idle, the new one gets no place.
+ * The open connections of one port, and each address's number of them. If the port is full, the
+ * address with the most connections loses the one that has been idle longest. If none is idle, the new one gets no place.
  */
 public final class Connections {
     /** A connection, as it is counted; idle ones may be ended from any thread. */
     interface Open {
         String peer();
 
-        /** Since when no request is under way, by System.nanoTime(), or 0 where one is. */
+        /** The System.nanoTime() since which no request is under way; 0 while one is. */
         long idleSince();
 
         void end();
@@ -51,7 +51,7 @@ public final class Connections {
         }
     }
 
-    /** Ends an idle connection, of that address where one is given. False where there is none. */
+    /** Ends an idle connection, of that address if one is given. False if there is none. */
     private boolean endIdle(String peer) {
         long now = System.nanoTime();
         Map<Open, Long> idle = new HashMap<>(); // read once: they change meanwhile

@@ -8,8 +8,8 @@ import java.util.List;
 import org.pytorch.serve.grpc.openinference.OpenInferenceGrpc.InferTensorContents;
 
 /**
- * The values of a tensor as a datatype's own field of the message holds them, made of the bytes of a binary tensor and
- * made into them: little-endian, row-major, each element of BYTES after its length in four bytes.
+ * Converts a tensor's values between the datatype's field of the message and the bytes of a binary tensor. The bytes are
+ * little-endian, row-major, each element of BYTES after its length in four bytes.
  */
 enum Contents {
     BOOL(1, "bool_contents"),
@@ -27,7 +27,7 @@ enum Contents {
         this.field = field;
     }
 
-    /** Null for a datatype that has no field, as FP16, or that is none. */
+    /** Null for an unknown datatype, or one without a field, such as FP16. */
     static Contents of(String datatype) {
         for (Contents each : values()) {
             if (each.name().equals(datatype)) {

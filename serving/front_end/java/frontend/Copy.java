@@ -13,7 +13,7 @@ import org.pytorch.serve.util.messages.WorkerCommands;
 import org.pytorch.serve.wlm.Model;
 
 /**
- * A copy of a request for another version, whose answer no client gets, with the answer that the client got beside it.
+ * A copy of a request for another version, and the answer that the client got. No client gets the copy's answer.
  * It shares the request's bytes. Its {@link Mirror} counts what it holds.
  */
 final class Copy extends Job {
@@ -23,7 +23,7 @@ final class Copy extends Job {
     private final Model model;
     private long size = OWN_BYTES;
     private byte[] old; // null until the client is answered
-    private byte[] body; // null until the copy is
+    private byte[] body; // null until the copy is answered
     private int status;
     private double oldMs;
     private double ms;

@@ -22,8 +22,8 @@ import org.pytorch.serve.wlm.WorkerInitializationException;
 import org.pytorch.serve.wlm.WorkerThread;
 
 /**
- * Ends workers that answer nothing at that moment. TorchServe ends them at once, and some of the requests that they have
- * in hand then fail.
+ * Ends workers while they answer no request. TorchServe itself ends them at once, and some of the requests that they
+ * have then fail.
  */
 final class Draining {
     private static final Field AGGREGATOR = field(WorkerThread.class, "aggregator");
@@ -51,7 +51,7 @@ final class Draining {
         }
     }
 
-    /** Takes the version out of the model's, waits until it has answered all that it got, and ends its workers. */
+    /** Unregisters the version, waits until it has answered all its requests, and ends its workers. */
     static void remove(Model model) throws ModelException, InterruptedException {
         String name = model.getModelName();
         String version = model.getVersion();
@@ -109,7 +109,7 @@ final class Draining {
                 model.getModelName(), model.getVersion(), workers, workers, true, false);
     }
 
-    /** Before the first request an idle worker holds the lock until it gets one: it gets one that is nobody's. */
+    /** An idle worker holds the lock until its first request comes, so it gets a request that is no client's. */
     private static void take(ReentrantLock lock, Model model) throws InterruptedException {
         Future<?> nudging = ModelManager.getInstance().getScheduler().scheduleAtFixedRate(
                 () -> nudge(model), LOOK_MS, LOOK_MS, TimeUnit.MILLISECONDS);

@@ -5,7 +5,7 @@ import io.netty.handler.codec.http.HttpResponse;
 import java.util.regex.Pattern;
 import org.pytorch.serve.util.ConnectorType;
 
-/** The present request of an HTTP connection as it is measured. Only those to the inference API are. */
+/** Measures the present request of an HTTP connection. Only requests to the inference API are measured. */
 final class Exchange {
     private static final Pattern PROBE = Pattern.compile(
             "/(?:ping|v2/health/(?:live|ready)|v2/models/[^/?]+(?:/versions/[^/?]+)?/ready)/?(?:\\?.*)?");
@@ -37,7 +37,7 @@ final class Exchange {
         peer = address;
     }
 
-    /** One more part of the request is there; its time counts from the last one. */
+    /** Another part of the request is there; the request's time counts from the last part. */
     void begins() {
         since = System.nanoTime();
         began = began == 0 ? since : began;

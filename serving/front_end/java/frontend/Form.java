@@ -5,7 +5,7 @@ import io.netty.handler.codec.http.HttpRequest;
 import io.netty.handler.codec.http.multipart.HttpPostRequestDecoder;
 
 /**
- * Counts a form's fields as they arrive, since Netty's decoder makes some hundred bytes of each and knows no bound. A
+ * Counts a form's fields as they arrive, since Netty's decoder takes some hundred bytes for each and has no limit. A
  * multipart body is counted in lines that begin with two dashes, as each boundary does, those of nested parts too.
  */
 final class Form {
@@ -13,7 +13,7 @@ final class Form {
 
     private final boolean multipart;
     private final long announced;
-    private boolean none; // curl -d calls it a form
+    private boolean none; // curl -d labels the body a form, and it is none
     private int parts;
     private long bytes;
     private int matched;

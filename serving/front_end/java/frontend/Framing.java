@@ -8,9 +8,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
 
 /**
- * Reads along, before Netty's codec, where each request begins and ends, and how fast it comes. Netty 4.1.53 takes bare
+ * Checks, before Netty's codec, where each request begins and ends, and how fast it comes. Netty 4.1.53 accepts bare
  * line feeds, unknown transfer codings, two lengths at once and control characters, which a proxy in front may read
- * otherwise. What is not HTTP/1.1 to the letter goes no further: a {@link Refusal} is fired, and later bytes are dropped.
+ * otherwise. A request that is not strictly HTTP/1.1 is refused: a {@link Refusal} is fired, and later bytes are dropped.
  */
 public final class Framing extends ChannelInboundHandlerAdapter {
     private enum State { START, HEADER, BODY, CHUNK_SIZE, CHUNK, CHUNK_END, TRAILER, BROKEN }

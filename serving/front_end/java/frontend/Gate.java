@@ -29,12 +29,12 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
     private final ConnectorType connector;
     private final Connections connections;
     private final Deque<Object> waiting = new ArrayDeque<>();
-    private boolean busy; // a request is whole, and its answer is not; or the connection rests
+    private boolean busy; // a whole request is not answered yet; or the connection rests
     private boolean resting; // its last request found no place
     private Pause pause = new Pause();
     private boolean deaf; // the connection ends: what comes is dropped
     private boolean lingering;
-    private boolean noPlace; // what is answered next
+    private boolean noPlace; // the next answer is a refusal for lack of a place
     private boolean keepAlive = true;
     private String peer = "";
     private Incoming incoming;
@@ -235,7 +235,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
             return;
         }
         boolean rests = noPlace && keepAlive;
-        // TorchServe closes the connection once the promise of an error is kept: this one never is.
+        // TorchServe closes the connection when the promise of an error completes; this promise never does.
         ChannelPromise written = rests ? context.newPromise() : promise.unvoid();
         if (!keepAlive) {
             deaf = true;

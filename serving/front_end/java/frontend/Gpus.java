@@ -17,7 +17,7 @@ import org.slf4j.LoggerFactory;
 /**
  * Memory and utilisation of the machine's GPUs. A process of its own asks the driver, and prints a line of JSON every
  * few seconds (serving/nvml.py). It ends with this process, whose pipe it reads, and is started again where it ends by
- * itself. A line that is old says nothing of the present, so the metrics are absent then.
+ * itself. If the last line is old, the metrics are absent.
  */
 final class Gpus extends Collector {
     private static final Logger LOGGER = LoggerFactory.getLogger(Gpus.class);
@@ -69,7 +69,7 @@ final class Gpus extends Collector {
 
     private void read() {
         try {
-            // -I: the folder of the program, which has modules of this project, is no place to import from.
+            // -I: nothing may be imported from the program's folder, which has modules of this project.
             Process process = new ProcessBuilder(python, "-I", program)
                     .redirectError(ProcessBuilder.Redirect.INHERIT).start();
             try (BufferedReader lines = new BufferedReader(

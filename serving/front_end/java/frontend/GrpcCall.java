@@ -34,7 +34,7 @@ final class GrpcCall extends ServerStreamTracer {
     private String peer = "";
     private boolean over;
     private boolean packed;
-    private long arriving; // of one message, as the rest is of all
+    private long arriving; // bytes of the message that is arriving
     private long unpacked;
     private long received;
     private long parsed;
@@ -216,7 +216,7 @@ final class GrpcCall extends ServerStreamTracer {
         }
     }
 
-    /** Hands a message, or its end, to TorchServe, which makes a job of it in the course of that. */
+    /** Hands a message, or the end of messages, to TorchServe, which makes a job of it. */
     void hand(Runnable step) {
         if (isOver()) {
             return;

@@ -8,8 +8,8 @@ import java.util.Map;
 import org.pytorch.serve.job.Job;
 
 /**
- * What is known of a gRPC call's job beside its input: who sent it, which version answers it, and what is counted of it.
- * It is counted once, with the first thing that its client is told.
+ * The facts of a gRPC call's job besides its input: its sender, the version that answers it, and its counts.
+ * It is counted once, with the first answer to its client.
  */
 final class GrpcCount {
     private final Job job;
@@ -76,7 +76,7 @@ final class GrpcCount {
         count(code, Kind.ofAnswer(code, body));
     }
 
-    /** TorchServe has this to say in place of a worker's answer. */
+    /** TorchServe sends its own message in place of a worker's answer. */
     void failed(int code, String message) {
         count(code, Kind.ofFailure(code, message));
     }

@@ -75,7 +75,7 @@ final class Incoming {
         return refusal == null ? place(request) : refusal;
     }
 
-    /** Who waits for "100 Continue" is told at once that there is no place; others when they have sent their body. */
+    /** A client that waits for "100 Continue" is refused at once if there is no place; others after their body. */
     private Refusal place(HttpRequest request) {
         boolean inference = connector == ConnectorType.INFERENCE_CONNECTOR || connector == ConnectorType.ALL;
         if (inference && !HttpMethod.OPTIONS.equals(request.method())) {

@@ -5,7 +5,7 @@ import com.google.protobuf.WireFormat;
 import java.io.IOException;
 
 /**
- * Counts what a ModelInferRequest is made of, before it is parsed. Parsed, it may take many times its bytes: an empty
+ * Counts the fields of a ModelInferRequest before it is parsed. Parsed, it may take many times its bytes: an empty
  * element of a list is two bytes, and then an object; a small number is one byte, and then eight.
  */
 final class InferFields {

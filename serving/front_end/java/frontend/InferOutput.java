@@ -16,11 +16,11 @@ import org.pytorch.serve.grpc.openinference.OpenInferenceGrpc.ModelMetadataRespo
 
 /** A worker's answers, which have the form that they have over REST, as messages. Each throws a RuntimeException for another form. */
 final class InferOutput {
-    static final String FACT = "x-"; // with what the headers begin that are for clients
+    static final String FACT = "x-"; // the beginning of the headers that are for clients
 
     private InferOutput() {}
 
-    /** The answer to an inference. What REST says in headers ("x-variant") are its parameters. */
+    /** The answer to an inference. The headers of REST ("x-variant") are its parameters. */
     static ModelInferResponse inference(byte[] body, Map<String, String> headers, boolean raw) {
         int at = jsonLength(headers, body.length);
         JsonObject document = object(body, at);

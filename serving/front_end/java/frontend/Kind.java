@@ -38,7 +38,7 @@ enum Kind {
         }
     }
 
-    /** Of a worker's answer, or null where it is no error. */
+    /** The kind of a worker's answer, or null if it is no error. */
     static Kind ofAnswer(int status, byte[] body) {
         if (status < 400) {
             return null;
@@ -47,7 +47,7 @@ enum Kind {
         return memory ? OUT_OF_MEMORY : of(status);
     }
 
-    /** Of what TorchServe says in place of a worker's answer: "Worker died.", or a handler's failure with a whole batch. */
+    /** The kind of TorchServe's own message in place of an answer: "Worker died.", or a handler's failure with a whole batch. */
     static Kind ofFailure(int status, String message) {
         if (message != null && message.startsWith("Worker ")) {
             return WORKER_DIED;

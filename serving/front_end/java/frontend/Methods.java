@@ -9,8 +9,8 @@ import java.util.Map;
 import java.util.regex.Pattern;
 
 /**
- * The methods that the inference URLs take. TorchServe predicts whatever the method is, so that a GET, which others may
- * repeat or keep, would be a prediction. PUT is curl -T's.
+ * The methods that the inference URLs take. TorchServe predicts for every method, even for a GET, which proxies may
+ * repeat or cache. curl -T sends PUT.
  */
 final class Methods {
     private static final Map<Pattern, String> ALLOWED = new LinkedHashMap<>();

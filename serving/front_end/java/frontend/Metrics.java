@@ -45,7 +45,7 @@ public final class Metrics {
 
     private Metrics() {}
 
-    /** Puts them, and what {@link Present} looks up, among TorchServe's own metrics, once. */
+    /** Registers them, and those of {@link Present}, with TorchServe's own metrics, once. */
     public static synchronized void begin() {
         if (!begun) {
             begun = true;

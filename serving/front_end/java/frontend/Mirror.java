@@ -33,7 +33,7 @@ final class Mirror {
     private static final long BYTES = 8L << 20; // of requests and answers
     private static final int LONGEST_S = 3_600;
     private static final int SILENCE_S = 10;
-    private static final int GRACE_S = 60; // beyond which an answer that is missing never comes
+    private static final int GRACE_S = 60; // after which a missing answer is given up
 
     private final Model from;
     private final Model to;
@@ -67,7 +67,7 @@ final class Mirror {
         return new JsonObject();
     }
 
-    /** What came since the last call: each pair of answers once. */
+    /** The pairs of answers since the last call, each once. */
     static JsonObject collect(Model to) {
         Mirror mirror = ACTIVE.get(to.getModelName());
         if (mirror == null || mirror.to != to) {

@@ -7,8 +7,8 @@ import io.netty.handler.codec.http.HttpUtil;
 import java.nio.charset.StandardCharsets;
 
 /**
- * Bodies that are called a urlencoded form and are none: curl -d and --data-binary call every body so. Only what can be
- * no form gets its true type; what may be one is left to the handler, which refuses the fields that it does not know.
+ * Bodies that are labelled a urlencoded form and are none: curl -d and --data-binary label every body so. A body that
+ * cannot be a form gets its true type. Any other is left to the handler, which refuses unknown fields.
  */
 final class Mislabelled {
     private static final byte[][] IMAGES = {
@@ -24,7 +24,7 @@ final class Mislabelled {
         return HttpHeaderValues.APPLICATION_X_WWW_FORM_URLENCODED.contentEqualsIgnoreCase(HttpUtil.getMimeType(head));
     }
 
-    /** The type of a body that begins so and can be no form; null where it may be one. A longer beginning says the same. */
+    /** The type of a body with this beginning that cannot be a form; null if it may be one. More bytes do not change it. */
     static CharSequence typeOfStart(ByteBuf start) {
         int first = start.forEachByte(each -> each == ' ' || each == '\t' || each == '\r' || each == '\n');
         if (first >= 0 && start.getByte(first) == '{') {
@@ -33,7 +33,7 @@ final class Mislabelled {
         return isImage(start) ? HttpHeaderValues.APPLICATION_OCTET_STREAM : null;
     }
 
-    /** The same of a whole body, which may also be a text: one that means the same with and without a form's escapes. */
+    /** The same for a whole body. It may also be a text that reads the same with and without a form's escapes. */
     static CharSequence type(ByteBuf body) {
         CharSequence known = typeOfStart(body);
         return known == null && isText(body) ? HttpHeaderValues.TEXT_PLAIN : known;

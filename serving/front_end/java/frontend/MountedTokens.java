@@ -46,7 +46,7 @@ final class MountedTokens {
         return tokens;
     }
 
-    /** None where the file cannot be read: then nobody has such a token. */
+    /** The file's tokens; none if it cannot be read. */
     private static List<byte[]> lines() {
         try {
             return Files.readAllLines(Path.of(Settings.TOKEN_FILE)).stream().map(String::strip)

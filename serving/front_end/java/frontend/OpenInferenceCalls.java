@@ -37,7 +37,7 @@ import org.pytorch.serve.wlm.ModelManager;
 
 /**
  * The Open Inference Protocol over gRPC, with TorchServe's messages. TorchServe's own service has a name that no client
- * of the protocol calls, hands the worker JSON of another form than over REST, and passes by the queue's shares.
+ * of the protocol calls, hands the worker JSON of another form than over REST, and ignores the queue's shares.
  */
 final class OpenInferenceCalls implements BindableService {
     private static final String NAME = "inference.GRPCInferenceService";
@@ -125,7 +125,7 @@ final class OpenInferenceCalls implements BindableService {
         }
     }
 
-    /** As TorchServe counts the requests to its own APIs. */
+    /** Counts a request in the way that TorchServe counts those to its own APIs. */
     private static void count(String model, String version) {
         IMetric metric = MetricCache.getInstance().getMetricFrontend("ts_inference_requests_total");
         if (metric != null) {

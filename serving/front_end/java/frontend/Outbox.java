@@ -9,7 +9,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Hands records to a thread of its own. Who adds one never waits: where the queue is full, the record is lost. The thread
+ * Hands records to a thread of its own. Adding one never waits: if the queue is full, the record is lost. The thread
  * pauses between two writes, so that a record wakes it only after a quiet time: waking it for each costs more than all
  * else that a record takes.
  */
@@ -20,11 +20,11 @@ final class Outbox {
     private static final long PAUSE_MS = 50;
     private static final long LAST_WAIT_MS = 1_000;
 
-    /** What becomes of the records. */
+    /** The destination of the records. */
     interface Sink {
         void write(List<RequestRecord> records);
 
-        /** There is no place for it. Any thread may say so. */
+        /** Counts a lost record. Any thread may call it. */
         void lose(RequestRecord record);
     }
 

@@ -12,7 +12,7 @@ import java.io.InputStream;
 import java.util.List;
 import java.util.zip.GZIPInputStream;
 
-/** Makes of a whole request one that TorchServe reads right: without gzip, and with the type that its body has. */
+/** Turns a whole request into one that TorchServe reads correctly: without gzip, and with its body's real type. */
 final class Plain {
     private static final int PIECE = 1 << 15;
 
@@ -67,7 +67,7 @@ final class Plain {
         return plain;
     }
 
-    /** A direct buffer: of one on the heap, TorchServe takes the whole array for any part of a form. */
+    /** A direct buffer, since TorchServe takes the whole array of a heap buffer for each part of a form. */
     private static ByteBuf unpack(ByteBuf packed, Incoming sender) throws Unreadable {
         ByteBuf whole = Unpooled.directBuffer(PIECE);
         boolean done = false;

@@ -14,7 +14,7 @@ import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.ModelVersionedRefs;
 
-/** What is looked up when /metrics is read, and costs no request anything: queues, workers and tokens. */
+/** The metrics that are looked up when /metrics is read, at no cost to requests: queues, workers and tokens. */
 final class Present extends Collector {
     private static final List<String> MODEL = List.of("model", "variant", "version");
     private static final Map<String, Field> TOKENS = Map.of("inference", expiry("inferenceExpirationTimeMinutes"),

@@ -198,7 +198,7 @@ final class Queue {
         return false;
     }
 
-    /** Answers all that waits for a model whose workers do not come back. */
+    /** Refuses all requests that wait for a model whose workers do not come back. */
     static void refuseAll(Model model) {
         Queue queue = of(model);
         for (Job job = queue == null ? null : queue.waiting.poll(); job != null; job = queue.waiting.poll()) {
@@ -255,7 +255,7 @@ final class Queue {
             return model;
         }
 
-        /** Nobody reads where it was made, and there may be thousands a second. */
+        /** No stack trace: nobody reads it, and there may be thousands of refusals a second. */
         @Override
         public synchronized Throwable fillInStackTrace() {
             return this;
@@ -266,7 +266,7 @@ final class Queue {
         return job instanceof Sent ? ((Sent) job).peer() : "";
     }
 
-    /** Takes a job out whose client hung up, before a worker is troubled with it. */
+    /** Removes a job whose client hung up, before a worker gets it. */
     static void drop(Job job) {
         Queue queue = of(job);
         if (queue != null) {

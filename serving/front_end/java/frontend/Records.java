@@ -9,7 +9,7 @@ final class Records {
 
     private Records() {}
 
-    /** Whether anybody reads them. Begins with the first call. */
+    /** Whether there is a log or a tracer for them. The first call starts these. */
     static boolean areWanted() {
         return LOG != null || TRACES != null;
     }

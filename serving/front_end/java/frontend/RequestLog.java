@@ -15,8 +15,8 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Writes a line per request to a file, which is renamed once it has its size. A line that cannot be written, to a full
- * disk for example, is counted and gone.
+ * Writes a line per request to a file, which is renamed at its size limit. A line that cannot be written, for example
+ * to a full disk, is counted and lost.
  */
 final class RequestLog implements Outbox.Sink {
     private static final Logger LOGGER = LoggerFactory.getLogger(RequestLog.class);

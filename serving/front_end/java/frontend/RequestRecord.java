@@ -4,8 +4,8 @@ import java.time.Instant;
 import java.util.concurrent.TimeUnit;
 
 /**
- * What is known of one request to the inference API once it is over, for the request log and the traces. It holds nothing
- * of what a client sent, and neither its path nor its token. Times are those of System.nanoTime().
+ * The record of a finished request to the inference API, for the request log and the traces. It holds no content,
+ * path or token of the request. Times are those of System.nanoTime().
  */
 final class RequestRecord {
     final String api; // predictions, v1, v2, grpc, other

@@ -16,7 +16,7 @@ import org.pytorch.serve.wlm.Model;
 import org.pytorch.serve.wlm.ModelManager;
 
 /**
- * The part of {@link Metrics} that is one model's. Its labels are what serving/identity.py calls model and variant, which
+ * One model's part of {@link Metrics}. Its labels are the model and the variant of serving/identity.py, which
  * the archive states, and the version that it is registered with.
  */
 final class Series {
@@ -92,7 +92,7 @@ final class Series {
         }
     }
 
-    /** Makes the counters that alerts read, at 0: of one that begins at 1 Prometheus sees no increase. */
+    /** Creates the counters that alerts read, at 0: Prometheus sees no increase in a counter that begins at 1. */
     private void begin() {
         Arrays.stream(CLASSES).forEach(status -> Metrics.DURATION.labels(model, variant, version, "total", status));
         Arrays.stream(Kind.values()).forEach(this::errors);

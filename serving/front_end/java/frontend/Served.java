@@ -3,7 +3,7 @@ package frontend;
 import java.util.Map;
 import org.pytorch.serve.job.Job;
 
-/** What is known of a request that a worker answered: its wait for the worker, and what the worker says of it. */
+/** The facts of a request that a worker answered: its wait for the worker, and the worker's own facts. */
 final class Served {
     private static final String QUEUE = "x-queue-ms";
     /** When the worker began, in nanoseconds of the clock of System.nanoTime(). No client sees it (handlers/figures.py). */

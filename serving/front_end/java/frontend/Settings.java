@@ -5,7 +5,7 @@ import java.lang.management.ManagementFactory;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
 
-/** What serving/config.py hands over as system properties, and the bounds that nobody needs to set. */
+/** The settings that serving/config.py passes as system properties, and fixed limits. */
 final class Settings {
     /** Bytes of request bodies that all connections may hold together. */
     static final long REQUEST_BYTES = Long.getLong("frontend.requestBytes", Runtime.getRuntime().maxMemory() / 2);
@@ -30,7 +30,7 @@ final class Settings {
     static final boolean TRACES = TRACER != null;
     static final double TRACE_RATIO = Double.parseDouble(System.getProperty("frontend.traceRatio", "1"));
 
-    /** The program that says what GPUs are doing (serving/nvml.py); null without a GPU. */
+    /** The program that reads the state of the GPUs (serving/nvml.py); null without a GPU. */
     static final String GPUS = path("frontend.gpus");
 
     /** Connections that one port may have open, of all that the process may have: there are five ports. */

@@ -7,7 +7,7 @@ import java.util.Map;
 
 /**
  * The pauses that clients did not wait for: they closed the connection. The next connections of their addresses begin
- * with them. None is kept for longer than it lasts, and where an address may be many clients (fair_queue), none at all.
+ * with them. A pause is dropped when it is over. If an address may be many clients (fair_queue), none is kept.
  */
 final class Skipped {
     private static final Map<String, Deque<Pause>> BY_PEER = new HashMap<>();

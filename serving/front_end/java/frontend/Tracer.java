@@ -16,8 +16,8 @@ import org.slf4j.LoggerFactory;
 
 /**
  * Hands records to a process of its own, which makes spans of them with OpenTelemetry's SDK and sends them to a collector
- * (serving/tracing/export.py). It writes back how many it has sent and how many it has lost. It ends with this process,
- * whose pipe it reads, and is started again where it ends by itself.
+ * (serving/tracing/export.py). That process reports how many it has sent and lost. It ends with this process,
+ * whose pipe it reads, and is started again if it ends by itself.
  */
 final class Tracer implements Outbox.Sink {
     private static final Logger LOGGER = LoggerFactory.getLogger(Tracer.class);

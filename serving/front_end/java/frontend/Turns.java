@@ -22,7 +22,7 @@ import org.pytorch.serve.wlm.Model;
 public final class Turns extends ReentrantLock {
     private static final long serialVersionUID = 1L;
     private static final Field LOCK = field();
-    /** How often a thread looks by itself, for a request that comes another way than by {@link #arrived}. */
+    /** How often a thread looks by itself, for requests of which {@link #arrived} is not told. */
     private static final long LOOK_MS = 200;
 
     private final transient ReentrantLock guard = new ReentrantLock();

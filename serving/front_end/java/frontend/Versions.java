@@ -90,7 +90,7 @@ public final class Versions extends HttpRequestHandlerChain {
                         TokenAuthorization.parseTokenFromBearerTokenHeader(given), TokenType.TOKEN_API);
     }
 
-    /** What takes long: unpacking, waiting for requests that are under way. The thread of the connection serves others. */
+    /** Does slow work, such as unpacking or waiting for requests, in another thread than the connection's. */
     private interface Work {
         JsonObject run() throws ModelException, DownloadArchiveException, WorkerInitializationException, IOException,
                 InterruptedException;

@@ -35,7 +35,7 @@ public final class WorkerStates extends WorkerStateListener {
         super.notifyChangeState(name, state, status);
     }
 
-    /** Of the model that TorchServe calls "name_version". */
+    /** The metrics of the model that TorchServe calls "name_version". */
     private static Series series(String name) {
         for (Map.Entry<String, ModelVersionedRefs> each : ModelManager.getInstance().getAllModels()) {
             for (Map.Entry<String, Model> version : each.getValue().getAllVersions()) {

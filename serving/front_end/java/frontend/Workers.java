@@ -11,7 +11,7 @@ import org.pytorch.serve.wlm.WorkerState;
 
 /**
  * Models whose workers have all been gone for long. TorchServe starts a dead worker again by itself, as a rule within
- * seconds, and requests wait for it. Where it does not come back, they are told so instead of kept waiting. One thread
+ * seconds, and requests wait for it. If it does not come back, they are refused instead of kept waiting. One thread
  * looks once a second.
  */
 final class Workers {
