@@ -153,13 +153,13 @@ serve: $(READY) $(SIGNED) $(TRACING) $(RAY) ## Start TorchServe with the store's
 stop: $(READY) ## Stop TorchServe and check that all its processes have ended
 	@$(PY) -m serving stop
 
-restart: $(READY) $(SIGNED) $(TRACING) ## Start one replica after the other anew, with what the store and the settings hold now, without a pause
+restart: $(READY) $(SIGNED) $(TRACING) ## Restart the replicas one after the other, with the present archives and settings, without an interruption
 	@$(PY) -m serving restart
 
 status: $(READY) ## Print a line per served archive; exit status 0 when all answer
 	@$(PY) -m serving status
 
-rollout: $(READY) $(SIGNED) ## Put another version of an archive in the served one's place, without a pause (MODEL=minilm-torchscript VERSION=2.0)
+rollout: $(READY) $(SIGNED) ## Replace the served version of an archive by another, without an interruption (MODEL=minilm-torchscript VERSION=2.0)
 	@$(PY) -m rollout rollout
 
 rollback: $(READY) $(SIGNED) ## Go back to the version that the last rollout replaced (MODEL=minilm-torchscript)

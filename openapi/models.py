@@ -18,7 +18,7 @@ from handlers.service import Service
 from handlers.settings import Settings
 from serving.identity import read_config
 
-MOST_LABELS = 50  # of a model whose labels are listed
+MOST_LABELS = 50  # a model with more labels lists none
 SHOWN = "torchscript"  # the variant in the names of a document without archives
 
 

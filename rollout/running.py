@@ -25,7 +25,7 @@ Say = Callable[[str], Any]
 READY_WITHIN_S = 600
 VERSIONS = "frontend/Versions.class"  # in the run folder, if this project's front end is used
 MIRROR = "frontend/Mirror.class"
-DELAY_UNIT_US = 1  # of a batch's delay in this project's front end, without which versions cannot be changed
+DELAY_UNIT_US = 1  # the unit of batch delays in this project's front end, which changes of versions need
 
 
 class Running:

@@ -55,10 +55,10 @@ VERBS = {
              (*PLACE, "MODELS", "VARIANTS", "WORKERS", "FOREGROUND", "UI", "UI_PORT", "REPLICAS", "TLS", "TLS_CERT",
               "TLS_KEY", "BIND", "ENGINE")),
         Verb("stop", "Stop TorchServe and check that all its processes have ended", "serving stop", PLACE),
-        Verb("restart", "Start one replica after the other anew, with what the store and the settings hold now, "
-             "without a pause", "serving restart", (*PLACE, "MODELS", "VARIANTS", "WORKERS")),
+        Verb("restart", "Restart the replicas one after the other, with the present archives and settings, without an "
+             "interruption", "serving restart", (*PLACE, "MODELS", "VARIANTS", "WORKERS")),
         Verb("status", "Print a line per served archive; exit status 0 when all answer", "serving status", PLACE),
-        Verb("rollout", "Put another version of an archive in the served one's place, without a pause "
+        Verb("rollout", "Replace the served version of an archive by another, without an interruption "
              "(MODEL=minilm-torchscript VERSION=2.0)", "rollout rollout",
              (*PLACE, "MODEL", "VERSION", "MAX_DIFFERENT", "MAX_P99_RATIO", "MAX_P99_MS", "MAX_ERRORS", "REQUESTS",
               "WATCH", "CANARY", "SHADOW", "SHADOW_PERCENT")),

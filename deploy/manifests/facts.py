@@ -24,8 +24,8 @@ DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 IMAGE = "torchscript-inference"  # as docs/production.md builds it
 # Where the manifests mount files that the image lacks.
 SETTINGS, TOKENS, TOKEN_FILE = "/app/settings", "/app/tokens", "tokens"
-CORES = 2  # of the machine that the figures of a CPU are from
-GPU_WORKERS = 4  # of one GPU (serving/auto_workers.py)
+CORES = 2  # the cores of the machine that measured the figures of a CPU
+GPU_WORKERS = 4  # the workers of one GPU (serving/auto_workers.py)
 STEP = 128  # MiB; figures are rounded up to a multiple
 KILL_S = 5  # after STOP_TIMEOUT_S, processes are killed and waited for (serving/server.py)
 

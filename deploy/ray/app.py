@@ -1,4 +1,5 @@
-"""What a Serve configuration names: ``deploy.ray.app:front`` and, once for each archive, ``deploy.ray.app:model``."""
+"""The applications that a Serve configuration names: ``deploy.ray.app:front`` and, per archive,
+``deploy.ray.app:model``."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ class Container:
         return psutil.Process(self._parent.pid).children()[0]
 
     def execute(self, *command):
-        """What docker exec does."""
+        """Does what docker exec does."""
         inside = ["nsenter", "-t", str(self.process.pid), "-m", "-p", "-n", f"--root=/proc/{self.process.pid}/root"]
         return subprocess.run([*inside, *self._as_user(*command)], capture_output=True, text=True, timeout=60)
 

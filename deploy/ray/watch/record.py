@@ -56,7 +56,7 @@ class Record:
         self.began = self.whole = time.monotonic_ns()
         self.ended = self._clock = self.handed = self.taken = 0
         self.bytes_in = self.bytes_out = self.status = 0
-        self.kind = ""  # kind of error
+        self.kind = ""  # the model, once it is known
         self.labels: Labels | None = None  # of the model, where one is known
         self.facts: dict[str, str] | None = None  # headers of a replica's answer
 
