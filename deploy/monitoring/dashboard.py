@@ -29,7 +29,7 @@ class Chart:
     about: str
 
 
-def seen(record: str, labels: str = "") -> str:
+def query(record: str, labels: str = "") -> str:
     """The query of a record or gauge for the models that the reader chose."""
     return f"{record}{{{CHOSEN}{', ' + labels if labels else ''}}}"
 
@@ -38,9 +38,9 @@ TOTAL = 'stage="total"'
 MEMORY, GPU = "tsi_gpu_memory_used_bytes / tsi_gpu_memory_total_bytes", "GPU {{gpu}} {{uuid}}"
 ROWS = {
     "Requests": (
-        Chart("Requests per second", "reqps", ((seen("model_status:tsi_requests:rate5m"), f"{NAME} {{{{status}}}}"),),
+        Chart("Requests per second", "reqps", ((query("model_status:tsi_requests:rate5m"), f"{NAME} {{{{status}}}}"),),
               "Requests that reached a model, by the class of their answer."),
-        Chart("Share of failed requests", "percentunit", ((seen("model:tsi_failed_requests:ratio5m"), NAME),),
+        Chart("Share of failed requests", "percentunit", ((query("model:tsi_failed_requests:ratio5m"), NAME),),
               "Answers of 500 and above."),
         Chart("Errors per second", "reqps",
               (('sum by (model, variant, kind) (model_kind:tsi_errors:rate5m{model=~"$model|"} > 0)',
@@ -48,28 +48,28 @@ ROWS = {
               "By kind. Without a model: requests that were refused before a model was known."),
     ),
     "Time": (
-        Chart("Median", "s", ((seen("model_stage:tsi_request_duration_seconds:p50_5m", TOTAL), NAME),),
+        Chart("Median", "s", ((query("model_stage:tsi_request_duration_seconds:p50_5m", TOTAL), NAME),),
               "Of requests with a good answer, from the whole request to its answer."),
-        Chart("99th percentile", "s", ((seen("model_stage:tsi_request_duration_seconds:p99_5m", TOTAL), NAME),),
+        Chart("99th percentile", "s", ((query("model_stage:tsi_request_duration_seconds:p99_5m", TOTAL), NAME),),
               "Of requests with a good answer, from the whole request to its answer."),
         Chart("99th percentile of each stage", "s",
-              ((seen("model_stage:tsi_request_duration_seconds:p99_5m", 'stage!="total"'), f"{NAME} {{{{stage}}}}"),),
+              ((query("model_stage:tsi_request_duration_seconds:p99_5m", 'stage!="total"'), f"{NAME} {{{{stage}}}}"),),
               "queue: the wait for a worker. The others are the time of the whole batch in the worker."),
     ),
     "Queue and batches": (
-        Chart("Queue", "short", ((seen("tsi_queue_length"), NAME),), "Requests that wait for a worker."),
-        Chart("Batch size", "short", ((seen("model:tsi_batch_size:mean5m"), NAME),),
+        Chart("Queue", "short", ((query("tsi_queue_length"), NAME),), "Requests that wait for a worker."),
+        Chart("Batch size", "short", ((query("model:tsi_batch_size:mean5m"), NAME),),
               "Requests that a worker got at once, on average."),
         Chart("Tokens and pixels per second", "short",
-              ((seen("model:tsi_tokens:rate5m"), f"{NAME} tokens"),
-               (seen("model:tsi_pixels:rate5m"), f"{NAME} pixels")),
+              ((query("model:tsi_tokens:rate5m"), f"{NAME} tokens"),
+               (query("model:tsi_pixels:rate5m"), f"{NAME} pixels")),
               "Tokens that the models read, without padding; pixels of the images as sent."),
     ),
     "Workers and tokens": (
         Chart("Workers", "short",
-              ((seen("tsi_workers_ready"), f"{NAME} ready"), (seen("tsi_workers_wanted"), f"{NAME} wanted")),
+              ((query("tsi_workers_ready"), f"{NAME} ready"), (query("tsi_workers_wanted"), f"{NAME} wanted")),
               "Workers that have the model loaded, and those that it is to have."),
-        Chart("Restarts in 15 minutes", "short", ((f"increase({seen('tsi_worker_restarts_total')}[15m])", NAME),),
+        Chart("Restarts in 15 minutes", "short", ((f"increase({query('tsi_worker_restarts_total')}[15m])", NAME),),
               "Workers that were started again after they had ended."),
         Chart("Time until a token expires", "s", (("tsi_token_expiry_timestamp_seconds - time()", "{{token}}"),),
               "Below 0 the API refuses the token."),
@@ -88,8 +88,8 @@ def panel(chart: Chart) -> timeseries.Panel:
     legend = common.VizLegendOptions().show_legend(True).placement(kinds.LegendPlacement.BOTTOM)
     made = timeseries.Panel().title(chart.title).description(chart.about).unit(chart.unit).datasource(SOURCE)
     made.legend(legend.display_mode(kinds.LegendDisplayMode.LIST)).axis_soft_min(0).span(WIDTH).height(HEIGHT)
-    for number, (query, shown) in enumerate(chart.lines):
-        made.with_target(prometheus.Dataquery().expr(query).legend_format(shown).ref_id("AB"[number]))
+    for number, (expression, shown) in enumerate(chart.lines):
+        made.with_target(prometheus.Dataquery().expr(expression).legend_format(shown).ref_id("AB"[number]))
     return made
 
 
