@@ -109,7 +109,7 @@ class Choices:
         here = kind() if any(made.values()) else ""
         return [
             f"{model} was chosen on another kind of machine ({machine}; this is {here}): make choose MODEL={model} "
-            "chooses anew"
+            "chooses again"
             for model, machine in made.items()
             if machine and machine != here
         ]

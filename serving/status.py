@@ -131,7 +131,7 @@ def why(run: RunDirectory, name: str, version: str | None = None) -> str:
     if found.next_try is None:
         return f"{since}: {reason}; TorchServe has given up; {RESTART}"
     again = f"tries again at {found.next_try:%H:%M:%S}" if found.next_try > datetime.now() else "is starting it again"
-    return f"{since}: {reason}; TorchServe {again}; to have all anew at once, {RESTART}"
+    return f"{since}: {reason}; TorchServe {again}; to restart all at once, {RESTART}"
 
 
 def _ready(described: dict[str, Any]) -> int:

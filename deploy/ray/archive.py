@@ -94,7 +94,7 @@ class Loaded:
         if (found := sha256(archive)) != digest:
             raise ServingError(
                 f"{archive} has the SHA-256 {found}, not {digest}; put the same file on every machine, or write the "
-                "configuration anew (python -m deploy.ray)"
+                "configuration again (python -m deploy.ray)"
             )
         config = changed(read_config(archive)[1], settings, DELAY_UNIT_US)
         model = {**manifest_of(archive)["model"], "modelName": archive.stem}

@@ -110,7 +110,7 @@ def test_a_choice_that_was_made_on_another_kind_of_machine_is_said(store, choice
     (line,) = [line for line in notices(store, choices(ELSEWHERE)) if "machine" in line]
     assert line == (
         f"minilm was chosen on another kind of machine (Abacus, 13 cores, no GPU; this is {kind()}): "
-        "make choose MODEL=minilm chooses anew"
+        "make choose MODEL=minilm chooses again"
     )
     assert not [line for line in notices(store, choices(ELSEWHERE), ["digits"]) if "machine" in line]
     here = choices(ELSEWHERE.replace("Abacus, 13 cores, no GPU", kind()))
