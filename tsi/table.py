@@ -58,7 +58,7 @@ VERBS = {
         Verb("restart", "Restart one replica after the other with the present archives and settings, without a pause",
              "serving restart", (*PLACE, "MODELS", "VARIANTS", "WORKERS")),
         Verb("status", "Print a line per served archive; exit status 0 when all answer", "serving status", PLACE),
-                Verb("rollout", "Replace a served archive by another version, without a pause "
+        Verb("rollout", "Replace a served archive by another version, without a pause "
              "(MODEL=minilm-torchscript VERSION=2.0)", "rollout rollout",
              (*PLACE, "MODEL", "VERSION", "MAX_DIFFERENT", "MAX_P99_RATIO", "MAX_P99_MS", "MAX_ERRORS", "REQUESTS",
               "WATCH", "CANARY", "SHADOW", "SHADOW_PERCENT")),
@@ -77,7 +77,7 @@ VERBS = {
         Verb("triton", "Write a model repository for NVIDIA's Triton of the store's archives (MODELS=, VARIANTS=, "
              "OUT=triton_repository)", "deploy.triton",
              ("MODEL_STORE", "MODELS_FILE", "MODELS", "VARIANTS", "OUT", "ENVIRONMENT")),
-                Verb("doctor", "Check this machine for faults that would stop make serve; a line per check, with the fix (runs "
+        Verb("doctor", "Check this machine for faults that would stop make serve; a line per check, with the fix (runs "
              "before setup too)", "serving.doctor", (*PLACE, "REPLICAS")),
         Verb("audit", "Ask for published advisories on the installed packages and TorchServe's jar (OSV_URL= names a "
              "mirror)", "serving.audit", ("OSV_URL",)),
@@ -96,7 +96,7 @@ VERBS = {
              "BASELINE=)", "loadtest",
              (*PLACE, *CHOICE, "HOST", "TOKEN", "TOKEN_FILE", "PROFILE", "CONCURRENCY", "RATE", "ARRIVALS", "TRACE",
               "SLO_P99_MS", "DURATION", "ROUNDS", "SEED", "PROCESSES", "PROTOCOL", "BASELINE", "RESULTS")),
-                Verb("soak", "Send good and bad requests to all models of one server for a long time; report growth of memory, "
+        Verb("soak", "Send good and bad requests to all models of one server for a long time; report growth of memory, "
              "files and logs (DURATION=1800, RATE=)", "loadtest.soak",
              (*PLACE, "MODELS", "VARIANTS", "DURATION", "RATE", "SEED", "OUT")),
         Verb("fuzz", "Send hostile requests mixed with good ones to a separate server (FUZZ_REQUESTS=20000, SEED=)",
