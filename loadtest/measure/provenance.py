@@ -82,7 +82,7 @@ def record(split: Split) -> dict[str, Any]:
 
 
 def command(environment: Any) -> str:
-    """The make command of this run. A HOST has no user or password, and a file no folder."""
+    """The make command of this run. A file outside the checkout is named without its folder."""
     settings = {key: environment[key] for key in VARIABLES if environment.get(key)}
     settings |= {key: _inside(Path(settings[key])) for key in ("BASELINE", "TRACE") if "/" in settings.get(key, "")}
     return " ".join(["make loadtest", *(f"{key}={shlex.quote(value)}" for key, value in settings.items())])
