@@ -1,5 +1,5 @@
-"""Writes what docs/choosing.md shows of the published exhaustive measurement: ``python -m choose.published``; a test
-fails where it is out of date.
+"""Writes the section of docs/choosing.md on the published exhaustive measurement: ``python -m choose.published``. A
+test fails if the section is out of date.
 
 Knows the result that choose/exhaustive.py writes. It measures nothing.
 """
@@ -21,7 +21,7 @@ NONE = "No result is published yet.\n"
 
 
 def section(path: Path = RESULT) -> str:
-    """The section's Markdown; without a result, a line that says so."""
+    """The section's Markdown. Without a result, a line that says so."""
     if not path.exists():
         return NONE
     result = json.loads(path.read_text(encoding="utf-8"))

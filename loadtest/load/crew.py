@@ -70,7 +70,7 @@ class Member:
                 answer, error = self._channel.receive()
         except (EOFError, OSError):
             status = self._process.wait(END_WITHIN_S)
-            raise LoadTestError(f"A generator process ended (status {status}); what it said stands above.") from None
+            raise LoadTestError(f"A generator process ended (status {status}); see its message above.") from None
         if error:
             raise LoadTestError(error)
         return answer

@@ -72,7 +72,7 @@ def read(path: Path) -> Trace:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             found = list(_records(path, lines))
     except (OSError, ValueError, csv.Error) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not text"
         raise LoadTestError(f"TRACE {path} cannot be read ({why}); name a CSV or JSONL file.") from None
     if not found:
         raise LoadTestError(f"TRACE {path} holds no request; expected lines below the columns {EXPECTED}.")
@@ -101,7 +101,7 @@ def _records(path: Path, lines: Any) -> Iterator[tuple[float, int | None]]:
             tokens = row.get(size)
             yield instant(row[column]), None if tokens in (None, "") else _tokens(tokens)
         except (KeyError, ValueError, TypeError, OverflowError):
-            said = f"TRACE {path}, line {number}: {_shown(row)} is no request"
+            said = f"TRACE {path}, line {number}: {_shown(row)} is not a request"
             raise LoadTestError(f"{said}; expected {EXPECTED}.") from None
 
 

@@ -108,7 +108,7 @@ def asked_processes(environment: Mapping[str, str]) -> int:
         return 0
     count: int = _read("PROCESSES", text)
     if count < 1:
-        raise LoadTestError(f"PROCESSES={text} is no number of processes; write it as in PROCESSES=2.")
+        raise LoadTestError(f"PROCESSES={text} is not a number of processes; write it as in PROCESSES=2.")
     return count
 
 

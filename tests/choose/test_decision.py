@@ -109,7 +109,7 @@ def test_a_finalist_within_the_winners_interval_is_named_as_one_that_another_run
     (near,) = ranking.close(made_of["winner"], made_of["finalists"])
     assert {near["variant"], made_of["winner"]["variant"]} == {"int8", "onnx"}
     said = words.sentences(made_of)
-    assert f"Within the interval of that, so that another run may choose it: `{near['archive']}` with 2 workers" in said
+    assert f"within the interval of the winner: `{near['archive']}` with 2 workers" in said
     found, made = rows(tmp_path / "clear", {variant("int8"): 20, variant("onnx"): 24, space().default: 40})
     clear = decided(found, made)
     assert ranking.close(clear["winner"], clear["finalists"]) == []

@@ -75,9 +75,9 @@ def test_arrivals_alone_are_a_trace(tmp_path):
         ("", "has the columns (none)"),
         ("a,b\n1,2\n", "has the columns a, b; expected TIMESTAMP,ContextTokens"),
         ("TIMESTAMP,ContextTokens\n", "holds no request"),
-        ("TIMESTAMP,ContextTokens\n2023-11-16 18:15:46.68,5\nyesterday,6\n", "line 3: yesterday,6 is no request"),
-        ("timestamp,input_length\n-1,6\n", "line 2: -1,6 is no request"),
-        (MOONCAKE + "{\n", "line 3: { is no request"),
+        ("TIMESTAMP,ContextTokens\n2023-11-16 18:15:46.68,5\nyesterday,6\n", "line 3: yesterday,6 is not a request"),
+        ("timestamp,input_length\n-1,6\n", "line 2: -1,6 is not a request"),
+        (MOONCAKE + "{\n", "line 3: { is not a request"),
         ("timestamp,input_length\n0,6\n1e13,6\n", "of which 14 at most"),
     ],
 )
