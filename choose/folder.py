@@ -44,7 +44,7 @@ def require_writable() -> None:
     except OSError as error:
         reason = error.strerror or str(error)
     if reason:
-        raise ChooseError(f"RESULTS={RESULTS} cannot be written to ({reason}); name another folder.")
+        raise ChooseError(f"RESULTS={RESULTS} cannot be written ({reason}); name another folder.")
 
 
 @contextmanager

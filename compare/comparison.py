@@ -69,7 +69,7 @@ class Comparison:
         failed = bring_up_to_date(STORE, read_options({**self.variables, **asked}))
         built = [name for name in [SAME_FILE, *fitting] if not failed.get(f"{model.name}-{name}")]
         if SAME_FILE not in built:
-            raise CompareError(f"{model.name}-{SAME_FILE}, which all servers need, was not built; see the message above.")
+            raise CompareError(f"{model.name}-{SAME_FILE}, which all need, was not built; see the message above.")
         return built
 
     def _install(self) -> None:

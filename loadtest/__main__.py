@@ -70,7 +70,7 @@ def measure() -> tuple[Run, bool]:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise LoadTestError(f"RESULTS={RESULTS} cannot be written to ({error.strerror}); name another folder.") from None
+        raise LoadTestError(f"RESULTS={RESULTS} cannot be written ({error.strerror}); name another folder.") from None
     if earlier:
         (folder / COPY).write_text(json.dumps(earlier), encoding="utf-8")
     asked = {**asdict(settings), "trace": recorded.name if recorded else ""}

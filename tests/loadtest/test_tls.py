@@ -66,7 +66,7 @@ def test_a_server_with_a_certificate_of_its_own_is_measured(address, certificate
 def test_one_that_nobody_vouches_for_is_refused(address, tmp_path):
     done = measure(address, tmp_path)
     assert done.returncode == 2
-    assert done.stderr.endswith("if by you: SSL_CERT_FILE=ca.pem\n"), done.stderr
+    assert done.stderr.endswith("name yours: SSL_CERT_FILE=ca.pem\n"), done.stderr
 
 
 def test_a_missing_file_of_certificates_is_named(address, tmp_path):
