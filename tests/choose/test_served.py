@@ -24,7 +24,7 @@ pytestmark = pytest.mark.served
 
 @pytest.fixture
 def place(tmp_path):
-    """The variables of a place of its own, into whose store make choose builds what it needs."""
+    """The variables of a separate place. make choose builds archives into its store."""
     return {
         "CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run"),
         "RESULTS": str(tmp_path / "results"), "MODELS_FILE": str(tmp_path / "models.toml"),
@@ -33,7 +33,7 @@ def place(tmp_path):
 
 
 def test_two_configurations_are_searched_measured_again_and_decided_between(place, tmp_path):
-    # A second worker of null only takes memory: what wins is known, and it is the default.
+    # A second worker of null only takes memory, so the default wins.
     asked = {"MODEL": "null", "OBJECTIVE": "memory", "WORKERS": "2", "THREADS": "1", "BATCHES": "1", "ROUNDS": "1",
              "DURATION": "0.3", "BUDGET": "5m"}  # fmt: skip
     done = run("choose", **{**place, **asked})

@@ -15,7 +15,7 @@ x509 = pytest.importorskip("cryptography.x509", reason="comes with the extra 'si
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A file with a key and the certificate for 127.0.0.1 that it signed for itself."""
+    """A file with a key and its self-signed certificate for 127.0.0.1."""
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
