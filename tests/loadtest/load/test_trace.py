@@ -89,7 +89,7 @@ def test_a_wrong_file_is_one_sentence(tmp_path, text, says):
 
 def test_what_is_no_file_or_no_text_is_named(tmp_path):
     (tmp_path / "image").write_bytes(b"\xff\xd8\xff\xe0")
-    for name, says in ((".", "Is a directory"), ("none", "No such file"), ("image", "no text")):
+    for name, says in ((".", "Is a directory"), ("none", "No such file"), ("image", "it is not text")):
         with pytest.raises(LoadTestError, match=says):
             read(tmp_path / name)
 
