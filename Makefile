@@ -1,10 +1,10 @@
-# The verbs. `make` lists them. The logic is in the Python modules that they call.
+# The verbs. `make` lists them. The Python modules that they call do the work.
 .DEFAULT_GOAL := help
 .PHONY: help setup archive models serve stop restart status rollout rollback scale logs token ui openapi triton doctor audit bench choose compare loadtest soak fuzz faults test coverage mutants lint docs clean
 SHELL := /bin/sh
 
-# The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so they are read from make's
-# command line. From the environment only TSI_<NAME> is read. <NAME> is not passed on, and a line says so.
+# The variables of each verb. Shells export such names for other purposes (HOST, OUT, NAME), so make reads them from its
+# command line. From the environment make reads TSI_<NAME> only. It does not pass <NAME> on, and prints a line that says so.
 # tsi/table.py has the verbs and their variables for the command tsi; tests/tsi/test_table.py compares it with this file.
 PLACE := CONFIG RUN_DIR MODEL_STORE MODELS_FILE
 CHOICE := MODELS VARIANTS DEVICE WEIGHTS MODELS_FILE
@@ -39,8 +39,8 @@ READ_BY_test := ROWS TRUST FIGURES FAULT_SECONDS SEED
 READ_BY_faults := ROWS FAULT_SECONDS SEED OUT
 VERBS := $(patsubst READ_BY_%,%,$(filter READ_BY_%,$(.VARIABLES)))
 NAMES := $(sort $(foreach verb,$(VERBS),$(READ_BY_$(verb))))
-# These are read from the environment under their plain names too. Shells rarely set them for other purposes, and if
-# STORE_KEY were ignored there, unsigned archives would be served.
+# make also reads these from the environment under their plain names. Shells rarely set them for other purposes. If make
+# ignored STORE_KEY there, it would serve unsigned archives.
 EITHER := PYTHON STORE_KEY
 given = $(filter-out undefined,$(origin $1))
 by_shell = $(filter environment%,$(origin $1))
@@ -56,13 +56,13 @@ note = $(if $(strip $2),$(shell echo '$1: $(strip $2)$3.' >&2))
 $(call note,Not read from the environment,$(IGNORED),; write make $(firstword $(ASKED)) $(addsuffix =...,$(IGNORED)) or set \
   $(addprefix TSI_,$(IGNORED)))
 $(call note,There is no such variable,$(UNKNOWN))
-# make passes <MODEL>_WEIGHTS on by itself. This lists the names on its command line, so that a wrong one can be refused.
+# make passes <MODEL>_WEIGHTS on by itself. WEIGHTS_GIVEN lists those on the command line, so that a wrong name is refused.
 export WEIGHTS_GIVEN := $(foreach name,$(filter %_WEIGHTS,$(.VARIABLES)),$(if $(filter command,$(origin $(name))),$(name)))
 
 BOOTSTRAP := $(firstword $(foreach name,python3 python3.12 python3.11 python3.10,$(shell \
   $(name) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $(name))))
 
-# PYTHON=... uses that interpreter with its packages and installs nothing. Otherwise the first verb sets up .venv.
+# With PYTHON=..., make uses that interpreter with its packages and installs nothing. Otherwise the first verb sets up .venv.
 ifdef PYTHON
 PY := $(PYTHON)
 READY :=
@@ -81,7 +81,8 @@ else
 PY := .venv/bin/python
 READY := .venv/.ready
 # Engines are extras; export/catalog.py says which variant needs which. export.extras needs the standard library alone.
-# Without VARIANTS, make archive builds the variants that models.toml chooses. .venv's Python, if it exists, reads that file.
+# Without VARIANTS, make archive builds the variants that models.toml chooses. The Python of .venv reads that file, if it
+# exists.
 ENGINES_OF = $(addprefix .venv/.,$(shell MODELS_FILE="$(MODELS_FILE)" $(1) -m export.extras $(2)))
 CHOSEN := $(if $(VARIANTS),,$(filter archive,$(MAKECMDGOALS)))
 EXTRAS := $(if $(VARIANTS),$(call ENGINES_OF,$(BOOTSTRAP),"$(VARIANTS)"))$(if $(CHOSEN),$(call \
@@ -93,7 +94,7 @@ COVERAGE := .venv/.coverage
 MUTATION := .venv/.mutation
 GRPC := .venv/.grpc
 SIGNED = $(if $(STORE_KEY),.venv/.signed)
-# Not among ALL_EXTRAS: 300 MB, whose tests are skipped without it.
+# ray takes 300 MB, so only ENGINE=ray and make test install it.
 RAY = $(if $(filter ray,$(ENGINE)),.venv/.ray)
 TRACING = $(if $(shell grep -sE '^[[:space:]]*trace_endpoint[[:space:]]*=[[:space:]]*[^[:space:]]' "$(or $(CONFIG),config.properties)"),.venv/.tracing)
 ALL_ENGINES := $(addprefix .venv/.,$(shell $(BOOTSTRAP) -m export.extras))
@@ -102,15 +103,15 @@ EVERYTHING := .venv/.extras
 # Before setup the doctor runs on any Python, since it needs the standard library alone.
 DOCTOR = $(if $(wildcard $(READY)),$(PY) -m serving.doctor,$(or $(BOOTSTRAP),python3) -m serving.doctor --before-setup)
 endif
-# The lines of pip's output that are shown: large downloads, as they start, and the installation.
+# The lines of pip's output that make shows: the start of each large download, the installation and errors.
 SHOWN := /Downloading .*([0-9][0-9]\.[0-9] MB|[0-9]{3} MB|GB)/ || /^Installing collected/ || /^ERROR/ \
   {print "  " substr($$0, 1, 100); fflush()}
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# pip checks each file against hashes.txt. It takes no source packages, since their builds would run unchecked code. The pip
-# of a new environment may be too old to read hashes from constraints, so pip itself is installed first.
+# pip checks each file against hashes.txt. It installs no source packages, since their builds would run unchecked code. The
+# pip of a new environment may be too old to read hashes from constraints, so make installs pip itself first.
 PIP := .venv/bin/python -m pip install --disable-pip-version-check --no-input --require-hashes
 PINNED := $(PIP) --only-binary :all: -c hashes.txt
 
@@ -128,7 +129,7 @@ setup: $(READY) ## Make .venv with the versions and digests of hashes.txt (the o
 	if [ "$$(cat .venv/pip.status)" != 0 ]; then tail -n 25 .venv/pip.log >&2; exit 1; fi
 	@touch $@
 
-# All extras at once: pip resolves what they have in common once, and downloads and installs in one go.
+# One call of pip installs all extras, so it resolves their common packages once.
 .venv/.extras: .venv/.ready
 	@echo "Installing the extras $(ALL_EXTRAS:.venv/.%=%)"
 	@.venv/bin/python deploy/requirements.py $(ALL_EXTRAS:.venv/.%=%) > .venv/extras.txt
@@ -153,13 +154,13 @@ serve: $(READY) $(SIGNED) $(TRACING) $(RAY) ## Start TorchServe with the store's
 stop: $(READY) ## Stop TorchServe and check that all its processes have ended
 	@$(PY) -m serving stop
 
-restart: $(READY) $(SIGNED) $(TRACING) ## Restart the replicas one after the other, with the present archives and settings, without an interruption
+restart: $(READY) $(SIGNED) $(TRACING) ## Restart one replica after the other with the present archives and settings, without a pause
 	@$(PY) -m serving restart
 
 status: $(READY) ## Print a line per served archive; exit status 0 when all answer
 	@$(PY) -m serving status
 
-rollout: $(READY) $(SIGNED) ## Replace the served version of an archive by another, without an interruption (MODEL=minilm-torchscript VERSION=2.0)
+rollout: $(READY) $(SIGNED) ## Replace a served archive by another version, without a pause (MODEL=minilm-torchscript VERSION=2.0)
 	@$(PY) -m rollout rollout
 
 rollback: $(READY) $(SIGNED) ## Go back to the version that the last rollout replaced (MODEL=minilm-torchscript)
@@ -183,7 +184,7 @@ openapi: $(READY) ## Describe the HTTP API of the store's archives as OpenAPI 3.
 triton: $(READY) $(SIGNED) ## Write a model repository for NVIDIA's Triton of the store's archives (MODELS=, VARIANTS=, OUT=triton_repository)
 	@$(PY) -m deploy.triton
 
-doctor: ## Check for what would stop make serve on this machine; a line per check, with the fix (runs before setup too)
+doctor: ## Check this machine for faults that would stop make serve; a line per check, with the fix (runs before setup too)
 	@$(DOCTOR)
 
 audit: $(READY) $(AUDIT) ## Ask for published advisories on the installed packages and TorchServe's jar (OSV_URL= names a mirror)
@@ -201,7 +202,7 @@ compare: $(READY) $(ALL_ENGINES) ## Measure this server beside TorchServe's, Fas
 loadtest: $(READY) $(if $(filter grpc,$(PROTOCOL)),$(GRPC)) ## Measure served latency, one archive at a time, and report (RATE=, SLO_P99_MS=, PROFILE=, BASELINE=)
 	@$(PY) -m loadtest
 
-soak: $(READY) ## Send good and bad requests to all models of one server for a long time; report what grows (DURATION=1800, RATE=)
+soak: $(READY) ## Send good and bad requests to all models of one server for a long time; report growth of memory, files and logs (DURATION=1800, RATE=)
 	@$(PY) -m loadtest.soak
 
 fuzz: $(READY) ## Send hostile requests mixed with good ones to a separate server (FUZZ_REQUESTS=20000, SEED=)

@@ -1,1 +1,1 @@
-"""``make choose``: which variant of a model to deploy on this machine, with which settings, and how certain that is."""
+"""``make choose``: finds the variant and settings of a model to deploy on this machine, with intervals."""

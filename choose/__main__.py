@@ -1,7 +1,7 @@
-"""The verb choose: searches, decides, records the choice in models.toml and prints it. Settings come from the
-environment, as make passes them. Other modules measure.
+"""The verb choose: searches, decides, records the choice in models.toml and prints it. make passes the settings in the
+environment. Other modules measure.
 
-Exit status: 0 chosen; 1 nothing meets the objective; 2 it could not be run; 130 interrupted.
+Exit status: 0 chosen; 1 nothing meets the objective; 2 the search could not run; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def main() -> int:
     except NotBuiltError as error:
         return error.status
     except KeyboardInterrupt:
-        print("\nInterrupted: the server is stopped and every finished trial is kept; the same command goes on.",
+        print("\nInterrupted: the server is stopped and every finished trial is kept; the same command continues.",
               file=sys.stderr)  # fmt: skip
         return 130
 
 
 def choose(asked: Request, name: str) -> int:
-    """Chooses for one model, writes the pages, records the choice where there is one, and prints it."""
+    """Chooses for one model, writes the pages, records the choice if there is one, and prints it."""
     from choose import page, record, words
     from choose.chooser import Chooser
 

@@ -1,7 +1,8 @@
-"""Builds the archives of a model in choose's own store, and says which of them may win and why others may not.
+"""Builds the archives of a model in choose's own store, and decides which of them may win, with a reason for the
+others.
 
-Knows how archives are built and what they record of themselves. Archives that are up to date in the user's store are
-copied. Nothing is added to the user's store.
+Knows how archives are built, and reads their records. Copies archives that are up to date in the user's store. Adds
+nothing to the user's store.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from serving.identity import read_config
 from serving.store import intact_digest
 
 STORE = Path(os.environ.get("CHOOSE_STORE") or STORES / "choose").resolve()
-DEFAULT = "torchscript"  # what make archive serve serves by default
+DEFAULT = "torchscript"  # the variant that make archive serve serves by default
 
 
 def find(request: Request, name: str, environment: Mapping[str, str], cores: int) -> Space:
@@ -45,7 +46,7 @@ def find(request: Request, name: str, environment: Mapping[str, str], cores: int
     found = {row.variant.name: _candidate(row, request) for row in options.rows if row.name not in refused}
     first = found.get(DEFAULT) or (next(iter(found.values())) if model.kind == "none" and found else None)
     if first is None:
-        raise ChooseError(f"{name}-{DEFAULT}, which every choice is compared with, was not built; the build said why.")
+        raise ChooseError(f"{name}-{DEFAULT}, the default to compare with, was not built; see the message above.")
     searched = tuple(each for each in found if not found[each].reason and each in (request.variants or found))
     if not searched:
         bounded = request.min_accuracy is not None or request.min_cosine is not None
@@ -76,7 +77,7 @@ def _model(request: Request, name: str, environment: Mapping[str, str]) -> Model
 
 
 def announced(model: Model, options: Options) -> str:
-    """One line: what is built, and which variants do not fit the model, by name."""
+    """One line: the variants to build, and those that do not fit the model."""
     built = [row.variant.name for row in options.rows]
     against = {row.name: reason_against(model, row) for row in catalog.VARIANTS
                if row.device in ("any", options.device) and model.kind in row.kinds}  # fmt: skip

@@ -23,8 +23,7 @@ def chart_data(decision: dict[str, Any]) -> dict[str, Any]:
 
 
 def line(front: list[dict[str, Any]]) -> list[list[float]]:
-    """The trials that no other beats in both of the plot's quantities, as [requests/s, p99 in ms], the slowest
-    first."""
+    """The Pareto front of the plot's two quantities, as [requests/s, p99 in ms], the slowest trial first."""
     kept: list[list[float]] = []
     for row in sorted(front, key=lambda row: (-row["requests_per_s"], row["p99_ms"])):
         if not kept or row["p99_ms"] < kept[0][1]:

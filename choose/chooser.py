@@ -72,7 +72,7 @@ class Chooser:
         search.say = lambda text: progress.say(f"trial {len(search.records())}: {text}")
         try:
             if done := len(search.records()):
-                progress.say(f"going on after {done} trial{'s' if done > 1 else ''} of {where.name}")
+                progress.say(f"continuing after {done} trial{'s' if done > 1 else ''} of {where.name}")
             search.run(lambda: search_budget_s(self.request, search.records()))
         finally:
             progress.close()
@@ -93,7 +93,7 @@ class Chooser:
         self, where: Path, space: Space, chosen: list[finals.Finalist], bench: Bench, facts: dict[str, Any],
         progress: Progress,
     ) -> tuple[list[dict[str, Any]], Peak | None]:  # fmt: skip
-        shutil.rmtree(where / "finals", ignore_errors=True)  # of a run that was cut off; its turns cannot be continued
+        shutil.rmtree(where / "finals", ignore_errors=True)  # rows of an interrupted run; its turns cannot go on
         (where / "finals").mkdir()
         run = Run(where / "finals", facts, {"slo_p99_ms": self.request.slo_p99_ms or 0.0})
         final = finals.Finals(bench, chosen, run, progress.say)

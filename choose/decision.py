@@ -81,7 +81,7 @@ def why(
         return f"None of {measured} configurations meets {asked(request)}; {nearest} has {won['reason']}."
     if won is not default:
         if default is None:
-            return "The default could not be measured; this is the best of those that could."
+            return "The default could not be measured; this is the best measured configuration."
         ratio = won["ratio_to_default"]
         if not default["meets"]:
             return f"The default does not meet {asked(request)} ({default['reason']}); this is the best that does."
@@ -100,7 +100,7 @@ def asked(request: Request) -> str:
     """The conditions that a configuration must meet, in words."""
     parts = [f"a p99 of {request.slo_p99_ms:g} ms"] if request.slo_p99_ms else []
     parts += [f"{request.rate:g} requests/s"] if request.rate else []
-    return " at ".join(parts) or "what was asked with right answers alone"
+    return " at ".join(parts) or "the condition that all answers are right"
 
 
 def _figure(request: Request, row: dict[str, Any]) -> str:

@@ -1,10 +1,11 @@
-"""``python -m choose.exhaustive``: measures every configuration of a small space, and how near a search of a quarter of
-them comes to the best.
+"""``python -m choose.exhaustive``: measures every configuration of a small space, and computes which share of the
+optimum a search reaches in a quarter of the trials.
 
 Measures minilm in four variants with two settings each of workers, threads and batches (MODEL, VARIANTS, WORKERS,
-THREADS, BATCHES, DURATION and ROUNDS change that), in turns, into OUT. What OUT already holds of the same question is
-not measured again, so that a run that was cut off goes on, and ROUNDS=2 after ROUNDS=1 adds a round. Then it runs the
-search of make choose on that table, without a server, for SEEDS seeds (200). TABLE_ONLY=1 skips the measuring.
+THREADS, BATCHES, DURATION and ROUNDS change that), in turns, into OUT. Configurations of the same question that OUT
+already has are not measured again. So the same command continues an interrupted run, and ROUNDS=2 after ROUNDS=1 adds a
+round. Then the search of make choose runs on that table, without a server, for SEEDS seeds (200). TABLE_ONLY=1 skips
+the measurement.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _command() -> str:
 
 
 def _run() -> None:
-    """Measures, simulates and prints the result. Raises what REFUSALS lists, and NotBuiltError."""
+    """Measures, simulates and prints the result. Raises the errors of REFUSALS, and NotBuiltError."""
     variables = {**os.environ, **{name: os.environ.get(name) or value for name, value in SMALL.items()}}
     path, split, asked = result_file.chosen(os.environ, OUT), cores.here(), request.read(variables)
     if asked.objective != "throughput":
@@ -91,7 +92,7 @@ def _run() -> None:
 
 
 def main() -> int:
-    """Returns the exit status: 0 measured, 2 it could not be run, 130 interrupted."""
+    """Returns the exit status: 0 measured, 2 the measurement could not run, 130 interrupted."""
     end_on_signals()
     try:
         _run()
@@ -101,7 +102,7 @@ def main() -> int:
     except NotBuiltError as error:
         return error.status
     except KeyboardInterrupt:
-        print("\nInterrupted: every finished configuration is kept; the same command goes on.", file=sys.stderr)
+        print("\nInterrupted: every finished configuration is kept; the same command continues.", file=sys.stderr)
         return 130
     return 0
 

@@ -38,7 +38,7 @@ START_S = 15.0  # estimated seconds to start a server, until one has been starte
 
 @dataclass
 class Finalist:
-    """A configuration in the finals. ``load`` is the load that it is measured at, which begins as the best one of the
+    """A configuration in the finals. ``load`` is the load of its measurements. Its first value is the best load of the
     search."""
 
     configuration: Configuration
@@ -49,8 +49,8 @@ class Finalist:
 
 
 def finalists(request: Request, space: Space, records: Sequence[Record]) -> list[Finalist]:
-    """The best three that meet the objective, among them one that computes in fp32 where there is one, and the default
-    last. If the default could not be measured, only the others."""
+    """The best three that meet the objective, and the default last. One of the three computes in fp32, if such a
+    variant meets the objective. If the default could not be measured, only the others."""
     met = sorted((each for each in records if each.worth.meets and _may_win(space, each)),
                  key=lambda each: -each.worth.value)  # fmt: skip
     best = met[:BEST]

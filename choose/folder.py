@@ -1,7 +1,7 @@
 """The folder of a search: one per question, so that the same command finds it again. One process at a time holds it.
 
-Knows what makes two questions the same: the objective, the search space, the archives' bytes and the machine. BUDGET,
-TRIALS and HOURLY_COST are not part of the question, since they only change how long the search lasts and what is shown.
+Two questions are the same if objective, search space, archives' bytes and machine are the same. BUDGET, TRIALS and
+HOURLY_COST are not part of the question, since they only change the length of the search and the content of the page.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ def of(request: Request, space: Space, machine: Mapping[str, Any]) -> Path:
 
 
 def require_writable() -> None:
-    """Raises ChooseError where no folder can be made in RESULTS; checked before archives are built."""
+    """Raises ChooseError if no folder can be made in RESULTS. Called before archives are built."""
     try:
         RESULTS.mkdir(parents=True, exist_ok=True)
         reason = "" if os.access(RESULTS, os.W_OK | os.X_OK) else "Permission denied"
     except OSError as error:
         reason = error.strerror or str(error)
     if reason:
-        raise ChooseError(f"RESULTS={RESULTS} is no folder to write to ({reason}); name another.")
+        raise ChooseError(f"RESULTS={RESULTS} cannot be written ({reason}); name another folder.")
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Locks the folder. The kernel releases the lock when the process ends. Raises ChooseError where another process
-    holds it."""
+    """Locks the folder. The kernel releases the lock when the process ends. Raises ChooseError if another process holds
+    it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:

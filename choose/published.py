@@ -1,5 +1,5 @@
-"""Writes what docs/choosing.md shows of the published exhaustive measurement: ``python -m choose.published``; a test
-fails where it is out of date.
+"""Writes the section of docs/choosing.md on the published exhaustive measurement: ``python -m choose.published``. A
+test fails if the section is out of date.
 
 Knows the result that choose/exhaustive.py writes. It measures nothing.
 """
@@ -21,7 +21,7 @@ NONE = "No result is published yet.\n"
 
 
 def section(path: Path = RESULT) -> str:
-    """The section's Markdown; without a result, a line that says so."""
+    """The section's Markdown. Without a result, a line that says so."""
     if not path.exists():
         return NONE
     result = json.loads(path.read_text(encoding="utf-8"))
@@ -29,22 +29,22 @@ def section(path: Path = RESULT) -> str:
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """The result in sentences: how much of the best throughput the search reaches, and how often it comes near."""
+    """The result in sentences: the share of the best throughput that the search reaches, over the seeds."""
     search, blind = found["search"], found["random"]
     verdict = "met" if search["median"] >= TARGET else "missed"
     quarter = f"{found['trials']} trials ({found['trials'] / found['configurations']:.0%})"
     return (
-        f"Of {found['configurations']} configurations, the best has {found['optimum']:g} {found['unit']}. After "
-        f"{quarter}, the search reaches {_shares(search)}, over {found['seeds']} seeds. As many trials at random, "
-        f"after the default, reach {_shares(blind)}. The target, {TARGET:.0%} of the best in a quarter of the trials, "
-        f"is {verdict}."
+        f"Of {found['configurations']} configurations, the best has {found['optimum']:g} {found['unit']}: the optimum. "
+        f"After {quarter}, over {found['seeds']} seeds, the search reaches {_shares(search)}. As many random trials "
+        f"after the default reach {_shares(blind)}. The target, a median of {TARGET:.0%} of the optimum in a quarter "
+        f"of the trials, is {verdict}."
     )
 
 
 def _shares(found: Mapping[str, Any]) -> str:
     return (
-        f"{found['median']:.1%} of that in the median, {found['p5']:.1%} in the worst 5 % of seeds and "
-        f"{found['worst']:.1%} in the worst one, and {TARGET:.0%} in {found['share_near']:.1%} of them"
+        f"{found['median']:.1%} of the optimum in the median, {found['p5']:.1%} at the 5th percentile of the seeds and "
+        f"{found['worst']:.1%} in the worst seed; {found['share_near']:.1%} of the seeds reach at least {TARGET:.0%}"
     )
 
 

@@ -228,7 +228,7 @@ class Search:
         if records and len(records) == count and all(each.state == "failed" for each in records):
             again = f"; to measure them again, remove {self.folder}" if self.folder else ""
             raise ServingError(
-                f"All {count} configurations that were tried failed, the last one thus: {records[-1].reason}{again}"
+                f"All {count} configurations that were tried failed, the last one with: {records[-1].reason}{again}"
             )
 
     def _fail_stale(self) -> None:

@@ -1,4 +1,4 @@
-"""Runs the search on a recorded table of every configuration, for many seeds, to see how near it comes to the best.
+"""Runs the search on a recorded table of every configuration, for many seeds, and compares the result with the optimum.
 
 The table replaces the server. choose/exhaustive.py records it.
 """
@@ -33,7 +33,7 @@ class Table:
     outcomes: Mapping[Configuration, Sequence[Outcome]]
 
     def score(self, each: Configuration) -> float:
-        """The mean of the rounds; 0 where one of them does not meet the objective."""
+        """The mean of the rounds; 0 if one of them does not meet the objective."""
         scores = [worth(self.request, outcome).score for outcome in self.outcomes[each]]
         met = [score for score in scores if score is not None]
         return float(np.mean(met)) if len(met) == len(scores) else 0.0
@@ -52,11 +52,11 @@ class Table:
 
 
 def simulate(table: Table, seeds: int) -> dict[str, Any]:
-    """Which share of the table's optimum the search reaches in a quarter of the trials, over the seeds.
+    """The share of the table's optimum that the search reaches in a quarter of the trials, over the seeds.
 
-    The same for the default and then random configurations. A search knows only what it measured: after each trial it
-    would deploy the configuration whose measured figure is best, and the table says how good that one is. Raises
-    ChooseError for a table in which nothing meets the objective.
+    Also computes this share for the default followed by random configurations. A search knows only its own
+    measurements: after each trial it would deploy the configuration with the best measured figure. The table has the
+    score of that configuration. Raises ChooseError for a table in which nothing meets the objective.
     """
     every = list(table.outcomes)
     trials, best = max(1, int(len(every) * SHARE_OF_TRIALS)), max(map(table.score, every), default=0.0)
@@ -69,7 +69,7 @@ def simulate(table: Table, seeds: int) -> dict[str, Any]:
 
 
 def _searched(table: Table, seed: int, trials: int) -> list[tuple[Configuration, float]]:
-    """(configuration, the figure that was measured of it) in the order of the search; minus infinity for a miss."""
+    """(configuration, its measured figure) in the order of the search; minus infinity if it misses the objective."""
     asked = Request(**{**asdict(table.request), "seed": seed, "trials": trials})
     search = Search(None, asked, table.space, table.evaluate(seed), list(prior(table.space, asked, {})))
     search.run(lambda: float("inf"))
@@ -88,7 +88,8 @@ def _blind(table: Table, every: list[Configuration], seed: int, trials: int) -> 
 
 
 def _shares(table: Table, best: float, tried: Sequence[tuple[Configuration, float]], trials: int) -> list[float]:
-    """After each trial, the share of the optimum of what would be deployed then; the default where nothing was met."""
+    """After each trial, the share of the optimum that the configuration to deploy reaches; before any meets the
+    objective, that of the default."""
     shares, deployed, seen = [], table.space.default, float("-inf")
     for configuration, value in tried:
         if value > seen:

@@ -1,6 +1,6 @@
-"""The file of the exhaustive table: what it holds, and what of it counts for a question that is asked again.
+"""The file of the exhaustive table. Reads the outcomes that belong to the same question, and writes new ones.
 
-Knows JSON and the table. It measures nothing (exhaustive.py does).
+Knows JSON and the table. exhaustive.py measures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from choose.table import Table
 def read(path: Path, asked: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """{configuration's key: outcomes} of an earlier run of the same question; {} without one.
 
-    Raises ChooseError where the file holds another question: its figures and the new ones would be mixed.
+    Raises ChooseError if the file is of another question, since its figures and the new ones would be mixed.
     """
     if not path.exists() or not path.stat().st_size:
         return {}
@@ -34,15 +34,15 @@ def read(path: Path, asked: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]
 
 
 def question(asked: Request, space: Space, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What has to be the same for figures to belong into one table."""
+    """The facts that must be the same for all figures of a table."""
     archives = {each.row.name: each.sha256 for each in space.candidates.values()}
-    objective = {**asked.stated(), "budget_s": None, "hourly_cost": None}  # they change no figure
+    objective = {**asked.stated(), "budget_s": None, "hourly_cost": None}  # these change no figure
     return {"objective": objective, "window_s": asked.window_s, "space": space.stated(),
             "default": space.default.key, "archives": archives, "machine": decision.machine(facts)}  # fmt: skip
 
 
 def write(path: Path, asked: Request, space: Space, facts: dict[str, Any], kept: dict[str, Any], **more: Any) -> None:
-    """Writes what was measured so far, atomically; ``more`` are further keys of the file."""
+    """Writes the measurements so far, atomically. ``more`` are further keys of the file."""
     table = Table(asked, space, outcomes(space, kept))
     rows = [{"key": each.key, "configuration": asdict(each), "outcomes": kept[each.key], "score": table.score(each)}
             for each in table.outcomes]  # fmt: skip

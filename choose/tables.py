@@ -1,7 +1,6 @@
-"""The tables of a decision's page: their columns, the order of these, and the text of cells. Speed is always shown with
-parity.
+"""The tables of a decision's page: their columns in order, and the text of cells. Speed is always shown with parity.
 
-Knows decision.json's keys and the order that matters on a narrow screen; no HTML and no Markdown.
+Knows decision.json's keys, and which columns a narrow screen shows first. Knows no HTML and no Markdown.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ STATES = {"complete": "measured", "pruned": "stopped early", "failed": "failed"}
 class Column:
     """One column: its heading, the text of a cell (with an optional second line) and its sort key.
 
-    A column that is ``spare`` is left out where no row has a value.
+    A column that is ``spare`` is left out if no row has a value.
     """
 
     title: str
@@ -89,7 +88,7 @@ def short(settings: dict[str, Any], leave_out: Container[str] = ()) -> str:
 
 
 def parity(row: Row) -> str:
-    """Largest difference, then the other parts of the parity; a dash where it is not known."""
+    """Largest difference, then the other parts of the parity; a dash if it is not known."""
     record = row.get("parity")
     said = Parity.from_record(record).summary().replace(", ", "\n", 1) if record else DASH
     return f"{said}, before {row['handler']}" if row.get("handler") else said
@@ -109,9 +108,9 @@ def load(row: Row) -> str:
 
 
 def verdict(row: Row, decision: dict[str, Any]) -> str:
-    """The verdict on a finalist: chosen, default, whether it met the conditions and was stable, or why not."""
+    """The verdict on a finalist: chosen, default, misses the conditions, unstable."""
     words = ["chosen"] * (same(row, decision["winner"]) and row["meets"]) + ["default"] * row["is_default"]
-    words += ["exact fp32"] * row["exact"] + ["misses what was asked"] * (not row["meets"])
+    words += ["exact fp32"] * row["exact"] + ["misses the conditions"] * (not row["meets"])
     said = ", ".join(words + ["unstable"] * (not row["stable"])) or "met"
     return f"{said}\n{row['reason']}" if row.get("reason") else said
 
@@ -134,8 +133,8 @@ def _configuration(decision: dict[str, Any]) -> Column:
 
 
 def _state(row: Row, front: set[int]) -> str:
-    words = [STATES[row["state"]]] + ["on the front"] * (row["number"] in front)
-    words += ["misses what was asked"] * (row["state"] == "complete" and not row["meets"])
+    words = [STATES[row["state"]]] + ["on the Pareto front"] * (row["number"] in front)
+    words += ["misses the conditions"] * (row["state"] == "complete" and not row["meets"])
     return ", ".join(words) + (f"\n{row['reason']}" if row["reason"] else "")
 
 

@@ -1,5 +1,5 @@
-"""The answer in sentences, one per line: what to deploy, how fast it is, whether its answers are still right, what it
-costs.
+"""The answer in sentences, one per line: the configuration to deploy, its speed, the correctness of its answers, its
+cost.
 
 A pure function of decision.json (docs/choosing.md). Knows the wording; loadtest.report.numbers formats the figures.
 """
@@ -27,8 +27,7 @@ def sentences(decision: dict[str, Any]) -> str:
 
 
 def figure(objective: dict[str, Any], finalist: Finalist) -> float | None:
-    """The figure that is optimised: requests/s; the median in ms, or with a rate the p99; MiB, of a GPU where one is
-    used."""
+    """The optimised figure: requests/s; the median in ms, or with a rate the p99; MiB, of the GPU if one is used."""
     found: float | None = finalist["p99_ms" if objective["rate"] else "p50_ms"]
     if objective["name"] == "throughput":
         found = finalist["requests_per_s"]
@@ -53,7 +52,7 @@ def settings(found: dict[str, Any]) -> str:
 
 
 def right(finalist: Finalist) -> str:
-    """Whether its answers are still those of eager fp32, and how accurate they are."""
+    """The parity of a finalist's answers with eager fp32, and their accuracy."""
     parity = finalist["parity"] or {}
     parts = [_nearness(finalist, parity)]
     for key, what in (("neighbours", "nearest neighbours"), ("top1", "best class")):
@@ -71,7 +70,7 @@ def right(finalist: Finalist) -> str:
 
 
 def _served(finalist: Finalist) -> list[str]:
-    """What is known of the answers through the user's own handler, of which parity says nothing."""
+    """The share of the answers that equal the default's through the user's own handler, which parity does not cover."""
     share = finalist.get("answers_as_default")
     if finalist["is_default"] or share is None:
         return []
@@ -88,7 +87,7 @@ def _nearness(finalist: Finalist, parity: dict[str, Any]) -> str:
 
 
 def achieved(finalist: Finalist, objective: dict[str, Any]) -> str:
-    """Its speed and memory, the objective's quantity first."""
+    """A finalist's speed and memory, the objective's quantity first."""
     rate, load = f"{amount(finalist['requests_per_s'])} requests/s", _load(finalist)
     if objective["name"] == "throughput":
         within = objective["slo_p99_ms"] if finalist["meets"] else None
@@ -161,7 +160,7 @@ def wanted(objective: dict[str, Any]) -> str:
 
 
 def _why(decision: dict[str, Any]) -> str:
-    """Why the default stays, or what is wrong with it; "" otherwise, since the figures are the reason."""
+    """The reason why the default stays or cannot win; "" otherwise, since the figures are the reason."""
     default = decision["default"]
     if not met(decision) or not (decision["default_stays"] or not default or not default["meets"]):
         return ""
@@ -170,13 +169,13 @@ def _why(decision: dict[str, Any]) -> str:
 
 
 def _close(decision: dict[str, Any]) -> str:
-    """Which finalists a second run might choose instead; "" where the winner is clear."""
+    """The finalists that a second run might choose instead; "" if the winner is clear."""
     near = close(decision["winner"], decision["finalists"]) if met(decision) else []
     if not near:
         return ""
     named = [f"{configuration(each)} ({amount(each['ratio_to_winner']['low'])} to "
              f"{amount(each['ratio_to_winner']['high'])} times)" for each in near]  # fmt: skip
-    return f"Within the interval of that, so that another run may choose it: {'; '.join(named)}."
+    return f"Another run may choose one of these, since they are within the interval of the winner: {'; '.join(named)}."
 
 
 def _exact(decision: dict[str, Any]) -> str:
@@ -186,7 +185,7 @@ def _exact(decision: dict[str, Any]) -> str:
     if not exact:
         return "No finalist is exact fp32." if (winner["parity"] or {}).get("cosine") is not None else ""
     objective = decision["objective"]
-    misses = "" if exact["meets"] or not met(decision) else ", which misses what was asked"
+    misses = "" if exact["meets"] or not met(decision) else ", which misses the conditions"
     said = f"{amount(figure(objective, exact))}{UNITS[objective['name']]}"
     return f"If you need exact fp32: {configuration(exact)}, {said}{misses}."
 

@@ -1,1 +1,1 @@
-"""``make compare``: the same TorchScript file behind this project's server and behind what people would use instead."""
+"""``make compare``: serves the same TorchScript file with this project's server and with other servers, its peers."""

@@ -1,7 +1,7 @@
-"""The verb compare: measures this project's server beside others', writes a result and its pages, and prints it in
-words. Settings come from the environment, as make passes them.
+"""The verb compare: measures this project's server beside its peers, writes a result and its pages, and prints a
+summary. make passes the settings in the environment.
 
-Exit status: 0 measured; 2 it could not be run; 130 interrupted.
+Exit status: 0 measured; 2 the comparison could not run; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ IN_THE_WAY = "TorchServe runs already and make compare starts its own, one after
 def main() -> int:
     """Compares; returns the exit status."""
     hub = gevent.get_hub()
-    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt, CompareError)  # they are handled here, without a traceback
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt, CompareError)  # main handles these errors, without a traceback
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
@@ -51,10 +51,10 @@ def main() -> int:
 
 
 def compare() -> int:
-    """Runs what was asked, writes the pages and prints the answer. Raises what ``main`` refuses with."""
+    """Runs the comparison, writes the pages and prints the summary. Raises the errors that ``main`` handles."""
     asked = request.read(os.environ)
     state = RunDirectory.default().read()
-    if state and state.running():  # before minutes of building
+    if state and state.running():  # checked before the builds, which take minutes
         raise ServerRunsError(IN_THE_WAY)
     result = Comparison(asked, os.environ).run()
     written = page.write(result, asked.out)

@@ -1,6 +1,6 @@
-"""What a peer is sent and whether its answer is right: its form of a request, and the cosine to the eager reference.
+"""A peer's form of a request, and the check of its answer by the cosine to the eager reference.
 
-Knows JSON and vectors. Who sends is the load test's business.
+Knows JSON and vectors. The load test sends the requests.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from compare.errors import CompareError
 from loadtest.load.payloads import Payload
 
 LEAST_COSINE = 0.9999  # of the same file in fp32
-LEAST_OF_VARIANTS = 0.99  # of ours in another precision; its parity stands beside it
+LEAST_OF_VARIANTS = 0.99  # of our variant in another precision, which is shown with its parity
 
 
 def in_form(payload: Payload, form: str) -> Payload:
-    """The payload of a text, as a peer wants it: the text itself, or ``form`` with it in the place of TEXT."""
+    """The payload of a text in the peer's form: the text itself, or ``form`` with the text in the place of TEXT."""
     if not form:
         return payload
     body = form.replace("TEXT", json.dumps(payload.body.decode()))
@@ -27,29 +27,31 @@ def in_form(payload: Payload, form: str) -> Payload:
 
 
 class Vectors:
-    """The right answers by payload name, and where an answer has its vector. Stands where the load test has golden
-    answers: ``matches`` judges one."""
+    """The right answers by payload name, and the path to the vector in an answer. Used like the load test's golden
+    answers: ``matches`` checks an answer."""
 
     def __init__(self, right: Mapping[str, Sequence[float]], path: Sequence[str | int], least: float) -> None:
         self._right = {name: _unit(vector) for name, vector in right.items()}
         self._path, self._least = tuple(path), least
 
     def matches(self, payload: Payload, body: bytes) -> bool:
-        """Whether ``body`` holds the vector for ``payload``; False for what has none."""
+        """Whether ``body`` has the right vector for ``payload``; False if it has no vector."""
         try:
             return self.cosine(payload, body) >= self._least
         except (ValueError, KeyError, TypeError, IndexError):
             return False
 
     def cosine(self, payload: Payload, body: bytes) -> float:
-        """To the reference. Raises ValueError, KeyError, TypeError or IndexError for what is no such vector."""
+        """The cosine to the reference. Raises ValueError, KeyError, TypeError or IndexError if there is no such
+        vector."""
         found: Any = json.loads(body)
         for key in self._path:
             found = found[key]
         return float(_unit(found) @ self._right[payload.name])
 
     def check(self, payloads: Sequence[Payload], ask: Callable[[Payload], bytes]) -> float:
-        """Asks each payload once, alone; returns the smallest cosine. Raises CompareError where one is wrong."""
+        """Sends each payload once, alone, and returns the smallest cosine. Raises CompareError if an answer is
+        wrong."""
         smallest = 1.0
         for payload in payloads:
             body = ask(payload)

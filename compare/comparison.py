@@ -1,6 +1,6 @@
-"""One comparison from begin to end: archives, environments, contest, result.
+"""One comparison from beginning to end: archives, environments, measurements, result.
 
-Knows the order of things; each step is a module of its own.
+Knows the order of the steps. Each step is a separate module.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OURS_ANSWER = ("embedding",)
 
 @dataclass
 class Comparison:
-    """Compares as ``request`` asks; ``variables`` are make's."""
+    """The comparison of ``request``. ``variables`` are make's."""
 
     request: Request
     variables: Mapping[str, str]
@@ -46,7 +46,7 @@ class Comparison:
     refused: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> dict[str, Any]:
-        """Measures, writes the result's JSON and returns it. Raises what __main__ refuses with."""
+        """Measures, writes the result's JSON and returns it. Raises the errors that __main__ handles."""
         self.device = resolve_device(self.variables.get("DEVICE") or "auto")
         count = processes(0, self.request.clients, [])
         self.split = cores.here(count)
@@ -62,14 +62,14 @@ class Comparison:
             return self._contest(facts, subjects, crew)
 
     def _build(self) -> list[str]:
-        """Brings the archives up to date and returns the variants there are. Raises CompareError."""
+        """Brings the archives up to date, and returns the available variants. Raises CompareError."""
         model = catalog.model(self.request.model)
         fitting = [each for each in plan.CHOSEN[self.device] if each in variants_of(model, self.device)[0]]
         asked = {"MODEL": "", "MODELS": model.name, "VARIANTS": " ".join([SAME_FILE, *fitting])}
         failed = bring_up_to_date(STORE, read_options({**self.variables, **asked}))
         built = [name for name in [SAME_FILE, *fitting] if not failed.get(f"{model.name}-{name}")]
         if SAME_FILE not in built:
-            raise CompareError(f"{model.name}-{SAME_FILE}, which all serve, was not built; the build said why.")
+            raise CompareError(f"{model.name}-{SAME_FILE}, which all need, was not built; see the message above.")
         return built
 
     def _install(self) -> None:

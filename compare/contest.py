@@ -1,7 +1,8 @@
-"""The order of things: every setting is tried briefly, then the best of each are measured in turns, A B C, C B A.
+"""The order of the measurements: every setting is tried briefly, then the best ones are measured in turns, A B C, C B
+A.
 
-Knows subjects, settings and loads. What is found goes into ``tried``, ``finals`` and ``refused``; what it means is
-ranking.py's business. A subject that fails is kept with its reason, and the others go on.
+Knows subjects, settings and loads. The results are ``tried``, ``finals`` and ``refused``. ranking.py evaluates them. A
+subject that fails is kept with its reason, and the others are still measured.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from loadtest.measure.servers import ServerRunsError
 from loadtest.measure.turns import interleaved
 from serving.errors import ServingError
 
-if TYPE_CHECKING:  # at run time they would bring Locust, which patches the process that imports it
+if TYPE_CHECKING:  # not at run time: they import Locust, which patches the process
     from compare.measure import Visit
     from loadtest.load.crew import Crew
 
 EXPECTED = (CompareError, LoadTestError, ServingError)
-BRIEF, THOROUGH = (0.5, 2), (1.0, 3)  # the part of DURATION that a window has, and how many count
+BRIEF, THOROUGH = (0.5, 2), (1.0, 3)  # a window's length as a share of DURATION, and the number of windows that count
 Open = Callable[[Subject, Setting], "AbstractContextManager[Visit]"]
 Best = dict[tuple[str, int], Setting]
 NEAR = 0.05
@@ -34,7 +35,7 @@ NEAR = 0.05
 
 @dataclass(frozen=True)
 class Tried:
-    """A setting at a load, measured briefly; ``seen`` is None where it failed, with the ``reason``."""
+    """A brief measurement of a setting at a load. ``seen`` is None if it failed, with the ``reason``."""
 
     subject: str
     setting: Setting
@@ -45,7 +46,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Final:
-    """A turn of a subject at a load."""
+    """A measurement of a subject at a load, in one turn of the finals."""
 
     subject: str
     setting: Setting
@@ -58,7 +59,8 @@ class Final:
 
 @dataclass
 class Contest:
-    """Measures ``subjects`` as ``request`` says. ``open_server`` yields a started one; ``say`` is told each step."""
+    """Measures ``subjects`` for ``request``. ``open_server`` yields a started server. ``say`` is called with each
+    step."""
 
     request: Request
     subjects: Sequence[Subject]
@@ -70,14 +72,14 @@ class Contest:
     refused: dict[str, str] = field(default_factory=dict)
 
     def try_settings(self) -> None:
-        """Every setting of the subjects that have several."""
+        """Tries every setting of the subjects with several settings."""
         for subject, setting in trials(self.subjects):
             self.say(f"{subject.title}: trying {setting.label}")
             try:
                 self._try(subject, setting)
             except ServerRunsError:
                 raise
-            except Exception as error:  # whatever it is, it must not cost the minutes of the others
+            except Exception as error:  # an unknown error must not lose the measurements of the others
                 self.tried += [Tried(subject.name, setting, count, None, said(error)) for count in self.request.clients]
 
     def _try(self, subject: Subject, setting: Setting) -> None:
@@ -88,7 +90,7 @@ class Contest:
                 self.tried.append(Tried(subject.name, setting, count, seen, reason_against(seen)))
 
     def measure(self) -> None:
-        """The finals: each subject with its best setting of each load."""
+        """Measures the finals: each subject with its best setting of each load."""
         best = self.best()
         for turn, subject in interleaved(list(self.subjects), self.request.rounds):
             for setting, loads in _by_setting(best, subject, self.request.clients):
@@ -113,8 +115,8 @@ class Contest:
                 self.finals.append(Final(subject.name, setting, count, turn, seen, cosine, memory))
 
     def best(self) -> Best:
-        """{(subject, clients): setting}. A subject with a single setting has that one; one none of whose settings
-        answered everything is refused, with the reason."""
+        """{(subject, clients): setting}. A subject with a single setting has that one. A subject is refused, with the
+        reason, if none of its settings answered all requests."""
         found: Best = {}
         for subject in self.subjects:
             mine = [each for each in self.tried if each.subject == subject.name]
@@ -131,13 +133,14 @@ class Contest:
 
 
 def trials(subjects: Sequence[Subject]) -> Iterator[tuple[Subject, Setting]]:
-    """What is tried: the settings of the subjects that have several."""
+    """The settings to try: those of the subjects with several settings."""
     return ((subject, each) for subject in subjects if len(subject.settings) > 1 for each in subject.settings)
 
 
 def best_of(speeds: dict[tuple[Setting, int], float]) -> dict[int, Setting]:
-    """The best setting of each load, by ``speeds`` (requests/s by setting and clients). Where one is within ``NEAR`` of
-    the best at several loads it has them all: a brief measurement tells no less apart, and a server is started once."""
+    """The best setting of each load, by ``speeds`` (requests/s by setting and clients). A setting that is within
+    ``NEAR`` of the best at several loads is taken for all of them: a brief measurement cannot distinguish such
+    settings, and one setting needs only one server."""
     loads = dict.fromkeys(count for _, count in speeds)
     most = {count: max(speed for (_, each), speed in speeds.items() if each == count) for count in loads}
     near = {key for key, speed in speeds.items() if speed >= (1 - NEAR) * most[key[1]]}
@@ -150,12 +153,12 @@ def best_of(speeds: dict[tuple[Setting, int], float]) -> dict[int, Setting]:
 
 
 def said(error: Exception) -> str:
-    """An error as a reason; one that nobody foresaw by its kind too."""
+    """An error as a reason. An unknown error is shown with its type."""
     return str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
 
 
 def reason_against(seen: Seen) -> str:
-    """Why a setting cannot be taken at a load; "" where it can."""
+    """The reason against a setting at a load; "" if there is none."""
     if seen.wrong:
         return f"{seen.wrong} wrong answers under load"
     if seen.failed:
@@ -164,7 +167,7 @@ def reason_against(seen: Seen) -> str:
 
 
 def _by_setting(best: Best, subject: Subject, clients: Sequence[int]) -> list[tuple[Setting, list[int]]]:
-    """The subject's best settings, each with the loads that it is best at: one server for each."""
+    """The subject's best settings, each with the loads at which it is best. Each needs one server."""
     found: dict[Setting, list[int]] = {}
     for count in clients:
         if (subject.name, count) in best:
@@ -173,5 +176,5 @@ def _by_setting(best: Best, subject: Subject, clients: Sequence[int]) -> list[tu
 
 
 def steps(subjects: Sequence[Subject], rounds: int) -> int:
-    """About how many servers are started: some subjects have one best setting, some two."""
+    """An estimate of the number of servers to start: a subject has one or two best settings."""
     return len(list(trials(subjects))) + round(rounds * sum(1 if len(each.settings) == 1 else 1.5 for each in subjects))

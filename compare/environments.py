@@ -1,7 +1,7 @@
 """Each peer's environment: ``.cache/compare/<peer>``, made once with the pinned versions and kept.
 
-A peer has its own packages. torch, tokenizers and numpy (where it brings none) are this project's, by links to them and
-to what torch imports, so that all run the same torch and no gigabyte is installed per peer.
+A peer has its own packages. torch and tokenizers are links to those of this project, with the packages that torch
+imports. So is numpy, if the peer has none. So all peers run the same torch, and no peer installs another gigabyte.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from compare.peers_table import Peer
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".cache" / "compare"
 LINKED = ("torch", "tokenizers", "numpy")
-ALONE = ("tokenizers",)  # what it requires is for its hub, which nobody asks here
+ALONE = ("tokenizers",)  # its own requirements are for the hub, which is not used here
 INSTALL_TIMEOUT_S = 900
 
 
 def python_of(peer: Peer) -> Path:
-    """The peer's interpreter; its environment is made where it is missing or has other pins. Raises CompareError."""
+    """The peer's interpreter. Makes its environment if it is missing or has other pins. Raises CompareError."""
     folder = HOME / peer.name
     stamp, wanted = folder / "pins.txt", "\n".join([sys.version, *map(_pin, LINKED), *peer.pins])
     if not stamp.exists() or stamp.read_text() != wanted:
@@ -55,7 +55,7 @@ def _run(peer: Peer, command: list[str]) -> None:
         raise CompareError(f"{peer.title} was not installed within {INSTALL_TIMEOUT_S} s.") from None
     if done.returncode:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR")] or lines or ["it said nothing"]
+        errors = [line for line in lines if line.startswith("ERROR")] or lines or ["pip printed no message"]
         raise CompareError(f"{peer.title} cannot be installed: {errors[-1][:200]}")
 
 
@@ -64,7 +64,7 @@ def _site(folder: Path) -> Path:
 
 
 def _links() -> Path:
-    """The folder of links, made anew: the project's packages may have changed."""
+    """Makes the folder of links anew, since the project's packages may have changed."""
     folder = HOME / "linked"
     folder.mkdir(parents=True, exist_ok=True)
     for name in sorted(_closure()):
@@ -76,7 +76,7 @@ def _links() -> Path:
 
 
 def _closure() -> set[str]:
-    """``LINKED`` and what these need to be imported, as far as it is installed."""
+    """``LINKED`` and their installed dependencies."""
     found, waiting = set[str](), list(LINKED)
     while waiting:
         name = waiting.pop()
@@ -93,7 +93,7 @@ def _closure() -> set[str]:
 
 
 def _tops(name: str) -> set[Path]:
-    """The packages and modules that a distribution installed: what stands first in its files' paths."""
+    """The packages and modules that a distribution installed: the first parts of its files' paths."""
     whole, found = distribution(name), set()
     for file in whole.files or []:
         top = file.parts[0]
@@ -103,6 +103,6 @@ def _tops(name: str) -> set[Path]:
 
 
 def versions(peer: Peer) -> dict[str, str]:
-    """What is installed in a peer's environment."""
+    """The versions of the packages in a peer's environment."""
     found = distributions(path=[str(_site(HOME / peer.name))])
     return dict(sorted((each.metadata["Name"], each.version) for each in found))

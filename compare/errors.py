@@ -1,5 +1,5 @@
-"""What a user of make compare can do something about."""
+"""Errors that a user of make compare can fix."""
 
 
 class CompareError(Exception):
-    """One sentence: what was given or found, what was expected, and the cure where there is one."""
+    """One sentence: what was given or found, what was expected, and the fix if there is one."""

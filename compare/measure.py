@@ -1,6 +1,6 @@
-"""Measures a running server: its answers one by one, then a closed loop of so many clients.
+"""Measures a running server: first its answers one by one, then a closed loop.
 
-Knows the load test's client, which is the same for all; not who is measured, nor what the figures mean.
+Knows the load test's client, which is the same for all servers. Knows neither peers nor the meaning of figures.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AT_ONCE = 16
 
 @dataclass
 class Visit:
-    """A server that has been started, asked as ``archive`` of ``model`` in the peer's ``form``."""
+    """A started server, measured as ``archive`` of ``model`` with requests in the peer's ``form``."""
 
     running: Running
     archive: str
@@ -48,11 +48,11 @@ class Visit:
         )  # fmt: skip
 
     def check(self) -> float:
-        """Waits for the first answer, asks every payload alone, then several at once; returns the least cosine of those
-        that were asked alone. Raises CompareError.
+        """Waits for the first answer, sends every payload alone, then several at once. Returns the smallest cosine of
+        the answers to payloads sent alone. Raises CompareError.
 
-        One connection may lead to one worker only, and TorchScript compiles in a worker's first calls: the others are
-        warm when they have been asked as well.
+        One connection may reach one worker only, and TorchScript compiles during a worker's first calls. Several
+        requests at once warm up the other workers too.
         """
         with direct() as session:
             self._await(session)
@@ -65,7 +65,7 @@ class Visit:
             self.vectors.check(some, lambda each: self._ask(session, each))
 
     def load(self, crew: Crew, clients: int, window_s: float, windows: int) -> Seen:
-        """A closed loop of ``clients``: one window to warm up, then so many that count, whether or not they agree."""
+        """A closed loop of ``clients``: one window to warm up, then a fixed number of windows that count."""
         before = self.running.processor_s()
         found = measure(crew.closed(self.target, clients), Rule(window_s, 1, windows, fixed=True))
         spent = sum(now - before.get(pid, 0.0) for pid, now in self.running.processor_s().items())

@@ -1,6 +1,6 @@
-"""Writes a comparison for people: NAME.md and NAME.html beside NAME.json. A pure function of the result's JSON.
+"""Writes a comparison as pages: NAME.md and NAME.html beside NAME.json. A pure function of the result's JSON.
 
-Knows the page's parts and where templates are; what is said is in words.py.
+Knows the page's parts and the templates. words.py has the sentences.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def markdown(result: Result) -> str:
 
 
 def html(result: Result) -> str:
-    """The page: one file that asks nobody for anything."""
+    """The page: one file that loads nothing else."""
     return html_page.environment(TEMPLATES).get_template("comparison.html").render(
         **_shared(result),
         **html_page.frame((TEMPLATES / "comparison.js").read_text(encoding="utf-8"), chart_data(result)),
-        title=f"Against what people would use instead: {result['model']}", answer_label="The answer",
+        title=f"Comparison with other servers: {result['model']}", answer_label="The answer",
         **{name: _html(columns, rows, said) for name, (columns, rows, said) in _tables(result).items()},
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ def chart_data(result: Result) -> dict[str, Any]:
 
 
 def _shared(result: Result) -> dict[str, Any]:
-    """What both templates show."""
+    """The parts that both templates show."""
     return {
         "result": result, "sentences": words.sentences(result).splitlines(), "lead": lead(result), "dashes": DASHES,
         "captions": {"ratios": RATIOS, "figures": FIGURES, "tried": TRIED},
@@ -78,7 +78,7 @@ def _shared(result: Result) -> dict[str, Any]:
 
 
 def lead(result: Result) -> str:
-    """Of what, on what, how: one line."""
+    """One line: the model, the machine and the turns."""
     environment = result["environment"]
     machine = f"{environment['cpu']}, {environment['cores_available']} cores"
     return (

@@ -1,6 +1,6 @@
-"""The one table of the peers: versions, how each is asked, and what is said of its settings.
+"""The table of the peers: versions, form of requests, and a description of the settings.
 
-Knows no process and no file but the scripts in peers/, which run in environments of their own (environments.py).
+Knows no processes. The scripts in peers/ run in separate environments (environments.py).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Peer:
-    """A framework. ``pins`` are what pip installs, ``script`` runs it; a request is the text itself or, where ``form``
-    is given, that JSON with the text in the place of TEXT. ``answer`` leads to the embedding in a JSON answer.
+    """A framework. pip installs ``pins``, and ``script`` runs the server. A request is the text itself or, if ``form``
+    is given, that JSON with the text in the place of TEXT. ``answer`` is the path to the embedding in a JSON answer.
 
-    ``example``: also measured with its own defaults, as people configure it, with these variables.
+    ``example``: variables with which the framework is also measured with its own defaults.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Peer:
     variables: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     said: str = ""
     example: Mapping[str, str] | None = None
-    dependencies: bool = True  # whether pip resolves them; the pins are complete where not
+    dependencies: bool = True  # whether pip resolves dependencies; if not, the pins are complete
 
 
 PEERS = (

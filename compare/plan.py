@@ -1,6 +1,6 @@
-"""Who is measured, with which settings: pure functions of the request and of the cores.
+"""The measured servers and their settings: pure functions of the request and of the number of cores.
 
-Knows settings and subjects; how a server is started with them is servers.py's business.
+Knows settings and subjects. servers.py starts servers.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from compare.peers_table import BY_NAME, Peer
 
 BATCH, WAIT_MS = 8, 2.0
 SAME_FILE = "torchscript"
-CHOSEN = {"cpu": ("onnx", "openvino", "int8"), "gpu": ("graph", "fp16")}  # ours, where another file may be served
+CHOSEN = {"cpu": ("onnx", "openvino", "int8"), "gpu": ("graph", "fp16")}  # variants of ours with another file
 OURS, TUNED, BEST = "ours", "ours-tuned", "ours-chosen"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Workers, threads of each, the largest batch and how long it waits for company in ms. ``workers`` 0: all as the
-    server has it by itself. ``variant`` is the archive that ours serves."""
+    """Workers, threads of each, the largest batch and its wait for further requests in ms. ``workers`` 0: the server's
+    own defaults. ``variant`` is the variant that our server serves."""
 
     workers: int = 0
     threads: int = 0
@@ -29,7 +29,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """As tables show it: "2 × 1, batch 8"."""
+        """The setting's text in tables: "2 × 1, batch 8"."""
         shape = f"{self.workers} × {self.threads}" if self.workers else "defaults"
         batch = "" if not self.workers else f", batch {self.batch}" if self.batch > 1 else ", no batches"
         return ("" if self.variant == SAME_FILE else f"{self.variant}, ") + shape + batch
@@ -37,7 +37,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that is measured; ``peer`` is None for ours, ``example`` a peer as people configure it."""
+    """A measured server. ``peer`` is None for ours. ``example``: a peer with its own defaults."""
 
     name: str
     title: str
@@ -52,12 +52,13 @@ class Subject:
 
     @property
     def same_file(self) -> bool:
-        """Whether it serves the TorchScript file that all serve."""
+        """Whether it serves the common TorchScript file."""
         return all(each.variant == SAME_FILE for each in self.settings)
 
 
 def shapes(cores: int) -> list[tuple[int, int]]:
-    """(workers, threads of each) that keep all cores busy: one, one per core, and one per pair where there are four."""
+    """(workers, threads of each) that use all cores: one worker, one per core, and on four cores one per pair of
+    cores."""
     found = [(cores, 1), (1, cores)]
     if cores >= 4:
         found.insert(1, (cores // 2, 2))
@@ -74,7 +75,7 @@ def settings(cores: int, variant: str = SAME_FILE) -> tuple[Setting, ...]:
 
 
 def subjects(peers: Sequence[str], cores: int, device: str, variants: Sequence[str]) -> list[Subject]:
-    """Ours first, then the peers. ``variants`` are those of ``CHOSEN`` that were built."""
+    """Our servers first, then the peers. ``variants`` are those of ``CHOSEN`` that were built."""
     found = [
         Subject(OURS, "ours, as served by default", (Setting(),)),
         Subject(TUNED, "ours, its settings tried", settings(cores)),
@@ -91,6 +92,6 @@ def _of(peer: Peer, cores: int) -> Iterator[Subject]:
 
 
 def tried(setting: Setting, clients: Sequence[int]) -> list[int]:
-    """The loads that a setting is tried at, the largest first, which warms up what is compiled for a batch's shape. A
-    batch never finds company with one client: with batches, that load is left out."""
+    """The loads at which a setting is tried. The largest load comes first, since it warms up code that is compiled for
+    the shape of a batch. One client never fills a batch, so settings with batches are not tried with one client."""
     return sorted((count for count in clients if setting.batch == 1 or count > 1), reverse=True)

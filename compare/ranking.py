@@ -1,7 +1,7 @@
-"""The figures of the finals, and ours against each peer: pure functions.
+"""The figures of the finals, and the ratios of ours to each peer: pure functions.
 
-Knows intervals and when one is ahead. Turns are drawn whole, then windows within them: what one start of a server is
-worth varies more than its windows do.
+Knows intervals, and when a server is ahead. The bootstrap draws whole turns, then windows within them, since figures
+vary more between starts of a server than between windows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from compare.plan import BEST, OURS, TUNED
 from loadtest import stats
 
-if TYPE_CHECKING:  # at run time they would bring Locust, which patches the process that imports it
+if TYPE_CHECKING:  # not at run time: they import Locust, which patches the process
     from compare.contest import Final, Tried
 
 AHEAD, BEHIND, LEVEL = "ahead", "behind", "level"
@@ -69,7 +69,7 @@ def _interval(windows: Sequence[Sequence[float]]) -> list[float] | None:
 
 
 def tried(found: Sequence[Tried]) -> list[TableRow]:
-    """A row per setting that was tried, with the reason where it cannot be taken."""
+    """A row per setting that was tried, with the reason if it was not taken."""
     return [
         {"subject": each.subject, "clients": each.clients, "setting": each.setting.label,
          "requests_per_s": round(each.seen.mean, 2) if each.seen else None, "reason": each.reason}
@@ -78,7 +78,7 @@ def tried(found: Sequence[Tried]) -> list[TableRow]:
 
 
 def ratios(found: Sequence[TableRow], ours: Sequence[str], peers: Sequence[str]) -> list[TableRow]:
-    """Ours / a peer's of requests per second, for each of ours, each peer and each load that both were measured at."""
+    """Our requests per second over a peer's, for each of ours, each peer and each load at which both were measured."""
     by_key = {(row["subject"], row["clients"]): row for row in found}
     loads = sorted({row["clients"] for row in found})
     pairs = [(own, peer, count) for own in ours for peer in peers for count in loads]
@@ -90,7 +90,7 @@ def ratios(found: Sequence[TableRow], ours: Sequence[str], peers: Sequence[str])
 
 
 def usable(*found: TableRow) -> bool:
-    """Whether every window of these rows has answers, none of them wrong."""
+    """Whether every window of these rows has answers, and none of them is wrong."""
     return all(row["wrong"] == 0 and np.all(row["turns"]) for row in found)
 
 
@@ -104,8 +104,8 @@ def _ratio(own: TableRow, peer: TableRow) -> TableRow:
 
 
 def target(found: Sequence[TableRow], own: str) -> str:
-    """How the target of one of ours stands: "met" where the whole interval of every ratio does, "missed" where one
-    lies wholly below, else "open"."""
+    """The state of the target of one of ours: "met" if the whole interval of every ratio meets it, "missed" if one
+    interval is wholly below it, else "open"."""
     mine = [row for row in found if row["ours"] == own]
     if any(row["high"] < TARGETS[own] for row in mine):
         return "missed"

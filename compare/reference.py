@@ -1,6 +1,7 @@
-"""The right answers: the library's own eager fp32 model, asked each payload. ``python -m compare.reference MODEL``.
+"""The right answers: those of the library's own eager fp32 model to each payload. ``python -m compare.reference
+MODEL``.
 
-Runs as a process of its own, so that torch is gone before anything is measured; prints JSON, {payload's name: vector}.
+Runs in a separate process, so that torch is not loaded during the measurement. Prints JSON, {payload's name: vector}.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def of(model: str) -> dict[str, list[float]]:
     command = [sys.executable, "-m", "compare.reference", model]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise CompareError(f"The eager reference of {model} was not computed; what it said stands above.")
+        raise CompareError(f"The eager reference of {model} was not computed; see its message above.")
     found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return found
 

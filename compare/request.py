@@ -1,4 +1,4 @@
-"""What was asked, from make's variables, checked before anything runs. Knows names and ranges, no server."""
+"""The request, from make's variables, checked before the measurement. Knows names and ranges, no server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ BESIDE = (".md", ".html")
 
 @dataclass(frozen=True)
 class Request:
-    """``clients`` are the loads; each is measured in ``rounds`` turns, three windows of ``window_s`` seconds each."""
+    """``clients`` are the loads. Each is measured in ``rounds`` turns, with three windows of ``window_s`` seconds
+    each."""
 
     model: str = "minilm"
     peers: tuple[str, ...] = tuple(BY_NAME)
@@ -33,7 +34,7 @@ class Request:
 
 def read(environment: Mapping[str, str]) -> Request:
     """The request in make's variables. Raises CompareError, CatalogError or LoadTestError."""
-    result_file.chosen(environment, RESULTS / "any.json", BESIDE)  # before anything else: it may be another's file
+    result_file.chosen(environment, RESULTS / "any.json", BESIDE)  # first: OUT may name another's file
     name = _model(environment)
     return Request(
         name, _peers(environment), _clients(environment), _window_s(environment.get("DURATION", "").strip() or "0.75"),
@@ -87,6 +88,6 @@ def _window_s(text: str) -> float:
 
 
 def command(environment: Mapping[str, str]) -> str:
-    """The make line that asks for this."""
+    """The make command of this request."""
     given = {key: environment[key].strip() for key in VARIABLES if environment.get(key, "").strip()}
     return " ".join(["make compare", *(f"{key}={shlex.quote(value)}" for key, value in given.items())])

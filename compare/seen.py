@@ -1,4 +1,4 @@
-"""What was seen of a server at one load. Knows numbers, not who measured them."""
+"""The measurement of a server at one load. Plain numbers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Seen:
-    """One load: answers per second of each window, latencies of each in microseconds, and what went wrong.
+    """One load: answers per second and latencies (microseconds) of each window, and the failures.
 
-    ``processor_ms`` is the server's processor time per answer, ``client_share`` the client's of one core;
-    ``inference_ms`` is the median of what ours states of its model, None of a peer, which states nothing.
+    ``processor_ms`` is the server's processor time per answer, ``client_share`` the client's share of one core.
+    ``inference_ms`` is the median of the model's time that our server states; None for a peer, which states none.
     """
 
     requests_per_s: tuple[float, ...]
@@ -31,5 +31,5 @@ class Seen:
 
     @property
     def sound(self) -> bool:
-        """Whether every request was answered, and rightly."""
+        """Whether every request got a right answer."""
         return self.failed == 0 and self.mean > 0

@@ -1,7 +1,7 @@
-"""Servers to be measured: a peer's in its own environment, or ours; ended with all their processes.
+"""Starts the servers to measure, a peer's in its own environment or ours, and ends them with all their processes.
 
-Knows processes and how a server is waited for. A peer's processes are known by a variable in their environment, since
-some of them leave the process group and the parent that they were started by.
+Knows processes, and how to wait for a server. A variable in their environment identifies a peer's processes, since some
+of them leave their process group and their parent.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ PORTS = ("PORT", "PORT_2", "PORT_3", "PORT_4", "PORT_5")
 
 @dataclass(frozen=True)
 class Running:
-    """A server that answers at ``host`` + ``route`` ("" for TorchServe's own, by the archive's name)."""
+    """A server that answers at ``host`` + ``route``. With the route "", the path is TorchServe's, by the archive's
+    name."""
 
     host: str
     route: str
@@ -48,7 +49,7 @@ class Running:
     processes: Callable[[], Sequence[psutil.Process]]
 
     def processor_s(self) -> dict[int, float]:
-        """Seconds of processor time so far, of each of its processes that run."""
+        """Seconds of processor time so far, of each running process of the server."""
         found = {}
         for process in self.processes():
             with suppress(psutil.Error):
@@ -56,7 +57,7 @@ class Running:
         return found
 
     def memory_mib(self) -> float:
-        """Resident in all its processes together; pages that they share count once."""
+        """MiB resident in all its processes (PSS); a shared page counts once."""
         total = 0
         for process in self.processes():
             with suppress(psutil.Error):
@@ -65,7 +66,7 @@ class Running:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Takes the TorchScript file, its tokenizer and what is known of its texts out of an archive of ours."""
+    """Unpacks the TorchScript file, its tokenizer and the settings of its texts from an archive of ours."""
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive) as opened:
         for name in ("model.pt", "tokenizer.json"):
@@ -75,7 +76,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def yaml_to_json(text: dict[str, object]) -> str:
-    """The two facts that a peer needs: how many tokens a text may have, and the padding's id."""
+    """The two settings that a peer needs: the largest number of tokens of a text, and the id of padding."""
     return f'{{"max_length": {text["max_length"]}, "pad_id": {text["pad_id"]}}}'
 
 
@@ -87,7 +88,7 @@ def ours(model: str, setting: Setting, store: Path, split: cores.Split) -> Itera
         found[model] = {"workers": setting.workers, "threads": setting.threads, "batch_size": setting.batch}
     table = ModelSettings(Path("make compare"), found)
     with fresh([f"{model}-{setting.variant}"], split, store, table, at_once=True) as server:
-        assert server.state is not None  # it was started here
+        assert server.state is not None  # never None, since this process started the server
         with cores.on(split.client):
             yield Running(server.host, "", server.token, server.state.processes)
 
@@ -96,7 +97,7 @@ def ours(model: str, setting: Setting, store: Path, split: cores.Split) -> Itera
 def peers(
     peer: Peer, setting: Setting, example: bool, python: Path, model: Path, device: str, split: cores.Split, log: Path
 ) -> Iterator[Running]:
-    """A peer's server; what it prints goes to ``log``. Raises CompareError where it does not start."""
+    """A peer's server. Its output goes to ``log``. Raises CompareError if it does not start."""
     scratch, mark, ports = Path(tempfile.mkdtemp(prefix="cmp-", dir=temp_folder())), uuid.uuid4().hex, _free_ports()
     environment = _environment(peer, setting, example, model, device, scratch, mark, ports)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -120,8 +121,8 @@ def _environment(
     peer: Peer, setting: Setting, example: bool, model: Path, device: str, scratch: Path, mark: str,
     ports: Sequence[int],
 ) -> dict[str, str]:  # fmt: skip
-    """Of a peer's processes: none of the shell's secrets; OpenMP's threads sleep while they wait, as ours do, but for
-    an example, which is as people configure it."""
+    """The environment of a peer's processes, without the shell's secrets. OpenMP threads sleep while they wait, as in
+    our server, except in an example, which has its own defaults."""
     hidden = Config.load().properties.get("blacklist_env_vars", "")
     own = {
         "MODEL_DIR": str(model), "WORKERS": str(setting.workers), "THREADS": str(setting.threads),
@@ -154,7 +155,7 @@ def _free_ports() -> list[int]:
 
 
 def _await(peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Returns when the port is listened on; that the model answers is asked later, for longer."""
+    """Waits until the server listens on the port. The wait for the model's first answer comes later, and is longer."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -168,13 +169,13 @@ def _await(peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path) -
 
 
 def last_line(log: Path) -> str:
-    """What a server said last, for a sentence."""
+    """The last line of a server's output."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it printed nothing"
+    return lines[-1][:300] if lines else "it printed no message"
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """All processes that were started with this mark, or inherited it, and have not ended."""
+    """All running processes that have this mark in their environment."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -184,8 +185,8 @@ def marked(mark: str) -> list[psutil.Process]:
 
 
 def _carries(process: psutil.Process, mark: str) -> bool:
-    """Whether a process was started with the mark. Searched in the raw block where there is one: a process that writes
-    its title, as Ray's do, writes over the beginning of its environment, and psutil reads no further than that."""
+    """Whether a process was started with the mark. Searches the raw environment block if there is one. A process that
+    sets its title, as Ray's processes do, overwrites the beginning of this block, and psutil stops reading there."""
     raw = Path(f"/proc/{process.pid}/environ")
     if raw.parent.exists():
         return f"{MARK}={mark}".encode() in raw.read_bytes()
@@ -193,9 +194,9 @@ def _carries(process: psutil.Process, mark: str) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes], mark: str) -> None:
-    """Ends a server and all that it started, at once: nobody asks it any more, and some take seconds to say goodbye."""
+    """Kills a server and all its processes, since some take seconds to end gracefully."""
     quiet = 0
-    while quiet < QUIET_SCANS:  # a process that is being started shows no environment for a moment
+    while quiet < QUIET_SCANS:  # a new process shows no environment for a moment
         left = marked(mark)
         for each in left:
             with suppress(psutil.Error):

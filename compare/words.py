@@ -1,6 +1,7 @@
-"""The comparison in sentences, one a line; where a peer is ahead comes first. A pure function of the result's JSON.
+"""The comparison in sentences, one per line. The cases in which a peer is ahead come first. A pure function of the
+result's JSON.
 
-Knows the wording; what is ahead of what is ranking.py's business.
+Knows the wording. ranking.py decides which server is ahead.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def sentences(result: Result) -> str:
 
 
 def title(result: Result, name: str) -> str:
-    """What a subject is called."""
+    """The name of a subject in sentences."""
     return next(str(each["title"]) for each in result["subjects"] if each["name"] == name)
 
 
@@ -53,7 +54,7 @@ def _of(result: Result, own: str, verdict: str) -> list[TableRow]:
 
 
 def _behind(result: Result) -> list[str]:
-    """A sentence per peer that is ahead: of which of ours, at which loads, by how much."""
+    """A sentence per peer that is ahead of one of ours, with the loads and ratios."""
     found = []
     for own in _ours(result):
         for peer in dict.fromkeys(row["peer"] for row in _of(result, own, BEHIND)):
@@ -71,7 +72,7 @@ def _not_measured(result: Result) -> list[str]:
 
 
 def _ahead(result: Result) -> list[str]:
-    """A sentence per load and one of ours: ahead of whom, by how much."""
+    """A sentence per load and one of ours: the peers that are behind, with ratios."""
     found = []
     for own in _ours(result):
         for count in result["clients"]:
@@ -100,7 +101,8 @@ def _targets(result: Result) -> list[str]:
 
 
 def _why(result: Result) -> list[str]:
-    """Where a peer is ahead: the processor time of an answer on both sides, and the model's part of ours."""
+    """For each load at which a peer is ahead: the processor time per answer of both servers, and the time of our
+    model."""
     by_key = {(row["subject"], row["clients"]): row for row in result["rows"]}
     found = []
     for row in result["ratios"]:
@@ -116,7 +118,7 @@ def _why(result: Result) -> list[str]:
 
 
 def _parity(result: Result) -> list[str]:
-    """How near the answers are to eager fp32, of those that serve the same file and of ours that serve another."""
+    """The cosine to eager fp32, of all servers with the same file, and of ours with another file."""
     same = [row["cosine"] for row in result["rows"] if row["subject"] != BEST]
     found = [f"The same file's answers have a cosine of at least {at_least(min(same), 6)} to eager fp32 everywhere."]
     other = {row["settings"]["variant"]: row["cosine"] for row in result["rows"] if row["subject"] == BEST}

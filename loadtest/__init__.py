@@ -1,1 +1,1 @@
-"""Measures served archives over HTTP and reports what was seen. Never imports torch, nor the handlers."""
+"""Measures served archives over HTTP and reports the results. Never imports torch or the handlers."""

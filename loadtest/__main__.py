@@ -1,7 +1,7 @@
-"""The verb loadtest: measures, reports, and exits with what was found. Settings come from the environment, as make
-passes them; nothing is measured here itself.
+"""The verb loadtest: measures, writes a report and sets the exit status. make passes the settings in the environment.
 
-Exit status: 0 all is well; 1 an objective missed, too many errors, a wrong answer or a regression; 2 it could not run.
+Exit status: 0 the objectives are met; 1 a missed objective, too many errors, a wrong answer or a regression; 2 the load
+test could not run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def rows_asked(baseline: str) -> list[Row]:
 
 
 def measure() -> tuple[Run, bool]:
-    """Measures what was asked for, and whether all of it: where the run ended early, the reason is printed.
+    """Measures the run, and returns whether all of it was measured. Prints the reason if the run ended early.
 
     Raises LoadTestError, CatalogError or ServingError.
     """
@@ -70,7 +70,7 @@ def measure() -> tuple[Run, bool]:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise LoadTestError(f"RESULTS={RESULTS} is no folder to write to ({error.strerror}); name another.") from None
+        raise LoadTestError(f"RESULTS={RESULTS} cannot be written ({error.strerror}); name another folder.") from None
     if earlier:
         (folder / COPY).write_text(json.dumps(earlier), encoding="utf-8")
     asked = {**asdict(settings), "trace": recorded.name if recorded else ""}

@@ -1,11 +1,11 @@
-"""What stops a load test before it has measured; each message names the cure."""
+"""Errors that stop a load test before it measures. Each message names the fix."""
 
 from __future__ import annotations
 
 
 class LoadTestError(Exception):
-    """The load test cannot be run, or its record cannot be read, as asked."""
+    """The load test cannot run as asked, or its record cannot be read."""
 
 
 class EndedEarlyError(LoadTestError):
-    """Going on would measure nothing; what has been measured is on disk."""
+    """Further loads would give no result. The results so far are on disk."""

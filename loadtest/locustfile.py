@@ -1,7 +1,8 @@
-"""For people who know Locust: ``locust -f loadtest/locustfile.py --host http://127.0.0.1:8080``, web UI, CLI, workers.
+"""For users of Locust's own command: ``locust -f loadtest/locustfile.py --host http://127.0.0.1:8080``.
 
-Adds to Locust what archives need (token, payloads in rotation, checked answers) and, with --rows, a row per request in
-microseconds, merged from all workers. Locust's users are a closed loop; for an open one use ``make loadtest RATE=50``.
+Locust's web UI, command line and workers are available. This file adds a token, payloads in rotation and checked
+answers. With --rows, it adds a row per request in microseconds, merged from all workers. Locust's users are a closed
+loop; for an open loop use ``make loadtest RATE=50``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
-    """The options of ours, in Locust's --help and web UI."""
+    """Adds our options to Locust's --help and web UI."""
     parser.add_argument(
         "--archives", env_var="ARCHIVES", default="",
         help="Archives to ask, in turns, as in 'minilm-eager null'; default: all that this checkout's server serves",
@@ -51,7 +52,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
 
 
 class ServedUser(ArchiveUser):
-    """Asks one archive, each new user the next one."""
+    """A user that sends requests to one archive. Each new user takes the next archive."""
 
     turn: Iterator[Target] = iter(())
     apart: frozenset[str] = frozenset()  # archives that Locust's aggregate leaves out
@@ -68,7 +69,7 @@ class ServedUser(ArchiveUser):
 
 @events.init.add_listener
 def on_init(environment: Environment, **_: Any) -> None:
-    """Every process that sends records; the master gathers."""
+    """Every process that sends requests records rows. The master collects them."""
     keep_apart(environment.stats)
     gathered: list[RequestRow] = []
     if isinstance(environment.runner, MasterRunner):
@@ -84,10 +85,10 @@ def on_init(environment: Environment, **_: Any) -> None:
 
 
 def keep_apart(stats: RequestStats) -> None:
-    """Leaves what ServedUser.apart names out of "Aggregated", and with it out of the charts and the exit's figures.
+    """Leaves the archives of ServedUser.apart out of "Aggregated", and so out of the charts and the final figures.
 
-    ``null`` answers in under a millisecond: with it, the aggregate would be neither the server's floor nor the models'.
-    Locust's listeners hold this very object, so it cannot be replaced by one of another class.
+    ``null`` answers in under a millisecond, so an aggregate of it and of models would describe neither.
+    Locust's listeners hold a reference to this object, so an object of another class cannot replace it.
     """
     aside = StatsEntry(stats, "apart", "")
 
@@ -108,7 +109,7 @@ def keep_apart(stats: RequestStats) -> None:
 
 
 def _hand_over(gathered: list[RequestRow], data: dict[str, Any]) -> None:
-    """Moves the rows into the report to the master: each is sent once."""
+    """Moves the rows into the report to the master, so that each row is sent once."""
     data["rows"] = [rows.to_list(row) for row in gathered]
     gathered.clear()
 
@@ -121,7 +122,7 @@ def _write(environment: Environment, gathered: list[RequestRow]) -> None:
 
 @events.test_start.add_listener
 def on_test_start(environment: Environment, **_: Any) -> None:
-    """Learns the golden answers before the first user starts."""
+    """Records the golden answers before the first user starts."""
     if isinstance(environment.runner, MasterRunner):
         return
     try:
@@ -135,7 +136,7 @@ def on_test_start(environment: Environment, **_: Any) -> None:
 
 
 def floors(targets: list[Target]) -> frozenset[str]:
-    """The archives of no model, where others are asked beside them."""
+    """The archives without a model, if archives with a model are measured too."""
     empty = {target.archive for target in targets if target.model and target.model.task == "null"}
     return frozenset(empty) if len(empty) < len(targets) else frozenset()
 

@@ -1,6 +1,6 @@
 """Percentiles, their intervals, stability of windows, comparison of samples: pure functions of arrays.
 
-Knows numbers only: not where they come from, nor their unit. The project's one definition of a percentile is here.
+Knows neither the source of the numbers nor their unit. All percentiles of the project are computed here.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def rank(n: int, q: float) -> int:
 
 
 def key(q: float) -> str:
-    """What the ``q``-th percentile is called in summaries: p50, p999."""
+    """The name of the ``q``-th percentile in summaries: p50, p999."""
     return f"p{str(q).replace('.', '')}"
 
 
 def percentile(values: Any, q: float) -> float:
     """The smallest value that at least ``q`` % of ``values`` do not exceed: always one of the values.
 
-    Nearest rank (Hyndman and Fan 1996, definition 1), so nothing is interpolated into a gap that no request fell into.
+    Nearest rank (Hyndman and Fan 1996, definition 1), so the result is never interpolated between two requests.
     Raises ValueError for an empty sample or a ``q`` outside (0, 100].
     """
     array = np.asarray(values)
@@ -55,8 +55,8 @@ def percentile(values: Any, q: float) -> float:
 def smallest_sample(q: float, confidence: float = CONFIDENCE) -> int:
     """The fewest values whose smallest and largest bound the ``q``-th percentile, each side at (1 - confidence) / 2.
 
-    With fewer, no order statistic lies beyond the percentile surely enough, and the percentile must not be claimed:
-    99 needs 368, 99.9 needs 3688. Source: the binomial argument of MLPerf LoadGen's minimum query counts.
+    With fewer values, no order statistic bounds the percentile at this confidence, so the percentile must not be
+    stated: 99 needs 368, 99.9 needs 3688. Source: the binomial argument of MLPerf LoadGen's minimum query counts.
     """
     farther = max(q, 100 - q) / 100
     return math.ceil(math.log((1 - confidence) / 2) / math.log(farther))
@@ -65,12 +65,12 @@ def smallest_sample(q: float, confidence: float = CONFIDENCE) -> int:
 def interval_ranks(n: int, q: float, confidence: float = CONFIDENCE) -> tuple[int, int] | None:
     """1-based ranks of the order statistics that bracket the ``q``-th percentile of ``n`` values, or None if too few.
 
-    Distribution-free: the number of values below the percentile is Binomial(n, q/100), whatever the values are
-    (David and Nagaraja, Order Statistics, 7.1). Assumes independent values; requests that queue together are not quite.
+    Distribution-free: the number of values below the percentile is Binomial(n, q/100) for any distribution (David and
+    Nagaraja, Order Statistics, 7.1). Assumes independent values; requests that queue together are not independent.
     """
     if n < smallest_sample(q, confidence):
         return None
-    from scipy.special import bdtr  # here, since it takes a third of a second to import
+    from scipy.special import bdtr  # imported here, since the import takes a third of a second
 
     tail = (1 - confidence) / 2
     below = bdtr(np.arange(n + 1), n, q / 100)  # below[k] = P(at most k values lie below the percentile)
@@ -117,7 +117,7 @@ class Comparison:
     def verdict(self, margin: float, lower_is_better: bool = True) -> str:
         """ "worse" or "better" when the whole interval lies beyond 1 by more than ``margin``, else "no difference".
 
-        An interval that reaches beyond the margin on one side and not with its whole length is "unclear".
+        An interval that lies only partly beyond the margin is "unclear".
         """
         above, below = self.low > 1 + margin, self.high < 1 / (1 + margin)
         if above or below:
@@ -136,8 +136,8 @@ def compare(
 ) -> Comparison:
     """Bootstrap of ``statistic(candidate) / statistic(baseline)``, each a list of windows (arrays of values).
 
-    Whole windows are drawn with replacement, then values within them: requests of one moment share their fate, so
-    drawing single requests would make the interval too narrow (two-stage bootstrap, Davison and Hinkley 1997, 3.8).
+    Draws whole windows with replacement, then values within them (two-stage bootstrap, Davison and Hinkley 1997, 3.8).
+    Requests of one window are correlated, so a draw of single requests would make the interval too narrow.
     Raises ValueError when a side has no values.
     """
     sides = [[np.asarray(window) for window in windows if len(window)] for windows in (baseline, candidate)]
@@ -158,10 +158,10 @@ def _resample(windows: list[np.ndarray], rng: np.random.Generator) -> np.ndarray
 
 
 def compare_intervals(baseline: Estimate, candidate: Estimate, confidence: float = CONFIDENCE) -> Comparison:
-    """The ratio of two percentiles of which only the estimates are left, as from a file.
+    """The ratio of two percentiles of which only the estimates are known, for example from a file.
 
-    The bounds are the extreme quotients of the two intervals, which holds at least at ``confidence`` squared and is
-    wider than a bootstrap's: a regression it reports is one.
+    The bounds are the extreme quotients of the two intervals. They hold at least at ``confidence`` squared. The
+    interval is wider than that of a bootstrap, so it reports fewer regressions.
     """
     return Comparison(
         candidate.value / baseline.value, candidate.low / baseline.high, candidate.high / baseline.low, confidence

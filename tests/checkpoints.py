@@ -80,7 +80,7 @@ def write_embedder(folder: Path, family: str, pooling: str, normalize: bool, low
 
 
 def write_cross_encoder(folder: Path, family: str, activation: Any = None) -> Path:
-    """A reranker that sentence-transformers saved; ``activation`` is a torch module, Sigmoid without one."""
+    """A reranker that sentence-transformers saved. ``activation`` is a torch module, by default Sigmoid."""
     from sentence_transformers import CrossEncoder
 
     source = write_checkpoint(folder.with_name(f"{folder.name}-network"), family, "classification", num_labels=1)
@@ -105,7 +105,7 @@ def write_topic_classifier(folder: Path) -> Path:
     made.config.id2label, made.config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
     batch = tokenizer([sentence for _, sentence in labelled], padding=True, return_tensors="pt")
     wanted = torch.tensor([names.index(topic) for topic, _ in labelled])
-    with one_thread():  # threads that wait for each other are slow on a machine that has other work
+    with one_thread():  # several threads are slow on a busy machine, since they wait for each other
         optimizer = torch.optim.AdamW(made.parameters(), lr=3e-3)
         for _ in range(40):
             made(**batch, labels=wanted).loss.backward()
@@ -130,7 +130,7 @@ def one_thread() -> Iterator[None]:
 
 
 def tokenizer_of(family: str) -> Any:
-    """A fast tokenizer of the family's own kind."""
+    """A fast tokenizer of the family's own type."""
     if family not in _TOKENIZERS:
         makers: dict[str, Callable[[], Any]] = {
             "roberta": _byte_level, "xlm-roberta": _unigram, "camembert": _unigram_french, "mpnet": _mpnet,

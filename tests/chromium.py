@@ -23,7 +23,7 @@ ARGUMENTS = (
 
 @contextmanager
 def started(folder: Path) -> Iterator[webdriver.Chrome]:
-    """A browser whose profile is in ``folder``; it notes its console and what it asks the network for."""
+    """A browser with its profile in ``folder``. It records its console and its network requests."""
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in (*ARGUMENTS, f"--user-data-dir={folder}"):
@@ -42,23 +42,23 @@ def show(browser: webdriver.Chrome, page: str, colours: str = "light") -> None:
     width(browser, 1280)
     browser.get("about:blank")
     for kind in ("browser", "performance"):
-        browser.get_log(kind)  # of the page before, and of the new-tab page that Chromium opens with
+        browser.get_log(kind)  # drops the entries of the previous page, and of Chromium's new-tab page
     browser.get(page)
 
 
 def scheme(browser: webdriver.Chrome, colours: str) -> None:
-    """As on a machine that is set to "light" or "dark"."""
+    """Sets the colour scheme of the machine, "light" or "dark"."""
     features = [{"name": "prefers-color-scheme", "value": colours}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def width(browser: webdriver.Chrome, pixels: int) -> None:
-    """As on a screen of that width; below 500 it is a phone."""
+    """Sets the width of the screen. Below 500 it is a phone's."""
     size = {"width": pixels, "height": 1000, "deviceScaleFactor": 1, "mobile": pixels < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def asked_for(browser: webdriver.Chrome) -> list[str]:
-    """The addresses that were asked for since the page was shown."""
+    """The URLs that the browser has requested since the page was shown."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]

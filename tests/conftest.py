@@ -30,10 +30,10 @@ STORE, NULL, DIGITS, BENCH_STORE = (
     ROOT / ".cache" / "stores" / name for name in ("test", "test-null", "test-digits", "test-bench")
 )
 CPU_VARIANTS = variant_names("cpu")
-# Rows that show little which another does not show for less; ROWS=all tests them as well. Inductor compiles a minute or
-# more for minilm and for a ResNet-18. So bert, which is tiny here, is built in every variant, the others in those
-# without Inductor, and tests/export/test_inductor.py compiles a small ResNet. resnet50 is another size of image; photos
-# has real photographs and int8. A model that is new in the catalog is tested in every variant.
+# Rows that resemble cheaper ones. ROWS=all tests them too. Inductor compiles for a minute or more for minilm and for a
+# ResNet-18. So bert, which is tiny here, is built in every variant, the others in those without Inductor, and
+# tests/export/test_inductor.py compiles a small ResNet. resnet50 has another size of image; photos has real photographs
+# and int8. A model that is new in the catalog is tested in every variant.
 LEFT_OUT = {
     "minilm": ("compile", "aoti"),
     "digits": ("frozen", "compile", "aoti"),
@@ -47,14 +47,14 @@ MODEL_VARIANTS = {
     model.name: [row.variant.name for row in ROWS if row.model == model] for model in MODELS if model.kind != "none"
 }
 
-# OpenMP's threads that wait for each other sleep, as in our workers. By default they spin and take the core that
-# another process works on: beside busy processes on two cores, 200 images through a ResNet-18 took 25 s of CPU, and
-# 4.5 s with this.
+# OpenMP threads sleep while they wait for each other, as in our workers. By default they spin and occupy the core of
+# another process. Beside busy processes on two cores, 200 images through a ResNet-18 took 25 s of CPU by default, and
+# 4.5 s with this setting.
 SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """No test finds the user's stores: what names none has the tests' own."""
+    """Makes the tests' own stores the default, so that no test finds the user's stores."""
     os.environ |= {"MODEL_STORE": str(STORE), "BENCH_STORE": str(BENCH_STORE)}
     config.pluginmanager.register(side_by_side)
     if hasattr(config, "workerinput"):  # another process runs tests beside this one
@@ -75,7 +75,7 @@ def run(*command: str, timeout: float = 900, **environment: str) -> subprocess.C
 
 
 def _builds_in_turn(command: tuple[str, ...], environment: dict[str, str]) -> AbstractContextManager[None]:
-    """make archive refuses a store that another one is at work on; the tests' processes share these."""
+    """Lets one process build at a time: the tests' processes share stores, and make archive refuses a store in use."""
     store = Path(environment.get("MODEL_STORE", STORE))
     return one_at_a_time(store.name) if command[0] == "export" and store.parent == STORE.parent else nullcontext()
 
@@ -92,7 +92,7 @@ def write_config(path: Path, **properties: str) -> Path:
 
 @dataclass(frozen=True)
 class Served:
-    """A running TorchServe: what the verbs need to find it, and a client."""
+    """A running TorchServe: the variables by which the verbs find it, and a client."""
 
     environment: dict[str, str]
     client: Client
@@ -110,7 +110,8 @@ def null_store() -> Path:
 
 @pytest.fixture(scope="session")
 def store(null_store: Path) -> Path:
-    """The tests' own store with the default models in the tested CPU variants, built where they are out of date."""
+    """The tests' own store with the default models in the tested CPU variants. Archives that are out of date are
+    built."""
     _build({DIGITS: [("digits", {})], STORE: [("minilm", {}), ("photos", {})]})
     with one_at_a_time(STORE.name):
         _link(DIGITS, names_of("digits"), STORE)
@@ -119,7 +120,7 @@ def store(null_store: Path) -> Path:
 
 
 def _build(stores: dict[Path, list[tuple[str, dict[str, str]]]]) -> None:
-    """Builds (models, variables) into each store. The stores at the same time: much of a build keeps one core busy."""
+    """Builds (models, variables) into each store, in parallel, since a build mostly uses one core."""
 
     def one_by_one(folder: Path) -> None:
         for models, variables in stores[folder]:
@@ -131,7 +132,7 @@ def _build(stores: dict[Path, list[tuple[str, dict[str, str]]]]) -> None:
 
 
 def _link(source: Path, names: list[str], target: Path) -> None:
-    """Puts these archives into ``target`` as well. What is there already stays, since a server may be reading it."""
+    """Links these archives into ``target`` too. Existing files stay, since a server may be reading them."""
     for path in [source / f"{name}{suffix}" for name in names for suffix in (".mar", ".mar.sha256")]:
         link = target / path.name
         if link.exists() and link.samefile(path):
@@ -152,8 +153,8 @@ def names_of(*models: str) -> list[str]:
 
 
 def rows_to_build(models: str) -> dict[str, str]:
-    """What makes ``make archive`` build the tested CPU rows of these models."""
-    variants = MODEL_VARIANTS.get(models.split()[0], [])  # null has none to choose
+    """The variables with which ``make archive`` builds the tested CPU rows of these models."""
+    variants = MODEL_VARIANTS.get(models.split()[0], [])  # null has only one variant
     return {"DEVICE": "cpu", "MODELS": models, "VARIANTS": " ".join(variants)}
 
 
@@ -177,7 +178,7 @@ def every_row(store: Path, hub: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def hub_environment(hub: Path) -> dict[str, str]:
-    """What makes huggingface_hub look into that folder and nowhere else."""
+    """The variables with which huggingface_hub reads that folder only."""
     return {"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
 
 

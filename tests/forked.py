@@ -27,7 +27,7 @@ SERVER = Path(__file__).with_name("forked_child.py")
 
 @cache
 def _server() -> subprocess.Popen[str]:
-    """The process that forks, as long as the tests run."""
+    """The process that forks. It runs as long as the tests."""
     command = [sys.executable, str(SERVER)]
     server = subprocess.Popen(
         command, env=worker_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -46,7 +46,7 @@ def _run(command: list[str], cwd: Path, **_: Any) -> subprocess.CompletedProcess
 
 @contextmanager
 def forking() -> Iterator[None]:
-    """Dry runs of this process fork meanwhile."""
+    """Within the block, dry runs of this process are forks."""
     stand_in = SimpleNamespace(run=_run, TimeoutExpired=subprocess.TimeoutExpired)
     with mock.patch.object(dry_runs, "subprocess", stand_in):
         yield

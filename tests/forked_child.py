@@ -18,13 +18,14 @@ CHILD = Path(__file__).resolve().parent.parent / "export" / "dry_run_child.py"
 
 
 def load_libraries() -> None:
-    """What a worker imports anew for each archive, which takes seconds; starts no threads, which no fork would have."""
+    """Imports the libraries that a worker imports for each archive, which takes seconds. Starts no threads, since a
+    fork would not have them."""
     for name in ("torch", "torchvision", "transformers.models.bert.modeling_bert", "ts.model_loader", "ts.service"):
         importlib.import_module(name)
 
 
 def run(arguments: list[str], cwd: str, printed: str) -> None:
-    """In the fork: what ``python export/dry_run_child.py ARGUMENTS`` does."""
+    """Does in the fork what ``python export/dry_run_child.py ARGUMENTS`` does."""
     os.chdir(cwd)
     log = os.open(printed, os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
@@ -43,17 +44,17 @@ def fork(line: str) -> int:
     try:
         run(**json.loads(line))
         status = 0
-    except BaseException:  # SystemExit as well: the loop is the parent's
+    except BaseException:  # SystemExit too, since the loop belongs to the parent
         traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)  # without taking down all that was imported, which takes as long as importing it
+        os._exit(status)  # skips the interpreter's clean-up, which takes as long as the imports
 
 
 def main() -> None:
     load_libraries()
-    gc.freeze()  # or a fork's first collection copies every page
+    gc.freeze()  # otherwise the first garbage collection of a fork copies every page
     for line in sys.stdin:
         pid = fork(line)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)

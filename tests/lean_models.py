@@ -73,7 +73,7 @@ def texts(padded: bool, types: int = 1) -> dict[str, Tensor]:
 
 
 def text_outputs(model: Any, kind: str, inputs: dict[str, Tensor], position: Tensor) -> tuple[Tensor, ...]:
-    """What the library itself makes of ``inputs``, in the form of the lean outputs; for "pooled", masked means."""
+    """The library's own outputs for ``inputs``, in the form of the lean outputs; for "pooled", masked means."""
     ids = inputs["input_ids"].clone()
     if model.config.pad_token_id is not None:
         ids[inputs["attention_mask"] == 0] = model.config.pad_token_id
@@ -88,7 +88,8 @@ def text_outputs(model: Any, kind: str, inputs: dict[str, Tensor], position: Ten
 
 
 def with_real_norms(network: nn.Module) -> nn.Module:
-    """``network`` in evaluation mode; a fresh batch norm is the identity, which would prove nothing."""
+    """``network`` in evaluation mode, with random batch norms. A fresh batch norm is the identity, so a test with it
+    would check nothing."""
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -102,7 +103,7 @@ def with_real_norms(network: nn.Module) -> nn.Module:
 def with_measured_norms(network: nn.Module, side: int = 64) -> nn.Module:
     """``network`` in evaluation mode, its batch norms with the statistics of noise.
 
-    With the statistics of a fresh network every block doubles the variance: ResNet-101's leave fp16.
+    With the statistics of a fresh network every block doubles the variance, and ResNet-101 exceeds the range of fp16.
     """
     network = with_real_norms(network).train()
     for module in network.modules():

@@ -1,8 +1,8 @@
 """``make mutants``: changes some functions in many small ways, and shows the changes that no test finds.
 
-mutmut makes the changes and runs the tests; ``[tool.mutmut]`` in pyproject.toml names the modules and the tests that
-judge them. This program prints the counts of each module. It fails for a change that no test finds and that
-docs/mutation.md does not list with a reason.
+mutmut makes the changes and runs the tests. ``[tool.mutmut]`` in pyproject.toml names the modules and their tests. This
+program prints the counts of each module. It fails for a change that no test finds and that docs/mutation.md does not
+list with a reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WORK, PAGE = ROOT / "mutants", ROOT / "docs" / "mutation.md"
 PROGRAM = Path(sys.executable).with_name("mutmut")
-FOUND = ("killed", "timeout")  # tests that no longer end have found the change as well
+FOUND = ("killed", "timeout")  # a test that does not end any more has found the change too
 
 
 def main(names: Sequence[str]) -> int:
@@ -38,7 +38,8 @@ def main(names: Sequence[str]) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """One thread for numpy: the tests' arrays are small, and each mutant has a process of its own."""
+    """The environment with one thread for numpy, since the tests' arrays are small and each mutant has its own
+    process."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -57,7 +58,7 @@ def _judge(meta: Path) -> Iterator[str]:
 
 
 def _statuses(meta: Path) -> dict[str, str]:
-    """What became of each mutant of a module that was tested."""
+    """The status of each tested mutant of a module."""
     from mutmut.stats import status_by_exit_code
 
     codes = json.loads(meta.read_text())["exit_code_by_key"]
@@ -65,7 +66,7 @@ def _statuses(meta: Path) -> dict[str, str]:
 
 
 def _change(name: str) -> list[str]:
-    """The lines that the mutant takes away and adds, as in the page."""
+    """The lines that the mutant removes and adds, in the form of the page."""
     shown = subprocess.run([PROGRAM, "show", name], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lines = [line for line in shown.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     return [f"{line[0]} {line[1:].strip()}" for line in lines]

@@ -9,7 +9,7 @@ from tests import checkpoints
 from tests.conftest import ROOT
 
 PAGE = ROOT / "docs" / "your-handler.md"
-WIDTH = 160  # of the embedder's vectors: more than the dimensions that the page's example keeps
+WIDTH = 160  # width of the embedder's vectors, more than the page's example keeps
 
 
 def write_handler(folder: Path, name: str) -> Path:
@@ -20,5 +20,5 @@ def write_handler(folder: Path, name: str) -> Path:
 
 
 def write_embedder(folder: Path) -> Path:
-    """A BERT encoder with random weights; its pooling is for the user to name."""
+    """A BERT encoder with random weights. The user has to name its pooling."""
     return checkpoints.write_checkpoint(folder, "bert", "encoder", hidden_size=WIDTH, num_hidden_layers=1)

@@ -1,10 +1,9 @@
-"""A plugin of pytest for several processes that run the tests (pytest-xdist): what they share, and which tests keep
-together.
+"""A plugin of pytest for several processes that run the tests (pytest-xdist): groups of tests, locks and ports.
 
-``make test`` starts two. A process takes a group of tests at a time. A new file needs nothing: it is a group of its
-own, so that its fixtures are made once. Tests that share the server of every row are one group. Tests that the marker
-``alone`` names, those that compare times, run while no other process runs a test; their fixtures are made beside other
-tests. Without ``-n`` this does nothing.
+``make test`` starts two processes. A process takes a group of tests at a time. Each file is a group, so that its
+fixtures are made once. Tests that share the server of every row are one group. Tests with the marker ``alone``, which
+compare times, run while no other process runs a test; their fixtures may run beside other tests. Without ``-n`` this
+plugin does nothing.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from typing import Any
 
 import pytest
 
-TURN = pytest.StashKey[ExitStack]()  # what a running test holds
+TURN = pytest.StashKey[ExitStack]()  # the lock of a running test
 LOCKS = Path(__file__).resolve().parent.parent / ".cache" / "locks"
-GROUPS = "groups"  # the key of a worker's input: the file in which it writes down the group of each test
-# Below the ports that Linux gives to clients (32768 and above), so that no connection takes one before its server does.
+GROUPS = "groups"  # the key of a worker's input: the file to which it writes the group of each test
+# Below the ports that Linux gives to clients (32768 and above), so that no connection takes a port before its server.
 FIRST_PORT, PORTS_EACH, PROCESSES = 12000, 2500, 8
 
 
-# Which tests keep together, and the order of the groups.
+# The groups of tests, and their order.
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a worker: brings the tests into the order in which their groups are handed out.
+    """In a worker: sorts the tests by the order of their groups.
 
-    First the group that takes longest, since it waits for all archives. Beside it run the tests that need no archive
-    or only ``null``; then those that need the others. Files with a test that runs alone are last, when both processes
-    have short tests: one waits for the other's.
+    The first group takes longest, since it waits for all archives. Beside it run the tests that need no archive or only
+    ``null``, then those that need the others. Files with a test that runs alone come last. Both processes then have
+    short tests, so neither waits long for the other.
     """
     if file := getattr(config, "workerinput", {}).get(GROUPS):
         last = {_file(item) for item in items if item.get_closest_marker("alone")}
@@ -45,13 +44,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """In the process that hands out the tests: tells a worker where to write down the groups."""
+    """In the process that distributes the tests: passes a worker the file for its groups."""
     node.workerinput[GROUPS] = str(_file_of_groups())
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hands out the groups that the workers wrote down. xdist's own groups do not work with pytest 9.2: it marks a test
+    """Distributes the groups that the workers wrote. xdist's own groups do not work with pytest 9.2: it marks a test
     with its group in a field that pytest no longer reads."""
     from xdist.scheduler import LoadScopeScheduling
 
@@ -98,12 +97,13 @@ def _place(item: pytest.Item, last: set[str]) -> int:
 
 
 def _file(item: pytest.Item) -> str:
-    """The file of the test; in one where only some need the store, those are a group of their own."""
+    """The file of the test. If only some tests of a file need the store, these are a separate group."""
     return item.nodeid.partition("::")[0] + (" with the store" if _needs_store(item) else "")
 
 
 def _needs_store(item: pytest.Item) -> bool:
-    """Whether it takes conftest's ``store``, and with it ``null_store``; some files have a fixture of the same name."""
+    """Whether the test takes conftest's ``store``, and so ``null_store``. Some files have their own fixture
+    ``store``."""
     return {"store", "null_store"} <= set(_fixtures(item))
 
 
@@ -111,12 +111,12 @@ def _fixtures(item: pytest.Item) -> Sequence[str]:
     return getattr(item, "fixturenames", ())
 
 
-# What one process does at a time.
+# Locks between the processes.
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Shares the time with the other processes' tests, from the first fixture to the last."""
+    """Holds the shared lock of the tests, from the first fixture to the last."""
     if not hasattr(item.config, "workerinput"):
         return (yield)
     with ExitStack() as turn:
@@ -127,7 +127,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Waits until an ``alone`` test has the time for itself. Its fixtures, which start servers, share it."""
+    """An ``alone`` test waits until no other test runs. Its fixtures, which start servers, run beside other tests."""
     turn = item.stash.get(TURN, None)
     if turn is None or not item.get_closest_marker("alone"):
         return (yield)
@@ -141,13 +141,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def _wait(turn: ExitStack, kind: int) -> None:
-    with _locked("next test", fcntl.LOCK_EX):  # whoever waits to be alone is not overtaken
+    with _locked("next test", fcntl.LOCK_EX):  # no test overtakes one that waits to be alone
         turn.enter_context(_locked("tests", kind))
 
 
 @contextmanager
 def one_at_a_time(name: str) -> Iterator[None]:
-    """What one process of this checkout's tests does at a time; the others wait. Not to be nested."""
+    """A block that one process of this checkout's tests runs at a time. Not to be nested."""
     with _locked(name, fcntl.LOCK_EX):
         yield
 
@@ -160,14 +160,14 @@ def _locked(name: str, kind: int) -> Iterator[None]:
         try:
             yield
         finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # also where a process forked meanwhile still has the file open
+            fcntl.flock(file, fcntl.LOCK_UN)  # works also if a forked process still has the file open
 
 
 # Ports.
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment, and that no other process of the tests is given."""
+    """Ports that are free at this moment, and that no other process of the tests gets."""
     found: list[int] = []
     while len(found) < count:
         with socket.socket() as probe:
@@ -178,7 +178,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _ports() -> Iterator[int]:
-    """This process's ports again and again, from one that depends on its pid on: two runs rarely meet."""
+    """The ports of this process, in a cycle whose start depends on the pid, so that two runs rarely use the same."""
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PROCESSES
     first, at = FIRST_PORT + number * PORTS_EACH, os.getpid() * 101 % PORTS_EACH
     while True:

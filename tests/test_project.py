@@ -56,7 +56,7 @@ def test_the_catalog_and_the_tasks_import_no_torch():
         ("openapi", {"loadtest", "choose", "compare", "rollout", "tests"}),
         ("deploy/ray", {"export", "handlers", "tests"}),  # a replica takes the archive's handlers
         ("tsi", OURS - {"tsi", "export"} | {"torch"}),  # export: the names of models and variants, for completion
-        ("compare/peers", {"export", "serving", "loadtest", "compare"}),  # they run in environments of their own
+        ("compare/peers", {"export", "serving", "loadtest", "compare"}),  # they run in separate environments
     ],
 )
 def test_import_directions(folder, forbidden):
@@ -73,7 +73,7 @@ def test_loadtest_reads_only_the_tables_of_export():
 
 
 def test_the_rooms_of_loadtest_import_in_one_direction():
-    """Loads know no measurement, measurements know no report, and neither knows the commands made of them."""
+    """load/ imports no measurement, measure/ imports no report, and neither imports the commands."""
     order = ("load", "measure", "report")
     commands = {"soak", "comparisons"}
     for position, room in enumerate(order):

@@ -9,8 +9,8 @@ import sys
 from tests.conftest import ROOT
 from tests.side_by_side import free_ports
 
-# A suite of its own with these hooks. Each test writes down its process, and when it began and ended: of one that is
-# alone the call, of the others the fixtures as well.
+# A separate suite with these hooks. Each test records its process, its start and its end. For a test that is alone
+# these are the times of the call, for the others those with fixtures.
 SUITE = """
 import fcntl, json, os, time, pytest
 from pathlib import Path

@@ -17,7 +17,7 @@ SHELL = {"HOST": "http://shell", "OUT": "/shell", "SEED": "1", "NAME": "wsl", "T
 
 
 def make(*words, python=sys.executable, **environment):
-    """``make`` with these words on its command line and nothing in its environment but what is given."""
+    """``make`` with these words on its command line, and only the given variables in its environment."""
     clean = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     command = ["make", "-s", *words, *([f"PYTHON={python}"] if python else [])]
     return subprocess.run(command, cwd=ROOT, env={**clean, **environment}, capture_output=True, text=True, timeout=60)
@@ -25,7 +25,7 @@ def make(*words, python=sys.executable, **environment):
 
 @pytest.fixture
 def printer(tmp_path):
-    """A PYTHON that prints the variables it is started with."""
+    """A PYTHON that prints its environment."""
     path = tmp_path / "python"
     path.write_text("#!/bin/sh\nexec env\n")
     path.chmod(0o755)
@@ -33,7 +33,7 @@ def printer(tmp_path):
 
 
 def passed(done):
-    """What ``printer`` printed of the variables of these tests."""
+    """The variables of these tests in ``printer``'s output."""
     found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     return {key: found[key] for key in (*SHELL, "RATE", "STORE_KEY") if key in found} | {
         key: value for key, value in found.items() if key.startswith("TSI_")
@@ -79,13 +79,13 @@ def test_every_variable_is_documented():
     names = {word for text in lists for word in re.findall(r"(?<!\()\b[A-Z][A-Z_0-9]+\b", text)}
     assert {"HOST", "OUT", "CONFIG", "BASELINE"} <= names
     pages = " ".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
-    # between the project's own programs
+    # passed between the project's own programs
     internal = {"RESULTS_JSON", "BENCH_STORE", "CHOOSE_STORE", "COMPARE_STORE", "TRUST", "FIGURES"}
     assert [name for name in sorted(names - internal) if not re.search(rf"`[^`\n]*\b{name}\b|\b{name}=", pages)] == []
 
 
 class TestResultFile:
-    """OUT is refused before anything runs where it names a folder, no JSON, or what others wrote."""
+    """OUT is refused before the measurement if it names a folder, another type of file, or a file of others."""
 
     @pytest.mark.parametrize("verb", ["bench", "compare", "soak", "fuzz", "faults"])
     def test_each_verb_refuses_a_folder(self, verb, tmp_path):

@@ -1,4 +1,4 @@
-"""Builds archives of local checkpoints and asks them, as the build's own dry run does."""
+"""Builds archives of local checkpoints and sends them requests, as the build's own dry run does."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ from export.text_checkpoint import VOCABULARY
 
 
 def write_bert(directory: Path, head: bool = True, outliers: bool = False) -> Path:
-    """A two-layer BERT with bert-base-uncased's vocabulary, as a transformers folder; ``head``: with its MLM head,
-    ``outliers``: so many channels a thousand times as large as the others that int8 is not equal to it."""
+    """A two-layer BERT with bert-base-uncased's vocabulary, as a transformers folder. ``head``: with its MLM head.
+    ``outliers``: this number of channels is a thousand times as large as the others, so that int8 differs."""
     import torch
     from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 
     torch.manual_seed(7)
     config = BertConfig(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96)
-    config.initializer_range = 0.1  # wide, so that scores differ by more than what int8 rounds
+    config.initializer_range = 0.1  # wide, so that scores differ by more than the rounding of int8
     network = BertForMaskedLM(config) if head else BertModel(config)
     if outliers:
         for layer in network.bert.encoder.layer:

@@ -1,4 +1,4 @@
-"""Small checkpoints for tasks whose answers are places in a text, saved by transformers as a user would.
+"""Small checkpoints for tasks whose answers are spans of a text, saved by transformers as a user would.
 
 A BERT is trained for seconds on tests/data, so that its answers mean something; the others have random weights, wide
 enough for scores to differ by more than rounding.
@@ -44,7 +44,7 @@ def questions() -> list[tuple[str, str, str]]:
 
 
 def labels() -> dict[str, Any]:
-    """What a config says of the labels."""
+    """The settings of the labels in a config."""
     return {"id2label": dict(enumerate(LABELS)), "label2id": {label: at for at, label in enumerate(LABELS)}}
 
 
@@ -163,7 +163,7 @@ def _train(network: Any, batch: dict[str, Any]) -> None:
     import torch
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # more would wait for each other wherever the machine is busy
+    torch.set_num_threads(1)  # several threads wait for each other on a busy machine
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     for _ in range(STEPS):
@@ -188,7 +188,7 @@ def build_archive(task: str, folder: Path, variant: str, store: Path) -> Path:
 
 
 def built_once(task: str, folders: dict[str, Path], store: Path) -> Callable[[str, str], Path]:
-    """``get(checkpoint, variant)``: its archive, built when it is asked for the first time."""
+    """``get(checkpoint, variant)``: its archive, built at the first call."""
     return cache(lambda name, variant: build_archive(task, folders[name], variant, store))
 
 

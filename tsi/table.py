@@ -1,6 +1,6 @@
 """The table of the verbs and of the variables that each reads. A test compares it with the Makefile.
 
-Knows names and no file.
+Knows words and no file.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 PLACE = ("CONFIG", "RUN_DIR", "MODEL_STORE", "MODELS_FILE")
 CHOICE = ("MODELS", "VARIANTS", "DEVICE", "WEIGHTS", "MODELS_FILE")
 CHECKPOINT = ("MODEL", "NAME", "TASK", "ARCH", "LABELS", "POOLING", "MAX_LENGTH", "EXAMPLE", "EXPECT", "HANDLER")
-# Every verb reads these, from the environment also under their plain names.
+# Read from the environment under their plain names too, and by every verb.
 EITHER = ("PYTHON", "STORE_KEY")
 
 
 @dataclass(frozen=True)
 class Verb:
-    """``command`` is the verb's module with its arguments, as ``python -m`` takes them. A verb of ``checkout`` needs
-    the checkout's other files, so only make has it."""
+    """``command`` is the module that does it, with its arguments, as ``python -m`` takes them. A verb of ``checkout``
+    needs the checkout's other files, and only make has it."""
 
     name: str
     help: str
@@ -28,7 +28,7 @@ class Verb:
 
 @dataclass(frozen=True)
 class Variable:
-    """``kind`` is the kind of its values: "flag" (1), "text", "number", "file", "folder", "models", "variants",
+    """``kind`` says what its values are: "flag" (1), "text", "number", "file", "folder", "models", "variants",
     "archive", or the values themselves with "|" between them."""
 
     meaning: str
@@ -36,7 +36,7 @@ class Variable:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The possible values, if they are few."""
+        """The values that it may have, where these are few."""
         return ("1",) if self.kind == "flag" else tuple(self.kind.split("|")) if "|" in self.kind else ()
 
 
@@ -55,10 +55,10 @@ VERBS = {
              (*PLACE, "MODELS", "VARIANTS", "WORKERS", "FOREGROUND", "UI", "UI_PORT", "REPLICAS", "TLS", "TLS_CERT",
               "TLS_KEY", "BIND", "ENGINE")),
         Verb("stop", "Stop TorchServe and check that all its processes have ended", "serving stop", PLACE),
-        Verb("restart", "Restart the replicas one after the other, with the present archives and settings, without an "
-             "interruption", "serving restart", (*PLACE, "MODELS", "VARIANTS", "WORKERS")),
+        Verb("restart", "Restart one replica after the other with the present archives and settings, without a pause",
+             "serving restart", (*PLACE, "MODELS", "VARIANTS", "WORKERS")),
         Verb("status", "Print a line per served archive; exit status 0 when all answer", "serving status", PLACE),
-        Verb("rollout", "Replace the served version of an archive by another, without an interruption "
+        Verb("rollout", "Replace a served archive by another version, without a pause "
              "(MODEL=minilm-torchscript VERSION=2.0)", "rollout rollout",
              (*PLACE, "MODEL", "VERSION", "MAX_DIFFERENT", "MAX_P99_RATIO", "MAX_P99_MS", "MAX_ERRORS", "REQUESTS",
               "WATCH", "CANARY", "SHADOW", "SHADOW_PERCENT")),
@@ -77,7 +77,7 @@ VERBS = {
         Verb("triton", "Write a model repository for NVIDIA's Triton of the store's archives (MODELS=, VARIANTS=, "
              "OUT=triton_repository)", "deploy.triton",
              ("MODEL_STORE", "MODELS_FILE", "MODELS", "VARIANTS", "OUT", "ENVIRONMENT")),
-        Verb("doctor", "Check for what would stop make serve on this machine; a line per check, with the fix (runs "
+        Verb("doctor", "Check this machine for faults that would stop make serve; a line per check, with the fix (runs "
              "before setup too)", "serving.doctor", (*PLACE, "REPLICAS")),
         Verb("audit", "Ask for published advisories on the installed packages and TorchServe's jar (OSV_URL= names a "
              "mirror)", "serving.audit", ("OSV_URL",)),
@@ -96,8 +96,8 @@ VERBS = {
              "BASELINE=)", "loadtest",
              (*PLACE, *CHOICE, "HOST", "TOKEN", "TOKEN_FILE", "PROFILE", "CONCURRENCY", "RATE", "ARRIVALS", "TRACE",
               "SLO_P99_MS", "DURATION", "ROUNDS", "SEED", "PROCESSES", "PROTOCOL", "BASELINE", "RESULTS")),
-        Verb("soak", "Send good and bad requests to all models of one server for a long time; report what grows "
-             "(DURATION=1800, RATE=)", "loadtest.soak",
+        Verb("soak", "Send good and bad requests to all models of one server for a long time; report growth of memory, "
+             "files and logs (DURATION=1800, RATE=)", "loadtest.soak",
              (*PLACE, "MODELS", "VARIANTS", "DURATION", "RATE", "SEED", "OUT")),
         Verb("fuzz", "Send hostile requests mixed with good ones to a separate server (FUZZ_REQUESTS=20000, SEED=)",
              "tests.trust.fuzz", ("VARIANTS", "FUZZ_REQUESTS", "SEED", "OUT"), checkout=True),

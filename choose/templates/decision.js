@@ -1,7 +1,7 @@
-// Draws the decision's two charts. Knows how variants look; which trials there are comes from the data.
+// Draws the decision's two charts. Knows how variants look; the trials come from the data.
 const decision = JSON.parse(document.getElementById("data").textContent);
 const SYMBOLS = [["circle", "●"], ["square", "■"], ["diamond", "◆"], ["triangle-up", "▲"], ["triangle-down", "▼"], ["star", "★"], ["cross", "✚"], ["x", "✖"]];
-const AREA = [7, 26];  // diameters in pixels of the least and the most memory
+const AREA = [7, 26];  // diameters in pixels of the smallest and the largest memory
 
 const symbol = index => SYMBOLS[index % SYMBOLS.length];
 

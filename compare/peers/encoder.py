@@ -1,7 +1,7 @@
-"""What every peer runs: the archive's model.pt and tokenizer.json, texts in and embeddings out.
+"""The encoder of every peer: the archive's model.pt and tokenizer.json, texts in and embeddings out.
 
-The same for all peers, so that only the framework around it differs. Settings come from the environment: MODEL_DIR,
-THREADS, DEVICE. Runs in a peer's own environment and imports nothing of this project.
+It is the same for all peers, so only the framework differs. Settings come from the environment: MODEL_DIR, THREADS,
+DEVICE. Runs in a peer's own environment and imports nothing of this project.
 """
 
 import json
@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 
 class Encoder:
-    """Padded to the longest text of a batch, or with ``pad_to`` tokens always to that length."""
+    """Pads to the longest text of a batch, or to ``pad_to`` tokens if that is given."""
 
     def __init__(self, folder: str = "", pad_to: int | None = None) -> None:
         directory = Path(folder or os.environ["MODEL_DIR"])

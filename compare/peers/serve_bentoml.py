@@ -14,12 +14,12 @@ if BATCH > 1:
 
     @bentoml.service(workers=WORKERS, traffic={"timeout": TIMEOUT_S})
     class Embeddings:
-        """A worker, with a model of its own; an answer to a batch of texts."""
+        """A worker with its own model, which answers a batch of texts."""
 
         def __init__(self) -> None:
             self.encoder = Encoder()
 
-        # max_latency_ms refuses what is late, so it is no wait; BentoML finds the wait by itself.
+        # max_latency_ms is no wait: BentoML refuses requests that exceed it, and finds the wait by itself.
         @bentoml.api(route="/predictions/model", batchable=True, max_batch_size=BATCH, max_latency_ms=TIMEOUT_S * 1000)
         def encode(self, texts: list[str]) -> list[list[float]]:
             """An embedding of each text."""
@@ -29,7 +29,7 @@ else:
 
     @bentoml.service(workers=WORKERS, traffic={"timeout": TIMEOUT_S})
     class Embeddings:  # type: ignore[no-redef]  # one of the two is made
-        """A worker, with a model of its own; an answer to each request."""
+        """A worker with its own model, which answers each request alone."""
 
         def __init__(self) -> None:
             self.encoder = Encoder()

@@ -1,4 +1,4 @@
-"""FastAPI by hand: uvicorn's worker processes, one thread for the model, and a batch of what has come meanwhile."""
+"""FastAPI by hand: uvicorn's worker processes, one thread for the model, and batches of the waiting requests."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ BATCH, WAIT_S = int(os.environ["BATCH"]), float(os.environ["WAIT_MS"]) / 1e3
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """The model, its thread and the batcher of a worker process, from its start to its end."""
+    """Opens the model, its thread and the batcher of a worker process, and closes them at its end."""
     app.state.encoder, app.state.pool = await asyncio.to_thread(Encoder), ThreadPoolExecutor(1)
     app.state.queue = asyncio.Queue()
     batcher = asyncio.create_task(batches(app.state))
@@ -27,7 +27,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
-@app.post("/predictions/model", response_model=None)  # else each answer would be checked against the annotation
+@app.post("/predictions/model", response_model=None)  # otherwise FastAPI checks each answer against the annotation
 async def predict(request: Request) -> dict[str, list[float]]:
     """The embedding of the text in the body."""
     text, state = (await request.body()).decode(), request.app.state
@@ -44,7 +44,7 @@ def run(state: State, texts: list[str]) -> asyncio.Future[list[list[float]]]:
 
 
 async def batches(state: State) -> None:
-    """Answers texts that come within WAIT_S of each other together, up to BATCH of them; until it is cancelled."""
+    """Batches texts that come within WAIT_S of each other, up to BATCH of them. Runs until it is cancelled."""
     while True:
         waiting = [await state.queue.get()]
         with suppress(asyncio.TimeoutError):

@@ -10,13 +10,13 @@ BATCH, WAIT_S = int(os.environ["BATCH"]), float(os.environ["WAIT_MS"]) / 1e3
 
 
 class Embeddings(litserve.LitAPI):
-    """LitServe stacks the texts of a batch to a list; without batches, ``predict`` has one text."""
+    """LitServe puts the texts of a batch into a list. Without batches, ``predict`` gets one text."""
 
     def setup(self, device: str) -> None:
         """Loads the model, in a worker process."""
         self.encoder = Encoder()
 
-    # LitServe would check each request and answer against the annotations of these two, which takes time.
+    # Without annotations, since LitServe would check each request and answer against them, which takes time.
     def decode_request(self, request):  # type: ignore[no-untyped-def]
         """The text of a request's JSON."""
         return request["text"]

@@ -1,4 +1,4 @@
-"""MLServer: a runtime for one model, asked in the Open Inference Protocol; parallel workers, adaptive batches."""
+"""MLServer: a runtime for one model, over the Open Inference Protocol, with parallel workers and adaptive batches."""
 
 import json
 import os

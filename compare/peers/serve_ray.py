@@ -18,7 +18,7 @@ GPUS = 0 if os.environ["DEVICE"] == "cpu" else 1 / WORKERS
 @serve.deployment(num_replicas=WORKERS, max_ongoing_requests=max(16, 2 * BATCH),
                   ray_actor_options={"num_cpus": 0.1, "num_gpus": GPUS})  # fmt: skip
 class Embeddings:
-    """A replica, with a model of its own."""
+    """A replica with its own model."""
 
     def __init__(self) -> None:
         self.encoder = Encoder()
@@ -37,7 +37,7 @@ class Embeddings:
 if __name__ == "__main__":
     ray.init(include_dashboard=False, _temp_dir=os.environ["RAY_TEMP"], configure_logging=True, log_to_driver=True)
     serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ["PORT"])})
-    # The decorator, whose type is not known here, makes the class a deployment.
+    # The decorator makes the class a deployment. mypy does not know its type.
     serve.run(Embeddings.bind(), route_prefix="/predictions/model")  # type: ignore[attr-defined]
     while True:
         time.sleep(60)

@@ -25,7 +25,7 @@ def archive() -> None:
 
 
 def model_config() -> str:
-    """The archive's own settings: WORKERS, and with BATCH above 1 the batches."""
+    """The archive's own settings: WORKERS, and the batch settings if BATCH is above 1."""
     workers, batch, wait_ms = (float(os.environ[name]) for name in ("WORKERS", "BATCH", "WAIT_MS"))
     lines = ["startupTimeout: 300"]
     lines += [f"minWorkers: {workers:.0f}", f"maxWorkers: {workers:.0f}"] if workers else []
@@ -34,12 +34,12 @@ def model_config() -> str:
 
 
 def server_config() -> str:
-    """Only what a private server on this machine needs: its ports and its temporary folder."""
+    """The settings that a private server on this machine needs: its ports and its temporary folder."""
     ports = [os.environ[name] for name in ("PORT", "PORT_2", "PORT_3", "PORT_4", "PORT_5")]
     names = ("inference_address", "management_address", "metrics_address")
     lines = [f"{name}=http://127.0.0.1:{port}" for name, port in zip(names, ports, strict=False)]
     lines += [f"grpc_inference_port={ports[3]}", f"grpc_management_port={ports[4]}"]
-    # Where it unpacks the model, so that the folder goes with the server.
+    # TorchServe unpacks the model there, so the files are removed with the server's folder.
     return "\n".join([*lines, f"vmargs=-Djava.io.tmpdir={Path.cwd()}"]) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""A handler as TorchServe's own examples have it: BaseHandler's methods, a batch of requests through the model at once.
+"""A handler in the style of TorchServe's examples: BaseHandler's methods, with one call of the model per batch.
 
-With EXAMPLE_PADDING (tokens) every text is padded to that length, as TorchServe's BERT example does; else to the
-longest of the batch.
+With EXAMPLE_PADDING (tokens), every text is padded to that length, as in TorchServe's BERT example. Without it, texts
+are padded to the longest text of the batch.
 """
 
 import os

@@ -1,4 +1,4 @@
-// Draws a chart of bars per load, the slowest below. Knows looks; who was measured comes from the data.
+// Draws a bar chart per load, with the slowest server at the bottom. Knows how bars look; the servers come from the data.
 const comparison = JSON.parse(document.getElementById("data").textContent);
 
 function bars(load) {

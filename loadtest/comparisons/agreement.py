@@ -1,9 +1,9 @@
-"""``python -m loadtest.comparisons.agreement``: the same server measured by us and by independent tools.
+"""``python -m loadtest.comparisons.agreement``: measures the same server with our generator and with independent tools.
 
-Both measure in the same minute: the closed loop against wrk, the open loop against h2load (constant rate). Both tools
-are Debian's (wrk, nghttp2-client). One archive ($MODELS, $VARIANTS and $DEVICE, default null), one body, each of
-$CONCURRENCY (1,8) and $RATE (25,100), in the order ours, theirs, theirs, ours. Exit status 1 when a p50 differs by more
-than 10 % and 0.2 ms. Knows how to run and read those tools, and nothing of reports.
+Compares the closed loop with wrk, and the open loop with h2load (constant rate), within the same minute. Debian has
+both tools (wrk, nghttp2-client). Sends one body to one archive ($MODELS, $VARIANTS and $DEVICE, default null), with
+each of $CONCURRENCY (1,8) and $RATE (25,100), in the order ours, theirs, theirs, ours. Exit status 1 if a p50 differs
+by more than 10 % and 0.2 ms. Knows how to run these tools and read their output, and nothing of reports.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 @dataclass(frozen=True)
 class Pair:
-    """One load, seen by both."""
+    """One load, measured by both tools."""
 
     load: str
     tool: str
@@ -55,7 +55,7 @@ class Pair:
 
 
 def wrk(target: Target, users: int, seconds: float, folder: Path) -> Quantiles:
-    """wrk's own percentiles; headers and body go through a script, since it has no options for them."""
+    """wrk's own percentiles. A script sets headers and body, since wrk has no options for them."""
     payload = target.payloads[0]
     body, script = folder / "body", folder / "request.lua"
     body.write_bytes(payload.body)
@@ -71,18 +71,18 @@ def wrk(target: Target, users: int, seconds: float, folder: Path) -> Quantiles:
 
 
 def h2load(target: Target, rate: float, seconds: float, folder: Path) -> Quantiles:
-    """Percentiles of the log that h2load writes, one line per request; over HTTP/1.1, without its first second."""
+    """Percentiles of h2load's log, which has a line per request, over HTTP/1.1, without the first second."""
     payload = target.payloads[0]
     body, log = folder / "body", folder / "log"
     body.write_bytes(payload.body)
     headers = [f"--header={name}: {value}" for name, value in target.headers(payload).items()]
-    log.unlink(missing_ok=True)  # it appends
-    # One client: several would send at the same instants, which is a rate of bursts.
+    log.unlink(missing_ok=True)  # h2load appends to an existing log
+    # One client, since several would send at the same instants, in bursts.
     options = ["--h1", "--clients=1", f"--rps={rate:g}", f"--duration={seconds + 1:g}"]
     _run(["h2load", *options, f"--data={body}", f"--log-file={log}", *headers, target.host + target.path])
     lines = np.loadtxt(log, dtype=np.int64, ndmin=2)
     kept = lines[lines[:, 0] >= lines[:, 0].min() + 1_000_000]
-    # It learns a status with the reason phrase only, and TorchServe sends none with 200: 0 stands for that.
+    # h2load reads a status only with a reason phrase, and TorchServe sends none with 200. The log then has 0.
     if not np.isin(kept[:, 1], (0, 200)).all():
         raise LoadTestError("h2load saw errors; see: make logs")
     return quantiles(kept[:, 2] / 1e3, seconds)
@@ -98,7 +98,7 @@ def _run(command: Sequence[str]) -> str:
 
 
 def _in_turns(us: Callable[[], Quantiles], them: Callable[[], Quantiles]) -> tuple[Quantiles, Quantiles]:
-    """Ours, theirs, theirs, ours: the mean of each pair, so that a drift touches both alike."""
+    """Measures ours, theirs, theirs, ours, and takes the mean of each pair, so that a drift affects both alike."""
     runs = [us(), them(), them(), us()]
     return mean(runs[0], runs[3]), mean(runs[1], runs[2])
 
@@ -106,7 +106,7 @@ def _in_turns(us: Callable[[], Quantiles], them: Callable[[], Quantiles]) -> tup
 def compare(
     subject: Subject, users_of: Sequence[int], rates: Sequence[float], seconds: float, folder: Path
 ) -> list[Pair]:
-    """The closed loop with so many users each, and the open loop at these rates."""
+    """Compares the closed loop with these numbers of users, and the open loop at these rates."""
     closed = [_closed(subject, users, seconds, folder) for users in users_of]
     return closed + [_open(subject, rate, seconds, folder) for rate in rates]
 
@@ -138,7 +138,7 @@ def table(pairs: Sequence[Pair]) -> str:
 
 
 def main() -> int:
-    """Prints the table; 1 when a median disagrees, 2 when nothing could be compared."""
+    """Prints the table. Returns 1 if a median disagrees, 2 if nothing could be compared."""
     try:
         users, rates = numbers("CONCURRENCY", "1,8", int), numbers("RATE", "25,100", float)
         with one_archive(users, rates) as subject, tempfile.TemporaryDirectory() as folder:

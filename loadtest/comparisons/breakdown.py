@@ -63,10 +63,10 @@ class Broken:
     processor_us: dict[str, float]
 
     def cells(self) -> list[str]:
-        """The row of the first table."""
+        """The cells of the load's row in the first table."""
         service = self.answers.service / 1e3
         parts = [each / 1e3 for each in (self.answers.preprocess, self.answers.inference, self.answers.postprocess)]
-        # Over gRPC a worker states none: the whole time is elsewhere.
+        # Over gRPC the stages are unknown, so the whole time counts as elsewhere.
         stages = [0.0 if np.isnan(part).all() else float(np.nanmean(part)) for part in parts]
         batch = self.answers.batch
         return [
@@ -78,14 +78,14 @@ class Broken:
 
 
 def main() -> int:
-    """Prints the tables; 2 when nothing could be measured."""
+    """Prints the tables. Returns 2 if nothing could be measured."""
     try:
         clients, seconds = numbers("CONCURRENCY", "1,8,64,256", int), seconds_each()
         flames = Path(os.environ["FLAMES"]) if os.environ.get("FLAMES") else None
         if flames:
-            py_spy()  # before minutes of measuring
+            py_spy()  # checked before the measurement, which takes minutes
         if os.environ.get("HOST"):
-            raise LoadTestError("HOST names a server of others, whose processes cannot be read; unset it.")
+            raise LoadTestError("HOST names another server, whose processes cannot be read; unset it.")
         with one_archive(clients) as subject:
             said = f"{subject.said}; {parity(subject)}"
             found = [broken(subject, each, seconds, flames) for each in clients]
@@ -98,7 +98,7 @@ def main() -> int:
 
 
 def parity(subject: Subject) -> str:
-    """The archive's own parity, in words."""
+    """The parity that the archive states, in words."""
     assert subject.server.client is not None  # a server of our own
     described = subject.server.client.describe(subject.target.archive)
     found = (described.get("customizedMetadata") or {}).get("parity") or {}
@@ -116,7 +116,7 @@ def processor_table(found: Sequence[Broken]) -> str:
 
 
 def broken(subject: Subject, clients: int, seconds: float, flames: Path | None) -> Broken:
-    """Loads the archive and takes it apart. Raises LoadTestError where a request failed otherwise than by overload."""
+    """Loads the archive and breaks down its times. Raises LoadTestError for a failure other than overload."""
     archive, load = subject.target.archive, partial(subject.crew.closed, subject.target, clients)
     print(f"{archive}, {clients} clients", file=sys.stderr, flush=True)
     before = Spent.of(subject.server)
@@ -154,7 +154,7 @@ def py_spy() -> str:
 def recording(server: Server, archive: str, svg: Path, after_s: float, seconds: float) -> Iterator[None]:
     """Samples the archive's first worker for ``seconds``, from ``after_s`` on, and writes a flame graph to ``svg``.
 
-    Leaves when it is written. Raises LoadTestError where py-spy fails.
+    The block ends when the file is written. Raises LoadTestError if py-spy fails.
     """
     assert server.client is not None
     pid = server.client.workers(archive)[0]["pid"]

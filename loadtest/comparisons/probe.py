@@ -1,7 +1,7 @@
-"""One archive on a server of its own, and a load on it seen in four numbers: for comparisons outside a report.
+"""One archive on a separate server, and a load on it in four numbers, for comparisons outside a report.
 
-Which archive: $MODELS, $VARIANTS and $DEVICE, default null; for how long: $DURATION, seconds of each load. With $HOST,
-a server that runs already.
+$MODELS, $VARIANTS and $DEVICE name the archive, default null. $DURATION is the time of each load in seconds. $HOST
+names a server that runs already.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Milliseconds, requests per second, and the client's processor time as a share of one core where it is known."""
+    """Milliseconds, requests per second, and the client's processor time as a share of one core, if it is known."""
 
     p50: float
     p99: float
@@ -43,7 +43,7 @@ class Quantiles:
 
 @dataclass(frozen=True)
 class Subject:
-    """A server with the archive, the archive, what loads it, and what is measured where, in words."""
+    """A server with the archive, the archive, the load generator, and a description of the measurement."""
 
     server: Server
     target: Target
@@ -53,9 +53,10 @@ class Subject:
 
 @contextmanager
 def one_archive(users: Sequence[int], rates: Sequence[float] = ()) -> Iterator[Subject]:
-    """The archive, for loads of so many users and of these rates; $PROCESSES and $PROTOCOL as in ``make loadtest``.
+    """The archive, for loads of these numbers of users and of these rates; $PROCESSES and $PROTOCOL as in ``make
+    loadtest``.
 
-    The client keeps to its own cores meanwhile. Raises CatalogError, LoadTestError, ServingError.
+    The client stays on its own cores during the block. Raises CatalogError, LoadTestError, ServingError.
     """
     asked, protocol = profile.asked_processes(os.environ), profile.asked_protocol(os.environ)
     count = processes(asked, users, rates)
@@ -69,21 +70,21 @@ def one_archive(users: Sequence[int], rates: Sequence[float] = ()) -> Iterator[S
 
 
 def seconds_each() -> float:
-    """How long each load is measured."""
+    """The seconds for which each load is measured."""
     return numbers("DURATION", "10", float)[0]
 
 
 def numbers(name: str, default: str, kind: Callable[[str], N]) -> tuple[N, ...]:
     """The numbers of an environment variable. Raises LoadTestError."""
     text = os.environ.get(name) or default
-    with contextlib.suppress(ValueError):  # one sentence for what is no number and what is none to use
+    with contextlib.suppress(ValueError):  # one message for text that is no number and for a number that is not valid
         if (found := profile.numbers(kind)(text)) and min(found) > 0:
             return found
     raise LoadTestError(f"{name} is {text!r}; write numbers above 0 with commas between, as in {name}={default}")
 
 
 def ours(load: Load, seconds: float, intended: np.ndarray | None = None) -> Quantiles:
-    """What a load of that many seconds saw, in service times."""
+    """The service times of a load of that many seconds."""
     seen = measure(load, Rule(seconds, 2, 1, fixed=True), intended)
     begin = seen.begin_us + seen.warm_up_windows * seen.window_us
     columns = Columns.of([row for row in seen.rows if begin <= row.ended_us < begin + seen.window_us])
@@ -93,10 +94,10 @@ def ours(load: Load, seconds: float, intended: np.ndarray | None = None) -> Quan
 
 
 def quantiles(ms: np.ndarray, seconds: float) -> Quantiles:
-    """Of times in milliseconds that were seen in so many seconds."""
+    """The quantiles of times in milliseconds, measured in ``seconds`` seconds."""
     return Quantiles(stats.percentile(ms, 50), stats.percentile(ms, 99), ms.size / seconds)
 
 
 def mean(a: Quantiles, b: Quantiles) -> Quantiles:
-    """Number by number."""
+    """The mean of each number."""
     return Quantiles(*((x + y) / 2 for x, y in zip(astuple(a), astuple(b), strict=True)))

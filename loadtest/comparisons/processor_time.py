@@ -1,4 +1,4 @@
-"""The processor time of a server, by what its threads do. Knows Linux's /proc and the names of threads."""
+"""The processor time of a server, by kind of thread. Knows Linux's /proc and the names of threads."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ KINDS = (*dict.fromkeys(JAVA.values()), OTHER, MAIN, MORE)
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds that the threads of a server have used until now, each with its kind (KINDS)."""
+    """Seconds of processor time that the threads of a server have used so far, each with its kind (KINDS)."""
 
     by_thread: dict[Path, tuple[str, float]]
 
     @classmethod
     def of(cls, server: Server) -> Spent:
-        """Of a server that we started."""
+        """The processor time of a server that we started."""
         assert server.state is not None
         found = [(each, process) for process in server.state.processes() for each in _threads(process)]
         return cls({thread: (_kind(process, thread), _seconds(thread)) for thread, process in found})
 
     def since(self, before: Spent) -> dict[str, float]:
-        """Seconds by kind since ``before``, of the threads that still run."""
+        """Seconds by kind since ``before``, for the threads that still run."""
         spent: dict[str, float] = defaultdict(float)
         for thread, (kind, seconds) in self.by_thread.items():
             spent[kind] += max(0.0, seconds - before.by_thread.get(thread, (kind, 0.0))[1])

@@ -1,8 +1,9 @@
-"""``python -m loadtest.comparisons.protocols``: what an answer costs a client over HTTP and over gRPC.
+"""``python -m loadtest.comparisons.protocols``: compares the time of a request over HTTP and over gRPC.
 
-One client asks the archive over HTTP and over TorchServe's own gRPC in turns, request by request, so that whatever else
-the machine does befalls both alike. Each time runs from the client's call to the answer in its hands, so the client's
-own work is part of it. The archive by $MODELS and $VARIANTS, $REQUESTS of each (1,000); $HOST as in ``make loadtest``.
+One client sends requests over HTTP and over TorchServe's own gRPC in turns, so that other work on the machine affects
+both alike. The time of a request runs from the client's call to its return, so it includes the client's own work.
+$MODELS and $VARIANTS name the archive, $REQUESTS is the number of requests of each protocol (1,000); $HOST as in ``make
+loadtest``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ HEADER = ("protocol", "p50, ms", "p90, ms", "p99, ms")
 
 
 def main() -> int:
-    """Prints the table; 2 when nothing could be measured."""
+    """Prints the table. Returns 2 if nothing could be measured."""
     try:
         count = numbers("REQUESTS", "1000", int)[0]
         with one_archive([1]) as subject:
@@ -45,8 +46,8 @@ def main() -> int:
 
 
 def in_turns(subject: Subject, count: int) -> np.ndarray:
-    """Milliseconds of each request, [count, protocols]. Raises LoadTestError where one fails or is answered otherwise
-    than over the other protocol."""
+    """Milliseconds of each request, [count, protocols]. Raises LoadTestError if a request fails, or if the answers over
+    both protocols differ."""
     targets = [subject.server.target(subject.target.archive, protocol) for protocol in PROTOCOLS]
     targets[0].golden = targets[0].record_golden()
     senders, payloads = [sender(target) for target in targets], targets[0].payloads

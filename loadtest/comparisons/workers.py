@@ -1,7 +1,7 @@
-"""``python -m loadtest.comparisons.workers``: what more workers of one archive are worth, in turns on one server.
+"""``python -m loadtest.comparisons.workers``: measures one archive with several numbers of workers, on one server.
 
-$WORKERS (1,2) forth and back, each with $CONCURRENCY (1,64) users in a closed loop for $DURATION seconds; the archive
-by $MODELS, $VARIANTS and $DEVICE.
+Takes the numbers $WORKERS (1,2) in turns, each with $CONCURRENCY (1,64) users in a closed loop for $DURATION seconds.
+$MODELS, $VARIANTS and $DEVICE name the archive.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ HEADER = ("workers", "users", "p50, ms", "p99, ms", "requests/s", "our CPU", "se
 
 
 def main() -> int:
-    """Prints a table; 2 when it could not be measured."""
+    """Prints a table. Returns 2 if nothing could be measured."""
     try:
         counts, users = numbers("WORKERS", "1,2", int), numbers("CONCURRENCY", "1,64", int)
         seen: dict[tuple[int, int], list[Quantiles]] = {(count, each): [] for count in counts for each in users}
         memory = {}
         if os.environ.get("HOST"):
-            raise LoadTestError("HOST names a server of others, whose workers are theirs; unset it.")
+            raise LoadTestError("HOST names another server, whose workers this command does not change; unset it.")
         with one_archive(users) as subject:
             server, target = subject.server, subject.target
             for count in [*counts, *reversed(counts)]:

@@ -1,1 +1,1 @@
-"""Load generation: what is sent, when, by which processes, and a row for each request."""
+"""Load generation: payloads, schedules, generator processes, and a row for each request."""

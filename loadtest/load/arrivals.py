@@ -1,6 +1,6 @@
 """Schedules of arrivals, computed before the load starts and the same for the same seed.
 
-Knows instants in microseconds from the start of a trial; what arrives then, and whether it is late, is not known here.
+Knows instants in microseconds from the start of a trial. Knows neither payloads nor delays.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KINDS = ("constant", "poisson")
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of ``seconds`` at ``rate`` requests per second."""
+    """An interval of ``seconds`` at ``rate`` requests per second."""
 
     seconds: float
     rate: float
@@ -29,7 +29,7 @@ def constant(rate: float, seconds: float) -> np.ndarray:
 def poisson(rate: float, seconds: float, seed: int) -> np.ndarray:
     """int64 [n] microseconds: a Poisson process of ``rate`` per second, cut at ``seconds``.
 
-    Gaps are independent and exponential, so the number of arrivals in any stretch has a variance equal to its mean.
+    Gaps are independent and exponential, so the number of arrivals in any interval has a variance equal to its mean.
     """
     rng = np.random.default_rng(seed)
     mean = rate * seconds
@@ -56,11 +56,12 @@ def schedule(kind: str, segments: Sequence[Segment], seed: int) -> np.ndarray:
 
 
 def step(rate: float, factor: float, seconds: float) -> list[Segment]:
-    """``rate``, then ``factor`` times as much, then ``rate`` again: a third of the time each."""
+    """``rate``, then ``factor`` times ``rate``, then ``rate`` again: a third of the time each."""
     return [Segment(seconds / 3, rate), Segment(seconds / 3, rate * factor), Segment(seconds / 3, rate)]
 
 
 def spike(rate: float, factor: float, seconds: float) -> list[Segment]:
-    """``rate`` with one burst of ``factor`` times as much, a twentieth of the time long, after a third of it."""
+    """``rate`` with one burst of ``factor`` times ``rate``. It begins after a third of the time and lasts a
+    twentieth."""
     burst = seconds / 20
     return [Segment(seconds / 3, rate), Segment(burst, rate * factor), Segment(seconds * 2 / 3 - burst, rate)]

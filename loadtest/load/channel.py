@@ -1,6 +1,6 @@
 """Messages between the process that measures and its generator processes, over a pair of sockets.
 
-Knows how a message is framed, not what it says. Both ends are this program's own, so messages are pickled.
+Knows how a message is framed, not its content. Both ends belong to this program, so messages are pickled.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ LENGTH = struct.Struct("!Q")
 
 
 class Channel:
-    """One end. Neither sends nor receives from two greenlets at a time."""
+    """One end. Only one greenlet at a time may send, and only one may receive."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end, self._stream = end, end.makefile("rb")
 
     def send(self, message: Any) -> None:
-        """Sends it whole. Raises OSError when the other end is gone."""
+        """Sends the whole message. Raises OSError when the other end is closed."""
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         self._end.sendall(LENGTH.pack(len(data)) + data)
 
     def receive(self) -> Any:
-        """The next message. Raises EOFError when the other end is gone."""
+        """The next message. Raises EOFError when the other end is closed."""
         data = self._read(LENGTH.unpack(self._read(LENGTH.size))[0])
         return pickle.loads(data)
 
@@ -39,6 +39,6 @@ class Channel:
         return data
 
     def close(self) -> None:
-        """The other end sees the end of the stream."""
+        """Closes the socket. The other end then reads the end of the stream."""
         self._stream.close()
         self._end.close()

@@ -1,7 +1,8 @@
 """Sleeps until an instant, more exactly than an event loop does.
 
-Knows Linux's timerfd and gevent; nothing of what is waited for. libev hands epoll whole milliseconds, so a greenlet
-sleeps up to a millisecond too long: more than a fast server takes. A timer's file descriptor wakes the loop on time.
+Knows Linux's timerfd and gevent, and nothing of the load. libev passes whole milliseconds to epoll, so a greenlet
+sleeps up to a millisecond too long. A fast server takes less than that. A timer's file descriptor wakes the loop on
+time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class _Timer(ctypes.Structure):
 
 
 class Clock:
-    """``sleep`` for one greenlet at a time; elsewhere than on Linux it is gevent's own."""
+    """``sleep`` for one greenlet at a time. On other systems than Linux, gevent's own sleep is used."""
 
     def __init__(self) -> None:
         self._file = -1
@@ -54,7 +55,7 @@ class Clock:
         self.sleep(instant_us / 1e6 - time.time())
 
     def close(self) -> None:
-        """Gives the timer back."""
+        """Closes the timer's file descriptor."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -1,6 +1,6 @@
-"""Keeps client and server on cores of their own where the machine has enough of them.
+"""Gives client and server separate cores if the machine has enough of them.
 
-Knows Linux's affinity calls and how cores share hardware threads. A process passes its affinity on to what it starts.
+Knows Linux's affinity calls and how cores share hardware threads. Child processes inherit the affinity.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHARE_OF_CORES = 5  # one core in so many may be a generator's where nobody aske
 
 @dataclass(frozen=True)
 class Split:
-    """CPU numbers of the client and of the server; empty where they share all."""
+    """CPU numbers of the client and of the server; empty if they share all CPUs."""
 
     client: tuple[int, ...] = ()
     server: tuple[int, ...] = ()
@@ -25,7 +25,7 @@ class Split:
 
     @property
     def statement(self) -> str:
-        """What was done, for the report."""
+        """A description of the split, for the report."""
         if not self.client:
             return "client and server shared all cores (fewer than 4, or no affinity here)"
         processes = f" (up to {len(self.apart)} processes)" if len(self.apart) > 1 else ""
@@ -42,8 +42,8 @@ def physical(available: set[int], siblings: dict[int, set[int]]) -> list[tuple[i
 
 
 def split(available: set[int], siblings: dict[int, set[int]], processes: int = 1) -> Split:
-    """The last physical cores for the client, one for each of its processes up to half of them, with all their hardware
-    threads; the others for the server."""
+    """The client gets the last physical cores with all their hardware threads: one for each of its processes, at most
+    half of all. The server gets the others."""
     if len(available) < ENOUGH:
         return Split()
     found = physical(available, siblings)
@@ -54,18 +54,18 @@ def split(available: set[int], siblings: dict[int, set[int]], processes: int = 1
 
 
 def here(processes: int = 1) -> Split:
-    """The split of the CPUs that this process may use, for a client of so many processes."""
+    """The split of the CPUs that this process may use, for a client of ``processes`` processes."""
     available, siblings = _available()
     return split(available, siblings, processes)
 
 
 def usable() -> int:
-    """How many CPUs this process may use."""
+    """The number of CPUs that this process may use."""
     return len(_available()[0]) or os.cpu_count() or 1
 
 
 def room() -> int:
-    """How many generator processes get a core of their own without being asked for; 1 where they share."""
+    """The largest default number of generator processes with a separate core each; 1 if client and server share."""
     return max(1, len(physical(*_available())) // SHARE_OF_CORES)
 
 
@@ -86,7 +86,7 @@ def _siblings(cpu: int) -> set[int]:
 
 @contextmanager
 def on(cpus: tuple[int, ...]) -> Iterator[None]:
-    """Runs the block, and what it starts, on ``cpus``; on all when there are none."""
+    """Runs the block and its child processes on ``cpus``, or on all CPUs if ``cpus`` is empty."""
     if not cpus:
         yield
         return

@@ -1,6 +1,6 @@
-"""Loads of more than one process, where one would not keep up; their rows are those of all, each once.
+"""Loads from several generator processes, for loads that are too large for one.
 
-Knows how many processes a load needs, starts them, and brings together what they saw. All read one machine's clock.
+Decides how many processes a load needs, starts them, and merges their rows, each once. All read the same clock.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def needed(users: Sequence[int], rates: Sequence[float]) -> int:
-    """How many processes the largest of these loads needs."""
+    """The number of processes that the largest of these loads needs."""
     closed = [count // USERS_EACH for count in users if count >= MANY_USERS]
     return max([1, *closed, *(math.ceil(rate / RATE_EACH) for rate in rates)])
 
 
 def processes(asked: int, users: Sequence[int], rates: Sequence[float]) -> int:
-    """How many to have for these loads: ``asked``, or with 0 those that are needed and have a core here.
+    """The number of processes for these loads: ``asked``; if that is 0, as many as are needed and have a core.
 
-    Raises LoadTestError where more are asked for than there are cores.
+    Raises LoadTestError if ``asked`` is more than the number of cores.
     """
     if asked > (most := cores.usable()):
         raise LoadTestError(f"PROCESSES={asked} is more than the {most} cores here; name fewer, or leave it out.")
@@ -53,7 +53,7 @@ def processes(asked: int, users: Sequence[int], rates: Sequence[float]) -> int:
 
 
 class Member:
-    """A generator process; it is started at once, and asked one thing at a time."""
+    """A generator process. It starts at once, and answers one call at a time."""
 
     def __init__(self, cpus: Sequence[int]) -> None:
         ours, theirs = socket.socketpair()
@@ -63,14 +63,14 @@ class Member:
         self._channel, self._free = Channel(ours), RLock()
 
     def ask(self, name: str, *given: Any) -> Any:
-        """What the process answers. Raises LoadTestError when it cannot, or has ended."""
+        """The process's answer. Raises LoadTestError if it fails or has ended."""
         try:
             with self._free:
                 self._channel.send((name, given))
                 answer, error = self._channel.receive()
         except (EOFError, OSError):
             status = self._process.wait(END_WITHIN_S)
-            raise LoadTestError(f"A generator process ended (status {status}); what it said stands above.") from None
+            raise LoadTestError(f"A generator process ended (status {status}); see its message above.") from None
         if error:
             raise LoadTestError(error)
         return answer
@@ -86,7 +86,7 @@ class Member:
 
 
 class Several:
-    """A load that every member sends a part of, as it has been told. ``scheduled``: an open loop."""
+    """A load of which every member sends a part. ``scheduled``: an open loop."""
 
     def __init__(self, members: Sequence[Member], target: Target, apart: bool, scheduled: bool) -> None:
         self._members, self._target, self._scheduled = members, target, scheduled
@@ -103,7 +103,7 @@ class Several:
 
     @property
     def rows(self) -> list[RequestRow]:
-        """All rows so far, those that came together in order of completion. Raises LoadTestError."""
+        """All rows so far. Rows that were fetched together are in order of completion. Raises LoadTestError."""
         if not self._over:
             self._take("take", self._target.token.get())
         if self._failed:
@@ -111,7 +111,7 @@ class Several:
         return self._rows
 
     def processor_s(self) -> tuple[float, ...]:
-        """Of each generator process, and of this one."""
+        """Seconds of processor time so far, of each generator process and of this process."""
         return (*self._all(lambda member: member.ask("processor_s")), time.process_time())
 
     def stop(self) -> None:
@@ -137,7 +137,7 @@ class Several:
         self._rows += sorted((row for part in parts for row in part), key=lambda row: row.ended_us)
 
     def _all(self, ask: Callable[[Member], Any]) -> list[Any]:
-        """What each member answers, asked side by side. Raises the first error when all have answered."""
+        """The answers of all members, asked in parallel. Raises the first error after all have answered."""
         asked = [gevent.spawn(_quietly, ask, member) for member in self._members]
         answers = [each.get() for each in asked]
         for answer in answers:
@@ -154,9 +154,9 @@ def _quietly(ask: Callable[[Member], Any], member: Member) -> Any:
 
 
 class Crew:
-    """Makes loads of as many processes as each needs, up to ``most``; exactly so many where they were ``asked`` for.
+    """Makes loads with as many processes as each needs, up to ``most``, or with exactly ``asked`` processes.
 
-    ``split`` says on which cores. The processes are started with the first load that needs them, and stay.
+    ``split`` has their cores. The first load that needs the processes starts them, and later loads use them again.
     """
 
     def __init__(self, most: int = 1, split: Split | None = None, asked: bool = False) -> None:
@@ -164,7 +164,7 @@ class Crew:
         self._members: list[Member] = []
 
     def closed(self, target: Target, users: int) -> Load:
-        """A closed loop of that many users."""
+        """A closed loop of ``users`` users."""
         count = min(self._count([users], []), users)
         if count == 1:
             return ClosedLoop(target, users)

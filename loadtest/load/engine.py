@@ -1,6 +1,6 @@
-"""Two ways to load a target through Locust: a closed loop of N users, and an open loop that keeps a schedule.
+"""Two kinds of load through Locust: a closed loop of N users, and an open loop that keeps a schedule.
 
-Knows when requests leave. It does not know when to stop (trial.py does), nor judges what came back.
+Knows when requests leave. trial.py decides when to stop, and golden.py checks the answers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STOP_TIMEOUT_S = 10
 
 
 class Load(Protocol):
-    """Sends from ``start`` until ``stop``, with so many ``processes``; ``apart``: no two of them share a core."""
+    """Sends from ``start`` until ``stop``, with ``processes`` processes. ``apart``: no two of them share a core."""
 
     processes: int
     apart: bool
@@ -36,17 +36,17 @@ class Load(Protocol):
         """What has been answered so far, in order of completion."""
 
     def start(self) -> int:
-        """Begins, and returns the instant (microseconds since 1970) that the first request is due."""
+        """Begins, and returns the instant (microseconds since 1970) at which the first request is due."""
 
     def stop(self) -> None:
-        """Sends no more and returns when what is under way has been answered, or has taken too long."""
+        """Sends no more requests. Returns when all requests under way have an answer or have taken too long."""
 
     def processor_s(self) -> tuple[float, ...]:
         """Seconds of processor time so far, of each process that sends."""
 
 
 class _Here:
-    """A load that this process sends; ``recorder`` fills with rows meanwhile."""
+    """A load that this process sends. ``recorder`` collects its rows."""
 
     recorder: Recorder
     processes, apart = 1, True
@@ -83,9 +83,9 @@ class ClosedLoop(_Here):
 class OpenLoop(_Here):
     """One greenlet per arrival of a schedule, whether or not earlier requests have been answered.
 
-    A server that stalls is thereby seen by everyone who would have come meanwhile: latency counts from the intended
-    start. At most ``connections`` requests are under way; the next ones wait at the client, at most ``outstanding`` in
-    all, and what is due beyond that is dropped and recorded as such.
+    So a stall of the server delays every request that is due during it: latency counts from the intended start. At most
+    ``connections`` requests are under way. Further requests wait in the client, at most ``outstanding`` in all. A
+    request beyond that is dropped and recorded as dropped.
     """
 
     def __init__(
@@ -104,13 +104,14 @@ class OpenLoop(_Here):
         self.recorder = Recorder(self._environment)
 
     def start(self, begin: int | None = None) -> int:
-        """Starts the schedule at ``begin``, by default a moment from now, so that its first arrivals are not late."""
+        """Starts the schedule at ``begin``. The default is a moment from now, so that the first arrivals are not
+        late."""
         begin = begin or now_us() + LEAD_US
         self._scheduler = gevent.spawn(self._schedule, begin)
         return begin
 
     def stop(self) -> None:
-        """Ends the schedule; requests under way have STOP_TIMEOUT_S to be answered, and are given up then."""
+        """Ends the schedule. Requests under way have STOP_TIMEOUT_S to be answered, and are then given up."""
         self._scheduler.kill()
         self._under_way.join(timeout=STOP_TIMEOUT_S)
         self._under_way.kill()
@@ -135,7 +136,7 @@ class OpenLoop(_Here):
             self.recorder.give_up(self._target.archive, due)
 
     def _ask(self, due: int) -> None:
-        # A user is one kept-alive connection; the last one used is the likeliest to be open still.
+        # A user is one kept-alive connection. The one that was used last is the likeliest to be still open.
         user = self._idle.pop() if self._idle else self._user_class(self._environment)
         try:
             user.ask(due)

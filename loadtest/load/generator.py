@@ -1,7 +1,7 @@
-"""A generator process: sends its part of a load, and hands its rows over when it is asked for them.
+"""A generator process: sends its part of a load, and returns its rows on request.
 
-``python -m loadtest.load.generator FD CPU,CPU``: crew.py starts it with a channel on the file descriptor FD. No CPU
-means any. Knows its own part; that there are others it is not told. Ends when the channel does.
+``python -m loadtest.load.generator FD CPU,CPU``: crew.py starts it with a channel on the file descriptor FD. Without a
+CPU it uses all CPUs. It knows only its own part, and ends when the channel closes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from loadtest.load.target import Target, Token
 
 @dataclass(frozen=True)
 class Part:
-    """What a process asks: a Target's fields, the token of the moment, and which turns of the payloads it takes."""
+    """The part of a process: a Target's fields, the present token, and its turns of the payloads."""
 
     fields: dict[str, Any]
     token: str
@@ -39,13 +39,13 @@ class Part:
 
     @classmethod
     def of(cls, target: Target, number: int, count: int) -> Part:
-        """Part ``number`` of ``count``: together they take every turn once."""
+        """Part ``number`` of ``count``. Together the parts take every turn once."""
         names = ("host", "archive", "golden", "check_every", "payloads", "order", "model", "route", "grpc")
         return cls({name: getattr(target, name) for name in names}, target.token.get(), number, count)
 
 
 class Hand:
-    """What can be asked of the process: a method each."""
+    """The calls that the process answers, a method for each."""
 
     def __init__(self) -> None:
         self._token = ""
@@ -59,11 +59,11 @@ class Hand:
         self._load = OpenLoop(self._target(part), arrivals_us, connections, outstanding)
 
     def start(self, begin_us: int | None = None) -> int:
-        """When the first request is due: ``begin_us`` in an open loop."""
+        """Starts the load. Returns the instant of the first request: ``begin_us`` in an open loop."""
         return self._load.start(begin_us) if isinstance(self._load, OpenLoop) else self._load.start()
 
     def take(self, token: str) -> list[tuple[Any, ...]]:
-        """The rows since the last time, each handed over once; from now on requests carry ``token``."""
+        """The rows since the last call, each returned once. From now on, requests carry ``token``."""
         self._token = token
         rows, self._load.recorder.rows[:] = self._load.recorder.rows[:], []
         return [tuple(vars(row).values()) for row in rows]
@@ -73,7 +73,7 @@ class Hand:
         return time.process_time()
 
     def stop(self) -> list[tuple[Any, ...]]:
-        """Ends the load and hands over the last rows."""
+        """Ends the load and returns the last rows."""
         self._load.stop()
         return self.take(self._token)
 
@@ -83,7 +83,7 @@ class Hand:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Does what it is asked until nobody asks any more."""
+    """Answers calls until the channel closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of the process that measures
     number, cpus = int(arguments[0]), [int(cpu) for cpu in arguments[1].split(",") if cpu]
     if cpus:

@@ -1,8 +1,7 @@
-"""Whether an answer under load is the one that the server gave when it was asked alone.
+"""Compares an answer under load with the golden answer, which the server gave to the same request alone.
 
-A task says when two answers are the same (export/tasks). Which answer is right in itself is checked when an archive
-is built; what is caught here is an answer that changes under load: a mix-up within a batch, a truncated body, a
-half-loaded worker.
+The task decides when two answers are the same (export/tasks). The build checks that an archive's answers are right.
+This module finds answers that change under load: a mix-up within a batch, a truncated body, a half-loaded worker.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from loadtest.load.payloads import Payload
 
 
 class Judge(Protocol):
-    """Says of an answer to a payload whether it is right."""
+    """Decides whether an answer to a payload is right."""
 
     def matches(self, payload: Payload, body: bytes) -> bool:
-        """Whether ``body`` is a right answer to ``payload``; False for what is no answer at all."""
+        """Whether ``body`` is a right answer to ``payload``; False if it is not an answer."""
 
 
 class Golden:
-    """Answers by payload name. ``matches`` judges a later answer to the same payload. ``own``: the answers are those of
-    a user's own handler, which may have another form than the task's."""
+    """Golden answers by payload name. ``matches`` compares a later answer to the same payload with them. ``own``: the
+    answers are those of a user's own handler, and may have another form than the task's."""
 
     def __init__(self, task: str, answers: dict[str, Any], own: bool = False) -> None:
         self._task, self._answers, self._own = task, answers, own
@@ -38,18 +37,18 @@ class Golden:
     def record(
         cls, task: str, payloads: Iterable[Payload], ask: Callable[[Payload], bytes], own: bool = False
     ) -> Golden:
-        """Asks each payload once, one after the other. ``ask`` raises what it likes when there is no answer."""
+        """Sends each payload once, one after the other. ``ask`` may raise any error if there is no answer."""
         return cls(task, {payload.name: json.loads(ask(payload)) for payload in payloads}, own)
 
     def matches(self, payload: Payload, body: bytes) -> bool:
-        """Whether ``body`` says what was recorded for ``payload``; False for what is not JSON of the task's form."""
+        """Whether ``body`` agrees with the golden answer to ``payload``; False if it is not JSON of the task's form."""
         try:
             return self._alike(self._answers[payload.name], json.loads(body))
         except (ValueError, KeyError):
             return False
 
     def share_of(self, other: Golden) -> float:
-        """The share of this one's payloads that ``other`` has the same answer to."""
+        """The share of the payloads to which ``other`` has the same answer."""
         answers = other._answers
         same = [self._alike(each, answers[name]) for name, each in self._answers.items() if name in answers]
         return sum(same) / len(self._answers)
@@ -62,7 +61,7 @@ class Golden:
 
 
 def _readable(task: str, answers: dict[str, Any]) -> bool:
-    """Whether the task's comparer can read the answers: whether it finds each the same as itself."""
+    """Whether the task's comparer can read the answers: each must be the same as itself."""
     try:
         return all(TASKS[task].same(each, each) for each in answers.values())
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):

@@ -1,7 +1,7 @@
-"""The connection of a Locust user that asks TorchServe's own gRPC API (unary Predictions).
+"""The connection of a Locust user to TorchServe's own gRPC API (unary Predictions).
 
-Knows the stubs that serving.grpc_stubs generates. A refusal gets the status that it has over HTTP, so that rows and
-reports count the same kinds of errors whatever the protocol.
+Knows the stubs that serving.grpc_stubs generates. A refusal gets its HTTP status, so rows and reports count the same
+kinds of errors for both protocols.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OPTIONS = (
 
 
 class GrpcSender:
-    """A connection of its own. What an answer says in headers over HTTP, TorchServe's message has no field for."""
+    """A separate connection. TorchServe's message has no fields for the headers that an answer has over HTTP."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -56,12 +56,12 @@ class GrpcSender:
         return Reply(200, None, answer.prediction), None
 
     def times(self, start: float) -> tuple[float, float]:
-        """As this thread saw it: gRPC's own threads read the socket."""
+        """The times that this thread saw, since gRPC's own threads read the socket."""
         return start, time.time()
 
 
 def refused(error: Any) -> tuple[Reply, BaseException]:
-    """The reply that an error stands for: status 0 where no server answered."""
+    """The reply for an error of gRPC: status 0 if no server answered."""
     code, said = error.code(), error.details() or ""
     if code is Code.DEADLINE_EXCEEDED:
         return Reply(), TimeoutError("timed out")

@@ -1,6 +1,6 @@
 """Bodies to send: real sentences, real photographs in several sizes, handwritten digits.
 
-Which of them a model takes follows from its row in the catalog. What a right answer looks like is golden.py's business.
+A model's row in the catalog decides which of them it gets. golden.py checks the answers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BEGINNING = 16  # words
 
 @dataclass(frozen=True)
 class Payload:
-    """A request body; ``name`` identifies it in logs and golden answers, since bodies are not printed."""
+    """A request body. ``name`` identifies it in logs and golden answers, since bodies are not printed."""
 
     name: str
     body: bytes
@@ -41,8 +41,8 @@ class Payload:
 
 
 def payloads(model: Model) -> tuple[Payload, ...]:
-    """What ``model`` is asked, to be sent in rotation: sentences as its task asks them, photographs, or drawn digits
-    for the model that reads those."""
+    """The payloads of ``model``, to be sent in rotation: sentences in the form of its task, photographs, or drawn
+    digits for the digits model."""
     if model.kind == "image":
         return _digits() if model.source.kind == "trained" else _photographs()
     return _texts(model.task)
@@ -54,9 +54,10 @@ def sentences() -> list[str]:
 
 
 def sized(model: Model, tokens: np.ndarray) -> tuple[tuple[Payload, ...], list[int] | None]:
-    """(payloads, which of them each request has): a text of about that many tokens each, within a tenth.
+    """(payloads, the index of each request's payload): each text has about the request's number of tokens, within a
+    tenth.
 
-    A model of images gets its own in rotation, whatever the sizes: their order is None.
+    An image model gets its payloads in rotation, whatever the sizes. The index is then None.
     """
     if model.kind == "image":
         return payloads(model), None
@@ -66,7 +67,7 @@ def sized(model: Model, tokens: np.ndarray) -> tuple[tuple[Payload, ...], list[i
 
 
 def _text(task: str, tokens: int) -> Payload:
-    """The sentences one after the other, cut at the size; a mask stands in the beginning, which no limit cuts off."""
+    """The sentences one after the other, cut at the size. A mask is at the beginning, where no limit cuts it off."""
     words = [word for sentence in sentences() for word in sentence.split()]
     count = max(1, round(tokens / TOKENS_PER_WORD))
     text = [words[index % len(words)] for index in range(count)]

@@ -1,6 +1,6 @@
-"""One row per request, in whole microseconds: the raw material that every report is made of.
+"""One row per request, in whole microseconds. Every report is computed from rows.
 
-Knows how rows are written, read and merged. It does not judge them, and knows neither Locust nor HTTP.
+Knows how rows are written, read and merged. Knows neither verdicts nor Locust nor HTTP.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class RequestRow:
-    """A request. Instants are microseconds since 1970 by the client's clock; stages are the server's own words.
+    """A request. Instants are microseconds since 1970 by the client's clock. The server states the times of stages.
 
-    ``intended_us`` is when the schedule wanted it sent; in a closed loop that is when it was sent. ``error`` is "" or
-    the kind of failure; ``checked`` is 1 when the answer was compared with the golden one, which a failure "wrong
-    answer" then reports.
+    ``intended_us`` is the send time of the schedule; in a closed loop it is the actual send time. ``error`` is "" or
+    the kind of failure. ``checked`` is 1 if the answer was compared with the golden answer; a difference is the failure
+    "wrong answer".
     """
 
     archive: str
@@ -52,7 +52,7 @@ TEXT = ("archive", "error")
 
 
 def write(path: Path, rows: Iterable[RequestRow]) -> None:
-    """Writes gzipped CSV with a header, the same bytes for the same rows, whole or not at all."""
+    """Writes gzipped CSV with a header, atomically. The same rows give the same bytes."""
     partial = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     # No file name and no clock in the gzip header, so that equal rows are equal files.
@@ -65,7 +65,7 @@ def write(path: Path, rows: Iterable[RequestRow]) -> None:
 
 
 def read(path: Path) -> list[RequestRow]:
-    """The rows of a file. Raises ValueError when its header is not this version's."""
+    """The rows of a file. Raises ValueError if its header is of another version."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as text:
         reader = csv.reader(text)
         header = tuple(next(reader, ()))
@@ -75,12 +75,12 @@ def read(path: Path) -> list[RequestRow]:
 
 
 def to_list(row: RequestRow) -> list[Any]:
-    """The row's values in the order of FIELDS; what goes over the wire from a worker, too."""
+    """The row's values in the order of FIELDS. Locust's workers send rows in this form."""
     return [getattr(row, name) for name in FIELDS]
 
 
 def from_list(cells: Sequence[Any]) -> RequestRow:
-    """The inverse of ``to_list``, from text as well. Raises ValueError when the count is wrong."""
+    """The inverse of ``to_list``; accepts cells of text too. Raises ValueError for a wrong number of cells."""
     if len(cells) != len(FIELDS):
         raise ValueError(f"A row has {len(cells)} cells and needs {len(FIELDS)}.")
     values: list[Any] = [str(cell) if name in TEXT else int(cell) for name, cell in zip(FIELDS, cells, strict=True)]
@@ -88,13 +88,13 @@ def from_list(cells: Sequence[Any]) -> RequestRow:
 
 
 def merge(parts: Iterable[Iterable[RequestRow]]) -> list[RequestRow]:
-    """The rows of several workers as one list in order of sending: every row once, none changed."""
+    """The rows of several workers as one list, in order of sending."""
     return sorted((row for part in parts for row in part), key=lambda row: (row.sent_us, to_list(row)))
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Rows as arrays of one length, for arithmetic; stages are NaN where the server did not state them."""
+    """Rows as arrays of one length. Stages are NaN if the server did not state them."""
 
     intended: Ints
     sent: Ints
@@ -121,12 +121,12 @@ class Columns:
 
     @property
     def latency(self) -> Ints:
-        """Microseconds from the intended start to the end: what a user waits."""
+        """Microseconds from the intended start to the end: the time that a user waits."""
         return self.ended - self.intended
 
     @property
     def service(self) -> Ints:
-        """Microseconds from the actual send to the end: what the server took, once asked."""
+        """Microseconds from the actual send to the end: the time that the server took."""
         return self.ended - self.sent
 
     def take(self, mask: Bools) -> Columns:

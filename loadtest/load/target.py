@@ -1,7 +1,7 @@
-"""What is asked: one archive of one server, with a valid token and its payloads in rotation.
+"""The target of a load: one archive of one server, with a valid token and its payloads in rotation.
 
-Knows URLs, headers and tokens. Does not send under load: users.py does. Golden answers come over HTTP; over gRPC the
-same bodies have the same answers.
+Knows URLs, headers and tokens. users.py sends the load. Golden answers come over HTTP, since the same bodies have the
+same answers over gRPC.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ CHECK_EVERY = 10
 
 
 class Token:
-    """An inference token: $TOKEN, else what $TOKEN_FILE holds, else that of the server started from this checkout."""
+    """An inference token: $TOKEN, else the one in $TOKEN_FILE, else that of the server started from this checkout."""
 
     def __init__(self, source: Callable[[], str]) -> None:
         self._source, self._value, self._until = source, "", 0.0
 
     @classmethod
     def from_environment(cls) -> Token:
-        """Chooses the source. A file may hold the bare token or be TorchServe's key file; it is read again."""
+        """Chooses the source. A file has the bare token or is TorchServe's key file. It is read again from time to
+        time."""
         if token := os.environ.get("TOKEN"):
             return cls(lambda: token)
         if path := os.environ.get("TOKEN_FILE"):
@@ -46,7 +47,7 @@ class Token:
         return cls(Client(served_config(run), run.key_file).token)
 
     def get(self) -> str:
-        """The token, asked for again now and then. Raises LoadTestError when there is none."""
+        """The token, read again from time to time. Raises LoadTestError if there is none."""
         if time.monotonic() >= self._until:
             try:
                 self._value, self._until = self._source(), time.monotonic() + TOKEN_GOOD_FOR_S
@@ -58,18 +59,19 @@ class Token:
 
 
 def authorities() -> str | None:
-    """The file of certificates that $SSL_CERT_FILE names, for a server with an authority of its own; None: the public
-    ones. OpenSSL, and with it the client under load, knows that variable; requests does not. Raises LoadTestError."""
+    """The certificates of $SSL_CERT_FILE, for a server with a private authority; None: the public authorities. OpenSSL,
+    which the client under load uses, reads this variable; requests does not. Raises LoadTestError."""
     path = os.environ.get("SSL_CERT_FILE")
     if path and not Path(path).is_file():
-        raise LoadTestError(f"SSL_CERT_FILE is {path!r}, and there is no such file; name one of certificates (PEM).")
+        raise LoadTestError(f"SSL_CERT_FILE is {path!r}, and there is no such file; name a file of certificates (PEM).")
     return path or None
 
 
 def named(archive: str) -> tuple[Model, str] | None:
-    """(the catalog's row of the model, the variant) that an archive's name says, or None where it says no known ones.
+    """(the catalog's row of the model, the variant) of an archive's name, or None for an unknown model or variant.
 
-    Either part may hold dashes: of the models that fit, the longest name counts. The variant is "" for ``null`` alone.
+    Both parts may contain dashes: of several matching models, the longest name counts. The variant is "" only for
+    ``null``.
     """
     ends = [len(archive), *(at for at in reversed(range(len(archive))) if archive[at] == "-")]
     for end in ends:
@@ -86,9 +88,9 @@ def named(archive: str) -> tuple[Model, str] | None:
 
 
 def model_of(archive: str, client: Client | None = None) -> Model:
-    """The catalog's row of an archive's model, by the archive's name, else as its server describes it to ``client``.
+    """The catalog's row of an archive's model, by the archive's name, else by its server's description.
 
-    Raises LoadTestError for a model that the catalog does not know.
+    Raises LoadTestError for a model that the catalog does not have.
     """
     if found := named(archive):
         return found[0]
@@ -101,7 +103,7 @@ def model_of(archive: str, client: Client | None = None) -> Model:
 
 @dataclass
 class Target:
-    """One archive of the server at ``host``; with ``golden``, every ``check_every``-th answer is compared with it."""
+    """One archive of the server at ``host``. With ``golden``, every ``check_every``-th answer is compared with it."""
 
     host: str
     archive: str
@@ -121,28 +123,28 @@ class Target:
 
     @property
     def path(self) -> str:
-        """Of the archive's predictions, below ``host``."""
+        """The path of the archive's predictions."""
         return self.route or f"/predictions/{self.archive}"
 
     @property
     def method(self) -> str:
-        """How Locust names the requests' kind."""
+        """Locust's name for the kind of these requests."""
         return "gRPC" if self.grpc else "POST"
 
     @property
     def url(self) -> str:
-        """Where the requests go."""
+        """The URL of the archive's predictions."""
         return f"grpc://{self.grpc}/{self.archive}" if self.grpc else self.host + self.path
 
     def next(self) -> tuple[Payload, bool]:
-        """The payload whose turn it is, and whether its answer is to be checked."""
+        """The next payload, and whether its answer is to be checked."""
         turn = next(self._turn)
         which = self.order[turn % len(self.order)] if self.order else turn % len(self.payloads)
         return self.payloads[which], self.golden is not None and turn % self.check_every == 0
 
     def headers(self, payload: Payload) -> dict[str, str]:
-        """Of a request with that payload."""
-        # Without Accept-Encoding: identity, Locust's client offers compression and may spend its time unpacking.
+        """The headers of a request with that payload."""
+        # Without Accept-Encoding: identity, Locust's client accepts compression, and decompression would take its time.
         return {
             "Authorization": f"Bearer {self.token.get()}",
             "Content-Type": payload.content_type,
@@ -150,7 +152,7 @@ class Target:
         }
 
     def record_golden(self) -> Golden:
-        """Asks each payload once, alone, and keeps the answers. Raises LoadTestError when one is refused."""
+        """Sends each payload once, alone, and keeps the answers. Raises LoadTestError if one is refused."""
         with requests.Session() as session:
             session.trust_env = False  # a proxy from the environment has no business between us and the server
             session.verify = authorities() or True
@@ -163,7 +165,7 @@ class Target:
             reply = session.post(self.host + self.path, data=payload.body, headers=self.headers(payload), timeout=60)
         except requests.exceptions.SSLError:
             raise LoadTestError(
-                f"The certificate of {self.host} is vouched for by nobody known; if by you: SSL_CERT_FILE=ca.pem"
+                f"The certificate of {self.host} has no known authority; name yours: SSL_CERT_FILE=ca.pem"
             ) from None
         except requests.RequestException as error:
             raise LoadTestError(f"No answer from {self.host} ({type(error).__name__}); is the server up?") from None

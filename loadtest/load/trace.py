@@ -1,4 +1,4 @@
-"""Recorded traffic: when requests came and how many tokens each had, from the files that others publish.
+"""Recorded traffic: the instant and the number of tokens of each request, from published files.
 
 Knows these formats, by their columns:
 
@@ -6,7 +6,7 @@ Knows these formats, by their columns:
 - Mooncake's, which AIPerf replays, a JSON object per line: timestamp (ms), input_length; the same columns as CSV.
 - BurstGPT's, CSV: Timestamp (s), Request tokens.
 
-What was generated in answer is not read. How a trace is sent is engine.py's business, what sizes mean payloads.py's.
+The length of the generated answer is not read. engine.py sends a trace, and payloads.py makes bodies of its sizes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Trace:
 
     @property
     def seconds(self) -> float:
-        """From the first arrival to the last; a second at least."""
+        """The seconds from the first arrival to the last; at least 1."""
         return max(1.0, float(self.arrivals_us[-1]) / 1e6)
 
     @property
@@ -55,13 +55,13 @@ class Trace:
         return float(np.bincount(self.arrivals_us // 1_000_000).max())
 
     def first(self, seconds: float) -> Trace:
-        """What arrived within so many seconds; all of it for 0."""
+        """The arrivals of the first ``seconds`` seconds; all of them for 0."""
         kept = self.arrivals_us <= (seconds * 1e6 if seconds else np.inf)
         sizes = None if self.sizes is None else self.sizes[kept]
         return replace(self, arrivals_us=self.arrivals_us[kept], sizes=sizes)
 
     def at(self, rate: float) -> Trace:
-        """The same arrivals, faster or slower, so that ``rate`` come per second; as recorded for 0."""
+        """The same arrivals, scaled to ``rate`` per second on average; as recorded for 0."""
         factor = self.rate / rate if rate else 1.0
         return replace(self, arrivals_us=(self.arrivals_us * factor).astype(np.int64))
 
@@ -72,7 +72,7 @@ def read(path: Path) -> Trace:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             found = list(_records(path, lines))
     except (OSError, ValueError, csv.Error) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not text"
         raise LoadTestError(f"TRACE {path} cannot be read ({why}); name a CSV or JSONL file.") from None
     if not found:
         raise LoadTestError(f"TRACE {path} holds no request; expected lines below the columns {EXPECTED}.")
@@ -101,12 +101,12 @@ def _records(path: Path, lines: Any) -> Iterator[tuple[float, int | None]]:
             tokens = row.get(size)
             yield instant(row[column]), None if tokens in (None, "") else _tokens(tokens)
         except (KeyError, ValueError, TypeError, OverflowError):
-            said = f"TRACE {path}, line {number}: {_shown(row)} is no request"
+            said = f"TRACE {path}, line {number}: {_shown(row)} is not a request"
             raise LoadTestError(f"{said}; expected {EXPECTED}.") from None
 
 
 def _format(path: Path, columns: list[str]) -> tuple[str, Callable[[Any], float], str]:
-    """(column of instants, how one is read, column of tokens)."""
+    """(column of instants, its reader, column of tokens)."""
     for column, instant, size in (
         ("TIMESTAMP", _instant, "ContextTokens"),
         ("timestamp", lambda text: _number(text, 1e3), "input_length"),
@@ -119,7 +119,7 @@ def _format(path: Path, columns: list[str]) -> tuple[str, Callable[[Any], float]
 
 
 def json_object(line: str) -> Mapping[str, Any]:
-    """The object of a line, or the line itself as one that has no fields."""
+    """The object of a line. A line that is no object becomes an object without the expected fields."""
     try:
         found = json.loads(line)
     except ValueError:

@@ -1,7 +1,6 @@
-"""The Locust user that asks an archive, and the recorder that turns Locust's request events into rows.
+"""The Locust user that sends requests to an archive, and the recorder that turns Locust's request events into rows.
 
-Knows Locust, HTTP and the headers of an answer; grpc_sender.py knows gRPC. When requests are sent, and for how long, is
-engine.py's business.
+Knows Locust, HTTP and the headers of an answer; grpc_sender.py knows gRPC. engine.py decides when requests are sent.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, or what is known of one that never came (status 0)."""
+    """An answer, or the failure of a request without one (status 0)."""
 
     status_code: int = 0
     headers: Any = None
@@ -55,15 +54,15 @@ class Sender(Protocol):
     """A user's connection to the server."""
 
     def send(self, payload: Payload) -> tuple[Reply, BaseException | None]:
-        """The answer to the payload, and why it is none or a refusal."""
+        """The answer to the payload, and its error or None."""
 
     def times(self, start: float) -> tuple[float, float]:
-        """When the last request left, at ``start`` or after, and when its answer came (s since 1970)."""
+        """When the last request left (at ``start`` or later) and when its answer came, in s since 1970."""
 
 
 class HttpSender:
-    """Sends through the HTTP client below Locust's FastHttpSession: the session's cookies, redirects and URL parsing
-    took half of the processor time of a request, which a server on the same cores lacks."""
+    """Sends through the HTTP client below Locust's FastHttpSession. The session's cookies, redirects and URL parsing
+    took half of the processor time of a request, which a server on the same cores needs."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -86,7 +85,7 @@ class HttpSender:
         return reply, None if reply.status_code < 400 else CatchResponseError(f"status {reply.status_code}")
 
     def times(self, start: float) -> tuple[float, float]:
-        """As the socket saw it or, with TLS between, as this thread did."""
+        """The times of the socket, or with TLS those of this thread."""
         timed = getattr(self._http._connection_pool, "timed", None)
         if timed is None or not start <= timed.sent <= timed.came:
             return start, time.time()
@@ -94,7 +93,7 @@ class HttpSender:
 
 
 def sender(target: Target) -> Sender:
-    """A connection of the protocol that the target is asked by."""
+    """A connection of the target's protocol."""
     if target.grpc:
         from loadtest.load.grpc_sender import GrpcSender  # needs an extra
 
@@ -103,7 +102,7 @@ def sender(target: Target) -> Sender:
 
 
 class ArchiveUser(FastHttpUser):
-    """Asks ``target`` its next payload, and fires Locust's event itself. Subclasses set ``target``."""
+    """Sends the next payload of ``target``, and fires Locust's event itself. Subclasses set ``target``."""
 
     abstract = True
     target: Target
@@ -130,7 +129,7 @@ class ArchiveUser(FastHttpUser):
 
 
 def user_class(target: Target, base: type[ArchiveUser] = ArchiveUser) -> type[ArchiveUser]:
-    """A user of ``target``, closed loop: the next request leaves when the answer to the last has come."""
+    """A user of ``target`` for a closed loop: the next request leaves when the last one was answered."""
     return type("Asking", (base,), {"target": target, "host": target.host, "tasks": [ArchiveUser.ask]})
 
 
@@ -142,7 +141,7 @@ class Recorder:
         environment.events.request.add_listener(self._on_request)
 
     def drop(self, archive: str, intended_us: int) -> None:
-        """Records a request that was due and could not be sent, as too many were outstanding."""
+        """Records a request that was not sent, since too many were outstanding."""
         self._unanswered(archive, intended_us, DROPPED)
 
     def give_up(self, archive: str, intended_us: int) -> None:
@@ -185,7 +184,7 @@ class Recorder:
 
 
 def _stated(headers: Any) -> tuple[int, int, int, int]:
-    """The server's stage times in microseconds and its batch size; UNKNOWN where it states none."""
+    """The server's stage times in microseconds and its batch size; UNKNOWN if the server states none."""
     if headers is None or STAGES[0] not in headers:
         return UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN
     first, second, third = (round(float(headers[name]) * 1e3) for name in STAGES)

@@ -1,6 +1,6 @@
 """The highest rate that meets an objective, found by doubling and then bisection.
 
-Knows the search and what meeting means; how a probe is loaded is the runner's business.
+Knows the search, and when a probe meets the objective. runner.py runs the probes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from loadtest.load.rows import DROPPED, Columns
 from loadtest.measure.record import Peak
 from loadtest.measure.saturation import MAX_LATE_SHARE, late_share
 
-if TYPE_CHECKING:  # at run time it would bring Locust, which patches the process that imports it
+if TYPE_CHECKING:  # not at run time: it imports Locust, which patches the process
     from loadtest.measure.trial import Measured
 
 START_RATE = 8.0
@@ -26,8 +26,8 @@ Probe = Callable[[float], tuple[bool, bool]]
 def find_peak(archive: str, slo_p99_ms: float, probe: Probe, start: float = START_RATE) -> Peak:
     """Brackets the peak between a rate that passes and one that fails, then halves the gap until it is within 5 %.
 
-    ``start`` is the first rate that is tried, in requests per second. ``probe(rate)`` answers (objective met, the
-    client kept up). A peak of 0 means that not even 0.5 per second met it.
+    ``start`` is the first rate that is tried, in requests per second. ``probe(rate)`` returns (objective met, the
+    client kept up). A peak of 0 means that no rate from 0.5 per second on met the objective.
     """
     search = _Search(probe)
     low, high = search.bracket(start)
@@ -38,7 +38,7 @@ def find_peak(archive: str, slo_p99_ms: float, probe: Probe, start: float = STAR
 
 
 class _Search:
-    """The probes made; ``client_kept_up`` is of the last one that failed."""
+    """The probes so far. ``client_kept_up`` is that of the last failed probe."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe, self.client_kept_up = probe, True
@@ -52,7 +52,7 @@ class _Search:
         return met
 
     def bracket(self, rate: float) -> tuple[float, float]:
-        """(a rate that passes or 0, a rate that fails), looked for from ``rate``."""
+        """(a rate that passes or 0, a rate that fails), searched from ``rate`` on."""
         if self.meets(rate):
             while rate < HIGHEST_RATE and self.meets(rate * 2):
                 rate *= 2

@@ -1,6 +1,6 @@
-"""What a run measures: a profile from loadtest/profiles/*.toml, changed by the variables that make passes on.
+"""The profile of a run: a file of loadtest/profiles/*.toml, changed by the variables that make passes on.
 
-Knows names, ranges and how variables combine; not how anything is measured.
+Knows names, ranges and how variables combine, and nothing of the measurement.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Profile:
-    """The settings of a run; the comments in profiles/default.toml say what each one means."""
+    """The settings of a run. The comments in profiles/default.toml explain each one."""
 
     name: str
     concurrency: tuple[int, ...] = ()
@@ -59,7 +59,8 @@ class Profile:
         return tuple(rate * self.shape_factor if self.shapes else rate for rate in self.rates)
 
     def open_window_s(self, rate: float) -> float:
-        """A window of an open loop holds at least 50 requests (perf_analyzer's default), or its median is noise."""
+        """Seconds of an open loop's window. It has at least 50 requests (perf_analyzer's default), or its median is
+        noise."""
         least = smallest_sample(99) / STABLE_WINDOWS if self.slo_p99_ms else 50  # an objective needs a p99 to claim
         return max(self.window_s, least / rate)
 
@@ -86,11 +87,11 @@ def _overridden(profile: Profile, environment: Mapping[str, str]) -> Profile:
     given = {key: environment[key] for key in READERS if environment.get(key)}
     changes = {READERS[key][0]: _read(key, text) for key, text in given.items()}
     if "RATE" in given and "CONCURRENCY" not in given:
-        changes["concurrency"] = ()  # asked for one kind of loop, the other would only take time
+        changes["concurrency"] = ()  # the user asked for one kind of loop only
     if "CONCURRENCY" in given and "RATE" not in given:
         changes["rates"] = ()
     if "SLO_P99_MS" in given and "RATE" not in given:
-        # An objective without a rate asks which rate meets it, and nothing else unless that is asked for too.
+        # An objective without a rate asks for the peak rate. Other loads are measured only if they are asked for too.
         changes = {"concurrency": (), **changes, "rates": (), "search_peak": True}
     if "TRACE" in given:
         closed = changes["concurrency"] if "CONCURRENCY" in given else ()
@@ -102,17 +103,17 @@ def _overridden(profile: Profile, environment: Mapping[str, str]) -> Profile:
 
 
 def asked_processes(environment: Mapping[str, str]) -> int:
-    """$PROCESSES, 0 without it. Raises LoadTestError."""
+    """$PROCESSES, by default 0. Raises LoadTestError."""
     if not (text := environment.get("PROCESSES")):
         return 0
     count: int = _read("PROCESSES", text)
     if count < 1:
-        raise LoadTestError(f"PROCESSES={text} is no number of processes; write it as in PROCESSES=2.")
+        raise LoadTestError(f"PROCESSES={text} is not a number of processes; write it as in PROCESSES=2.")
     return count
 
 
 def asked_protocol(environment: Mapping[str, str]) -> str:
-    """$PROTOCOL, "http" without it. Raises LoadTestError."""
+    """$PROTOCOL, by default "http". Raises LoadTestError."""
     if (asked := environment.get("PROTOCOL") or PROTOCOLS[0]) not in PROTOCOLS:
         raise LoadTestError(f"PROTOCOL={asked} is not known; it may be {' or '.join(PROTOCOLS)}.")
     return asked
@@ -126,7 +127,7 @@ def _read(key: str, text: str) -> Any:
 
 
 def numbers(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
-    """A reader of several values, with commas or spaces between."""
+    """A reader of several values, separated by commas or spaces."""
     return lambda text: tuple(kind(part) for part in text.replace(",", " ").split())
 
 
@@ -145,7 +146,7 @@ READERS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 
 
 def check(profile: Profile) -> Profile:
-    """The profile, if every setting is possible. Raises LoadTestError."""
+    """The profile, if every setting is valid. Raises LoadTestError."""
     problems = {
         "concurrency must be whole numbers from 1": any(n < 1 for n in profile.concurrency),
         "rates must be greater than 0": not all(0 < rate < math.inf for rate in profile.rates),

@@ -1,7 +1,5 @@
-"""Tells what is being measured: a bar with the time left on a terminal, plain lines elsewhere.
-
-Knows how to print, not what is measured.
-"""
+"""Prints what is being measured: a bar with the time left on a terminal, plain lines elsewhere. Knows no
+measurement."""
 
 from __future__ import annotations
 
@@ -11,7 +9,8 @@ from typing import Any
 
 
 class StepProgress:
-    """``total`` steps of about the same length; ``step`` for each one, as it begins. There may be more in the end."""
+    """``total`` steps of about the same length. Call ``step`` when each one begins. There may be more steps in the
+    end."""
 
     def __init__(self, total: int) -> None:
         self._total, self._done, self._began = total, 0, time.monotonic()
@@ -22,7 +21,7 @@ class StepProgress:
             self._bar = tqdm(total=total, unit="step", dynamic_ncols=True)
 
     def step(self, text: str) -> None:
-        """The step named ``text`` begins; the one before it is done."""
+        """Ends the previous step and begins the one named ``text``."""
         if self._bar is not None:
             self._bar.update(self._done - self._bar.n)
             self._bar.set_description_str(text)
@@ -31,7 +30,7 @@ class StepProgress:
         self._done += 1
 
     def close(self) -> None:
-        """All steps are done, or no more will be."""
+        """Ends the last step."""
         if self._bar is not None:
             self._bar.close()
 

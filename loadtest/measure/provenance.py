@@ -1,6 +1,7 @@
-"""The environment record: what a number depends on and a reader cannot see.
+"""The environment record: the machine, the installed versions, the commit and the command of a measurement.
 
-Knows where a machine states such facts. Nothing here identifies a person: no user, no host name, no private path.
+Knows where a machine states these facts. The record has nothing that identifies a person: no user, no host name, no
+private path.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ VARIABLES = (
 
 
 def machine() -> dict[str, Any]:
-    """The facts about the machine and what is installed, as JSON values."""
+    """The facts about the machine and the installed packages, as JSON values."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": cpu_model(),
@@ -81,7 +82,7 @@ def record(split: Split) -> dict[str, Any]:
 
 
 def command(environment: Any) -> str:
-    """The make line that asks for this run; a HOST or a file is named without what leads to it."""
+    """The make command of this run. A file outside the checkout is named without its folder."""
     settings = {key: environment[key] for key in VARIABLES if environment.get(key)}
     settings |= {key: _inside(Path(settings[key])) for key in ("BASELINE", "TRACE") if "/" in settings.get(key, "")}
     return " ".join(["make loadtest", *(f"{key}={shlex.quote(value)}" for key, value in settings.items())])
@@ -105,7 +106,7 @@ def _system() -> str:
 
 
 def packages() -> dict[str, str]:
-    """Installed versions of what the numbers depend on."""
+    """Installed versions of the packages on which the figures depend."""
     found = {}
     for package in PACKAGES:
         try:
@@ -116,7 +117,7 @@ def packages() -> dict[str, str]:
 
 
 def git() -> dict[str, Any]:
-    """The checkout's commit and whether files differ from it; empty outside a checkout."""
+    """The checkout's commit, and whether files differ from it. Empty outside a checkout."""
     commit = output(["git", "-C", str(ROOT), "rev-parse", "HEAD"]).strip()
     dirty = bool(output(["git", "-C", str(ROOT), "status", "--porcelain"]).strip())
     return {"commit": commit, "dirty": dirty} if commit else {}

@@ -1,6 +1,6 @@
-"""What a run leaves beside its rows: ``run.json``, with the environment, the profile and one entry per trial.
+"""The record of a run: ``run.json``, with the environment, the profile and one entry per trial.
 
-Knows the file's form. Rows and this record together are all that a report is made from.
+Knows the file's form. A report is computed from rows and this record alone.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Trial:
-    """One stretch of load on one archive. Instants are microseconds since 1970.
+    """One load on one archive. Instants are microseconds since 1970.
 
-    The windows lie side by side from ``begin_us``, each ``window_us`` long; the first ``warm_up_windows`` are not
-    counted. ``purpose`` is "measure", "floor" (the null archive beside ``beside``), "peak", "shape" or "soak".
-    ``load`` is the number of users of a closed loop, or the requests per second of an open one.
+    The windows begin at ``begin_us``, one directly after the other, each ``window_us`` long. The first
+    ``warm_up_windows`` are not counted. ``purpose`` is "measure", "floor" (the null archive beside ``beside``), "peak",
+    "shape" or "soak". ``load`` is the number of users of a closed loop, or the requests per second of an open one.
     """
 
     id: str
@@ -44,14 +44,14 @@ class Trial:
 
     @property
     def point(self) -> str:
-        """The load point, the same in every round: part of file names and of the report's keys."""
+        """The name of the load point, the same in every round. File names and the report's keys contain it."""
         kind = f"closed-{self.load:g}" if self.mode == "closed" else f"{self.arrivals}-{self.load:g}"
         return kind if self.purpose in ("measure", "floor") else f"{self.purpose}-{kind}"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What was measured, in its own words (its description) and by its bytes."""
+    """A measured archive: its own description, and the SHA-256 of its bytes."""
 
     name: str
     model: str
@@ -65,7 +65,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Peak:
-    """The highest rate found to meet the objective. ``limited_by`` is "server" or "client"."""
+    """The highest rate that met the objective. ``limited_by`` is "server" or "client"."""
 
     archive: str
     slo_p99_ms: float
@@ -76,7 +76,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class Run:
-    """A whole run: ``folder`` holds run.json and rows/."""
+    """A whole run. ``folder`` has run.json and rows/."""
 
     folder: Path
     environment: dict[str, Any]
@@ -87,7 +87,7 @@ class Run:
     baseline: str = ""  # an archive of this run, or "baseline.json", the copy of a summary that was given
 
     def rows_of(self, trial: Trial) -> list[rows.RequestRow]:
-        """The trial's rows. Raises LoadTestError when their file is missing or of another version."""
+        """The trial's rows. Raises LoadTestError if their file is missing or of another version."""
         try:
             return rows.read(rows_file(self.folder, trial.id))
         except (OSError, ValueError) as error:
@@ -108,12 +108,12 @@ class Run:
 
 
 def rows_file(folder: Path, trial_id: str) -> Path:
-    """Where a trial's rows stand."""
+    """The file of a trial's rows."""
     return folder / "rows" / f"{trial_id}.csv.gz"
 
 
 def load(folder: Path) -> Run:
-    """The run in ``folder``. Raises LoadTestError when there is none, or of another format."""
+    """The run in ``folder``. Raises LoadTestError if there is none, or if it has another format."""
     try:
         content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,6 +1,6 @@
-"""The file that OUT names for a verb's results: refused before anything runs where it cannot be used.
+"""The file that OUT names for a verb's results. A file that cannot be used is refused before the measurement.
 
-Knows files, and what is common to the results of this project: JSON with the environment it was found in.
+Knows files, and the common form of this project's results: JSON with the environment of the measurement.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from loadtest.errors import LoadTestError
 
 
 def chosen(environment: Mapping[str, str], default: Path, beside: Sequence[str] = ()) -> Path:
-    """The file of $OUT, else ``default``; files with the suffixes ``beside`` will be written next to it.
+    """The file of $OUT, else ``default``. The verb also writes files with the suffixes ``beside`` next to it.
 
-    Raises LoadTestError for what is no JSON file's name, cannot be written, or holds what this project did not write.
+    Raises LoadTestError if the name is not that of a JSON file, if the file cannot be written, or if it holds content
+    that this project did not write.
     """
     if not (text := environment.get("OUT", "")):
         return default
@@ -31,7 +32,7 @@ def chosen(environment: Mapping[str, str], default: Path, beside: Sequence[str] 
 
 
 def partial(path: Path) -> Path:
-    """Where results stand until they are complete."""
+    """The file of results that are not complete yet."""
     return path.with_suffix(".part.json")
 
 
@@ -43,14 +44,14 @@ def _check_folder(text: str, path: Path) -> None:
 
 def _check_content(path: Path, beside: Sequence[str]) -> None:
     taken = [each for each in (path, partial(path)) if each.exists() and not _ours(each)]
-    if not path.exists():  # where our JSON stands, what lies beside it is ours as well
+    if not path.exists():  # files beside a JSON file of ours are ours too
         taken += [each for suffix in beside if (each := path.with_suffix(suffix)).exists()]
     if taken:
-        raise LoadTestError(f"{taken[0]} exists and no result of this project stands there; name another file in OUT=.")
+        raise LoadTestError(f"{taken[0]} exists and is no result of this project; name another file in OUT=.")
 
 
 def _ours(path: Path) -> bool:
-    """Whether a file is empty or holds results of ours."""
+    """Whether a file is empty or has results of this project."""
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if text else {"environment": {}}

@@ -1,6 +1,6 @@
-"""Visits the archives, A B B A, and leaves a run: rows and run.json.
+"""Visits the archives in turns, A B B A, and writes a run: rows and run.json.
 
-Knows the order of things: server, golden answers, null floor, load points, shapes, soak, peak. It judges nothing.
+Knows the order of the steps: server, golden answers, null floor, load points, shapes, soak, peak. It gives no verdict.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Open = Callable[[Sequence[str]], AbstractContextManager[Server]]
 
 
 def steps(profile: Profile, chosen: Sequence[Row]) -> int:
-    """How many progress steps the run has; a search for the peak counts as one."""
+    """The number of progress steps of the run. A search for the peak counts as one."""
     points = len(profile.concurrency) + len(profile.rates) * len(profile.arrivals)
     if profile.trace:
         points = len(profile.concurrency) + max(1, len(profile.rates))
@@ -51,7 +51,7 @@ def steps(profile: Profile, chosen: Sequence[Row]) -> int:
 
 @dataclass
 class Runner:
-    """Measures archives as ``profile`` says, into ``run``. ``open_server`` yields a server of the named ones."""
+    """Measures archives by ``profile`` into ``run``. ``open_server`` yields a server of the named archives."""
 
     run: Run
     profile: Profile
@@ -62,9 +62,9 @@ class Runner:
     golden: dict[str, Golden] = field(default_factory=dict)
 
     def visit_all(self, chosen: Sequence[Row]) -> None:
-        """Every visit, one after the other; what was measured is on disk after each.
+        """Makes all visits, one after the other. The results are on disk after each visit.
 
-        Raises EndedEarlyError when most requests of a load failed, and not for there being too many.
+        Raises EndedEarlyError if most requests of a load failed for another reason than overload.
         """
         for number, row in interleaved(chosen, self.profile.rounds):
             self.progress.step(f"{row.name}: starting the server (round {number} of {self.profile.rounds})")
@@ -76,8 +76,9 @@ class Runner:
                     self.run.write()
 
     def judged(self, target: Target, model: str) -> Target:
-        """The target with golden answers: those that the model's first archive gave when it was asked alone. With a
-        user's own handler, those of the same archive: what lower precision may change there is not known."""
+        """The target with golden answers, which the model's first archive gave to the same requests alone. With a
+        user's own handler, the same archive gives them, since the effect of lower precision on its answers is not
+        known."""
         key = target.archive if target.model and target.model.handler else model
         if key not in self.golden:
             self.golden[key] = target.record_golden()
@@ -124,7 +125,7 @@ class Visit:
             self._peak(target)
 
     def _floor(self) -> None:
-        """The server's own share, on the very server that is measured next."""
+        """Measures the null floor on the server that is measured next."""
         if self.row.name != NULL:
             self._say("the null floor")
             target = self.runner.judged(self.server.target(NULL, self.runner.profile.protocol), NULL)
@@ -154,7 +155,8 @@ class Visit:
         self._scheduled(target, "shape", f"{shape}-{profile.arrivals[0]}", rate, rule, schedule)
 
     def _trace(self, target: Target, trace: Trace) -> None:
-        """Every request of the trace counts: what warms up is sent before it, and windows go on to the last answer."""
+        """Measures a trace. Each of its requests counts: the warm-up comes before, and windows last until the last
+        answer."""
         self._say(f"{trace.name}: {trace.arrivals_us.size} requests in {trace.seconds:.0f} s")
         measure(self.runner.crew.closed(target, 1), self._rule())
         if trace.sizes is not None:
@@ -224,7 +226,7 @@ class Visit:
 
 
 def _failed(seen: Sequence[rows.RequestRow]) -> str:
-    """How most of the requests failed; "" where they did not, or where the server had too many of them."""
+    """The kinds of failure, if most requests failed; "" if they did not, or if the load was too high."""
     kinds = Counter(row.error for row in seen if row.error and row.error not in OVERLOAD)
     if kinds.total() * 2 <= len(seen):
         return ""

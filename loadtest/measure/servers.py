@@ -1,6 +1,6 @@
-"""The server under test: a fresh one per visit, or one that runs already.
+"""The server under test: a fresh server per visit, or one that runs already.
 
-Knows how to have one and what it says of its archives. Starting and stopping is serving's work.
+Knows how to get a server, and reads the descriptions of its archives. serving/ starts and stops servers.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ NULL = "null"
 
 
 class ServerRunsError(ServingError):
-    """A server runs already where one was to be started."""
+    """A server runs already, so that none can be started."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers at ``host``. ``client`` and ``state`` are None for one that others run."""
+    """A server that answers at ``host``. ``client`` and ``state`` are None for a server that was started elsewhere."""
 
     host: str
     token: Token
@@ -53,12 +53,12 @@ class Server:
     state: State | None = None
 
     def target(self, name: str, protocol: str = "http") -> Target:
-        """The archive of that name, asked by "http" or "grpc". Raises LoadTestError."""
+        """The archive of that name as a target, over "http" or "grpc". Raises LoadTestError."""
         grpc = grpc_address(self.host) if protocol == "grpc" else ""
         return Target(self.host, name, self.token, model=model_of(name, self.client), grpc=grpc)
 
     def describe(self, row: Row) -> Archive:
-        """The archive in its own words, as far as its server lets us ask."""
+        """The archive's own description, if its server allows to ask for it."""
         own = (self.client.describe(row.name).get("customizedMetadata") or {}) if self.client else {}
         return Archive(
             row.name,
@@ -72,11 +72,11 @@ class Server:
         )
 
     def rss(self) -> int:
-        """Bytes resident in all processes of the server together; pages that they share count for each."""
+        """Resident bytes (RSS) of all processes of the server. A shared page counts for each process."""
         return self._sum(lambda process: process.memory_info().rss)
 
     def pss(self) -> int:
-        """Bytes resident in all processes of the server together; each page that they share counts once."""
+        """Resident bytes (PSS) of all processes of the server. A shared page counts once."""
         return self._sum(lambda process: process.memory_full_info().pss)
 
     def _sum(self, size: Callable[[psutil.Process], int]) -> int:
@@ -90,15 +90,15 @@ class Server:
 
 
 def grpc_address(host: str) -> str:
-    """host:port of the gRPC inference API beside the HTTP API at ``host``, by the port that config.properties names.
+    """host:port of the gRPC inference API on the machine of ``host``, with the port of config.properties.
 
-    Raises LoadTestError, also where the stubs cannot be made.
+    Raises LoadTestError, also if the stubs cannot be generated.
     """
     parts = urlsplit(host)
     if parts.scheme != "http":
         raise LoadTestError(f"gRPC is asked without TLS, and {host} has it; measure it over HTTP, without PROTOCOL.")
     try:
-        stubs()  # now, and not when the first user needs them
+        stubs()  # generates the stubs now, not when the first user needs them
     except ServingError as error:
         raise LoadTestError(str(error)) from None
     ports = {key: port for port, key in Config.load().ports().items()}
@@ -109,8 +109,8 @@ def grpc_address(host: str) -> str:
 def fresh(
     names: Sequence[str], split: Split, store: Path = STORE, table: ModelSettings | None = None, at_once: bool = False
 ) -> Iterator[Server]:
-    """A TorchServe with exactly these archives, ready and warm; stopped at the end, ``at_once`` or in good order.
-    ``table`` has their settings where those of models.toml are not meant. Raises ServingError."""
+    """A TorchServe with exactly these archives, ready and warm. It is stopped at the end, ``at_once`` or gracefully.
+    ``table`` has the archives' settings, in place of those of models.toml. Raises ServingError."""
     run, config = RunDirectory.default(), Config.load()
     run.create()
     client = Client(config, run.key_file)
@@ -120,7 +120,7 @@ def fresh(
                 raise ServerRunsError(
                     "TorchServe runs already and a load test starts its own; run make stop, or measure it with HOST="
                 )
-            server.stop(run)  # what a crash may have left
+            server.stop(run)  # files that a crash may have left
             with on(split.server):  # the default number of workers follows from the cores of the server
                 plan = Plan.of(store, chosen(names, store), table)
             for notice in plan.notices if table is None else ():
@@ -135,19 +135,19 @@ def fresh(
 
 
 def chosen(names: Sequence[str], store: Path = STORE) -> dict[str, str]:
-    """{name: sha256} of these archives. Raises ServingError when one is missing or not what was built."""
+    """{name: sha256} of these archives. Raises ServingError if one is missing or differs from the built one."""
     if missing := [name for name in names if not (store / f"{name}.mar").exists()]:
         rows = [each for each in map(named, missing) if each]
         models = " ".join(sorted({model.name for model, _ in rows}))
         variants = " ".join(sorted({variant for _, variant in rows if variant}))
-        # VARIANTS too: without, make archive builds what models.toml chooses.
+        # With VARIANTS, since make archive without it builds the variants that models.toml chooses.
         cure = f'make archive MODELS="{models}"' + (f' VARIANTS="{variants}"' if variants else "")
         raise ServingError(f"{store.name} lacks {', '.join(missing)}; run: {cure}")
     return checked(store, names)
 
 
 def given() -> str:
-    """HOST, "" without it. Raises LoadTestError for what is no address."""
+    """HOST, by default "". Raises LoadTestError if it is not an address."""
     host = os.environ.get("HOST", "")
     if host and not re.fullmatch(r"https?://[^\s/]+/?", host):
         raise LoadTestError(f"HOST={host} is no address; write it as in HOST=http://127.0.0.1:8080")
@@ -156,7 +156,8 @@ def given() -> str:
 
 @contextmanager
 def running(host: str) -> Iterator[Server]:
-    """The server at ``host``. It is asked for its archives where it is the one of this checkout, without replicas."""
+    """The server at ``host``. If it is this checkout's server, without replicas, its management API is available
+    too."""
     config, run = Config.load(), RunDirectory.default()
     state = None if Group.read(run) else run.read()
     ours = state is not None and state.running() and host.rstrip("/") == config.inference
@@ -171,7 +172,7 @@ def running(host: str) -> Iterator[Server]:
 
 
 def device(variants: Sequence[str]) -> str:
-    """DEVICE, else the one that a variant insists on: what is measured was built before, for the device it names."""
+    """DEVICE, else the device that a variant needs. The measured archives were built before, for that device."""
     wanted = {row.device for name in variants for row in catalog.variant(name)} - {"any"}
     given = os.environ.get("DEVICE") or "auto"
     if given != "auto":

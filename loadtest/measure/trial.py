@@ -1,6 +1,6 @@
 """Runs one load until its windows agree, and says on which grid of windows it ran.
 
-Knows when to stop. What is sent is the load's business; what the rows mean is the report's.
+Knows when to stop. The load sends the requests, and the report interprets the rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from loadtest.stats import STABLE_WINDOWS
 
 @dataclass(frozen=True)
 class Rule:
-    """When to stop: ``window_s`` seconds per window, at most so many of them. ``fixed`` runs all, stable or not."""
+    """When to stop: ``window_s`` seconds per window, and the largest numbers of windows. ``fixed`` runs all windows."""
 
     window_s: float
     max_warm_up: int
@@ -30,14 +30,14 @@ class Rule:
 
     @property
     def longest_s(self) -> float:
-        """Seconds that a trial takes at most: what an open loop's schedule must cover."""
+        """The longest time of a trial in seconds. An open loop's schedule must cover it."""
         return self.window_s * (self.max_warm_up + self.max_windows)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The grid that a load ran on, its rows, and what the client spent: of a core by its busiest process, or of all
-    cores together where its processes share them."""
+    """The grid of a load's windows, its rows, and the client's CPU: of its busiest process as a share of one core, or
+    of all its processes if they share the server's cores."""
 
     rows: list[RequestRow]
     begin_us: int
@@ -57,7 +57,7 @@ def measure(
     rss: Callable[[], int] | None = None,
     rss_every_s: float = 5.0,
 ) -> Measured:
-    """Warms up until two windows agree, then measures until three do, each at most as often as ``rule`` says.
+    """Warms up until two windows agree, then measures until three agree, within the numbers of windows of ``rule``.
 
     ``intended`` (microseconds from the start) is the schedule of an open loop. ``rss`` is sampled throughout.
     """
@@ -80,14 +80,14 @@ def measure(
 
 
 class _Grid:
-    """Windows as they pass; ``count`` is how many have."""
+    """The windows of a load. ``count`` is the number of windows that have passed."""
 
     def __init__(self, load: Load, rule: Rule, begin: int, intended: np.ndarray | None) -> None:
         self._load, self._begin, self._intended = load, begin, intended
         self.window_us, self.count, self._seen = round(rule.window_s * 1e6), 0, 0
 
     def run(self, at_most: int, needed: int, fixed: bool) -> bool:
-        """Lets windows pass until the last ``needed`` agree; False when they did not, or all had to pass anyway."""
+        """Waits until the last ``needed`` windows agree. False if they did not, or if the rule is fixed."""
         passed: list[Window] = []
         for _ in range(at_most):
             passed.append(self._next())
@@ -102,7 +102,7 @@ class _Grid:
         rows = self._load.rows
         fresh, self._seen = rows[self._seen :], len(rows)
         while self._seen and rows[self._seen - 1].ended_us >= start + self.window_us:
-            self._seen -= 1  # ended since: it is the next window's
+            self._seen -= 1  # ended after the window, so it belongs to the next one
         return cut(Columns.of(fresh), start, self.window_us, 1, self._intended)[0]
 
 

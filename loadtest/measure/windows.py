@@ -18,7 +18,7 @@ WARM_WINDOWS = 2
 
 @dataclass(frozen=True)
 class Window:
-    """What ended within a stretch of time; latencies in microseconds, ``mask`` selects its rows."""
+    """The requests that ended within an interval. Latencies are microseconds; ``mask`` selects its rows."""
 
     start_us: int
     seconds: float
@@ -35,9 +35,9 @@ class Window:
 
     @property
     def steadiness(self) -> float:
-        """What must agree between windows: throughput; of an open loop the share of the offered load that was answered,
-
-        since a Poisson schedule itself varies from window to window by more than any server.
+        """The quantity that must agree between windows: the throughput of a closed loop. For an open loop, it is the
+        share of the offered load that was answered, since a Poisson schedule varies more between windows than any
+        server.
         """
         if self.offered is None:
             return self.requests_per_s
@@ -45,7 +45,8 @@ class Window:
 
 
 def cut(columns: Columns, begin_us: int, window_us: int, count: int, intended: np.ndarray | None) -> list[Window]:
-    """``count`` windows side by side from ``begin_us``; ``intended`` (microseconds) is the schedule of an open loop."""
+    """``count`` consecutive windows from ``begin_us`` on. ``intended`` (microseconds) is the schedule of an open
+    loop."""
     starts = range(begin_us, begin_us + count * window_us, window_us)
     return [_window(columns, start, window_us, intended) for start in starts]
 
@@ -68,7 +69,8 @@ def agree(windows: Sequence[Window], count: int) -> bool:
 
 
 def counted(windows: Sequence[Window], warm_up: int) -> tuple[list[Window], bool]:
-    """(the windows that count, whether they are stable): the last three if they agree, else all after the warm-up."""
+    """(the windows that count, whether they are stable): the last three windows if they agree, else all after
+    warm-up."""
     measured = list(windows[warm_up:])
     if agree(measured, stats.STABLE_WINDOWS):
         return measured[-stats.STABLE_WINDOWS :], True

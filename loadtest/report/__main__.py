@@ -10,7 +10,7 @@ from loadtest.report.writer import write
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the report of the run named; 2 when there is none."""
+    """Writes the report of the named run. Returns 2 if there is none."""
     if len(arguments) != 1:
         print("Usage: python -m loadtest.report loadtest/results/<run>", file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
 """Each load point against the baseline: an archive measured in the same run, or the summary of an earlier one.
 
-Knows which rows belong together and which metrics are compared. Whether a verdict fails the run is gate.py's business.
+Knows which rows belong together and which metrics are compared. gate.py decides whether a verdict fails the run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POINT = ("purpose", "mode", "arrivals", "concurrency", "rate")
 
 
 def read_baseline(path: Path) -> dict[str, Any]:
-    """A summary.json. Raises LoadTestError when it is none."""
+    """The summary.json of ``path``. Raises LoadTestError if it is none."""
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
         return {"rows": list(summary["rows"]), "environment": dict(summary["environment"])}
@@ -35,7 +35,7 @@ def read_baseline(path: Path) -> dict[str, Any]:
 
 
 def comparisons(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> list[dict[str, Any]]:
-    """One entry per row and metric that has a counterpart in the baseline; empty without one."""
+    """One entry per row and metric that the baseline has too. Empty without a baseline."""
     if not run.baseline:
         return []
     if run.baseline == COPY:
@@ -44,7 +44,7 @@ def comparisons(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> list
 
 
 def _with_archive(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> list[dict[str, Any]]:
-    """Windows against windows of this run, by bootstrap: both were measured in turns, so drift touches both."""
+    """Compares windows of this run by bootstrap. Both archives were measured in turns, so a drift affects both."""
     found, seen = [], points(run)
     base_rows = {same_point(row): row for row in rows if row["archive"] == run.baseline}
     trials = {
@@ -66,7 +66,7 @@ def _with_archive(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> li
 def _with_file(
     base_rows: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], margin: float
 ) -> list[dict[str, Any]]:
-    """Interval against interval: the earlier run's rows are not here, only its estimates."""
+    """Compares intervals, since the rows of the earlier run are not available, only its estimates."""
     found = []
     by_key = {(row["model"], row["variant"], *same_point(row)): row for row in base_rows if row.get("p50_ms")}
     for row in rows:
@@ -85,13 +85,14 @@ def _with_file(
 
 
 def _throughput(base: dict[str, Any], row: dict[str, Any], name: str, margin: float) -> list[dict[str, Any]]:
-    """Of a closed loop; an open loop's throughput is its schedule's."""
+    """Compares the throughput of a closed loop. The throughput of an open loop is that of its schedule."""
     compared = throughput(base, row) if row["mode"] == "closed" else None
     return [_entry(row, name, "requests_per_s", compared, margin)] if compared else []
 
 
 def throughput(base: dict[str, Any], row: dict[str, Any]) -> Comparison | None:
-    """row / base of requests per second, by bootstrap of their windows; None where a side has none or an empty one."""
+    """row / base of requests per second, by bootstrap of their windows. None if a side has no window or an empty
+    one."""
     sides = [np.asarray(each.get("windows_requests_per_s") or []) for each in (base, row)]
     if not all(side.size and side.all() for side in sides):
         return None
@@ -100,7 +101,7 @@ def throughput(base: dict[str, Any], row: dict[str, Any]) -> Comparison | None:
 
 
 def whole_interval(base: dict[str, Any], row: dict[str, Any], metric: str) -> Comparison | None:
-    """row / base of a percentile, by its two intervals; None where a side has none."""
+    """row / base of a percentile, by its two intervals. None if a side has no interval."""
     before, after = _estimate(base, metric), _estimate(row, metric)
     return stats.compare_intervals(before, after) if before and after else None
 
@@ -122,7 +123,7 @@ def _entry(row: dict[str, Any], baseline: str, metric: str, compared: Comparison
 
 
 def same_point(row: dict[str, Any]) -> tuple[Any, ...]:
-    """What rows of the same load point have in common."""
+    """The key of a load point, the same for all its rows."""
     return tuple(row.get(name) for name in POINT)
 
 

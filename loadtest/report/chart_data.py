@@ -1,6 +1,6 @@
 """The series that report.html draws, per model and load point: plain numbers, in milliseconds and seconds.
 
-Knows which numbers a chart needs; how it looks is templates/report.js's business.
+Knows which numbers a chart needs. templates/report.js draws them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _model(run: Run, found: Grouped, model: str, names: Sequence[str]) -> dict[s
 
 
 def _curve(run: Run, found: Grouped, name: str, keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Throughput against latency: the closed loop's sweep, by rising concurrency."""
+    """Throughput against latency in the closed loop, by rising concurrency."""
     seen = [found[name, key] for key in keys if (name, key) in found]
     swept = [row_of(run, each, []) for each in seen if each[0].trial.mode == "closed"]
     return [

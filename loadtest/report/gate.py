@@ -1,7 +1,7 @@
-"""What a run's summary means for its exit status: objectives, errors, regressions.
+"""Decides the exit status by a run's summary: objectives, errors, regressions.
 
-Knows verdicts only; it measures and compares nothing itself. A result that is unstable or of a saturated client is said
-to be so and does not fail a run: the machine may be at fault.
+Knows verdicts only; it measures and compares nothing itself. A result that is unstable or of a saturated client is a
+note and does not fail a run, since the machine may be at fault.
 """
 
 from __future__ import annotations

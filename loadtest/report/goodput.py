@@ -1,7 +1,7 @@
-"""How many of a trace's requests were answered in time: goodput, as a share and per second.
+"""Goodput: how many of a trace's requests were answered in time, as a share and per second.
 
-A pure function of rows. In time is within SLO_P99_MS milliseconds from the recorded arrival, without error; that a p99
-meets the objective is the same as that 99 of 100 requests do.
+A pure function of rows. "In time" means without error, within SLO_P99_MS milliseconds of the recorded arrival. The p99
+meets the objective if 99 of 100 requests do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WANTED = 0.99
 
 
 def goodput(rounds: Sequence[Sequence[RequestRow]], within_ms: float) -> dict[str, Any]:
-    """Of all requests of all rounds of a trace; one that failed or was never answered is not in time."""
+    """The goodput of all rounds of a trace. A request that failed or was never answered is not in time."""
     columns = Columns.of([row for rows in rounds for row in rows])
     good = columns.ok & (columns.latency <= within_ms * 1e3)
     seconds = sum(_seconds(rows) for rows in rounds)
@@ -31,6 +31,6 @@ def goodput(rounds: Sequence[Sequence[RequestRow]], within_ms: float) -> dict[st
 
 
 def _seconds(rows: Sequence[RequestRow]) -> float:
-    """The time that the trace's arrivals span; a second at least."""
+    """The seconds between the first and the last arrival of the trace; at least 1."""
     due = [row.intended_us for row in rows]
     return max(1.0, (max(due) - min(due)) / 1e6) if due else 1.0

@@ -1,6 +1,6 @@
-"""What a run found, in sentences: the fastest archive at each load and by how much, errors, results to doubt.
+"""The findings of a run in sentences: the fastest archive at each load and its ratio, errors, doubtful results.
 
-A pure function of the summary's rows; how figures are written is numbers.py's business, how ratios are, baseline.py's.
+A pure function of the summary's rows. numbers.py formats figures, and baseline.py computes ratios.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from loadtest.report.numbers import DASH, amount
 from loadtest.report.summary import SummaryRow, mostly_failed
 
 BASE = "eager"
-NAMED = 3  # of the results of one kind; the others are counted, the table has them all
+NAMED = 3  # the number of results that a sentence names; it counts the others, and the table has them all
 
 
 def sentences(rows: Sequence[SummaryRow]) -> list[str]:
@@ -26,7 +26,7 @@ def sentences(rows: Sequence[SummaryRow]) -> list[str]:
 
 
 def fastest(rows: Sequence[SummaryRow]) -> list[str]:
-    """Of one model: a sentence per archive that is the fastest somewhere, with the loads at which it is."""
+    """For one model: a sentence per archive that is the fastest at some load, with these loads."""
     won: dict[str, list[str]] = {}
     points = list(dict.fromkeys(map(same_point, rows)))
     for each in points:
@@ -48,7 +48,7 @@ def _leads(model: str, won: int, points: int) -> str:
 
 
 def name(row: SummaryRow) -> str:
-    """The archive as code with what a speed must not stand without: its parity, and random weights where they are."""
+    """The archive as code, with its parity and a note on random weights. No speed is shown without these."""
     notes = ["random weights"] * bool(row["random_weights"])
     notes += [f"parity {parity(row['parity'])}"] * (parity(row["parity"]) != DASH)
     return f"`{row['archive']}`" + (f" ({', '.join(notes)})" if notes else "")
@@ -59,12 +59,13 @@ def _has_speed(row: SummaryRow) -> bool:
 
 
 def _speed(row: SummaryRow) -> float:
-    """What decides, the more the better: answers per second of a closed loop, else the median of latency, negative."""
+    """The quantity to maximize: answers per second of a closed loop, else the negative median of latency."""
     return float(row["requests_per_s"] if row["mode"] == "closed" else -row["p50_ms"])
 
 
 def _clause(best: SummaryRow, here: Sequence[SummaryRow]) -> str:
-    """``4 at a time, 87.5 requests/s, 1.28 times eager's (1.21 to 1.36)``; where eager leads, against the next."""
+    """``4 at a time, 87.5 requests/s, 1.28 times eager's (1.21 to 1.36)``. If eager is the fastest: the ratio to the
+    next."""
     closed, others = best["mode"] == "closed", [row for row in here if row is not best]
     said = f"{amount(best['requests_per_s'])} requests/s" if closed else f"p50 {amount(best['p50_ms'])} ms"
     base = next((row for row in others if row["variant"] == BASE), max(others, key=_speed, default=None))

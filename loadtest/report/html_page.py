@@ -1,6 +1,6 @@
-"""What self-contained pages have in common: templates, style, scripts, plotly.js and data. Knows no page's content.
+"""The common parts of self-contained pages: templates, style, scripts, plotly.js and data. Knows no page's content.
 
-A page extends templates/page.html, which says what it expects.
+A page extends templates/page.html, which describes its variables.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def environment(*folders: Path, autoescape: bool = True) -> jinja2.Environment:
-    """The templates of ``folders`` and those that pages share; the filter ``code`` is ``code`` below."""
+    """The templates of ``folders`` and those that pages share. The filter ``code`` is the function ``code``."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, TEMPLATES]), autoescape=autoescape, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
@@ -33,7 +33,7 @@ def part(name: str) -> str:
 
 
 def frame(script: str, data_of_charts: Any) -> dict[str, Markup]:
-    """What page.html is made of beside its content: style, scripts, and the data that the scripts draw."""
+    """The variables of page.html beside its content: style, scripts, and the data that the scripts draw."""
     return {
         "style": Markup(part("report.css")),
         "plotly": Markup(plotly()),
@@ -43,16 +43,17 @@ def frame(script: str, data_of_charts: Any) -> dict[str, Markup]:
 
 
 def plotly() -> str:
-    """The script element that holds plotly.js: about 4.8 MB, which loadtest.report.publish can put beside a page."""
+    """The script element with plotly.js, about 4.8 MB. loadtest.report.publish can move it into a file beside the
+    page."""
     return f"<script>{get_plotlyjs()}</script>"
 
 
 def data(value: Any) -> str:
-    """JSON to stand in a script element: "</" would end that element early, whatever string it stands in."""
+    """JSON for a script element. "</" is escaped, since it would end the element, also within a string."""
     return json.dumps(value).replace("</", "<\\/")
 
 
 def code(text: str) -> str:
-    """HTML in which what stands between backticks is code."""
+    """HTML in which text between backticks is code."""
     parts = enumerate(text.split("`"))
     return "".join(f"<code>{escape(part)}</code>" if i % 2 else escape(part) for i, part in parts)

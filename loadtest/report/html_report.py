@@ -1,6 +1,6 @@
-"""report.html: one file with everything in it, readable without scripts, drawn by plotly with them.
+"""report.html: one self-contained file. It is readable without scripts; with them, plotly draws charts.
 
-Knows the page's tables and what templates/report.html is told; numbers come from the summary, series from
+Knows the page's tables and the variables of templates/report.html. Numbers come from the summary, series from
 chart_data.py, wording from markdown_report.py.
 """
 
@@ -17,7 +17,7 @@ from loadtest.report.html_table import code_cell, number_cell, pill, stamped, ta
 from loadtest.report.markdown_report import dashes, facts, label, parity, sent_over, verdict
 from loadtest.report.summary import SummaryRow, mostly_failed
 
-# The columns that matter come first: a phone shows no more without scrolling.
+# The important columns come first, since a phone shows only these without scrolling.
 HEADER = (
     "Archive", "Load", "p50", "p99", "Requests/s", "Parity", "Verdict", "p90", "p99.9", "Service p50", "Batch",
     "Floor p50",
@@ -32,7 +32,7 @@ KINDS = {"worse": "bad", "better": "good", "no difference": "good", "unclear": "
 
 
 def html(charts: Sequence[dict[str, Any]], summary: dict[str, Any]) -> str:
-    """The page, of chart_data's series and the summary. Bytes depend on these and plotly's version only."""
+    """The page, from chart_data's series and the summary. Its bytes depend only on these and on plotly's version."""
     models = [model for model in charts if model["points"]]  # a search for the peak alone has none
     rows = summary["rows"]
     return html_page.environment().get_template("report.html").render(
@@ -66,19 +66,19 @@ def _verdicts(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def results(rows: Sequence[SummaryRow]) -> Markup:
-    """The table of results: a row per archive and load point, which charts lead to."""
+    """The table of results: a row per archive and load point. Charts link to these rows."""
     lines = [_result(row, order) for order, row in enumerate(rows)]
     return table(HEADER, lines, NUMERIC, CAPTION, [_anchor(row) for row in rows])
 
 
 def _anchor(row: SummaryRow) -> dict[str, str]:
-    """What charts find the row by: its model and load point."""
+    """The id by which charts find the row: its model and load point."""
     key = _point_key(row)
     return {"id": f"{row['archive']}.{key}", "data-model": row["model"], "data-point": key}
 
 
 def _point_key(row: SummaryRow) -> str:
-    """The load point as Trial.point names it."""
+    """The name of the load point, as in Trial.point."""
     closed = row["mode"] == "closed"
     kind = f"closed-{row['concurrency']:g}" if closed else f"{row['arrivals']}-{row['rate']:g}"
     return kind if row["purpose"] == "measure" else f"{row['purpose']}-{kind}"
@@ -133,7 +133,7 @@ def _peaks(found: Sequence[dict[str, Any]]) -> Markup:
 
 
 def _loops(profile: dict[str, Any]) -> list[str]:
-    """The kinds of load that were used, in words."""
+    """A description of the kinds of load that were used."""
     kinds = {
         "concurrency": "a closed loop, in which each of N users sends its next request when its last was answered",
         "rates": "an open loop, in which requests leave on a seeded schedule whatever the server does",

@@ -1,6 +1,6 @@
-"""Tables of pages: cells that show one thing and sort by another.
+"""Tables of pages. A cell may show one value and sort by another.
 
-Knows templates/table.html and cells.html; which numbers stand in a table is the page's business.
+Knows templates/table.html and cells.html. The page decides which numbers a table has.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def table(
     caption: str = "",
     rows: Sequence[Mapping[str, str]] = (),
 ) -> Markup:
-    """A table that sorts on a click; a cell is (HTML, value to sort by). The first cell of a line names it.
+    """A table that sorts on a click. A cell is (HTML, value to sort by). The first cell of a row is its heading.
 
-    ``rows`` are attributes of the lines.
+    ``rows`` are HTML attributes of the rows.
     """
     cells = [[(Markup(html), value) for html, value in line] for line in lines]
     return Markup(
@@ -52,17 +52,17 @@ def text(value: Any) -> tuple[Markup, Any]:
 
 
 def number_cell(value: float | None, interval: Sequence[float] | None = None) -> tuple[Markup, Any]:
-    """A cell of a figure; its interval, in milliseconds, is shown under the pointer."""
+    """A cell of a figure. The pointer shows its interval, in milliseconds."""
     return _cell("figure", number(value), interval), value
 
 
 def pill(kind: str, words: str) -> tuple[Markup, str]:
-    """A cell of a verdict; ``kind`` ("good", "bad" or "doubt") is its colour."""
+    """A cell of a verdict. ``kind`` ("good", "bad" or "doubt") sets its colour."""
     return _cell("pill", kind, words), words
 
 
 def stamped(name: str, stamp: str) -> tuple[Markup, str]:
-    """A cell of a name and, smaller, what it must not stand without; "" for nothing."""
+    """A cell of a name and a smaller note, or "" for no note."""
     return _cell("stamped", name, stamp), name
 
 

@@ -24,7 +24,7 @@ METHOD = (
 
 
 def sent_over(summary: dict[str, Any]) -> str:
-    """The protocol in words, where it is not HTTP; a summary of an earlier version names none."""
+    """The protocol in words, if it is not HTTP. A summary of an earlier version names no protocol."""
     return "over gRPC " if summary["profile"].get("protocol") == "grpc" else ""
 
 
@@ -43,12 +43,12 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def label(row: dict[str, Any]) -> str:
-    """The archive, and in the same breath that its weights are random where they are."""
+    """The archive, with a note if its weights are random."""
     return f"{row['archive']} (random weights)" if row["random_weights"] else row["archive"]
 
 
 def parity(found: dict[str, Any] | None) -> str:
-    """Parity's headline: the largest absolute difference, else that it is not known."""
+    """The largest absolute difference of the parity, or a dash if it is not known."""
     if not found:
         return "–"
     value = found.get("max_abs")
@@ -63,7 +63,7 @@ def verdict(row: dict[str, Any]) -> str:
 
 
 def dashes(rows: Sequence[dict[str, Any]], percentiles: Sequence[float] = PERCENTILES) -> str:
-    """Why there are dashes among the percentiles; "" where there are none."""
+    """The reason for dashes among the percentiles; "" if there are none."""
     missing = [q for q in percentiles if any(row[f"{stats.key(q)}_ms"] is None for row in rows)]
     if not missing:
         return ""
@@ -107,7 +107,7 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]], numeric: Container[int] = ()) -> str:
-    """A Markdown table; the columns of ``numeric`` stand to the right."""
+    """A Markdown table. The columns of ``numeric`` are right-aligned."""
     align = ["---:" if i in numeric else "---" for i in range(len(header))]
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, align, *escaped])

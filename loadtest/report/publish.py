@@ -1,12 +1,12 @@
 """Published results: ``python -m loadtest.report.publish docs/results/loadtest-cpu.json docs/results/*.html``.
 
-A page is made to share one plotly.js. A run's own report.html and a decision.html hold plotly.js, 4.8 of their 4.9 MB,
-and can be sent as they are. This command puts it once beside the pages, as plotly.min.js, and lets them refer to it. A
-page that already does stays as it is.
+Pages get a common plotly.js. A run's own report.html and a decision.html contain plotly.js, 4.8 of their 4.9 MB, so
+that they can be sent as they are. This command writes plotly.js once beside the pages, as plotly.min.js, and makes the
+pages refer to this file. A page that already does is not changed.
 
-A JSON file is brought to the present form, with the Markdown and the page beside it. That is for runs whose rows are
-gone: the summary is the JSON file, the charts' series are those in the page. Where the rows are there,
-``python -m loadtest.report`` makes more of them: a changed rule of counting shows only there.
+A JSON file is converted to the present form, with the Markdown and the page beside it. This is for runs whose rows are
+gone: the JSON file is the summary, and the page has the charts' series. If the rows exist, use
+``python -m loadtest.report`` instead, since only rows show a changed rule of counting.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ SHARED = "plotly.min.js"
 BEGIN, END = "<script>/**\n* plotly.js", "</script>"
 DATA = '<script type="application/json" id="data">'
 REFERENCE = f'<script src="{SHARED}">{END}'
-# A page that holds everything lets no script in from outside; this one is let in from its own folder.
+# The security policy of a self-contained page allows no script from outside. It now allows this one from its folder.
 OWN, BESIDE = "script-src 'unsafe-inline'", "script-src 'unsafe-inline' 'self' file:"
 
 
 def share(page: Path) -> None:
-    """Rewrites the page to refer to plotly.min.js beside it, which is written if it is not there.
+    """Rewrites the page to refer to plotly.min.js beside it, and writes that file if it is missing.
 
-    Raises LoadTestError when the page is none of ours, or its plotly.js is another than the one that is there.
+    Raises LoadTestError if the page is none of ours, or if its plotly.js differs from the file's.
     """
     text = page.read_text(encoding="utf-8")
     if REFERENCE in text:
@@ -71,7 +71,7 @@ def republish(path: Path) -> None:
 
 
 def series(page: str) -> list[dict[str, Any]]:
-    """The charts' series that a page holds. Raises ValueError when there are none."""
+    """The charts' series of a page. Raises ValueError if there are none."""
     _, found, rest = page.partition(DATA)
     if not found:
         raise ValueError("the page holds no series")
@@ -80,7 +80,8 @@ def series(page: str) -> list[dict[str, Any]]:
 
 
 def main(paths: list[str]) -> int:
-    """Lets the pages named share plotly.js, and writes the results of the JSON files named again; 2 when one cannot."""
+    """Makes the named pages share plotly.js, and rewrites the results of the named JSON files. Returns 2 after an
+    error."""
     if not paths:
         print(USAGE, file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
-"""From a run's rows to numbers: ``summary.json``, one row per archive and load point. A pure function.
+"""Computes ``summary.json`` from a run's rows: one row per archive and load point. A pure function.
 
-Knows the schema (docs/measurement.md states it) and nothing of how numbers are shown or judged.
+Knows the schema, which docs/measurement.md describes. Knows neither the form nor the verdicts of a report.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SummaryRow = dict[str, Any]  # a load point of an archive, as row_of makes it
 
 @dataclass(frozen=True)
 class Seen:
-    """A trial with its windows: all of them, and those that count with their rows."""
+    """A trial with all its windows, and the windows that count with their rows."""
 
     trial: Trial
     windows: list[Window]
@@ -40,13 +40,13 @@ class Seen:
 
 
 def see(run: Run, trial: Trial) -> Seen:
-    """Reads the trial's rows and keeps those of the windows that count. Raises LoadTestError."""
+    """Reads the trial's rows, and keeps those of the windows that count. Raises LoadTestError."""
     rows = run.rows_of(trial)
     columns = Columns.of(rows)
     intended = columns.intended if trial.mode == "open" else None
     windows = cut(columns, trial.begin_us, trial.window_us, trial.windows, intended)
     kept, stable = counted(windows, trial.warm_up_windows)
-    if trial.purpose in ("shape", "soak", "trace"):  # their load or length is the point: every window counts
+    if trial.purpose in ("shape", "soak", "trace"):  # measured as a whole, so every window counts
         kept = windows[trial.warm_up_windows :]
     mask = np.any([window.mask for window in kept], axis=0) if kept else np.zeros(len(rows), dtype=bool)
     return Seen(
@@ -55,10 +55,10 @@ def see(run: Run, trial: Trial) -> Seen:
 
 
 def points(run: Run) -> dict[tuple[str, str], list[Seen]]:
-    """The trials by (archive visited, load point), every round's together, in order of first measurement."""
+    """The trials by (archive, load point), of all rounds together, in order of the first measurement."""
     grouped: dict[tuple[str, str], list[Seen]] = {}
     for trial in run.trials:
-        if trial.purpose != "peak":  # a peak's probes are in its own record; what they saw is raw material only
+        if trial.purpose != "peak":  # a peak's own record has its probes; their rows are not summarised
             key = (trial.beside, f"{FLOOR}-{trial.point}" if trial.purpose == FLOOR else trial.point)
             grouped.setdefault(key, []).append(see(run, trial))
     return grouped
@@ -125,7 +125,7 @@ def pooled(seen: Iterable[Seen]) -> Columns:
 def latencies(columns: Columns) -> dict[str, Any]:
     """p50_ms ... of latency (from the intended start) and of service time (from the send), each with its interval.
 
-    None where the sample is too small to bound the percentile.
+    None if the sample is too small to bound the percentile.
     """
     found: dict[str, Any] = {}
     for prefix, values in (("", columns.latency[columns.ok]), ("service_", columns.service[columns.ok])):
@@ -172,7 +172,7 @@ def _errors(seen: Sequence[Seen]) -> dict[str, Any]:
 
 
 def mostly_failed(row: SummaryRow) -> bool:
-    """Whether most requests of a row failed: then the figures are those of the few that did not."""
+    """Whether most requests of a row failed. Its figures are then those of the few that did not fail."""
     return bool(row["error_rate"] > MOST)
 
 
@@ -196,7 +196,7 @@ def _verdicts(seen: Sequence[Seen], columns: Columns, shared_cores: int) -> dict
 
 def _batches(columns: Columns) -> dict[str, Any]:
     known = columns.batch[~np.isnan(columns.batch)].astype(int)
-    # Every request of a batch states its size: a batch of 8 is seen eight times.
+    # Every request of a batch states the batch's size, so a batch of 8 is counted eight times.
     batches = {size: count / size for size, count in sorted(Counter(known.tolist()).items())}
     total = sum(batches.values())
     shares = {str(size): round(count / total, 4) for size, count in batches.items()}
@@ -204,9 +204,9 @@ def _batches(columns: Columns) -> dict[str, Any]:
 
 
 def stages_ms(columns: Columns) -> dict[str, float] | None:
-    """Mean milliseconds per stage of answered requests; their sum is the mean latency. None if the server states none.
+    """Mean milliseconds per stage of answered requests. Their sum is the mean latency. None if the server states none.
 
-    Means, since percentiles of parts do not add up. What the server does not state is network, front end and queue.
+    Means, since percentiles of parts do not add up. Network, front end and queue are the rest of the latency.
     """
     stated = columns.take(columns.ok & ~np.isnan(columns.inference))
     if not stated.sent.size:
@@ -233,7 +233,7 @@ def _memory(seen: Sequence[Seen]) -> dict[str, Any]:
 
 
 def _slo(row: dict[str, Any], slo_p99_ms: float) -> dict[str, Any]:
-    """Met only where the sample can claim a p99 and that p99 is within the objective."""
+    """The verdict on the objective: met if the sample bounds a p99, and this p99 is within the objective."""
     p99 = row["p99_ms"]
     reason = (
         "too few requests to claim a p99; raise DURATION"

@@ -1,7 +1,7 @@
 """Writes summary.json, report.md and report.html of a run: a pure function of its rows and its record.
 
-Writes the same bytes for the same run. Knows which files there are; what they say is in summary.py,
-markdown_report.py and html_report.py.
+Writes the same bytes for the same run. Knows the names of the files. summary.py, markdown_report.py and html_report.py
+have their content.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write(folder: Path) -> dict[str, Any]:
 
 
 def complete(run: Run) -> dict[str, Any]:
-    """The summary with its comparisons and what was found. Raises LoadTestError."""
+    """The summary with its comparisons and findings. Raises LoadTestError."""
     summary = summarise(run)
     if not summary["rows"] and not summary["peaks"]:
         raise LoadTestError(f"{run.folder.name} holds no measured load point; measure again.")

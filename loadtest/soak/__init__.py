@@ -1,1 +1,1 @@
-"""The verb soak: a long load of good and bad requests, and what grows meanwhile."""
+"""The verb soak: a long load of good and bad requests, and the growth of the server's memory, files and logs."""

@@ -1,10 +1,10 @@
-"""The verb soak: good and bad requests to several archives of one server for a long time, and what grows meanwhile.
+"""The verb soak: good and bad requests to several archives of one server for a long time, and the server's growth.
 
-Each archive is asked in an open loop of its own, all at once; every 10th answer is checked. The server's processes and
-log files are sampled throughout. What is tolerated stands in verdict.py. Settings come from the environment:
-DURATION (seconds, 1800), RATE (good requests per second and archive, 10), MODELS, VARIANTS, SEED, OUT (a JSON file).
+Each archive gets its own open loop, all at once. Every 10th answer is checked. The server's processes and log files are
+sampled throughout. verdict.py has the bounds. Settings come from the environment: DURATION (seconds, 1800), RATE (good
+requests per second and archive, 10), MODELS, VARIANTS, SEED, OUT (a JSON file).
 
-Exit status: 0 nothing grew and nothing failed; 1 something did; 2 it could not run.
+Exit status: 0 all bounds are kept and no request failed; 1 one is broken or a request failed; 2 the soak could not run.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from loadtest.soak.verdict import judge, table
 from serving.choice import names
 from serving.errors import ServingError
 
-SAMPLES = 120  # of each process; never more often than every half second
+SAMPLES = 120  # samples of each process; at most one every half second
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for. The first ``settle_s`` are loaded and not counted: memory pools fill as shapes come by."""
+    """The settings. The first ``settle_s`` seconds of load are not counted, since memory pools fill during them."""
 
     seconds: float
     rate: float
@@ -52,7 +52,7 @@ class Settings:
 
     @property
     def settle_s(self) -> float:
-        """Seconds that are loaded and not counted: a third of all, and at most two minutes."""
+        """Seconds of load that are not counted: a third of all, and at most two minutes."""
         return min(120.0, self.seconds / 3)
 
     @classmethod
@@ -79,7 +79,7 @@ def _number(name: str, default: float) -> float:
 
 
 def soak(settings: Settings, server: Server) -> dict[str, Any]:
-    """Loads the server, samples it, and returns the findings."""
+    """Loads and samples the server, and returns the findings."""
     every_s = max(0.5, settings.seconds / SAMPLES)
     span = settings.settle_s + settings.seconds
     running = loads(server, settings.rows, settings.rate, span, settings.seed)
@@ -94,14 +94,14 @@ def soak(settings: Settings, server: Server) -> dict[str, Any]:
 
 
 def _wait(began: int, settings: Settings) -> None:
-    """Until the counted time is over, with a line every tenth of it."""
+    """Waits until the counted time is over, and prints a line every tenth of it."""
     for part in range(1, 11):
         gevent.sleep(max(0.0, (began - now_us()) / 1e6 + settings.seconds * part / 10))
         print(f"  {settings.seconds * part / 10:6.0f} s of {settings.seconds:.0f}", file=sys.stderr, flush=True)
 
 
 def record(settings: Settings, findings: dict[str, Any], split: cores.Split) -> None:
-    """Writes the findings with the environment they were found in."""
+    """Writes the findings with the environment of the measurement."""
     machine = {**provenance.machine(), "pinning": split.statement}
     command = f"make soak DURATION={settings.seconds:g} RATE={settings.rate:g} SEED={settings.seed}"
     asked = {"seconds": settings.seconds, "settle_s": settings.settle_s, "good_per_s_and_archive": settings.rate,
@@ -112,7 +112,7 @@ def record(settings: Settings, findings: dict[str, Any], split: cores.Split) -> 
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Soaks, prints and writes what was found; returns the exit status."""
+    """Runs the soak, prints and writes the findings, and returns the exit status."""
     try:
         settings, split = Settings.load(), cores.here()
         with fresh([row.name for row in settings.rows], split) as server, cores.on(split.client):

@@ -1,5 +1,6 @@
-"""What a running server occupies, sampled while it is loaded: memory, descriptors and threads of each process, and the
-bytes of its log files. Knows processes and files; judges nothing.
+"""Samples a server under load: memory, descriptors and threads of each process, and the bytes of its log files.
+
+Knows processes and files. Gives no verdict.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ class Footprint:
 
     @classmethod
     def of(cls, server: Server) -> Footprint:
-        """Of a server that we started: Java and the first worker of each archive."""
+        """The footprint of a server that we started: Java and the first worker of each archive."""
         assert server.client is not None and server.state is not None
         workers = {name: psutil.Process(int(server.client.workers(name)[0]["pid"])) for name in server.digests}
         return cls({"java": psutil.Process(server.state.pid), **workers}, RunDirectory.default().logs)
 
     def sample(self) -> list[Sample]:
-        """All processes now; one that has died is left out, and a verdict finds it missing."""
+        """A sample of all processes now. A process that has ended is left out, and the verdict reports it."""
         size, found = log_bytes(self.logs), []
         for name, process in self.processes.items():
             try:
@@ -51,12 +52,12 @@ def _files(process: psutil.Process) -> int:
 
 
 def log_bytes(folder: Path) -> int:
-    """Of all files in the folder."""
+    """The bytes of all files in the folder."""
     return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
 
 
 class Sampler:
-    """Fills ``samples`` every ``every_s`` seconds from entry to exit."""
+    """Adds to ``samples`` every ``every_s`` seconds, from entry to exit."""
 
     def __init__(self, footprint: Footprint, every_s: float) -> None:
         self._footprint, self._every_s = footprint, every_s

@@ -1,7 +1,6 @@
-"""The loads of a soak: good requests to each archive, and wrong ones of each kind that users send.
+"""The loads of a soak: good requests to each archive, and bad requests of each kind that users send.
 
-Every wrong one must be a 4xx and touch nobody else. Knows bodies and content types by task. What each is answered with
-is the handlers' business.
+Every bad request must get a 4xx and must not affect other requests. Knows bodies and content types by task.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ IMAGE = (
 
 
 def bad_payloads(model: Model) -> tuple[Payload, ...]:
-    """What ``model`` must refuse; for images also a real one cut short."""
+    """Payloads that ``model`` must refuse; for images also a truncated real image."""
     if model.kind != "image":
         return TEXT
     good = payloads(model)[0]

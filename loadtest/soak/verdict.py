@@ -1,4 +1,4 @@
-"""What a soak may show and still pass; the bounds are here and nowhere else. Pure functions of rows and samples."""
+"""The verdict of a soak, and the only definition of its bounds. Pure functions of rows and samples."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from loadtest import stats
 from loadtest.load.rows import RequestRow
 
 MIB = 1 << 20
-# A worker's memory may rise by this slope, fitted to the second half of its samples: in the first, memory pools may
-# still fill as shapes come by. A short soak shows little else, so there only the rise is bounded.
+# The largest slope of a worker's memory, fitted to the second half of its samples. In the first half, memory pools may
+# still fill. In a short soak they fill all the time, so only the rise of the memory is bounded.
 MAX_SLOPE_MIB_PER_H = 20.0
 LONG_S = 600
 MAX_SHORT_RISE_MIB = 64.0
@@ -24,7 +24,7 @@ MAX_LOG_MIB = 90.0  # two logs of four files of 10 MB, and what Java prints itse
 
 @dataclass(frozen=True)
 class Sample:
-    """A process at an instant; ``files`` are its descriptors but for established connections, the clients' business."""
+    """A process at an instant. ``files`` are its descriptors except established connections, which clients cause."""
 
     at_us: int
     process: str  # "java", or the archive whose worker it is
@@ -37,7 +37,7 @@ class Sample:
 def judge(
     rows: Mapping[str, Sequence[RequestRow]], samples: Sequence[Sample], began: int, seconds: float
 ) -> dict[str, Any]:
-    """The findings: figures per load and per process, and ``failed``, a sentence for each bound that was broken."""
+    """The findings: figures per load and per process, and ``failed``, a sentence for each broken bound."""
     loads = {name: _load(list(each), began, seconds, name.endswith(" bad")) for name, each in rows.items()}
     names = sorted({each.process for each in samples})
     by_name = {name: [each for each in samples if each.process == name] for name in names}

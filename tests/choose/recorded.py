@@ -41,7 +41,8 @@ def space(cores: int = 2) -> Space:
 
 
 def requests_per_s(each: Configuration, users: int) -> float:
-    """Two workers of one thread are best, batches help, and nothing grows beyond 16 users."""
+    """The server's figures: two workers of one thread are best, batches help, and the throughput is constant from 16
+    users on."""
     used = min(each.workers * each.threads, 2) ** (0.9 if each.workers > 1 else 0.6)
     batching = 1.2 if each.batch_size > 1 and users > each.workers else 1.0
     return round(SPEED[each.variant] * used * batching * min(users, 16) ** 0.2, 1)
@@ -58,14 +59,14 @@ def points(each: Configuration, slow: float = 1.0) -> tuple[Point, ...]:
 
 
 def outcome(each: Configuration, **changes: object) -> Outcome:
-    """What was measured of it; ``changes`` are made to its last point."""
+    """The outcome of a configuration, with ``changes`` to its last point."""
     made = points(each)
     return Outcome((*made[:-1], replace(made[-1], **changes)), 200.0 * each.workers, None, 2.0)
 
 
 def live(folder: Path, writes: int) -> int:
-    """Searches in a fork that kills itself before its ``writes``-th commit to the study's file; returns the wait
-    status, 0 for one that came to its end."""
+    """Searches in a fork that kills itself before its ``writes``-th commit to the study's file. Returns the wait
+    status, 0 if the search ended by itself."""
     if child := os.fork():
         return os.waitpid(child, 0)[1]
     left = iter(range(writes, -1, -1))

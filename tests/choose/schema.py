@@ -14,6 +14,6 @@ SCHEMA: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
 
 
 def problems(decision: Any) -> list[str]:
-    """What of a decision is not as the schema says."""
+    """The parts of a decision that do not conform to the schema."""
     found = Draft202012Validator(SCHEMA).iter_errors(decision)
     return [f"{each.json_path}: {each.message[:200]}" for each in found]

@@ -55,7 +55,7 @@ def trial(number: int, made: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def finalist(number: int, ratio: tuple[float, float, float] | None, **more: Any) -> dict[str, Any]:
-    """A finalist with the figures of that trial."""
+    """A finalist with the figures of a trial."""
     seen = trial(number, TRIALS[number])
     kept = ("archive", "variant", "settings", "load", "requests_per_s", "p50_ms", "p99_ms", "memory_mib", "meets")
     around = {name: [round(seen[key] * 0.98, 1), round(seen[key] * 1.02, 1)]

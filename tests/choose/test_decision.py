@@ -26,7 +26,7 @@ USERS = Point("closed", 4, 400.0, 10.0, 20.0, 0.0, 0, True)
 
 @dataclass
 class Finalist:
-    """As choose.finals.Finalist, which would bring Locust, measured at four users."""
+    """A stand-in for choose.finals.Finalist, whose module imports Locust. Measured at four users."""
 
     configuration: object
     memory_mib: list = field(default_factory=lambda: [200.0, 202.0])
@@ -40,7 +40,7 @@ def variant(name):
 
 
 def rows(tmp_path, latencies, request=ASKED, error="", **changes):
-    """The figures of a run in which each configuration answered four users in so many milliseconds."""
+    """The figures of a run in which each configuration answered four users in the given milliseconds."""
     run = Run(tmp_path, ENVIRONMENT, {"slo_p99_ms": 0.0})
     for number in (1, 2):
         for each, ms in latencies.items():
@@ -109,7 +109,7 @@ def test_a_finalist_within_the_winners_interval_is_named_as_one_that_another_run
     (near,) = ranking.close(made_of["winner"], made_of["finalists"])
     assert {near["variant"], made_of["winner"]["variant"]} == {"int8", "onnx"}
     said = words.sentences(made_of)
-    assert f"Within the interval of that, so that another run may choose it: `{near['archive']}` with 2 workers" in said
+    assert f"within the interval of the winner: `{near['archive']}` with 2 workers" in said
     found, made = rows(tmp_path / "clear", {variant("int8"): 20, variant("onnx"): 24, space().default: 40})
     clear = decided(found, made)
     assert ranking.close(clear["winner"], clear["finalists"]) == []

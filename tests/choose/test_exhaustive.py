@@ -48,7 +48,8 @@ def test_the_section_is_made_of_the_result_and_claims_nothing_without_one(writte
     assert published.section(tmp_path / "none.json") == published.NONE
     text, found = published.section(written), json.loads(written.read_text())
     best = found["search"]["optimum"]
-    assert text.startswith(f"Of 24 configurations, the best has {best:g} requests/s. After 6 trials (25%), the search ")
+    assert text.startswith(f"Of 24 configurations, the best has {best:g} requests/s: the optimum. ")
+    assert "After 6 trials (25%), over 2 seeds, the search reaches " in text
     assert text.count("\n| ") == 1 + 6 and "is met." in text and "measured 1 time:" in text
     found["search"]["search"]["median"] = 0.9
     written.write_text(json.dumps(found))

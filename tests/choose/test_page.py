@@ -93,7 +93,8 @@ def test_the_page_escapes_what_it_is_told():
 
 
 def wait_for(browser, selector, count):
-    """Plotly draws a chart again after the page has loaded, when it knows its width; a chart is empty meanwhile."""
+    """Waits for plotly, which draws a chart again when it knows the width of the page. Until then the chart is
+    empty."""
     found = "return document.querySelectorAll(arguments[0]).length"
     waiting = WebDriverWait(browser, 20)
     waiting.until(lambda _: browser.execute_script(found, selector) == count, f"not {count} {selector}")

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.served
 
 @pytest.fixture
 def place(tmp_path):
-    """The variables of a place of its own, into whose store make choose builds what it needs."""
+    """The variables of a separate place. make choose builds archives into its store."""
     return {
         "CONFIG": str(write_config(tmp_path / "config.properties")), "RUN_DIR": str(tmp_path / "run"),
         "RESULTS": str(tmp_path / "results"), "MODELS_FILE": str(tmp_path / "models.toml"),
@@ -33,7 +33,7 @@ def place(tmp_path):
 
 
 def test_two_configurations_are_searched_measured_again_and_decided_between(place, tmp_path):
-    # A second worker of null only takes memory: what wins is known, and it is the default.
+    # A second worker of null only takes memory, so the default wins.
     asked = {"MODEL": "null", "OBJECTIVE": "memory", "WORKERS": "2", "THREADS": "1", "BATCHES": "1", "ROUNDS": "1",
              "DURATION": "0.3", "BUDGET": "5m"}  # fmt: skip
     done = run("choose", **{**place, **asked})
@@ -71,7 +71,7 @@ def test_a_search_that_is_killed_while_its_server_runs_goes_on_and_leaves_nothin
     assert search.returncode == -9 and directory.read().running()
     done = run("choose", **asked)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "going on after 1 trial of null-memory-" in done.stderr
+    assert "continuing after 1 trial of null-memory-" in done.stderr
     (path,) = (tmp_path / "results").glob("*/decision.json")
     decision = json.loads(path.read_text())
     assert [each["settings"]["workers"] for each in decision["trials"]] == [1, 2] and decision["default_stays"]
@@ -95,7 +95,7 @@ def test_a_new_checkpoint_is_built_searched_and_recorded_with_one_command(place,
     assert table["source"] == str(folder) and table["task"] == "text-classification"
     assert table.get("variant") == (None if decision["default_stays"] else "onnx")
     again = run("choose", **{**place, **asked, "MODEL": "reviews-bert"})  # by its name, the same question
-    assert again.returncode == 0 and "going on after 2 trials" in again.stderr, again.stderr
+    assert again.returncode == 0 and "continuing after 2 trials" in again.stderr, again.stderr
 
 
 def test_a_users_own_handler_is_measured_as_it_is_served(place, tmp_path):
@@ -144,7 +144,7 @@ def test_a_handler_that_refuses_the_load_tests_requests_is_refused_with_its_own_
         ({"MODEL": "minilm", "MIN_ACCURACY": "99"}, "MIN_COSINE=0.999"),
         ({"MODELS": "digits minilm", "MIN_ACCURACY": "99"}, "held-out set, and minilm has none"),
         ({"MODEL": "minilm", "BUDGET": "soon"}, "BUDGET=20m"),
-        ({"MODEL": "null", "RESULTS": "/dev/null/results"}, "RESULTS=/dev/null/results is no folder to write"),
+        ({"MODEL": "null", "RESULTS": "/dev/null/results"}, "RESULTS=/dev/null/results cannot be written"),
         ({"MODEL": "/no/such/folder"}, "There is no /no/such/folder"),
         ({"MODEL": str(ROOT / "docs")}, "docs"),
         ({"MODEL": "minilm", "VARIANTS": "fp16"}, "The variant 'fp16' runs on a gpu"),

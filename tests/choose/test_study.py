@@ -149,7 +149,7 @@ def test_a_machine_on_which_nothing_starts_ends_the_search():
     def evaluate(each, watch):
         raise LoadTestError("no answer")
 
-    with pytest.raises(ServingError, match="All 3 configurations that were tried failed, the last one thus: no answer"):
+    with pytest.raises(ServingError, match="All 3 configurations that were tried failed, the last one with: no answer"):
         search(None, evaluate=evaluate).run(lambda: 1e9)
 
 
@@ -157,7 +157,7 @@ def test_a_small_space_that_fails_as_a_whole_ends_the_search_and_says_what_to_re
     def evaluate(each, watch):
         raise LoadTestError("digits-onnx does not answer seven, but 400: no")
 
-    with pytest.raises(ServingError, match=r"All 2 .* the last one thus: digits-onnx does not answer seven") as error:
+    with pytest.raises(ServingError, match=r"All 2 .* the last one with: digits-onnx does not answer seven") as error:
         search(tmp_path, replace(ASKED, trials=2), evaluate).run(lambda: 1e9)
     assert str(error.value).endswith(f"but 400: no; to measure them again, remove {tmp_path}")
 

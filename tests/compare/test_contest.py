@@ -1,4 +1,4 @@
-"""The order of the contest, and what becomes of servers that fail; played by some that only say how fast they are."""
+"""The order of the measurements, and servers that fail. The servers are stand-ins with given speeds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAST, SLOW = Setting(2, 1, 1), Setting(1, 2, 1)
 
 
 class Played:
-    """Stands where a Visit does."""
+    """A stand-in for a Visit."""
 
     def __init__(self, speed: float, failed: float = 0.0) -> None:
         self.speed, self.failed, self.running = speed, failed, self
@@ -112,7 +112,7 @@ def test_the_number_of_steps_is_about_right():
 
 
 class TestAnswers:
-    """An answer is right by its cosine to the reference; whatever has no vector is wrong."""
+    """The cosine to the reference decides whether an answer is right. An answer without a vector is wrong."""
 
     payload = Payload("one", b'say "so"\n', "text/plain")
 

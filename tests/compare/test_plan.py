@@ -1,4 +1,4 @@
-"""Which settings are tried, and what is asked of make compare."""
+"""The settings that are tried, and the requests to make compare."""
 
 import pytest
 

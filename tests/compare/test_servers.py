@@ -1,7 +1,7 @@
-"""Servers that are started to be compared: all their processes end with them; FastAPI answers what the file does.
+"""Servers that compare starts: all their processes end with them, and FastAPI gives the same answers as the file.
 
-FastAPI's environment is installed where it is missing, in a few seconds; COMPARE=full fails where that cannot be done,
-else the test is skipped.
+FastAPI's environment is installed if it is missing, in a few seconds. If that fails, the test is skipped, or fails with
+COMPARE=full.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def test_fastapi_answers_in_batches_what_the_file_answers_alone(python, store, t
 
 
 def alone(folder, asked):
-    """What the file answers to each text by itself, without padding: not by the code that peers run."""
+    """The file's answer to each text alone, without padding and without the peers' code."""
     import torch
     from tokenizers import Tokenizer
 

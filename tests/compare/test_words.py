@@ -1,4 +1,4 @@
-"""Who is ahead, by the intervals; the sentences and the pages that say so."""
+"""Which server is ahead, by the intervals, and the sentences and pages about it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ MAKE = re.compile(r"(?<![\w/.-])make((?: [^\s#`;&|)]+(?:\"[^\"]*\"|'[^']*')?[^\s
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page. ``language`` is "sh" also where a block without one holds commands."""
+    """A fenced block of a page. ``language`` is "sh" also for commands in a block without a language."""
 
     page: str
     language: str
@@ -53,7 +53,7 @@ def _blocks(page: Path) -> Iterator[Block]:
 
 
 def spans() -> list[tuple[str, str]]:
-    """The code in the text of all pages: page and code."""
+    """(page, code) of each code span in the text of all pages."""
     return [
         (page.name, " ".join(code.split()))
         for page in PAGES

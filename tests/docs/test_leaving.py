@@ -28,7 +28,7 @@ print(json.dumps((vector[0] if isinstance(vector, tuple) else vector)[0].tolist(
 
 @contextlib.contextmanager
 def plain(archive, folder):
-    """The page's server; the base of its URLs."""
+    """Runs the page's server; yields the base of its URLs."""
     forbidden = "import sys; sys.modules['ts'] = None\n"  # an import of it is an ImportError from here on
     (folder / "plain.py").write_text(forbidden + CODE)
     command = [sys.executable, str(folder / "plain.py"), str(archive), "0"]

@@ -37,7 +37,7 @@ def site(tmp_path_factory):
 
 
 class Links(HTMLParser):
-    """What a page refers to, and the anchors that it has."""
+    """The link targets and the anchors of a page."""
 
     def __init__(self, page: Path) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Links(HTMLParser):
 
 
 def pages(site: Path) -> dict[Path, Links]:
-    """The site's pages; not those that a load test or a search wrote."""
+    """The site's pages, without those that a load test or a search wrote."""
     made = [path for path in site.rglob("*.html") if path.name != "404.html"]
     return {path: Links(path) for path in made if not (ROOT / "docs" / path.relative_to(site)).exists()}
 

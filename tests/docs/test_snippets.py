@@ -28,7 +28,7 @@ TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
 
 
 def variables_of(verb: str) -> set[str]:
-    """What the Makefile says that a verb reads."""
+    """The variables that a verb reads, by the Makefile."""
     shared = dict(re.findall(r"^(PLACE|CHOICE|CHECKPOINT) := (.*)$", MAKEFILE, re.MULTILINE))
     line = re.search(rf"^READ_BY_{verb} := ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE)
     text = line[1] if line else ""

@@ -33,10 +33,10 @@ RATE, SECONDS, STALL_AT_S, STALL_S, ANSWER_S = 100, 3.0, 1.0, 1.0, 0.002
 
 
 class Fake:
-    """Answers after 2 ms; whoever comes within the stalled second waits for its end. Every 7th answer is wrong.
+    """Answers after 2 ms. Requests during the stall of one second wait for its end. Every 7th answer is wrong.
 
-    A ``healthy`` one neither stalls nor errs; with a ``tick``, in seconds, it answers when the next one comes; after
-    ``sound_for`` answers it fails.
+    A ``healthy`` server neither stalls nor gives wrong answers. With ``tick``, in seconds, it answers at the next
+    multiple of this time. After ``sound_for`` answers it fails.
     """
 
     def __init__(self, healthy: bool = False, tick: float = 0.0, sound_for: float = float("inf")) -> None:
@@ -55,12 +55,12 @@ class Fake:
             if self.answered > self.sound_for:
                 connection.sendall(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n")
                 continue
-            # In one packet: in two, the second would wait for a delayed ACK.
+            # In one packet, since a second packet would wait for a delayed ACK.
             connection.sendall(answer(b'{"predictions": []}' if right else b'{"predictions": [1]}'))
 
 
 def read_request(stream) -> bool:
-    """Reads one request; False when the client has gone."""
+    """Reads one request. False if the client has closed the connection."""
     length, line = 0, stream.readline()
     while line not in (b"\r\n", b""):
         if line.lower().startswith(b"content-length:"):
@@ -85,7 +85,8 @@ def serve(port: str, certificate: str = "", tick: str = "0", sound_for: str = "i
 
 
 def crowd() -> None:
-    """Eight users, answered together every 200 ms; each takes 10 ms of the one thread that serves all."""
+    """Loads with eight users, who are answered together every 200 ms. Each takes 10 ms of the one thread of all
+    users."""
     command = [sys.executable, "-m", "tests.loadtest.stalling", "serve", "0", "", "0.2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         target = Target(server.stdout.readline().strip(), "null", Token(lambda: "token"))
@@ -99,7 +100,7 @@ def crowd() -> None:
 
 
 def two(kind: str) -> None:
-    """Two generator processes; the server, in this one, counts what it answered."""
+    """Loads with two generator processes. The server runs in this process and counts its answers."""
     fake, parts, keep, scheduled = Fake(healthy=True), [[], []], Several._keep, kind == "two-open"
 
     def noted(load, taken):

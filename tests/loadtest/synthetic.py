@@ -27,7 +27,7 @@ ENVIRONMENT = {
 def requests(
     archive: str, users: int, latency_ms: float, begin: int = BEGIN, error: str = "", seed: int = 0
 ) -> list[RequestRow]:
-    """A closed loop's rows: ``users`` that each take ``latency_ms``, give or take a little, for all windows."""
+    """A closed loop's rows for all windows: ``users`` users with about ``latency_ms`` each."""
     rng, made = np.random.default_rng(seed), []
     for user in range(users):
         at = begin + user * 97
@@ -53,7 +53,8 @@ def trial(
 
 
 def make(folder: Path, slower: float = 1.2, error: str = "", baseline: str = "", slo: float = 0.0) -> Run:
-    """toy-eager takes 10 ms at any load, toy-torchscript ``slower`` times as long; two rounds, floor 1 ms."""
+    """A run of two rounds: toy-eager takes 10 ms at any load, toy-torchscript ``slower`` times as long, the floor 1
+    ms."""
     profile = Profile("test", concurrency=(1, 4), slo_p99_ms=slo)
     archives = {name: Archive(name, "toy", name.partition("-")[2], "cpu", "ab" * 32, {"max_abs": 1e-6}, False)
                 for name in ("toy-eager", "toy-torchscript")}  # fmt: skip

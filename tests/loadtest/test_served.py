@@ -28,7 +28,7 @@ pytestmark = pytest.mark.served
 
 @pytest.fixture(scope="module", autouse=True)
 def null_alone(null_store):
-    """A command that is given no store takes the one of ``null`` alone."""
+    """Makes the store with ``null`` alone the default."""
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("MODEL_STORE", str(null_store))
         yield
@@ -36,7 +36,7 @@ def null_alone(null_store):
 
 @pytest.fixture(scope="module")
 def null_server(tmp_path_factory):
-    """(variables that lead to it, its address); a clean stop is asserted at the end."""
+    """(the server's variables, its address). A clean stop is asserted at the end."""
     folder = tmp_path_factory.mktemp("loadtest")
     variables = {"CONFIG": str(write_config(folder / "config.properties")), "RUN_DIR": str(folder / "run")}
     started = run("serving", "serve", MODELS="null", VARIANTS="", **variables)
@@ -173,7 +173,7 @@ def test_a_running_server_is_measured_by_its_address_and_a_token_and_compared_wi
     (trial,) = json.loads(path.with_name("run.json").read_text())["trials"]
     assert trial["processes"] == 2 and "PROCESSES=2" in summary["environment"]["command"]
     assert row["concurrency"] == 2 and row["errors"] == 0 and row["answers_checked"] > 0
-    # The gate lets through what is faster than a baseline and fails what is slower, whatever this machine's noise.
+    # The gate passes a faster server than the baseline and fails a slower one, whatever this machine's noise.
     for factor, status in ((10, 0), (0.1, 1)):
         baseline = tmp_path / f"baseline-{status}.json"
         baseline.write_text(json.dumps({**summary, "rows": [slower(row, factor)]}))
@@ -324,7 +324,7 @@ def test_where_a_requests_time_goes(tmp_path):
 
 
 def test_flame_graphs_without_py_spy_are_one_sentence(tmp_path):
-    """Ray brings py-spy, so the program is told of another interpreter, which has none beside it."""
+    """Ray installs py-spy, so the program gets another interpreter without py-spy beside it."""
     python = str(tmp_path / "python")
     elsewhere = (
         f"import sys; sys.executable = {python!r}\n"

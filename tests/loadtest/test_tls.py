@@ -15,7 +15,7 @@ x509 = pytest.importorskip("cryptography.x509", reason="comes with the extra 'si
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A file with a key and the certificate for 127.0.0.1 that it signed for itself."""
+    """A file with a key and its self-signed certificate for 127.0.0.1."""
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -66,7 +66,7 @@ def test_a_server_with_a_certificate_of_its_own_is_measured(address, certificate
 def test_one_that_nobody_vouches_for_is_refused(address, tmp_path):
     done = measure(address, tmp_path)
     assert done.returncode == 2
-    assert done.stderr.endswith("if by you: SSL_CERT_FILE=ca.pem\n"), done.stderr
+    assert done.stderr.endswith("name yours: SSL_CERT_FILE=ca.pem\n"), done.stderr
 
 
 def test_a_missing_file_of_certificates_is_named(address, tmp_path):

@@ -1,9 +1,9 @@
-// What every page needs: colours, axes and a layout for its charts, and tables that sort. Knows no page's data.
+// The common code of all pages: colours, axes and a layout for charts, and tables that sort. Knows no page's data.
 "use strict";
 
 const SERIES = 6;
 
-// A page that was copied without the plotly.min.js beside it has its tables, and says what the charts lack.
+// A page that was copied without plotly.min.js still has its tables. A message takes the place of each chart.
 if (typeof Plotly === "undefined") {
   document.querySelectorAll("[data-chart]").forEach(chart => { chart.textContent = "This chart needs plotly.min.js beside the page; its figures are in the table."; });
   globalThis.Plotly = {react() {}};
@@ -20,7 +20,7 @@ function axis(title, more = {}) {
   };
 }
 
-// Ticks at 1, 2 and 5 of each decade: plotly's own are either too few or carry digits without their decade.
+// Ticks at 1, 2 and 5 of each decade. plotly's own ticks are either too few or show digits without their decade.
 function logAxis(title, values, more = {}) {
   const known = present(values), low = Math.min(...known) / 1.25, high = Math.max(...known) * 1.25;
   const ticks = [];

@@ -1,4 +1,4 @@
-// Draws the load test's charts and switches load points. Knows how series look; which numbers they hold comes from the data.
+// Draws the load test's charts and switches load points. Knows how series look; their numbers come from the data.
 
 const models = JSON.parse(document.getElementById("data").textContent);
 const STAGES = [
@@ -48,7 +48,7 @@ function distribution(model, point) {
   })];
 }
 
-// Those that take any time: a closed loop has no client queue, and a legend must not name what is not there.
+// The stages that take any time. A closed loop has no client queue, and the legend must not name a stage that is not drawn.
 function shownStages(splits) {
   return STAGES.map(([stage, label], index) => [stage, label, index]).filter(([stage]) => splits.some(split => split[stage] > 0));
 }
@@ -81,7 +81,7 @@ function windows(model, point) {
 }
 
 function memory(model) {
-  const point = model.points.find(each => Object.keys(each.memory).length);  // whichever load was long enough to show it
+  const point = model.points.find(each => Object.keys(each.memory).length);  // the first load with samples of the memory
   const traces = model.archives.filter(name => point.memory[name]).map(name => ({
     x: point.memory[name][0], y: point.memory[name][1], type: "scatter", mode: "lines", line: {color: colour(model.archives.indexOf(name)), width: 2},
     meta: name, hovertemplate: `${name}<br>%{y:.0f} MiB at %{x:.0f} s<extra></extra>`,
@@ -116,7 +116,7 @@ function nameStages(section, traces) {
   }));
 }
 
-// The rows of the results that a chart was drawn from: its model's, of the load point shown or of all.
+// The rows of the results that a chart shows: those of its model, of the present load point or of all.
 function rowsOf(link) {
   const section = link.closest(".model"), point = section.querySelector('[aria-pressed="true"]').dataset.key;
   return [...document.querySelectorAll("#results tbody tr")].filter(row =>

@@ -14,7 +14,7 @@ from tests.conftest import run
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@cache  # not a fixture, which would be made beside other tests
+@cache  # not a fixture, since fixtures may run beside other tests
 def stalled(kind):
     done = subprocess.run(
         [sys.executable, "-m", "tests.loadtest.stalling", kind], cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -26,7 +26,7 @@ def stalled(kind):
 @pytest.mark.alone
 def test_the_open_loop_sees_the_stall_from_the_intended_start():
     open_loop = stalled("open")
-    # A third of all requests was due while the server stalled or while what had gathered was worked off.
+    # A third of all requests was due during the stall, or while the server answered the requests that had gathered.
     assert open_loop["requests"] == 300
     assert open_loop["latency_ms"]["90"] > 500
 
@@ -55,8 +55,8 @@ def test_wrong_answers_are_found_and_the_servers_own_times_kept():
 
 @pytest.mark.alone
 def test_an_answer_that_waits_for_the_client_is_not_the_servers_time():
-    """Eight answers come together; reading them takes the client 10 ms each, then all ask again, 120 ms before the next
-    answers. Timed by the thread that reads, they would seem to wait 120 to 190 ms, 155 in the middle."""
+    """Eight answers come together, and the client reads each in 10 ms. Then all users send again, 120 ms before the
+    next answers. Times of the reading thread would be 120 to 190 ms, with a median of 155."""
     found = stalled("crowd")
     assert found["errors"] == [""] and found["requests"] > 50
     assert 90 < found["service_ms"]["50"] < 140
@@ -73,7 +73,7 @@ def test_two_processes_see_what_the_server_answered_each_request_once(kind):
     assert len(found["rows"]) == found["answered"] == found["checked"] and found["errors"] == [""]
     latencies = [row[3] - row[1] for row in [*first, *second]]
     assert found["latency_us"] == {str(q): stats.percentile(latencies, q) for q in (50, 99)}
-    if found["due"]:  # one schedule, kept by both together: what is intended is no later than when it was sent
+    if found["due"]:  # both processes keep one schedule, so the intended start is never after the send
         assert sorted(row[1] for row in found["rows"]) == found["due"]
 
 

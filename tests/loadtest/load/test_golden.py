@@ -1,4 +1,4 @@
-"""Answers under load are compared with those given alone, as the task compares them; those of another form by value."""
+"""Answers under load are compared with golden answers by the task's comparer; answers of another form by value."""
 
 import pickle
 

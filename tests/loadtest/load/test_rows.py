@@ -1,4 +1,4 @@
-"""Rows: they are read back with the same bytes, and merging loses and changes nothing."""
+"""Rows: a file gives the same rows and bytes again, and merging loses and changes no row."""
 
 import numpy as np
 import pytest

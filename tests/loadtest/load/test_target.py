@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def dashed(monkeypatch):
-    """The catalog with models whose names hold dashes and begin as others do, and a dashed variant."""
+    """The catalog with models whose names contain dashes and begin like others, and a variant with a dash."""
     minilm, variants = catalog.model("minilm"), catalog.VARIANTS
     models = [dataclasses.replace(minilm, name=name) for name in ("reviews", "reviews-bert", "reviews-eager")]
     monkeypatch.setattr(catalog, "MODELS", (*catalog.MODELS, *models))
@@ -54,7 +54,7 @@ print(*[row.name for row in verb.rows_asked("reviews-bert-int8")])
 
 
 def test_a_dashed_baseline_joins_the_archives_named():
-    """In a process of its own, since Locust patches the one that it is imported in."""
+    """In a separate process, since Locust patches the process that imports it."""
     chosen = {"MODELS": "null,minilm", "VARIANTS": "torchscript, eager", "DEVICE": "cpu"}
     shown = subprocess.run(
         [sys.executable, "-c", BASELINE], cwd=ROOT, env={**os.environ, **chosen}, capture_output=True, text=True

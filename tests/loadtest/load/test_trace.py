@@ -75,9 +75,9 @@ def test_arrivals_alone_are_a_trace(tmp_path):
         ("", "has the columns (none)"),
         ("a,b\n1,2\n", "has the columns a, b; expected TIMESTAMP,ContextTokens"),
         ("TIMESTAMP,ContextTokens\n", "holds no request"),
-        ("TIMESTAMP,ContextTokens\n2023-11-16 18:15:46.68,5\nyesterday,6\n", "line 3: yesterday,6 is no request"),
-        ("timestamp,input_length\n-1,6\n", "line 2: -1,6 is no request"),
-        (MOONCAKE + "{\n", "line 3: { is no request"),
+        ("TIMESTAMP,ContextTokens\n2023-11-16 18:15:46.68,5\nyesterday,6\n", "line 3: yesterday,6 is not a request"),
+        ("timestamp,input_length\n-1,6\n", "line 2: -1,6 is not a request"),
+        (MOONCAKE + "{\n", "line 3: { is not a request"),
         ("timestamp,input_length\n0,6\n1e13,6\n", "of which 14 at most"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_wrong_file_is_one_sentence(tmp_path, text, says):
 
 def test_what_is_no_file_or_no_text_is_named(tmp_path):
     (tmp_path / "image").write_bytes(b"\xff\xd8\xff\xe0")
-    for name, says in ((".", "Is a directory"), ("none", "No such file"), ("image", "no text")):
+    for name, says in ((".", "Is a directory"), ("none", "No such file"), ("image", "it is not text")):
         with pytest.raises(LoadTestError, match=says):
             read(tmp_path / name)
 

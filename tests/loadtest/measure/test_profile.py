@@ -81,7 +81,7 @@ def test_visits_are_interleaved():
     import subprocess
     import sys
 
-    # In a process of its own: the runner brings Locust, which patches the process that imports it.
+    # In a separate process, since the runner imports Locust, which patches the process.
     code = (
         "from export.catalog import rows; from loadtest.measure.turns import interleaved;"
         "print([r.name for _, r in interleaved(rows(['minilm'], ['eager', 'torchscript'], 'cpu'), 3)])"

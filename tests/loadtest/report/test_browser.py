@@ -41,7 +41,8 @@ def marks(browser, chart):
 
 
 def wait_for_marks(browser, chart):
-    """Plotly draws a chart again after the page has loaded, when it knows its width; a chart is empty meanwhile."""
+    """Waits for plotly, which draws a chart again when it knows the width of the page. Until then the chart is
+    empty."""
     WebDriverWait(browser, 20).until(lambda _: marks(browser, chart) >= 2, f"{chart} has no marks")
 
 
@@ -162,5 +163,5 @@ def test_colours_follow_the_scheme(browser, page):
     tick = "return getComputedStyle(document.querySelector('[data-chart=curve] .xtick text')).fill"
     light, light_tick = background("light"), browser.execute_script(tick)
     assert light != background("dark")
-    # The charts are drawn anew a moment after the page has changed.
+    # The charts are drawn again a moment after the page has changed.
     WebDriverWait(browser, 20).until(lambda browser: browser.execute_script(tick) != light_tick)
