@@ -24,7 +24,7 @@ def headline(runs: list[dict[str, Any]], served: list[dict[str, Any]]) -> str:
         f"In process, p50, batch 1, random weights; {_versions(runs)}: [commands](docs/variants.md#results).",
         "", table(SERVED, over_http), "",
         f"Over HTTP, one worker, `make loadtest`; {_versions(served)}: "
-        "[CPU report](docs/results/loadtest-cpu.md), [H100 report](docs/results/loadtest-h100-graph.md).", "",
+        "[CPU report](docs/results/loadtest-cpu.md), [H200 report](docs/results/loadtest-h200-graph.md).", "",
     ])  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def _shown(name: str) -> bool:
 
 def _served(run: dict[str, Any], name: str) -> tuple[str, ...]:
     rows = [row for row in run["rows"] if row["archive"] == name and row["mode"] == "closed"]
-    one, many = min(rows, key=_clients), max(rows, key=_clients)
+    one, many = min(rows, key=_clients), max((row for row in rows if not row["errors"]), key=_clients)
     return (
         f"`{name}`" + (" (random weights)" if one["random_weights"] else ""), machine(run),
         _milliseconds(one["p50_ms"]), f"{_clients(many)} clients: {many['requests_per_s']:,.0f} requests/s",

@@ -77,7 +77,7 @@ def read(name: str) -> dict[str, Any]:
 def sections() -> dict[tuple[Path, str], str]:
     """The Markdown of each section that is made of results, by its page and its name."""
     cpu, gpu = read("bench-cpu"), read("bench-h100")
-    served = [read("loadtest-cpu"), read("loadtest-h100-graph")]
+    served = [read("loadtest-cpu"), read("loadtest-h200-graph")]
     return {
         (ROOT / "docs" / "variants.md", "results"): results_table(cpu, gpu),
         (ROOT / "README.md", "headline"): headline([gpu, cpu], served),

@@ -145,7 +145,7 @@ def test_pages_that_share_plotly_draw_as_before(browser, tmp_path):
     assert "Uncaught" not in str(browser.get_log("browser"))
 
 
-@pytest.mark.parametrize("name", ["loadtest-cpu", "loadtest-h100", "loadtest-h100-graph"])
+@pytest.mark.parametrize("name", ["loadtest-cpu", "loadtest-h100", "loadtest-h200-graph"])
 def test_the_published_pages_draw(browser, name):
     chromium.show(browser, (RESULTS / f"{name}.html").as_uri())
     wait_for_marks(browser, "curve")
