@@ -149,6 +149,8 @@ def chosen(names: Sequence[str], store: Path = STORE) -> dict[str, str]:
 def given() -> str:
     """HOST, by default "". Raises LoadTestError if it is not an address."""
     host = os.environ.get("HOST", "")
+    if "@" in host:  # the report prints HOST, so this message does not
+        raise LoadTestError("HOST has a user name or a password, which nothing reads; leave it out and give TOKEN=")
     if host and not re.fullmatch(r"https?://[^\s/]+/?", host):
         raise LoadTestError(f"HOST={host} is no address; write it as in HOST=http://127.0.0.1:8080")
     return host

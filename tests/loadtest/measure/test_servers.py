@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from loadtest.errors import LoadTestError
 from loadtest.load import cores
 from loadtest.load.cores import Split
 from loadtest.measure import servers
@@ -31,3 +32,10 @@ def test_a_server_is_planned_for_its_own_cores_and_not_for_the_clients(tmp_path,
     ):
         pass
     assert planned.value.args == ({server},)
+
+
+def test_a_password_in_host_is_refused_and_not_printed(monkeypatch):
+    monkeypatch.setenv("HOST", "http://me:secret@127.0.0.1:8080")
+    with pytest.raises(LoadTestError, match="leave it out and give TOKEN=") as refused:
+        servers.given()
+    assert "secret" not in str(refused.value)
