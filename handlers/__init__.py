@@ -1,5 +1,5 @@
-"""All the code that runs inside a TorchServe worker; shipped whole in every archive.
+"""All the code that runs inside a TorchServe worker. Every archive contains the whole folder.
 
-It knows requests, tensors and checkpoints. It does not know the catalog, the server's addresses or how an
-archive was built: what it needs to know of its model it reads from the ``archive`` section of model-config.yaml.
+The code knows requests, tensors and checkpoints. It does not know the catalog, the server's addresses or how an
+archive was built. The facts about its model are in the section ``archive`` of model-config.yaml.
 """

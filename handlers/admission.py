@@ -1,4 +1,4 @@
-"""Which requests of a batch a worker has the time for, and what the others are told."""
+"""Decides which requests of a batch a worker has time for, and writes the errors of the others."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from handlers.errors import Busy, RequestError, TooLarge
 def refusals(
     costs: Sequence[int], budget: Budget, unit: str, cure: str = "send several requests"
 ) -> list[RequestError | None]:
-    """For each request of a batch None, or why it is not run: TooLarge for what would be too much alone, Busy for what
-    is too much beside the others. The cheapest are run first, so that one large request costs no small one its answer.
+    """For each request of a batch: None if it is run, or the error that answers it.
 
-    ``costs`` are in ``unit`` ("tokens"). ``cure`` is what to do about a request that is too much alone.
+    A request gets TooLarge if it would take too long even alone, and Busy if only the others leave it no time. The
+    cheapest requests are admitted first, so that a large request does not displace small ones.
+
+    ``costs`` are in ``unit`` ("tokens"). ``cure`` is the advice in a TooLarge error.
     """
     found: list[RequestError | None] = [None] * len(costs)
     taken, left = 0.0, min(budget.admitted_s, budget.left_s())

@@ -1,9 +1,8 @@
-"""The models as the archives run them: a published network plus what belongs inside the graph.
+"""The models as the archives run them: a published network with its pooling, head or normalisation.
 
 Each wrapper takes a batch exactly as the handlers prepare it and returns float tensors in the order of
-``Settings.outputs``, so that every runtime (eager, TorchScript, exported) computes the same function. Knows torch;
-transformers, torchvision and timm are imported only by the loader that needs them, since a TorchScript worker needs
-none of them.
+``Settings.outputs``. So every runtime (eager, TorchScript, exported) computes the same function. The module imports
+torch. Only the loaders import transformers, torchvision and timm, since a TorchScript worker needs none of them.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from handlers.settings import Settings
 class TextModel(nn.Module):
     """Base of the text models: calls a transformers network of any family with a batch of token ids.
 
-    The mask goes in as boolean [N, 1, 1, L] where the family takes that: transformers then builds none of its own,
-    whose data-dependent shortcuts (skip the mask when nothing is padded) a trace would freeze.
+    The mask is boolean [N, 1, 1, L] for every family that accepts this shape. transformers then builds no mask of its
+    own. Its own mask depends on the data: it is left out when nothing is padded, and a trace would keep that choice.
     """
 
     def __init__(self, network: Any) -> None:
@@ -49,8 +48,8 @@ class TextModel(nn.Module):
 
 
 class Pooled(TextModel):
-    """One vector per text: the mean, the first token's or the maximum of the hidden states, as sentence-transformers
-    pools them, of unit length where ``normalize``.
+    """One vector per text, pooled as sentence-transformers does: the mean or the maximum of the hidden states, or the
+    first token's. The vector has unit length if ``normalize`` is set.
 
     forward(input_ids, attention_mask), both int64 [N, L], returns float [N, H].
     """
@@ -75,7 +74,7 @@ class MaskFiller(TextModel):
     """The checkpoint's own masked-language-model head, applied at the masked position only.
 
     forward(input_ids, attention_mask, mask_position), int64 [N, L], [N, L] and [N], returns logits [N, vocabulary].
-    The head is a quarter of BERT-base's work at 128 tokens; at one position of 128 it is next to nothing.
+    At all of 128 positions, the head would take a quarter of BERT-base's work.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -129,8 +128,8 @@ class Spans(TextModel):
 class ImageModel(nn.Module):
     """Normalisation on the model's device, then the network.
 
-    forward(pixels), uint8 [N, H, W, 3], returns the network's logits [N, classes] or features [N, width]. uint8 crosses
-    the bus in a quarter of the bytes.
+    forward(pixels), uint8 [N, H, W, 3], returns the network's logits [N, classes] or features [N, width]. Pixels are
+    copied to the device as uint8, which is a quarter of the bytes of float32.
     """
 
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -151,7 +150,7 @@ class ImageModel(nn.Module):
         return found
 
 
-# Where model.safetensors is missing, transformers would take a pickle.
+# Without use_safetensors, transformers would load a pickle if model.safetensors is missing.
 NO_PICKLE: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
 
 # The class of transformers that loads a network with each kind of head.
@@ -165,10 +164,10 @@ AUTO_CLASSES = {
 
 
 def load_eager(directory: Path, settings: Settings) -> nn.Module:
-    """Loads the eager model of ``settings.head`` from a checkpoint folder; never from a pickle.
+    """Loads the eager model of ``settings.head`` from a checkpoint folder, never from a pickle.
 
-    Text models come from a transformers folder (config.json, model.safetensors), image models from what
-    handlers.networks.build_network reads.
+    The folder of a text model is a transformers folder (config.json, model.safetensors). For the folder of an image
+    model see handlers.networks.build_network.
     """
     head = settings.head
     if head["kind"] == "image":

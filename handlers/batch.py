@@ -1,4 +1,4 @@
-"""The records of a batch on its way through a worker: each request, and the items that the model gets together."""
+"""The records of a batch in a worker: its requests, and the items that the model gets together."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from handlers.requests import Form
 
 @dataclass
 class Job:
-    """One request of the batch on its way: what was read, then its answer or the error that takes its place.
+    """One request of the batch: its parsed content, and later its response or its error.
 
-    ``asked`` is a request in tensors, ``wanted`` one for explanations. ``own``: its items are the model's own inputs.
-    ``traced``: the front end makes a trace of it.
+    ``asked`` is set for a request of the Open Inference Protocol, ``wanted`` for a request for explanations. ``own``
+    says that the items are the model's own inputs. ``traced`` says that the front end records a trace of the request.
     """
 
     form: Form = Form.SINGLE
@@ -36,8 +36,8 @@ class Job:
 class Batch:
     """Items ready for the runtime.
 
-    ``inputs`` are the runtime's, one row per sequence or image. ``rows`` says which rows belong to each item; None
-    where row i is item i. ``context`` is whatever the task's ``answer`` needs later.
+    ``inputs`` are the runtime's inputs, with one row per sequence or image. ``rows`` has the rows of each item; None
+    means that row i is item i. ``context`` is data for the task's ``answer``.
     """
 
     inputs: tuple[Any, ...]

@@ -1,6 +1,6 @@
-"""What a served archive says of itself: ``GET :8081/models/<name>?customized=true``.
+"""The description of a served archive, for ``GET :8081/models/<name>?customized=true``.
 
-Knows the archive's own files only; the answer tells which variant this is, how it was checked and what runs it.
+It has the variant, the result of the parity check and the versions of the packages. Knows only the archive's files.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ DESCRIBED = ("model", "variant", "task", "device", "runtime", "weights", "random
 
 
 def describe(directory: Path, settings: Settings) -> dict[str, Any]:
-    """Identity, parity, versions and input limits of the archive unpacked in ``directory``; "handler" is the file and
-    the digest of a user's own."""
+    """Identity, parity, versions and input limits of the archive unpacked in ``directory``. The key "handler" has the
+    file name and the digest of a user's own handler."""
     record = read_record(directory)
     return {
         **{key: getattr(settings, key) for key in DESCRIBED},
@@ -36,13 +36,13 @@ def describe(directory: Path, settings: Settings) -> dict[str, Any]:
 
 
 def read_record(directory: Path) -> dict[str, Any]:
-    """What was recorded when the archive was checked (parity, fingerprint); empty before that."""
+    """The record of the archive's check (parity, fingerprint). Empty before the check."""
     path = directory / "record.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def installed(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Installed versions of ``packages``; what is absent is left out."""
+    """The versions of those of ``packages`` that are installed."""
     found = {}
     for package in packages:
         try:

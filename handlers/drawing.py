@@ -1,6 +1,6 @@
-"""A picture of one digit in, uint8 pixels out: paper, noise and shadow are taken away, the ink fills the frame.
+"""Prepares the image of one digit: removes paper, noise and shadow, and scales the digit to fill the image.
 
-Knows drawings, not models. Imports neither TorchServe nor torch.
+Knows nothing of models. Imports neither TorchServe nor torch.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ from PIL import Image
 from handlers.errors import RequestError
 
 DRAWN = 320  # pixels; a larger drawing is averaged down first
-PATCHES = 24  # per side: the patches of paper that its brightness is fitted to
-RIDGE = np.diag([1e-3, 1, 1, 1, 1, 1]).astype(np.float32)  # holds the fit where ink leaves little paper to be seen
-NEAR = 0.3  # of the largest difference to the paper: what is nearer counts as paper in the next fit
-INK = 0.35  # of the strongest ink: fainter marks are ruling, shadow or noise
-STROKE = 0.5  # of the strongest mean over 3 x 3 pixels: what is part of a stroke for certain
-FAINT = 0.2  # of the strongest ink: taken off, for the same reason
-COARSE = 96  # pixels; the drawing is averaged down to them to find its ink among the noise
-BLANK = 16.0  # grey levels; a page whose strongest mark is fainter is blank
-NOISE = 3.0  # standard deviations of the noise; the same
+PATCHES = 24  # per side; the paper's brightness is fitted to the means of these patches
+RIDGE = np.diag([1e-3, 1, 1, 1, 1, 1]).astype(np.float32)  # ridge regression, for images with little visible paper
+NEAR = 0.3  # share of the largest difference to the paper; patches below it count as paper in the next fit
+INK = 0.35  # share of the strongest ink; fainter marks are ruling, shadow or noise
+STROKE = 0.5  # share of the largest mean over 3 x 3 pixels; pixels above it belong to a stroke
+FAINT = 0.2  # share of the strongest ink that is subtracted, since it is shadow or noise
+COARSE = 96  # pixels; the drawing is averaged down to this size, in which ink stands out from noise
+BLANK = 16.0  # grey levels; an image whose strongest mark is fainter is blank
+NOISE = 3.0  # standard deviations of the noise; an image whose strongest mark is fainter is blank
 
 
 def digit(image: Image.Image, size: int, margin: int) -> np.ndarray:
-    """A picture of one digit as light ink on black that fills its frame, whatever it was written or printed with.
+    """The digit of an image as light ink on black, scaled to a square of ``size`` pixels with a ``margin``.
 
-    Dark ink on light paper works as well as light ink on dark. The paper's brightness is fitted and taken away, so that
-    a slope of light does not count as ink. The ink is cut out, averaged down to a square of ``size`` that it fills but
-    for ``margin`` pixels, and then stretched to full contrast: averaging pales a thin pen. Returns uint8
-    [size, size, 3].
+    The image may have dark ink on light paper, or light ink on dark. The paper's brightness is fitted and subtracted,
+    so that uneven light does not count as ink. The ink is then cut out, averaged down to the square and stretched to
+    full contrast, since averaging makes thin lines pale. Returns uint8 [size, size, 3].
 
-    Raises RequestError where nothing stands out from the paper.
+    Raises RequestError for an image without ink.
     """
     ink, peak, *_ = _cut(image)
     drawn = Image.fromarray((ink / peak - FAINT).clip(0, 1 - FAINT))
@@ -47,8 +46,8 @@ def digit(image: Image.Image, size: int, margin: int) -> np.ndarray:
 
 
 def digit_frame(image: Image.Image, size: int, margin: int) -> tuple[float, float, float, float]:
-    """The square of the image that ``digit`` makes pixels of: left, top, right, bottom, as shares of the image's width
-    and height."""
+    """The square of the image that ``digit`` returns: left, top, right, bottom, as shares of the image's width and
+    height."""
     ink, _, (left, top), (width, height) = _cut(image)
     half = max(ink.shape) / 2 * size / (size - 2 * margin)
     x, y = left + ink.shape[1] / 2, top + ink.shape[0] / 2
@@ -56,9 +55,10 @@ def digit_frame(image: Image.Image, size: int, margin: int) -> tuple[float, floa
 
 
 def _cut(image: Image.Image) -> tuple[np.ndarray, float, tuple[int, int], tuple[int, int]]:
-    """(the ink, float [height, width]; its strength; where it begins, in (x, y); the size of what it was cut from).
+    """(the ink, float [height, width]; its strength; its upper left corner, (x, y); the size (width, height) of the
+    image that it was cut from).
 
-    Raises RequestError where nothing stands out from the paper.
+    Raises RequestError for an image without ink.
     """
     gray = _levels(image)
     ink = _paper(gray) - gray
@@ -108,9 +108,9 @@ def _extent(marks: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _joined(ink: np.ndarray, level: float) -> np.ndarray:
-    """bool [height, width]: marks (ink of at least ``level``) that are connected to a stroke, across gaps of one pixel.
-    Specks of noise and pieces of ruling reach the level too; they are thinner or fainter than strokes and lie apart, so
-    they are left out. Where nothing is a stroke, as in a pattern of dots, all marks are kept."""
+    """bool [height, width]: the marks (ink of at least ``level``) that are connected to a stroke, across gaps of one
+    pixel. Noise and ruling also reach the level. They are thinner or fainter than strokes and lie apart, so they are
+    left out. An image without a stroke, such as a pattern of dots, keeps all marks."""
     marks = ink >= level
     mean = _windows(np.where(marks, ink, 0)).mean(axis=0)
     found = marks & (mean >= STROKE * mean.max())
@@ -127,15 +127,15 @@ def _joined(ink: np.ndarray, level: float) -> np.ndarray:
 
 
 def _windows(values: np.ndarray) -> np.ndarray:
-    """[9, height, width]: each pixel's neighbourhood of 3 x 3 pixels, padded with 0."""
+    """[9, height, width]: the 3 x 3 neighbourhood of each pixel, padded with 0."""
     height, width = values.shape
     padded = np.pad(values, 1)
     return np.stack([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)])
 
 
 def _paper(gray: np.ndarray) -> np.ndarray:
-    """The paper's brightness at each pixel: a plane, then a quadratic surface, through what is near the border's
-    median, then near the surface found before."""
+    """The paper's brightness at each pixel: a plane or quadratic surface, fitted in four rounds. Each round uses the
+    patches that are near the surface of the round before; the first uses those near the border's median."""
     small = np.asarray(Image.fromarray(gray).resize((PATCHES, PATCHES), Image.Resampling.BOX)).ravel()
     border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     terms = _terms(PATCHES, PATCHES).reshape(-1, 6)
@@ -145,7 +145,7 @@ def _paper(gray: np.ndarray) -> np.ndarray:
         near = distance <= max(NEAR * float(distance.max()), 8.0)
         if near.mean() < 0.1:  # too little paper to fit a surface to
             break
-        kept = 6 if near.mean() > 0.5 else 3  # a curve would go astray beyond the paper that is seen
+        kept = 6 if near.mean() > 0.5 else 3  # a quadratic surface extrapolates badly, so a plane if little is seen
         chosen = terms[near, :kept]
         coefficients = np.zeros(6, dtype=np.float32)
         coefficients[:kept] = np.linalg.solve(chosen.T @ chosen + RIDGE[:kept, :kept], chosen.T @ small[near])
@@ -160,6 +160,6 @@ def _terms(height: int, width: int) -> np.ndarray:
 
 
 def _noise(gray: np.ndarray) -> float:
-    """The noise's standard deviation in grey levels, from the differences of neighbours."""
+    """The noise's standard deviation in grey levels, from the differences of neighbouring pixels."""
     differences = np.abs(np.diff(gray, axis=1))
     return float(np.median(differences)) * 1.4826 / 2**0.5 if differences.size else 0.0

@@ -1,6 +1,7 @@
-"""Errors typed by blame: what the client can do something about carries its status and names the cure.
+"""The errors of requests and archives.
 
-Anything else raised while a request is served is ours: it is answered with a 500 and logged once.
+A RequestError is a fault that the client can fix: it has an HTTP status, and its message says what to change. Any other
+error during a request is a fault of the server: the answer is a 500, and the error is logged once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ class RequestError(Exception):
     """The request cannot be answered as sent. ``str(error)`` is the sentence shown to the client."""
 
     status = HTTPStatus.BAD_REQUEST
-    retry_after_s = 0  # of a 503: when the same request may succeed
+    retry_after_s = 0  # the header Retry-After of a 503, in seconds
 
 
 class TooLarge(RequestError):
@@ -35,14 +36,14 @@ class UnsupportedMediaType(RequestError):
 
 
 class OutOfMemory(RequestError):
-    """The GPU's memory does not hold this batch; whose fault that is depends on what else lies there."""
+    """The GPU has no memory left for this batch. Other processes may use that memory, so the client may try again."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after_s = 1
 
 
 class Busy(RequestError):
-    """The worker has no time for this request beside the others of its batch; it would have alone."""
+    """The worker has no time left for this request in its batch. It would have time for the request alone."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -60,5 +61,5 @@ class ArchiveError(Exception):
 
 
 def places(error: BaseException) -> str:
-    """Where an error arose, for the log; not its message, which may quote what a user sent."""
+    """The traceback of an error, for the log, without the error's message, which may quote a user's data."""
     return "".join(traceback.format_tb(error.__traceback__))

@@ -1,6 +1,7 @@
-"""The families of text networks: what differs between them when they are called.
+"""The families of text networks, and the differences between their arguments.
 
-A family is named by ``model_type`` in the checkpoint's config.json. Imports no torch, so that planning can read it.
+A family's name is ``model_type`` in the checkpoint's config.json. This module does not import torch, since planning
+reads it without torch.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Family:
-    """``positions_before``: rows of the position table before the first token's, where that is ``padding_idx + 1``.
+    """A family of text networks.
 
-    ``token_types``: the network takes token_type_ids. ``plain_mask``: it takes the attention mask as int64 [N, L]
-    only; the others also take a boolean [N, 1, 1, L]. ``pooler``: the network without a head has a pooling layer, which
-    can be left out.
+    ``positions_before`` is the number of rows in the position table before the first token's row, ``padding_idx + 1``.
+    ``token_types``: the network takes token_type_ids. ``plain_mask``: the network takes the attention mask only as
+    int64 [N, L]; other networks also take a boolean [N, 1, 1, L]. ``pooler``: the network without a head has a pooling
+    layer, which can be left out.
     """
 
     name: str

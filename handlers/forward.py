@@ -1,4 +1,4 @@
-"""A batch in several forward passes, each timed, and their outputs as those of one."""
+"""Runs a batch in several timed forward passes and merges their outputs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from handlers.runtimes import Outputs, Runtime
 
 @dataclass(frozen=True)
 class Split:
-    """``pieces`` are the row numbers of each forward pass. Of texts, ``lengths`` are the tokens of each row, int
-    [rows], and ``per_token`` names the outputs that have a value for each token. ``small``: the pieces together need no
-    more memory than one may."""
+    """The division of a batch into forward passes.
+
+    ``pieces`` has the row numbers of each pass. For texts, ``lengths`` has the number of tokens of each row, int
+    [rows], and ``per_token`` names the outputs with a value for each token. ``small`` says that all passes together
+    fit into the memory limit of one pass."""
 
     pieces: Sequence[np.ndarray]
     lengths: np.ndarray | None = None
@@ -27,8 +29,8 @@ class Split:
 
 
 class Passes:
-    """What of a service runs its model. A kind of model says what its rows cost, in ``unit``, and how a batch is split.
-    """
+    """The part of a service that runs its model. Subclasses say what a row costs, in ``unit``, and how a batch is
+    split."""
 
     runtime: Runtime
     lanes: Lanes | None = None
@@ -38,15 +40,15 @@ class Passes:
         self.budget = Budget()
 
     def costs(self, inputs: tuple[Any, ...]) -> np.ndarray:
-        """What each row costs, int [rows], in units."""
+        """The cost of each row in units, int [rows]."""
         return np.ones(len(inputs[0]), dtype=np.int64)
 
     def cost(self, inputs: tuple[Any, ...]) -> int:
-        """What one forward pass over ``inputs`` costs, padding included, in units."""
+        """The cost of one forward pass over ``inputs`` in units, padding included."""
         return len(inputs[0])
 
     def split(self, inputs: tuple[Any, ...]) -> Split:
-        """The rows of each forward pass, so that the memory of one is bounded."""
+        """The rows of each forward pass. The memory of a pass is bounded."""
         return Split([np.arange(len(inputs[0]))])
 
     def forward(self, inputs: tuple[Any, ...]) -> Outputs:
@@ -60,7 +62,8 @@ class Passes:
         return (self._pass(*part) for part in parts)
 
     def _side_by_side(self, parts: Iterable[tuple[Any, ...]]) -> list[Outputs]:
-        """Their speed is not learned: a large pass, which the estimate is for, costs more per unit."""
+        """Runs the passes concurrently. They are not timed: the estimate is for large passes, which cost more per
+        unit."""
         assert self.lanes is not None
         passes = list(parts)
         self.budget.check(sum(map(self.cost, passes)))
@@ -76,8 +79,9 @@ class Passes:
 
 
 def pieces(groups: Sequence[np.ndarray], lengths: np.ndarray, most_tokens: int, most_rows: int) -> list[np.ndarray]:
-    """The row numbers of ``groups`` in pieces of at most so many rows and tokens, padding included; a longer row is
-    alone. ``lengths`` are the tokens of each row, int [rows]."""
+    """The row numbers of ``groups``, cut into pieces of at most ``most_rows`` rows and ``most_tokens`` tokens, padding
+    included. A row that is longer is a piece of its own. ``lengths`` has the number of tokens of each row, int
+    [rows]."""
     found = []
     for rows in groups:
         size = max(1, min(most_rows, most_tokens // max(1, int(lengths[rows].max()))))
@@ -88,8 +92,8 @@ def pieces(groups: Sequence[np.ndarray], lengths: np.ndarray, most_tokens: int, 
 def in_pieces(
     run: Callable[[Iterable[tuple[Any, ...]]], Iterable[Outputs]], inputs: tuple[Any, ...], split: Split
 ) -> Outputs:
-    """The outputs for all rows. ``run`` gets the inputs of each piece, its texts padded to their longest, and gives its
-    outputs, in order."""
+    """The outputs of all rows. ``run`` gets the inputs of each piece, padded to the longest text of that piece, and
+    returns the outputs of each piece in the same order."""
     merged: dict[str, np.ndarray] = {}
     parts = (tuple(_part(each, rows, split.lengths) for each in inputs) for rows in split.pieces)
     for rows, part in zip(split.pieces, run(parts), strict=True):

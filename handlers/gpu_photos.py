@@ -1,7 +1,7 @@
-"""Photographs decoded, resized and cropped on the model's GPU: bytes in, uint8 pixels on the device out.
+"""Decodes, resizes and crops photographs on the model's GPU. The result is uint8 pixels in the GPU's memory.
 
-Does what handlers/image.py does on the host, for the images that nvJPEG decodes alike: whole, upright JPEG files of
-grey or YCbCr samples. Everything else, and what nvJPEG refuses, goes the host's way and is judged there.
+This replaces handlers/image.py for the files that nvJPEG decodes as Pillow does: complete, upright JPEG files of grey
+or YCbCr samples. The host prepares all other files, and the files that nvJPEG refuses.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ from handlers.image_structure import File
 logger = logging.getLogger(__name__)
 
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-PIXELS_AT_ONCE = 64_000_000  # decoded together: 200 MB of the GPU's memory
+PIXELS_AT_ONCE = 64_000_000  # of the files that are decoded together; they take 200 MB of the GPU's memory
 
 
 def suits(file: File, resize: int) -> bool:
-    """Whether the GPU decodes the file as the host would. Reads the header only."""
+    """Whether the GPU decodes the file to the host's result. Reads only the header."""
     if file.simple or file.format != "JPEG":
         return file.simple and not sliver((file.width, file.height), resize)
     try:
         image = Image.open(io.BytesIO(file.data), formats=("JPEG",))
         upright = image.getexif().get(ORIENTATION, 1) == 1
         plain = image.mode == "L" or (image.mode == "RGB" and isinstance(image, JpegImageFile) and _ycbcr(image))
-    except Exception:  # whatever is wrong with the header, the host says it to the client
+    except Exception:  # the host reports a damaged header to the client
         return False
     return plain and upright and not sliver(image.size, resize)
 
 
 def _ycbcr(image: JpegImageFile) -> bool:
-    """Whether three channels are YCbCr, as nvJPEG takes them to be, and not RGB samples stored as they are."""
+    """Whether the three channels are YCbCr, which nvJPEG assumes, and not RGB."""
     return bool(image.info.get("adobe_transform", 1) == 1) and image.layer[0][0] != ord("R")
 
 
 class GpuPhotos:
     """``photos(items)``: uint8 [N, crop, crop, 3] on ``device``, in the order of the items.
 
-    An item is a file that ``takes`` took or pixels that the host prepared, uint8 [crop, crop, 3]. ``on_host`` prepares
-    the files that nvJPEG refuses; what it raises is raised.
+    An item is a file for which ``takes`` is true, or pixels that the host prepared, uint8 [crop, crop, 3]. ``on_host``
+    prepares the files that nvJPEG refuses; its errors are raised.
     """
 
     def __init__(self, device: torch.device, resize: int, crop: int, on_host: Callable[[File], np.ndarray]) -> None:
         self._device, self._resize, self._crop, self._on_host = device, resize, crop, on_host
 
     def takes(self, file: File) -> bool:
-        """Whether the file may be an item; else the host should prepare it."""
+        """Whether the GPU prepares the file. The host has to prepare other files."""
         return suits(file, self._resize)
 
     def __call__(self, items: Sequence[File | np.ndarray]) -> Tensor:
-        """The pixels of all items. Raises what ``on_host`` raises."""
+        """The pixels of all items. Raises the errors of ``on_host``."""
         pixels = torch.empty(len(items), self._crop, self._crop, 3, dtype=torch.uint8, device=self._device)
         for row, item in enumerate(items):
             if not isinstance(item, File):
@@ -69,7 +69,8 @@ class GpuPhotos:
         return pixels
 
     def _write(self, files: dict[int, File], pixels: Tensor) -> None:
-        """Each file to its row. Where the GPU fails, the host prepares them all: nvJPEG names no culprit."""
+        """Writes each file to its row. If the GPU fails, the host prepares all files: nvJPEG does not say which file is
+        wrong."""
         try:
             images = dict(zip(files, self._decode([file.data for file in files.values()]), strict=True))
             if all(image.shape[1:] == (files[row].height, files[row].width) for row, image in images.items()):
@@ -80,7 +81,7 @@ class GpuPhotos:
                         pixels[row] = each
                 return
             reason = "its size is not what its header says"
-        except RuntimeError as error:  # out of memory is one too
+        except RuntimeError as error:  # torch.OutOfMemoryError is a RuntimeError
             reason = str(error).partition("\n")[0]
         logger.info("The host prepares %d images that the GPU did not: %s", len(files), reason)
         for row, file in files.items():
@@ -95,7 +96,7 @@ class GpuPhotos:
         return found
 
     def _prepare(self, images: Tensor) -> Tensor:
-        """[N, crop, crop, 3] of uint8 [N, 3, H, W]: scaled and cut as handlers/image.py's ``photo`` does it."""
+        """uint8 [N, 3, H, W] to [N, crop, crop, 3], scaled and cropped as by ``photo`` of handlers/image.py."""
         place = placement((images.shape[3], images.shape[2]), self._resize, self._crop)
         size = (place.height, place.width)
         resized = F.interpolate(images.float(), size=size, mode="bilinear", antialias=True)
@@ -104,7 +105,7 @@ class GpuPhotos:
 
 
 def _groups(items: Sequence[File | np.ndarray]) -> Iterator[dict[int, File]]:
-    """The files among the items by their rows, in groups of few enough pixels to be decoded at once."""
+    """The files among the items, by row, in groups of at most PIXELS_AT_ONCE pixels."""
     group: dict[int, File] = {}
     total = 0
     for row, item in enumerate(items):
@@ -119,7 +120,7 @@ def _groups(items: Sequence[File | np.ndarray]) -> Iterator[dict[int, File]]:
 
 
 def _of_one_size(images: dict[int, Tensor]) -> Iterator[list[int]]:
-    """The rows of ``images`` in groups of one size, which are scaled together."""
+    """The rows of ``images`` in groups of equal size, which are scaled together."""
     rows: dict[torch.Size, list[int]] = {}
     for row, image in images.items():
         rows.setdefault(image.shape, []).append(row)

@@ -1,7 +1,7 @@
-"""The seam for a user's own handler: what a subclass of a task may change, and what it is given.
+"""The hooks of a user's own handler: methods that a subclass of a task may override.
 
-Each hook gets one item or one answer, so that an error in it fails one request. docs/your-handler.md is the page for
-users; export/own_handler.py checks the contract when an archive is built.
+Each hook gets one item or one answer, so that an error in a hook fails only one request. docs/your-handler.md is the
+page for users. export/own_handler.py checks the contract when an archive is built.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from handlers.options import Option
 
 
 class Hooks:
-    """The hooks of a task. Those of this project change nothing."""
+    """The hooks of a task. By default they change nothing."""
 
     options: ClassVar[dict[str, Option]] = {}
 
     def load(self) -> None:
-        """Called once in each worker, when the task has loaded and before the first request: for what hooks need."""
+        """Loads what the hooks need. Called once in each worker, after the task has loaded and before the model."""
 
     def preprocess(self, item: Any, options: Mapping[str, Any]) -> Any:
-        """What the model gets in place of one item, of the same type and shape. Raises RequestError."""
+        """The item that the model gets in place of ``item``. Type and shape stay the same. Raises RequestError."""
         return item
 
     def postprocess(self, answer: Any, options: Mapping[str, Any]) -> Any:
-        """The JSON value for one item, from the task's own ``answer``. Raises RequestError."""
+        """The JSON value for one item, made from the task's ``answer``. Raises RequestError."""
         return answer
 
     @property
@@ -43,19 +43,19 @@ class Hooks:
         return type(self).postprocess is not Hooks.postprocess
 
     def changed(self, items: list[Any], options: Mapping[str, Any]) -> list[Any]:
-        """The items through ``preprocess``. Raises HookError for one of another type or shape."""
+        """The items after ``preprocess``. Raises HookError if ``preprocess`` changes an item's type or shape."""
         if not self.changes_items:
             return items
         return [_alike(self.preprocess(item, options), _kind(item)) for item in items]
 
     def answered(self, answer: Any, options: Mapping[str, Any]) -> Any:
-        """The answer through ``postprocess``. Raises HookError for None, which a missing ``return`` gives."""
+        """The answer after ``postprocess``. Raises HookError for None, the value of a missing ``return``."""
         if (found := self.postprocess(answer, options)) is None:
-            raise HookError("postprocess returned None, expected what the client is to get")
+            raise HookError("postprocess returned None, expected the answer for the client")
         return found
 
     def all_options(self) -> dict[str, Option]:
-        """The options of the task, and those that a subclass adds."""
+        """The options of the task and of its subclasses."""
         found: dict[str, Option] = {}
         for each in reversed(type(self).__mro__):
             found |= vars(each).get("options", {})
@@ -63,11 +63,11 @@ class Hooks:
 
 
 def as_json(value: Any) -> bytes:
-    """A response body. Raises HookError for what JSON has not."""
+    """A response body. Raises HookError for a value that JSON cannot represent."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError as error:  # its message names types, not values
-        raise HookError(f"postprocess returned what is no JSON: {error}") from error
+        raise HookError(f"postprocess returned a value that JSON cannot represent: {error}") from error
 
 
 def _alike(changed: Any, expected: str) -> Any:
@@ -77,7 +77,7 @@ def _alike(changed: Any, expected: str) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """A value's type, with the parts of a tuple or the shape of an array, for comparison and for messages."""
+    """A value's type, with the length of a tuple or the shape of an array, for comparison and for messages."""
     if isinstance(value, np.ndarray):
         return f"a {value.dtype} array {list(value.shape)}"
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"a value of type {type(value).__name__}"

@@ -1,8 +1,8 @@
-"""Image bytes in, uint8 pixels out: the same functions for the worker, for export and for tests.
+"""Decodes image files to uint8 pixels. The worker, export and tests use the same functions.
 
-Knows colour modes, orientation, resizing and cropping; takes its settings as arguments and never imports TorchServe or
-torch. What a file may be is handlers/image_structure's. Normalisation is not here: it happens once per batch, on the
-model's device.
+Knows colour modes, orientation, resizing and cropping. Takes its settings as arguments and never imports TorchServe or
+torch. handlers/image_structure checks the files before. Normalisation happens later, once per batch, on the model's
+device.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from handlers.errors import RequestError, TooLarge
 from handlers.image_structure import File, inspect
 from handlers.requests import Payload, kind_of
 
-CPU_SECONDS = 3.0  # of one image: four times what the costliest that is taken needs; some machines are slower
-EXIF_BYTES = 65_536  # as much as a JPEG's segment holds; Pillow's time grows with its square
-STRIP = 1_000_000  # pixels that are converted at once, where that takes more memory than the image
-REDUCED = "decoded at a part of its size"  # mark in an image's ``info``
+CPU_SECONDS = 3.0  # to decode one image: four times the time of the most expensive image, for slower machines
+EXIF_BYTES = 65_536  # the size of a JPEG segment; Pillow's time grows with the square of the size
+STRIP = 1_000_000  # pixels that are converted at once, if the conversion needs more memory than the image
+REDUCED = "decoded at a part of its size"  # key in an image's ``info``
 URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-SLIVER = 4  # sides' ratio above which an image is cropped before it is enlarged
-# Pillow warns of each odd value in EXIF; each different warning would be a line of the log and be remembered for good.
+SLIVER = 4  # an image whose scaled side is longer than this many target sides is cropped before it is enlarged
+# Pillow warns of each odd EXIF value. Each different warning would be a line of the log, and Python never forgets it.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-# Opened by class, not by Image.open, which would look at the bytes again to find it.
+# Image.open would inspect the bytes again to find the format.
 _DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile, "GIF": GifImageFile, "BMP": BmpImageFile,
 }  # fmt: skip
-_SAYS_WHAT_IS_UP = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # in ``info``
+_ORIENTATION_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # in ``info``
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 def read_images(payload: Payload) -> list[bytes]:
-    """Returns the encoded bytes of each image of the payload (base64 in JSON, a data: URL too).
+    """The encoded bytes of each image of the payload. In JSON an image is a base64 string or a data: URL.
 
-    Raises RequestError for an item that is no base64 string.
+    Raises RequestError for another item.
     """
     if payload.raw is not None:
         return [payload.raw]
@@ -58,7 +58,7 @@ def read_images(payload: Payload) -> list[bytes]:
 
 def _file(item: Any, index: int, count: int) -> bytes:
     name = "The image" if count == 1 else f"Image {index}"
-    data = item if isinstance(item, bytes) else _decoded(item, name)  # bytes: of a binary tensor
+    data = item if isinstance(item, bytes) else _decoded(item, name)  # a binary tensor has bytes
     if not data:
         raise RequestError(f"{name} is empty.")
     return data
@@ -68,7 +68,7 @@ def _decoded(item: Any, name: str) -> bytes:
     if not isinstance(item, str):
         raise RequestError(f"{name} is {kind_of(item)}; expected a base64 string.")
     if URL.match(item):
-        raise RequestError(f"{name} is a URL, and this server fetches nothing; send the file's bytes, or their base64.")
+        raise RequestError(f"{name} is a URL, and this server fetches no URLs; send the file's bytes, or their base64.")
     if item.startswith("data:"):
         item = item.partition(",")[2]
     try:
@@ -78,13 +78,13 @@ def _decoded(item: Any, name: str) -> bytes:
 
 
 class _Watched(io.BytesIO):
-    """A file that stops its reader: once ``watch`` was called, a read that comes too late raises TooLarge.
+    """A file with a time limit: after a call of ``watch``, a read that comes too late raises TooLarge.
 
-    Pillow reads in pieces of 64 kB, whose decoding cannot be interrupted, and hands libwebp a file as one.
+    Decoding can be stopped only between two reads. Pillow reads pieces of 64 kB, and a WebP file as a whole.
     """
 
     def watch(self, seconds: float) -> None:
-        """Allows the calling thread that much CPU time from now on."""
+        """Limits the CPU time of the calling thread, from now on."""
         last, read = time.thread_time() + seconds, self.read
 
         def watched(size: int | None = -1, /) -> bytes:
@@ -96,15 +96,15 @@ class _Watched(io.BytesIO):
 
 
 def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
-    """``decoded`` of the bytes of a file that costs no more than ``max_pixels`` pixels of a plain JPEG.
+    """Checks and decodes the bytes of an image file; see ``inspect``, ``affordable`` and ``decoded``.
 
-    Raises RequestError and TooLarge as ``inspect`` and ``decoded`` do; TooLarge above ``max_pixels`` as well.
+    Raises RequestError, or TooLarge for a file that costs more than ``max_pixels`` pixels of a plain JPEG.
     """
     return decoded(affordable(inspect(data), max_pixels), enough)
 
 
 def affordable(file: File, max_pixels: int) -> File:
-    """The file. Raises TooLarge when it costs more than ``max_pixels`` pixels of a plain JPEG."""
+    """``file``, unchanged. Raises TooLarge if its cost is above ``max_pixels`` pixels of a plain JPEG."""
     if file.cost > max_pixels:
         counted = f", and such a {file.format} counts {file.weight:.3g} times" if file.weight > 1 else ""
         raise TooLarge(
@@ -116,11 +116,11 @@ def affordable(file: File, max_pixels: int) -> File:
 def decoded(file: File, enough: int = 0) -> Image.Image:
     """Decodes an image to RGB, upright by its EXIF orientation.
 
-    Any colour mode is taken: transparent pixels are laid on white, 16-bit samples are scaled to 8, a GIF gives its
-    first frame. Where sides of ``enough`` pixels will do, a JPEG at least twice that large is decoded at a half, a
-    quarter or an eighth of its size, which its cosine transform gives for less than the whole.
+    Every colour mode is accepted. Transparent pixels are blended with white, 16-bit samples are scaled to 8 bits, and a
+    GIF gives its first frame. With ``enough`` above 0, a JPEG whose sides are at least twice ``enough`` pixels is
+    decoded at a half, a quarter or an eighth of its size. This takes less time, and no side gets below ``enough``.
 
-    Raises RequestError when the file is corrupted; TooLarge when decoding takes more than ``CPU_SECONDS``.
+    Raises RequestError for a corrupted file, and TooLarge if decoding takes more than ``CPU_SECONDS``.
     """
     source = _Watched(file.data)
     try:
@@ -134,12 +134,12 @@ def decoded(file: File, enough: int = 0) -> Image.Image:
         image.info[REDUCED] = image.size != size
         source.watch(CPU_SECONDS)
         image.load()
-        if not image.info.keys().isdisjoint(_SAYS_WHAT_IS_UP):
+        if not image.info.keys().isdisjoint(_ORIENTATION_KEYS):
             ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
     except RequestError:
         raise
-    # Pillow's decoders raise any of these on corrupted files; none of them is a fault of ours.
+    # Pillow's decoders raise any of these on corrupted files.
     except (
         OSError,
         SyntaxError,
@@ -192,7 +192,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 class Placement(NamedTuple):
-    """An image's size after scaling, and the corner of the rectangle that is cut from its middle."""
+    """The size of an image after scaling, and the upper left corner of its central crop."""
 
     width: int
     height: int
@@ -204,11 +204,12 @@ Side: TypeAlias = int | Sequence[int]  # one number, or [height, width]
 
 
 def placement(size: tuple[int, int], resize: Side, crop: Side | None, corner: str = "round") -> Placement:
-    """Where torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` put an image of ``size`` (width, height).
+    """The size and crop that torchvision's ``Resize(resize)`` and ``CenterCrop(crop)`` use for an image of ``size``
+    (width, height).
 
-    A ``resize`` of one number is the shorter side, of two the height and width whatever the image's. ``corner`` says
-    how half a pixel of the crop's corner is rounded: "round" to the even number as torchvision and timm do, "floor" as
-    transformers does. A crop that is larger than the image has a negative corner.
+    If ``resize`` is one number, it is the length of the shorter side. If it is two, they are height and width.
+    ``corner`` says how half a pixel of the crop's corner is rounded: "round" to the even number as in torchvision and
+    timm, "floor" as in transformers. A crop that is larger than the image has a negative corner.
     """
     width, height = size
     if isinstance(resize, int):
@@ -223,18 +224,18 @@ def placement(size: tuple[int, int], resize: Side, crop: Side | None, corner: st
 
 
 def both(side: Side) -> tuple[int, int]:
-    """(height, width); one number stands for both."""
+    """(height, width) of a side given as one number or as two."""
     return (side, side) if isinstance(side, int) else (side[0], side[1])
 
 
 def _corner(length: int, crop: int, rounding: str) -> int:
-    if crop > length:  # padded before it is cut: the larger half of the padding comes last
+    if crop > length:  # the image is padded before the crop, with the larger half of the padding last
         return -((crop - length) // 2)
     return round((length - crop) / 2.0) if rounding == "round" else (length - crop) // 2
 
 
 def sliver(size: tuple[int, int], resize: Side) -> bool:
-    """Whether an image is so narrow that enlarging the whole of it would be absurd."""
+    """Whether an image is so narrow that its longer side would become very long after scaling."""
     return isinstance(resize, int) and max(placement(size, resize, resize)[:2]) > SLIVER * resize
 
 
@@ -245,14 +246,15 @@ def photo(
     interpolation: str = "bilinear",
     corner: str = "round",
 ) -> np.ndarray:
-    """Scales with antialiasing, then cuts the central ``crop``; without one, all of the scaled image is taken.
+    """Scales an image with antialiasing, then takes the central ``crop``, or the whole scaled image without a ``crop``.
 
-    Equals torchvision's ``Resize(resize, interpolation)`` and ``CenterCrop(crop)`` on PIL images; ``placement`` says
-    what the arguments mean, and ``interpolation`` is the name of one of Pillow's filters. What a crop has beyond the
-    image is black. Two kinds are cropped first, within two grey levels of that: a sliver, so that a 1 x 50,000 strip
-    does not become a 232 x 11,600,000 one on the way, and what ``decode`` reduced, which differs by more than that
-    already.
-    Returns uint8 [height, width, 3].
+    Equals torchvision's ``Resize(resize, interpolation)`` and ``CenterCrop(crop)`` on PIL images. See ``placement`` for
+    the arguments; ``interpolation`` is the name of one of Pillow's filters. The part of a crop that lies outside the
+    image is black.
+
+    Two kinds of images are cropped before they are scaled, with differences of at most two grey levels. One is a
+    sliver: a strip of 1 x 50,000 pixels would otherwise be scaled to 232 x 11,600,000. The other is an image that was
+    decoded at a reduced size, since decoding already made larger differences. Returns uint8 [height, width, 3].
     """
     place = placement(image.size, resize, crop, corner)
     height, width = (place.height, place.width) if crop is None else both(crop)
@@ -273,12 +275,12 @@ def photo(
 
 
 def enough(preparation: dict[str, Any]) -> int:
-    """The sides in pixels that an image needs before ``preparation`` scales it down; 0 where it needs all it has."""
+    """The length in pixels that the sides of an image need for ``preparation``; 0 if it needs the full size."""
     return max(both(preparation["resize"])) if preparation["kind"] == "photo" else 0
 
 
 def gpu_decodable(preparation: dict[str, Any]) -> bool:
-    """Whether handlers/gpu_photos.py prepares photographs in this way: one number each, bilinear, nothing padded."""
+    """Whether handlers/gpu_photos.py supports ``preparation``: square sizes, bilinear, without padding."""
     resize, crop = preparation.get("resize"), preparation.get("crop")
     return (
         preparation["kind"] == "photo"
@@ -294,9 +296,9 @@ PREPARATIONS: dict[str, Callable[..., np.ndarray]] = {"photo": photo, "digit": d
 
 
 def prepare(image: Image.Image, settings: dict[str, Any]) -> np.ndarray:
-    """Applies the preparation that ``settings`` names: ``{"kind": "photo", "resize": 232, "crop": 224}``.
+    """Applies the preparation of ``settings``, such as ``{"kind": "photo", "resize": 232, "crop": 224}``.
 
-    The further keys are the arguments of the function of that kind, in ``PREPARATIONS``.
+    "kind" is a key of ``PREPARATIONS``. The other keys are the function's arguments.
     """
     arguments = {key: value for key, value in settings.items() if key != "kind"}
     return PREPARATIONS[settings["kind"]](image, **arguments)

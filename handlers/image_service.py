@@ -1,6 +1,6 @@
-"""What the image tasks share: decoding each file to pixels, on the host or together on the GPU.
+"""The base of the image tasks: decodes files to pixels, one by one on the host or together on the GPU.
 
-Knows pixels; the task's module knows what the model's output means.
+The task's own module interprets the model's output.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ CPU_PIXELS, GPU_PIXELS = 16 * 224 * 224, 64 * 224 * 224
 
 
 class ImageService(Service):
-    """Items are prepared pixels, uint8 [H, W, 3]; a batch is their stack.
+    """Items are prepared pixels, uint8 [H, W, 3]. A batch is the stack of its items.
 
-    Where the archive says so, an item may also be a JPEG file still: the GPU then decodes a batch's together.
+    With ``Settings.decode_on_gpu``, an item may also be a JPEG file. The GPU decodes the files of a batch together.
     """
 
     shape = Shape(key="image")
@@ -66,7 +66,7 @@ class ImageService(Service):
         limit = self.image.max_pixels
         found = read_images(payload)
         files = _each(found, lambda data: affordable(inspect(data), limit))
-        if sum(file.cost for file in files) > limit:  # by their headers: before the first is decoded
+        if sum(file.cost for file in files) > limit:  # checked by the headers, before any file is decoded
             raise TooLarge(f"The images have more than {limit} pixels together; send them in several requests.")
         self.figures.add("pixels", sum(file.width * file.height for file in files))
         return files
@@ -77,7 +77,7 @@ class ImageService(Service):
         return list(pixels)
 
     def _on_host(self, file: File) -> np.ndarray:
-        """uint8 [H, W, 3]"""
+        """The prepared pixels of a file, uint8 [H, W, 3]."""
         return prepare(self._decoded(file), self.preparation)
 
     def _decoded(self, file: File) -> Image.Image:
@@ -92,7 +92,7 @@ class ImageService(Service):
         return Split([np.arange(len(inputs[0]))[at : at + size] for at in range(0, len(inputs[0]), size)])
 
     def samples(self) -> list[list[Any]]:
-        # Noise, not zeros: some kernels run faster on zeros and would leave the real path cold.
+        # Some kernels have a faster path for zeros, so zeros would not warm up the usual path.
         size = (self.image.height, self.image.width, 3)
         pixels = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
         items: list[Any] = [pixels]
@@ -104,7 +104,7 @@ class ImageService(Service):
 
 
 def _each(images: Sequence[A], prepare: Callable[[A], B]) -> list[B]:
-    """``prepare`` of each image. Where there are several, its error says which one is wrong."""
+    """``prepare`` of each image. If there are several, an error gives the index of the wrong image."""
     found = []
     for index, each in enumerate(images):
         try:

@@ -1,7 +1,7 @@
-"""Forward passes side by side on a CPU.
+"""Runs short forward passes concurrently on a CPU.
 
-The operators of a short pass are too small to share: a second processor thread hardly makes it faster. So several short
-passes run at the same time, each on a thread of its own with its share of the worker's processor threads. Knows nothing
+The operators of a short pass are small, so a second intra-op thread hardly makes them faster. Several short passes
+therefore run at the same time. Each has a Python thread and its share of the worker's intra-op threads. Knows nothing
 of models.
 """
 
@@ -16,21 +16,21 @@ from handlers.runtimes import Outputs, Runtime
 
 @runtime_checkable
 class Shared(Protocol):
-    """A runtime on a CPU that several threads may call at once. Each result is the caller's for good."""
+    """A runtime on a CPU that several threads may call concurrently. Later calls do not overwrite a result."""
 
     def on(self, threads: int, *inputs: Any) -> Outputs:
-        """What the runtime returns for ``inputs``, computed by so many processor threads."""
+        """The runtime's outputs for ``inputs``, computed with ``threads`` intra-op threads."""
 
 
 class Lanes:
-    """Runs passes of ``runtime`` side by side, on ``threads`` processor threads in all."""
+    """Runs passes of ``runtime`` concurrently, with ``threads`` intra-op threads in total."""
 
     def __init__(self, runtime: Shared, threads: int) -> None:
         self._runtime, self._threads = runtime, threads
         self._pool = ThreadPoolExecutor(threads, "lane")
 
     def run(self, passes: Sequence[tuple[Any, ...]]) -> list[Outputs]:
-        """The outputs for the inputs of each pass, in their order. Returns when all have ended, also by an error."""
+        """The outputs of each pass, in the order of ``passes``. Returns or raises only after all passes have ended."""
         width = max(1, self._threads // len(passes))
         longest_first = sorted(range(len(passes)), key=lambda index: -passes[index][0].size)
         running = {index: self._pool.submit(self._runtime.on, width, *passes[index]) for index in longest_first}
@@ -39,5 +39,5 @@ class Lanes:
 
 
 def lanes(runtime: Runtime, threads: int) -> Lanes | None:
-    """Lanes for a worker with so many processor threads; None where its passes run one after the other."""
+    """Lanes for a worker with ``threads`` intra-op threads; None if its passes have to run one after the other."""
     return Lanes(runtime, threads) if threads > 1 and isinstance(runtime, Shared) else None

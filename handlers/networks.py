@@ -1,7 +1,6 @@
-"""Image classifiers of torchvision, timm and transformers, built by name and filled from safetensors.
+"""Builds image classifiers of torchvision, timm and transformers by name and loads their weights from safetensors.
 
-Knows the three libraries and imports the one that is needed; knows neither preprocessing nor labels. Nothing is
-downloaded and nothing unpickled.
+Imports only the library that is needed. Knows neither preprocessing nor labels. Downloads nothing and loads no pickle.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ class Logits(nn.Module):
 def build_network(library: str, architecture: str, classes: int, directory: Path) -> nn.Module:
     """The network in evaluation mode, with the weights of ``directory``; forward(images) returns logits [N, classes].
 
-    ``directory`` holds model.safetensors and, for transformers, config.json; timm's config.json is used where there is
-    one, since it may hold arguments of the architecture. Raises ArchiveError where weights are missing or do not fit.
+    ``directory`` holds model.safetensors and, for transformers, config.json. For timm config.json is optional; it may
+    have arguments of the architecture. Raises ArchiveError if weights are missing or do not fit.
     """
     return _BUILDERS[library](architecture, classes, directory).eval()
 
 
 def empty_network(library: str, architecture: str, classes: int | None, directory: Path | None = None) -> nn.Module:
-    """A torchvision or timm network with random weights; ``classes`` None takes the architecture's own number.
+    """A torchvision or timm network with random weights. With ``classes`` None, the architecture has its own number.
 
     ``directory`` is a folder with timm's config.json, or None.
     """
@@ -81,7 +80,7 @@ def _transformers(architecture: str, classes: int, directory: Path) -> nn.Module
     network, report = AutoModelForImageClassification.from_pretrained(
         directory, local_files_only=True, use_safetensors=True, output_loading_info=True
     )
-    # transformers fills what is missing with random numbers and goes on.
+    # transformers gives missing weights random values and raises no error.
     if missing := sorted(report["missing_keys"]):
         raise ArchiveError(f"{directory} lacks weights that {architecture} needs: {', '.join(missing[:3])}.")
     return Logits(network)
@@ -91,11 +90,10 @@ _BUILDERS = {"torchvision": _torchvision, "timm": _timm, "transformers": _transf
 
 
 def features(network: nn.Module, library: str) -> nn.Module:
-    """The same network with its classifier removed: forward(images) returns the features [N, D] that it would take.
+    """``network``, changed to return the input of its classifier: forward(images) returns features [N, D].
 
-    timm: ``reset_classifier(0)``, which is ``forward_head(pre_logits=True)``. torchvision and transformers: the last
-    linear layer becomes the identity, so that what comes before it, pooling included, is the output. ``network`` is
-    changed. Raises ArchiveError where an architecture has no such layer.
+    For timm: ``reset_classifier(0)``, which equals ``forward_head(pre_logits=True)``. For torchvision and transformers,
+    the last linear layer becomes the identity. Raises ArchiveError if the network does not end with a linear layer.
     """
     if library == "timm":
         of_timm: Any = network
@@ -108,7 +106,7 @@ def features(network: nn.Module, library: str) -> nn.Module:
 
 
 def last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
-    """The name and the module of a network's last linear layer. Raises ArchiveError where it ends otherwise."""
+    """The name and the module of the linear layer that ends a network. Raises ArchiveError if it has none."""
     linear = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     last_parameter = [name for name, _ in network.named_parameters()][-1]
     if not linear or last_parameter.rpartition(".")[0] != linear[-1][0]:

@@ -1,8 +1,8 @@
-"""Options of a request: which a task has, and which values each takes.
+"""The options of a request and the values that each option accepts.
 
-They come as ``"parameters": {...}`` in the JSON body, as fields of a form beside the image or text, or in the query
-string, where every value is a string. TorchServe 0.12 hands the query string on for ``/<model>/predict`` only, not for
-``/predictions/<model>``.
+A request gives options as ``"parameters": {...}`` in the JSON body, as fields of a form, or in the query string. In the
+query string every value is a string. TorchServe 0.12 passes the query string to the worker for ``/<model>/predict``,
+but not for ``/predictions/<model>``.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from handlers.errors import RequestError
 
 
 class Option(Protocol):
-    """Reads one option's value. Raises RequestError. ``default`` is the value of a request that gives none; where it is
-    None, the request's options lack the name."""
+    """Reads one option's value. Raises RequestError."""
 
     @property
     def default(self) -> Any:
-        """The value of a request that gives none."""
+        """The value for requests without this option. None: their options do not have the name."""
 
     def read(self, name: str, value: Any) -> Any:
-        """The value for the option ``name``, from JSON or from text."""
+        """The checked value of the option ``name``, from a JSON value or from text."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number from ``low`` to ``high``."""
+    """An option that is an integer from ``low`` to ``high``."""
 
     low: int
     high: int
@@ -45,7 +44,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Number:
-    """A number from ``low`` to ``high``, whole or not."""
+    """An option that is a number from ``low`` to ``high``."""
 
     low: float
     high: float
@@ -65,7 +64,7 @@ class Number:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of ``values``."""
+    """An option that is one of ``values``."""
 
     values: tuple[str, ...]
     default: str | None = None
@@ -80,7 +79,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Text:
-    """A text of at most ``longest`` characters, not blank."""
+    """An option that is a text of at most ``longest`` characters, not blank."""
 
     longest: int
     default: None = None
@@ -104,7 +103,7 @@ def as_text(value: Any) -> str | None:
 
 
 def read_options(options: dict[str, Option], given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """``defaults`` with the values that a request gave. Raises RequestError for an unknown name or a wrong value."""
+    """``defaults``, updated with the options of a request. Raises RequestError for an unknown name or wrong value."""
     if not given:
         return defaults
     for name in given:

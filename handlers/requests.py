@@ -1,6 +1,6 @@
-"""From TorchServe's request dict to a payload: the raw body or the parsed JSON, and how to shape the answer.
+"""Reads TorchServe's request dict: the raw body or the parsed JSON, and the form of the answer.
 
-Knows the wire formats (raw bytes, JSON, KServe v1, a form) and nothing of texts or images.
+Knows the wire formats (raw bytes, JSON, KServe v1, HTML forms) and nothing of texts or images.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import orjson
 
 from handlers.errors import RequestError, TooLarge, UnsupportedMediaType
 
-# TorchServe reads this field of /invocations to find the model, and then hands it on with the others.
+# TorchServe reads this field of /invocations to find the model, and passes it to the worker with the others.
 ROUTING = "model_name"
 PARAMETERS = "parameters"
-AS_IT_IS = "application/octet-stream"  # the type of a form's field that is named like the item: never JSON
-GZIP = b"\x1f\x8b"  # begins no image of ours and no UTF-8 text
-# What other servers call an item; a key that is spelt almost right is found without.
+NOT_JSON = "application/octet-stream"  # the media type of a form's field that has the item's name
+GZIP = b"\x1f\x8b"  # no supported image format and no UTF-8 text begins with these bytes
+# Names of an item in the APIs of other servers, for the suggestions in errors.
 OTHER_NAMES = frozenset(("input", "inputs", "sentence", "sentences", "prompt", "photo", "picture", "file", "data"))
-LONGEST_NAME, MOST_NAMES = 20, 10  # of the keys that are looked at
+LONGEST_NAME, MOST_NAMES = 20, 10  # limits of the search for a misspelt key
 
 
 class Form(Enum):
-    """How the client asked, and so how it wants to be answered."""
+    """The form of a request, which is also the form of its answer."""
 
     SINGLE = "one item"
     LIST = "a list of items"
@@ -37,9 +37,9 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Shape:
-    """What an item of a task looks like in JSON: the value of ``key``, or an object that has all of ``fields``.
+    """The form of a task's item in JSON: the value of ``key``, or an object with all of ``fields``.
 
-    A task may have either or both. Without a ``key`` a raw body is refused, since an item has several parts.
+    A task may have one of them or both. A task without a ``key`` refuses a raw body, since its item has several parts.
     """
 
     key: str = ""
@@ -51,7 +51,7 @@ class Shape:
         return tuple(dict.fromkeys(filter(None, (self.key, *self.fields))))
 
     def expected(self) -> str:
-        """What to send, for an error's sentence."""
+        """The expected body, for an error message."""
         objects = "{" + ", ".join(f'"{name}": ...' for name in self.fields) + "}"
         if not self.key:
             return f'JSON {objects} or {{"instances": [{objects}, ...]}}'
@@ -60,11 +60,11 @@ class Shape:
         return f'{raw}, or JSON {{"{self.key}": ...}}{pair} or {{"instances": [...]}}'
 
     def named(self) -> str:
-        """The fields of a form that hold an item, for an error's sentence."""
+        """The fields of a form that hold an item, for an error message."""
         return f'"{self.key}" or "data"' if self.key else _quoted(self.fields)
 
     def how(self) -> str:
-        """How to send it with curl, for an error's sentence."""
+        """How to send an item with curl, for an error message."""
         as_json = f"as JSON with -H 'Content-Type: application/json': {self.expected()}"
         if not self.key:
             return as_json
@@ -74,8 +74,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Payload:
-    """A request's content: ``raw`` for a bare body, else ``items`` as found in the JSON, unchecked; and the options
-    that the request gave, unchecked."""
+    """A request's content: the body ``raw``, or the unchecked ``items`` of a JSON body; and the unchecked options."""
 
     form: Form
     raw: bytes | None
@@ -88,11 +87,11 @@ def read_payload(
 ) -> Payload:
     """Returns the payload of one request.
 
-    ``request`` maps parameter names to values as TorchServe's worker passes them: ``{"body": ...}`` for a plain
-    body, one entry per field for a form, and one per parameter of the query string. Of those, the ones that
-    ``options`` names are taken. A form may have the item in the field ``shape.key``, a body in the field "data", or one
-    field for each of ``shape.fields``. Any other field or key is an error, so that no misspelt one is dropped, and no
-    part of a text that curl -d calls a form is taken for the whole.
+    ``request`` maps parameter names to values, as TorchServe's worker passes them: ``{"body": ...}`` for a plain body,
+    one entry per field of a form, and one entry per parameter of the query string. The entries named in ``options`` are
+    options. A form has the item in the field ``shape.key``, a body in the field "data", or one field for each of
+    ``shape.fields``. Any other field or key is an error, since it may be a misspelt name or a part of a text: curl -d
+    sends every body as a form.
 
     Raises RequestError, TooLarge or UnsupportedMediaType.
     """
@@ -106,7 +105,7 @@ def read_payload(
     if not raw:
         raise RequestError(f"The request body is empty; send {shape.expected()}.")
     if raw.startswith(GZIP):
-        raise RequestError("The body is gzip, which no header says; send the header Content-Encoding: gzip.")
+        raise RequestError("The body is gzip, but no header says so; send the header Content-Encoding: gzip.")
     if media_type == "application/json" or (media_type == "" and raw[:1] in b"{["):
         return _from_json(_parse(raw, media_type, shape), shape, max_items, given, options)
     if not shape.key:
@@ -115,21 +114,21 @@ def read_payload(
 
 
 def content_type_of(headers: dict[str, Any]) -> str | None:
-    """The content type of a request's body; None where it has none, or is a form."""
+    """The content type of a request's body; None for a body without one and for a form."""
     parameter = headers.get("body")
     return parameter.get("content-type") if isinstance(parameter, dict) else None
 
 
 def _body(request: dict[str, Any], content_type: str | None, shape: Shape, options: Collection[str]) -> tuple[Any, str]:
-    """(the body, or what a form has in its place; the media type, empty for a form)."""
+    """(the body, or the item of a form; the media type, as ``_of_form`` returns it for a form)."""
     if "body" in request:
         return request["body"], (content_type or "").split(";")[0].strip().lower()
     return _of_form({name: value for name, value in request.items() if name != ROUTING}, shape, options)
 
 
 def _of_form(fields: dict[str, Any], shape: Shape, options: Collection[str]) -> tuple[Any, str]:
-    """(a form's item: the value of one field, or an object of all of ``shape.fields``; its media type, empty for the
-    field "data", which has what a body has)."""
+    """(a form's item: the value of one field, or an object of all of ``shape.fields``; its media type). The media type
+    is empty for the field "data", which may be JSON like a body."""
     if not fields:
         raise RequestError(f"The request has no readable body (curl -d calls any body a form); send it {shape.how()}.")
     known = ", ".join(dict.fromkeys((*shape.names, *options)))
@@ -142,12 +141,12 @@ def _of_form(fields: dict[str, Any], shape: Shape, options: Collection[str]) -> 
     if len(fields) > len(taken):
         raise RequestError(f"The form has a field that this model does not know; it knows: {known}.")
     if whole:
-        return {name: _field_text(name, fields[name]) for name in taken}, AS_IT_IS
-    return fields[taken[0]], AS_IT_IS if taken[0] == shape.key else ""
+        return {name: _field_text(name, fields[name]) for name in taken}, NOT_JSON
+    return fields[taken[0]], NOT_JSON if taken[0] == shape.key else ""
 
 
 def _field_text(name: str, value: Any) -> Any:
-    """A field's content as text; the value of one that is JSON stays as it is."""
+    """A field's content as text. A value that TorchServe decoded from JSON is returned unchanged."""
     raw = _raw(value)
     try:
         return value if raw is None else raw.decode()
@@ -214,8 +213,8 @@ def _items(value: dict[str, Any], shape: Shape) -> tuple[Form, list[Any]]:
 
 
 def _meant(keys: Iterable[str], names: list[str], others: Collection[str] = ()) -> str:
-    """A question where one of ``keys`` is almost one of ``names``, or one of ``others``, which mean the first of them;
-    else empty."""
+    """The question "did you mean ...?" if one of ``keys`` is similar to one of ``names`` or is one of ``others``; else
+    an empty string. The suggestion for ``others`` is the first name."""
     for given in itertools.islice((key for key in keys if len(key) < LONGEST_NAME), MOST_NAMES):
         alike = names[:1] if given in others else difflib.get_close_matches(given, names, 1)
         if alike:
@@ -224,12 +223,12 @@ def _meant(keys: Iterable[str], names: list[str], others: Collection[str] = ()) 
 
 
 def _is_whole(item: Any, shape: Shape) -> bool:
-    """Whether it is an object with all parts of an item."""
+    """Whether ``item`` is an object with all fields of an item."""
     return isinstance(item, dict) and bool(shape.fields) and all(name in item for name in shape.fields)
 
 
 def _require_only(value: dict[str, Any], taken: tuple[str, ...], shape: Shape, where: str, *also: str) -> None:
-    """Raises RequestError for a key that would be ignored: it may be a misspelt one."""
+    """Raises RequestError for a key that would be ignored, since it may be misspelt."""
     left = [key for key in value if key not in taken and key not in also]
     if left:
         meant = _meant(left, [name for name in (*shape.names, *also) if name not in value])
@@ -241,14 +240,14 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _instance(item: Any, shape: Shape, where: str) -> Any:
-    """An instance's item: an object with the task's fields stays whole, one with the key gives its value."""
+    """The item of an instance: the whole object if it has the task's fields, else the value of its key."""
     if not isinstance(item, dict):
         return item
     if _is_whole(item, shape):
         _require_only(item, shape.fields, shape, where)
         return item
     if not shape.key:
-        return item  # the task says which field is missing
+        return item  # the task reports the missing field
     if not (key := next((name for name in (shape.key, "b64") if name in item), "")):
         meant = _meant(item, list(shape.names), OTHER_NAMES)
         raise RequestError(f'{where} has no "{shape.key}"; {meant or f"expected {shape.expected()}."}')
@@ -257,6 +256,6 @@ def _instance(item: Any, shape: Shape, where: str) -> Any:
 
 
 def kind_of(value: Any) -> str:
-    """Names a JSON value's type as a client knows it; never shows the value, which may be private."""
+    """The name of a JSON value's type. The value itself may be private, so errors do not show it."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")

@@ -1,4 +1,4 @@
-"""Logits to ranked scores."""
+"""Scores and rankings from logits."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from handlers.errors import RequestError
 
-SHOWN = 20  # labels in an error's sentence
+SHOWN = 20  # labels in an error message
 # Outputs of a runtime that ranks classes itself: int [N, K], likeliest first, and their softmax probabilities, float.
 BEST = ("best_classes", "best_scores")
-FEW = 8  # classes that are ranked by a pass for each; a power of two, as the kernel that ranks wants it
+FEW = 8  # up to so many classes are ranked by one search each; the ranking kernel needs a power of two
 
 
 def scored(logits: np.ndarray, function: str) -> np.ndarray:
@@ -21,7 +21,7 @@ def scored(logits: np.ndarray, function: str) -> np.ndarray:
         shares: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
         return shares
     if function == "sigmoid":
-        # exp of what is not positive: that of a large logit would overflow.
+        # The exponent is never positive, since exp of a large logit would overflow.
         small = np.exp(-np.abs(logits))
         found: np.ndarray = np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
         return found
@@ -29,13 +29,14 @@ def scored(logits: np.ndarray, function: str) -> np.ndarray:
 
 
 def ranked(scores: np.ndarray) -> list[tuple[int, float]]:
-    """float [N] as (index, score), best first; equal ones in their order."""
+    """float [N] as (index, score), best first. Equal scores keep their order."""
     order = np.argsort(-scores, kind="stable")
     return list(zip(order.tolist(), scores[order].tolist(), strict=True))
 
 
 def place_of(label: str | None, labels: Sequence[str], scores: np.ndarray) -> int:
-    """The place of ``label`` among ``labels``, or of the best of float [N] scores for None. Raises RequestError."""
+    """The index of ``label`` in ``labels``; for None, the index of the highest score, float [N]. Raises
+    RequestError."""
     if label is None:
         return int(scores.argmax())
     if label not in labels:
@@ -48,15 +49,15 @@ Ranked = list[tuple[int, float]]  # (class, softmax probability), best first
 
 
 def likeliest(outputs: Mapping[str, np.ndarray], count: int) -> list[Ranked]:
-    """``best`` of a model's "logits", from BEST where the runtime ranked that many."""
+    """``best`` of a model's "logits". Uses the outputs BEST if the runtime ranked at least ``count`` classes."""
     known = outputs[BEST[0]].shape[1] if BEST[0] in outputs else 0
-    if known < count and known < outputs["logits"].shape[1]:  # in this order: to read logits from a GPU takes time
+    if known < count and known < outputs["logits"].shape[1]:  # in this order, since reading logits from a GPU takes time
         return best(outputs["logits"], count)
     return _ranked(*(outputs[name][:, :count] for name in BEST))
 
 
 def best(logits: np.ndarray, count: int) -> list[Ranked]:
-    """For each row of float [N, C] logits the ``count`` likeliest classes."""
+    """The ``count`` likeliest classes of each row of float [N, C] logits."""
     count = min(count, logits.shape[1])
     peaks = logits.max(axis=1, keepdims=True)
     exponentials = np.exp(logits - peaks)
@@ -66,9 +67,9 @@ def best(logits: np.ndarray, count: int) -> list[Ranked]:
 
 
 def _by_passes(values: np.ndarray, count: int) -> np.ndarray:
-    """The columns of the ``count`` largest of each row, int64 [N, count], largest first; overwrites ``values``.
+    """The columns of the ``count`` largest values of each row, int64 [N, count], largest first. Overwrites ``values``.
 
-    For a few of a vocabulary of 30,522, sorting or even partitioning takes several times longer.
+    For a few classes of a vocabulary of 30,522, sorting and partitioning take several times longer.
     """
     classes, rows = np.empty((len(values), count), np.int64), np.arange(len(values))
     for at in range(count):

@@ -1,7 +1,7 @@
-"""The way of a batch through a worker: read each request, one forward for all, answer each one.
+"""Serves a batch in a worker: reads each request, runs the model once for all of them, answers each request.
 
-Knows TorchServe's handler contract (``initialize``, ``handle``, the context) and nothing of texts or images: a task
-subclasses ``Service`` in its own entry file. Nothing that identifies a user's text or image is logged.
+Knows TorchServe's handler contract (``initialize``, ``handle``, the context) and nothing of texts or images. Each task
+has a subclass of ``Service`` in its own entry file. The log never has a user's text or image.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ logger = logging.getLogger(__name__)
 
 # TorchScript's profiling executor records the first call, specialises on the second and runs on the third.
 WARM_UP_CALLS = 3
-OF_A_REQUEST = (Exception, SystemExit)  # the latter from a hook: it would end the worker and the whole batch
+REQUEST_ERRORS = (Exception, SystemExit)  # a hook may raise SystemExit, which would end the worker and the whole batch
 
 
 class Service(Task):
-    """Base of the entry classes: takes a batch of requests through a task, in TorchServe's handler contract."""
+    """Base of the entry classes: serves a task by TorchServe's handler contract."""
 
-    explaining: Explaining | None = None  # of an archive that gives explanations
+    explaining: Explaining | None = None  # None for an archive without explanations
 
     def initialize(self, context: Any) -> None:
-        """Loads the archive and warms it up; TorchServe reports the worker ready only after this returns.
+        """Loads the archive and warms it up. TorchServe reports the worker as ready only after this returns.
 
-        Raises ArchiveError when the archive cannot be served here.
+        Raises ArchiveError if the archive cannot be served on this machine.
         """
         self.directory = Path(context.system_properties["model_dir"])
         self.gpu_id: int | None = context.system_properties.get("gpu_id")
         self.max_batch = int(context.system_properties.get("batch_size") or 1)
         config = context.model_yaml_config or {}
         settings = Settings.read(config.get("archive"), f"{self.directory}/model-config.yaml")
-        self.options = self.all_options()  # type: ignore[misc]  # from here on, those of all its classes
+        self.options = self.all_options()  # type: ignore[misc]  # shadows the class attribute
         defaults = {name: each.default for name, each in self.options.items() if each.default is not None}
         self.settings = replace(settings, parameters={**defaults, **settings.parameters})
         self.budget.timeout_s = float(config.get("responseTimeout") or math.inf)
@@ -76,7 +76,7 @@ class Service(Task):
             self.explaining = Explaining(self, self.runtime)
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[bytes]:
-        """Answers a batch of requests; one bad request never touches its batch mates."""
+        """Answers a batch of requests. An error in one request does not affect the others."""
         started = time.perf_counter()
         with self.budget.batch(started):
             jobs = [self._read(request, context, row) for row, request in enumerate(requests)]
@@ -88,14 +88,14 @@ class Service(Task):
         return [self._respond(job, context, row) for row, job in enumerate(jobs)]
 
     def items(self, payload: Payload, options: Mapping[str, Any]) -> list[Any]:
-        """The payload's items as ``collate`` takes them. Raises RequestError, and whatever ``preprocess`` raises."""
+        """The payload's items, for ``collate``. Raises RequestError and the errors of a user's ``preprocess``."""
         return self.accept(self.changed(self.read(payload), options))
 
     def outputs(self, items: list[Any]) -> list[dict[str, np.ndarray]]:
-        """The model's raw outputs for each decoded item, by name: what parity compares.
+        """The model's raw outputs for each decoded item, by name. The parity check compares them.
 
-        An output is the item's rows one after the other; one that has a value per token is without padding, so
-        [tokens of all rows, ...], any other [rows, ...].
+        An output has the shape [rows, ...]. An output with a value per token is without padding: the rows are
+        concatenated to [tokens of all rows, ...].
         """
         batch = self.collate(items)
         outputs, per_token = self.forward(batch.inputs), {each.name for each in self.settings.outputs if each.per_token}
@@ -126,11 +126,11 @@ class Service(Task):
                 payload = read_payload(
                     request, content_type_of(headers), self.shape, self.settings.max_items, self.options
                 )
-                # Read-only: where a request gives no option, these are the defaults of all requests.
+                # Read-only: requests without options share one dict of defaults.
                 given = read_options(self.options, payload.options, self.settings.parameters)
                 job.options = MappingProxyType(given)
                 job.form, job.items = payload.form, self.items(payload, job.options)
-        except OF_A_REQUEST as error:
+        except REQUEST_ERRORS as error:
             job.error, job.items = error, []
         job.headers |= self.figures.since(before)
         return job
@@ -151,7 +151,8 @@ class Service(Task):
             job.items = self.items(Payload(job.form, None, self.items_of(tensors)), job.options)
 
     def _serve(self, jobs: list[Job], started: float) -> None:
-        """Runs the jobs as one batch; should that fail as a whole, each alone, so that only the culprit fails."""
+        """Runs the jobs as one batch. If the batch fails as a whole, each job runs alone, so that only the faulty one
+        fails."""
         try:
             self._serve_together(jobs, started)
         except Exception as error:
@@ -186,7 +187,7 @@ class Service(Task):
                 job.headers[BEGAN] = str(int(started * 1e9))
 
     def _admitted(self, jobs: list[Job], batch: Batch) -> list[Job]:
-        """The jobs that there is time for; the others get their error."""
+        """The jobs for which there is time. The others get an error."""
         per_row = self.costs(batch.inputs)
         if self.budget.suffices(int(per_row.sum())):
             return jobs
@@ -203,7 +204,7 @@ class Service(Task):
             self.budget.check_answering()
             job.written = self._written(job, batch, items, outputs)
             job.headers |= self.extra_headers(batch, items)
-        except OF_A_REQUEST as error:
+        except REQUEST_ERRORS as error:
             job.error = error
 
     def _written(self, job: Job, batch: Batch, items: range, outputs: Any) -> Written:
@@ -225,7 +226,7 @@ class Service(Task):
             raise
 
     def _shaped(self, form: Form, answers: list[Any]) -> Any:
-        """The answers as the client asked: one, a list, or KServe v1's predictions."""
+        """The answers in the form of the request: one answer, a list, or KServe v1's predictions."""
         if form is Form.INSTANCES:
             return {"predictions": answers}
         if form is Form.LIST:
@@ -246,7 +247,7 @@ class Service(Task):
                 context.set_response_header(row, "Retry-After", str(job.error.retry_after_s))
         else:
             status, message = HTTPStatus.INTERNAL_SERVER_ERROR, "The model failed on this request; see the log."
-            # The error itself is for the dry run; the log's format does not print it.
+            # The dry run reads the error from the log record; the log's format does not print it.
             kind, extra = type(job.error).__name__, {"error": job.error}
             logger.error("A request failed with %s:\n%s", kind, places(job.error), extra=extra)
         context.set_response_status(int(status), status.phrase, row)

@@ -1,7 +1,7 @@
-"""What a worker needs to know of its archive: the ``archive`` section of model-config.yaml as typed records.
+"""The section ``archive`` of model-config.yaml as typed records: all that a worker knows of its archive.
 
-export writes these records, the handlers read them; a key that neither knows is an error on both sides. Imports neither
-torch nor TorchServe.
+export writes these records, and the handlers read them. An unknown key is an error. Imports neither torch nor
+TorchServe.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from handlers.errors import ArchiveError
 class TensorSpec:
     """An input or output of a model.
 
-    ``dims`` has one entry per dimension: "batch" first, "tokens" for the length of the longest text of a batch, and a
-    number for a fixed size. ``dtype`` is numpy's name.
+    ``dims`` has one entry per dimension: "batch" first, "tokens" for the length of the batch's longest text, and a
+    number for a fixed size. ``dtype`` is NumPy's name.
     """
 
     name: str
@@ -31,14 +31,14 @@ class TensorSpec:
         return "tokens" in self.dims
 
     def shape(self, batch: int, tokens: int) -> list[int]:
-        """The tensor's sizes for a batch of so many items, the longest of so many tokens (0 for images)."""
+        """The tensor's shape for ``batch`` items, the longest of which has ``tokens`` tokens (0 for images)."""
         sizes = {"batch": batch, "tokens": tokens}
         return [sizes[each] if isinstance(each, str) else each for each in self.dims]
 
 
 @dataclass(frozen=True)
 class TextInput:
-    """How texts become token ids, and how many characters a request may have."""
+    """The tokenization of texts, and the limits on their length."""
 
     max_length: int  # tokens of one sequence, special tokens included; longer texts are truncated
     pad_id: int
@@ -46,16 +46,16 @@ class TextInput:
     max_chars: int  # of one text
     max_total_chars: int  # of a request's texts together
     mask_token: str = ""  # fill-mask only
-    unknown_id: int = -1  # of the token for what the vocabulary lacks; -1: there is none
+    unknown_id: int = -1  # id of the unknown token ([UNK]); -1: there is none
 
 
 @dataclass(frozen=True)
 class ImageInput:
-    """How image files become pixels, and how many pixels a request may have.
+    """The preparation of images, and the limit on their pixels.
 
     ``preparation`` names a function of handlers/image.py and its arguments, ``{"kind": "photo", "resize": 232,
-    "crop": 224}``. ``mean`` and ``std`` are per channel, of pixels in 0..1. ``reduce``: large JPEG files may be decoded
-    at a half, a quarter or an eighth of their size, which was measured to give the same answers.
+    "crop": 224}``. ``mean`` and ``std`` are per channel, for pixels in 0..1. ``reduce``: large JPEG files may be
+    decoded at a half, a quarter or an eighth of their size. The build sets it after a measurement gave the same answers.
     """
 
     height: int
@@ -69,10 +69,10 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class Settings:
-    """The whole section. ``inputs`` and ``outputs`` are in the order in which the model takes and returns them.
+    """The whole section. ``inputs`` and ``outputs`` are in the model's order.
 
-    ``head`` says what the eager model is made of (handlers/architectures). ``parameters`` are the defaults of what a
-    request may choose itself, such as ``top_k``. Labels are in the archive's labels.json, where a task has some.
+    ``head`` describes the eager model (handlers/architectures.py). ``parameters`` has the defaults of a request's
+    options, such as ``top_k``. A task's labels are in the archive's labels.json.
     """
 
     model: str
@@ -80,7 +80,7 @@ class Settings:
     task: str
     device: str  # "cpu" or "gpu"
     runtime: str  # a key of handlers.runtimes.RUNTIMES
-    weights: str  # where they came from, for people
+    weights: str  # their source, for people
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     random_weights: bool = False
@@ -92,10 +92,10 @@ class Settings:
     parameters: dict[str, Any] = field(default_factory=dict)
     example: dict[str, Any] = field(default_factory=dict)  # a request that the archive answers
     built_with: dict[str, str] = field(default_factory=dict)
-    # Written by a variant's steps.
+    # The steps of a variant set the following.
     precision: str = "fp32"
     freeze: bool = False  # torch.jit.freeze and optimize_for_inference at load
-    compiled_for: dict[str, Any] = field(default_factory=dict)  # what a compiled package needs of a machine
+    compiled_for: dict[str, Any] = field(default_factory=dict)  # a compiled package's requirements on the machine
     lean: dict[str, Any] = field(default_factory=dict)  # the spec that handlers.lean.build takes
     buckets: dict[str, Any] = field(default_factory=dict)  # batch sizes and lengths with a CUDA graph
     decode_on_gpu: bool = False
@@ -110,13 +110,13 @@ class Settings:
 
     @property
     def text_input(self) -> TextInput:
-        """``text``, of a model of texts."""
+        """``text``, for a text model."""
         assert self.text is not None, f"{self.model} takes no texts"
         return self.text
 
     @property
     def image_input(self) -> ImageInput:
-        """``image``, of a model of images."""
+        """``image``, for an image model."""
         assert self.image is not None, f"{self.model} takes no images"
         return self.image
 

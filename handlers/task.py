@@ -1,6 +1,6 @@
-"""What a task defines: how its items are read, batched and answered. ``handlers.service.Service`` calls it.
+"""The methods that a task defines: they read, collate and answer items. ``handlers.service.Service`` calls them.
 
-Knows nothing of TorchServe, of texts or of images.
+Knows nothing of TorchServe, texts or images.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from handlers.runtimes import Outputs
 
 
 class Task(Hooks, Passes, Tensors, Explained):
-    """A task says how items are read, batched and answered, beside its ``options``; a user's own handler changes items
-    and answers through the hooks.
+    """Base of the tasks. A user's own handler changes items and answers through the hooks.
 
-    ``answer_key`` names a single answer and ``list_answer_key`` a list of them; None: the answer is the whole body.
-    ``directory`` is the unpacked archive.
+    ``answer_key`` is the JSON key of a single answer, or None if the answer is the whole body. ``list_answer_key`` is
+    the key of a list of answers. ``directory`` is the unpacked archive.
     """
 
     shape = Shape(key="text")
@@ -39,14 +38,14 @@ class Task(Hooks, Passes, Tensors, Explained):
         self.figures = Figures()
 
     def prepare(self) -> None:
-        """Loads what reading and answering need (a tokenizer, labels) from ``self.directory``."""
+        """Loads the tokenizer or the labels from ``self.directory``."""
 
     def read(self, payload: Payload) -> list[Any]:
-        """The payload's items, decoded, as ``preprocess`` gets them. Raises RequestError."""
+        """The payload's items, decoded, for ``preprocess``. Raises RequestError."""
         raise NotImplementedError
 
     def accept(self, items: list[Any]) -> list[Any]:
-        """Items from ``preprocess``, checked, as ``collate`` takes them. Raises RequestError."""
+        """Checks the items from ``preprocess`` and returns them for ``collate``. Raises RequestError."""
         return items
 
     def collate(self, items: list[Any]) -> Batch:
@@ -54,33 +53,34 @@ class Task(Hooks, Passes, Tensors, Explained):
         raise NotImplementedError
 
     def collate_with_records(self, items: list[Any]) -> Batch:
-        """As ``collate``; of texts, with the tokenizer's records."""
+        """As ``collate``. A batch of texts also has the tokenizer's records (``Tokens.encodings``)."""
         return self.collate(items)
 
     def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> Any:
-        """What ``answer`` needs of the outputs, for all rows at once; ``options`` are those of each request."""
+        """Processes the outputs of all rows at once, for ``answer``. ``options`` has the options of each request."""
         return outputs
 
     def answer(self, batch: Batch, index: int, outputs: Any, options: Mapping[str, Any]) -> Any:
-        """The task's answer to item ``index`` of the batch, from what ``digest`` returned. Raises RequestError."""
+        """The task's answer to item ``index`` of the batch. ``outputs`` is the result of ``digest``. Raises
+        RequestError."""
         raise NotImplementedError
 
     def collate_own(self, items: list[Any]) -> Batch:
-        """Items of the model's own inputs as one batch, without a context."""
+        """One batch of items that are the model's own inputs. It has no context."""
         return self.collate(items)
 
     def count(self, batch: Batch) -> None:
-        """Adds to ``self.figures`` what the model read of a batch."""
+        """Adds the number of tokens of a batch to ``self.figures``."""
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
-        """Response headers of the request that has these items of the batch. A batch of own inputs has no context."""
+        """Response headers of the request with these items of the batch. ``batch.context`` may be None."""
         return {}
 
     def samples(self) -> list[list[Any]]:
-        """Batches of items to warm up with before the worker reports ready."""
+        """Batches of items for the warm-up."""
         raise NotImplementedError
 
     def unpadded(self, batch: Batch, row: int, name: str, output: np.ndarray) -> np.ndarray:
-        """Row ``row`` of an output without what padding added; the output's name is ``name``."""
+        """Row ``row`` of the output ``name``, without padding."""
         found: np.ndarray = output[row]
         return found

@@ -1,6 +1,6 @@
-"""What the text tasks share: reading, tokenizing once per batch, saying so when a text was cut.
+"""The base of the text tasks: reads texts, tokenizes them once per batch and reports truncated texts.
 
-Knows tokens; the task's module knows what the model's output means.
+The task's own module interprets the model's output.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from handlers.service import Service
 from handlers.text import TextEncoder, Tokens, groups_of_like_length, read_texts
 
 WARM_UP_WORDS = (4, 24, 100)
-# Of one forward pass: sequences, and tokens, padding included. Memory grows with them, and so does the time between two
-# looks at the clock.
+# Limits of one forward pass; tokens include padding. Memory grows with them, and so does the time between two checks
+# of the budget.
 MAX_SEQUENCES = 64
 CPU_TOKENS, GPU_TOKENS = 2048, 32_768
-LEAST_TIMED = 64  # tokens of the shortest forward pass that tells what a token costs
+LEAST_TIMED = 64  # tokens of the shortest forward pass that the budget learns from
 
 
 class TextService(Service):
-    """Items are strings, or tuples of the texts under ``shape.fields``; a batch's context is its ``Tokens``."""
+    """Items are strings, or tuples with a text for each of ``shape.fields``. A batch's context is its ``Tokens``."""
 
     encoder_class: type[TextEncoder] = TextEncoder
     unit = "tokens"
-    mask_id: int | None = None  # fill-mask's
+    mask_id: int | None = None  # id of the mask token, for fill-mask only
 
     def prepare(self) -> None:
         text = self.settings.text_input
@@ -84,7 +84,7 @@ class TextService(Service):
         return Batch(self.inputs_of(tokens), context=tokens)
 
     def inputs_of(self, tokens: Tokens) -> tuple[np.ndarray, ...]:
-        """The runtime's inputs, as far as the tokenizer gives them, in the model's order."""
+        """Those of the runtime's inputs that come from the tokenizer, in the model's order."""
         return tuple(getattr(tokens, name) for name in self._inputs if hasattr(tokens, name))
 
     def costs(self, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -98,8 +98,8 @@ class TextService(Service):
         return inputs[0].size
 
     def split(self, inputs: tuple[np.ndarray, ...]) -> Split:
-        """On a CPU, where work grows with every token of padding, texts of like length go together."""
-        if len(inputs[0]) == 1:  # the usual request: nothing to sort or to part
+        """On a CPU, texts of similar length are grouped, since work grows with every token of padding."""
+        if len(inputs[0]) == 1:  # the most frequent case
             return Split([np.arange(1)])
         on_cpu, lengths = self.settings.device == "cpu", inputs[1].sum(axis=1)
         groups = groups_of_like_length(lengths) if on_cpu else [np.arange(len(lengths))]
@@ -119,7 +119,7 @@ class TextService(Service):
         return found
 
     def sample(self, words: int) -> Any:
-        """An item of about that many tokens."""
+        """An item of about ``words`` tokens."""
         return " ".join(["model"] * words)
 
     def samples(self) -> list[list[Any]]:
@@ -132,7 +132,7 @@ class TextService(Service):
 
 
 def decoded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """BYTES tensors with their elements as strings. Raises RequestError for one that is not UTF-8."""
+    """BYTES tensors, with their elements as strings. Raises RequestError for an element that is not UTF-8."""
     return {name: replace(tensor, values=_texts(tensor.values, name)) for name, tensor in tensors.items()}
 
 

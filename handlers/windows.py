@@ -1,4 +1,4 @@
-"""A question with a text of any length, in overlapping windows of token ids."""
+"""Splits a question with a long text into overlapping windows of token ids."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tokenizers import Encoding
 from handlers.errors import RequestError, TooLarge
 from handlers.text import TextEncoder, Tokens
 
-OVERLAP = 128  # tokens that a window shares with the one before it; half its room where that is less
+OVERLAP = 128  # tokens that two neighbouring windows share; at most half of the tokens that a window has for the text
 
 
 @dataclass(frozen=True)
 class Windows:
-    """A text in overlapping windows, each after the same question.
+    """A text in overlapping windows. Each window starts with the question.
 
-    ``encodings`` has the tokenizer's record of each window, question and special tokens included. ``firsts`` are the
-    numbers of the windows' first tokens among the text's own tokens, from 0.
+    ``encodings`` has the tokenizer's record of each window, with the question and special tokens. ``firsts`` has, for
+    each window, the index of its first token in the tokens of the text.
     """
 
     text: str
@@ -39,10 +39,10 @@ class WindowEncoder(TextEncoder):
     """Tokenizes a question with a text of any length, in windows of ``max_length`` tokens."""
 
     def windows(self, question: str, text: str, name: str, most_windows: int = sys.maxsize) -> Windows:
-        """The windows of ``text``; the question is whole in each. An error's sentence calls the question ``name``.
+        """The windows of ``text``, each with the whole question. ``name`` is the name of the question in an error.
 
-        Raises RequestError for a question that leaves no room and for a text that no token is left of; TooLarge for
-        more than ``most_windows`` windows, before any is made.
+        Raises RequestError for a question that leaves no tokens for the text and for a text without tokens. Raises
+        TooLarge for more than ``most_windows`` windows.
         """
         tokenizer = self._tokenizer
         asked, count = map(len, self._plain([question, text]))
@@ -66,7 +66,7 @@ class WindowEncoder(TextEncoder):
         return Windows(text, encodings, tuple(at * (room - overlap) for at in range(len(encodings))))
 
     def together(self, items: Sequence[Windows]) -> WindowTokens:
-        """One batch of the windows of all items, item after item; of windows, nothing is truncated."""
+        """One batch of the windows of all items, in order. ``truncated`` is False for all windows."""
         encodings = [each for item in items for each in item.encodings]
         tokens = self.padded(encodings, [item.text for item in items])
         return WindowTokens(

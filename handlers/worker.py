@@ -1,8 +1,8 @@
-"""What TorchServe's worker does with a batch, in a shorter way; installed by an archive into the worker that loads it.
+"""A faster replacement for parts of TorchServe's worker. An archive installs it into the worker that loads it.
 
-TorchServe 0.12's worker takes a request apart and puts its answer together in Python, field by field, and writes a line
-of log for each batch. Here handlers/worker_protocol.py reads and writes whole messages, and the batch's time is written
-once a second. A worker that is built otherwise than we know keeps its own ways, and a line in its log says so.
+TorchServe 0.12's worker parses requests and builds answers field by field in Python, and logs a line for each batch.
+Here handlers/worker_protocol.py reads and writes whole messages, and the duration of a batch is logged once a second. A
+worker of another version is left unchanged, with a warning in its log.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ METRIC, SECONDS = "PredictionTime", 1.0
 
 
 def install(program: ModuleType, figures: Figures) -> bool:
-    """Has ``program``, if it is TorchServe's worker, read and answer by this module from its next message on, and send
-    ``figures`` with its answers.
+    """Replaces the reader and the writer of ``program``, from its next message on. The new writer sends ``figures``.
 
-    The next message has not been sent at that time, since the front end waits for the answer to the load that is
-    running. So nothing that TorchServe's reader left behind is lost. Returns whether it was done; a program that is no
-    worker is left alone.
+    The front end waits for the answer to the running load before it sends the next message. So TorchServe's reader has
+    no unread bytes. Returns False, and changes nothing, if ``program`` is not TorchServe's worker of version KNOWN.
     """
     if Path(getattr(program, "__file__", None) or "").name != WORKER:
         return False
@@ -49,7 +47,7 @@ def install(program: ModuleType, figures: Figures) -> bool:
 
 
 def _retrieve_msg() -> Any:
-    readers: dict[int, Reader] = {}  # by id of the connection: a worker has one at a time
+    readers: dict[int, Reader] = {}  # by id(connection); a worker has one connection at a time
 
     def retrieve_msg(connection: socket.socket) -> tuple[bytes, list[Received]]:
         reader = readers.get(id(connection))
@@ -67,7 +65,7 @@ def _predict(figures: Figures) -> Any:
     written = float("-inf")
 
     def predict(service: Any, batch: list[Received]) -> bytes:
-        """In place of ts.service.Service.predict, whose context it fills alike."""
+        """Replaces ts.service.Service.predict and fills the context as it does."""
         nonlocal written
         began, context = time.monotonic(), service.context
         identities, processors = [each.identity for each in batch], [RequestProcessor(each.headers) for each in batch]
@@ -78,10 +76,10 @@ def _predict(figures: Figures) -> Any:
             if batch[0].headers.get("describe") != "True":  # a description is no prediction
                 processors[0].add_response_property(HEADER, figures.taken(len(batch)))
             message = answers(identities, processors, bodies)
-        except Exception as error:  # not of a request, which the handler answers itself: the whole batch failed
+        except Exception as error:  # the handler itself answers an error in one request
             return _failed(identities, error)
         ended = time.monotonic()
-        if ended - written >= SECONDS:  # a gauge: the front end takes each line apart and keeps the last
+        if ended - written >= SECONDS:  # the metric is a gauge, of which the front end keeps only the last value
             written = ended
             context.metrics.add_time(METRIC, round((ended - began) * 1000, 2))
         return message

@@ -1,11 +1,11 @@
-"""The messages between TorchServe's front end and its Python worker: read through a buffer, written in one piece.
+"""Reads and writes the messages between TorchServe's front end and its Python worker.
 
-TorchServe 0.12's worker reads each length and each field with a ``recv`` of its own, about 50 system calls for a
-request with eight headers, and copies each field twice; it builds an answer field by field. Here one ``recv`` takes
-what the socket holds. The bytes are the same: tests/handlers/test_worker_protocol.py compares them with TorchServe's.
+TorchServe 0.12's worker calls ``recv`` for each length and each field, about 50 system calls for a request with eight
+headers, and copies each field twice. Here one ``recv`` reads all bytes that the socket has, and an answer is written at
+once. The bytes are the same: tests/handlers/test_worker_protocol.py compares them with TorchServe's.
 
-A message is: one byte of command; for each request its id, its headers and its parameters; -1. A field is four bytes of
-length, big-endian, and the bytes. A list of headers or parameters ends with -1.
+A message has one byte for the command, then the id, headers and parameters of each request, then -1. A field has its
+length in four bytes, big-endian, and its bytes. A list of headers or parameters ends with -1.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing import Any, Protocol
 logger = logging.getLogger(__name__)
 
 PREDICT = b"I"
-READ_SIZE, MOST_READ = 1 << 16, 1 << 20  # bytes asked of the socket at once
+READ_SIZE, MOST_READ = 1 << 16, 1 << 20  # smallest and largest argument of recv, in bytes
 _INT = struct.Struct("!i")
 _END = _INT.pack(-1)
 
 
 @dataclass(slots=True)
 class Received:
-    """One request. ``headers`` are those of HTTP, and the content type of each parameter under the parameter's name;
-    ``inputs`` are the bytes of each parameter."""
+    """One request. ``headers`` has the HTTP headers, and the content type of each parameter under the parameter's name.
+    ``inputs`` has the bytes of each parameter."""
 
     identity: bytes
     headers: dict[str, Any]
@@ -38,20 +38,20 @@ class Received:
 
 
 class Answered(Protocol):
-    """What an answer consists of beside its body; TorchServe's RequestProcessor."""
+    """Status and headers of an answer; the interface of TorchServe's RequestProcessor."""
 
     def get_response_status_code(self) -> int:
-        """The status of HTTP."""
+        """The HTTP status code."""
 
     def get_response_status_phrase(self) -> str | None:
-        """The reason phrase beside the status; None for none."""
+        """The reason phrase, or None."""
 
     def get_response_headers(self) -> dict[str, str]:
-        """The headers that the worker sets."""
+        """The response headers."""
 
 
-class Short(Exception):
-    """The bytes end before the request does. ``until``: the first byte that is known to be needed, less one."""
+class Incomplete(Exception):
+    """The request is not complete. At least ``until`` bytes of data are needed."""
 
     def __init__(self, until: int) -> None:
         self.until = until
@@ -60,13 +60,14 @@ class Short(Exception):
 class Reader:
     """Reads messages from the socket of one front end.
 
-    Logs no line per request, as TorchServe's reader does: each is a pipe, a regular expression and a write to a file.
+    Unlike TorchServe's reader, it logs no line per request: each line would cost a write to a pipe, a regular
+    expression and a write to a file.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self._held = b""  # received
-        self._at = 0  # of these, taken
+        self._held = b""  # the received bytes
+        self._at = 0  # the number of these that were parsed
 
     def message(self) -> tuple[bytes, list[Received]]:
         """(command, requests) of the next message.
@@ -82,7 +83,7 @@ class Reader:
         found = []
         while (request := self._request()) is not None:
             found.append(request)
-        self._held, self._at = self._held[self._at :], 0  # a worker that waits keeps no body
+        self._held, self._at = self._held[self._at :], 0  # frees the bodies while the worker waits
         return command, found
 
     def _request(self) -> Received | None:
@@ -90,11 +91,11 @@ class Reader:
             try:
                 request, self._at = parsed(self._held, self._at)
                 return request
-            except Short as short:
-                self._receive(short.until)
+            except Incomplete as incomplete:
+                self._receive(incomplete.until)
 
     def _receive(self, until: int) -> None:
-        """Receives until ``until`` bytes are held, and drops what was taken."""
+        """Receives until ``self._held`` has ``until`` bytes, and drops the parsed bytes."""
         pieces, missing = [self._held[self._at :]], until - len(self._held)
         self._at = 0
         while missing > 0:
@@ -108,9 +109,9 @@ class Reader:
 
 
 def parsed(data: bytes, at: int) -> tuple[Received | None, int]:
-    """(the request that begins at ``at``, where it ends); None at the end of a message. Raises Short.
+    """(the request that begins at ``at``, its end). The request is None at the end of a message. Raises Incomplete.
 
-    Written for speed, without a call for each field. A field that is cut off is noticed at the length behind it.
+    For speed, fields are not read by a function. A field that is cut off is noticed when the next length is read.
     """
     size = _INT.unpack_from
     headers: list[bytes] = []
@@ -136,12 +137,13 @@ def parsed(data: bytes, at: int) -> tuple[Received | None, int]:
                     fields.append(data[at : at + length])
                     at += length
     except struct.error:
-        raise Short(at + 4) from None
+        raise Incomplete(at + 4) from None
     return _request(identity, headers, parameters), at
 
 
 def _request(identity: bytes, headers: Sequence[bytes], parameters: Sequence[bytes]) -> Received:
-    """As ts.service.Service.retrieve_data_for_inference joins them: a header takes the place of a parameter's type."""
+    """Builds a request as ts.service.Service.retrieve_data_for_inference does: a header replaces the content type of a
+    parameter with the same name."""
     inputs: dict[str, bytes] = {}
     found: dict[str, Any] = {}
     for index in range(0, len(parameters), 3):
@@ -181,6 +183,6 @@ def _field(value: bytes) -> bytes:
     return _INT.pack(len(value)) + value
 
 
-@lru_cache(maxsize=1024)  # names, and the values that a batch's answers share
+@lru_cache(maxsize=1024)  # header names, and values that many answers share
 def _text(value: str) -> bytes:
     return _field(value.encode())

@@ -1,9 +1,8 @@
-"""Explanations of answers: which tokens of a text, or which pixels of an image, the answer rests on.
+"""Explanations of answers: the contribution of each token of a text, or of each pixel of an image, to the answer.
 
-The method is integrated gradients (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365). This module has what
-its parts share: ``Target`` says which number of a model's outputs is explained, ``Chosen`` which one a task chose, and
-``Explainer`` is a runtime that computes attributions. serving.py answers requests, answers.py and overlay.py write
-explanations. docs/explanations.md is the page for users.
+The method is integrated gradients (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365). This module has the
+shared records. serving.py answers requests, and answers.py and overlay.py write explanations. docs/explanations.md is
+the page for users.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-# The runtime and the variant of archives that explain (serving/front_end/java/frontend/Explanations.java has both).
+# The runtime and the variant of archives with explanations (serving/front_end/java/frontend/Explanations.java has both).
 RUNTIME = VARIANT = "explain"
 
 
 def ask_instead(model: str, archive: str) -> str:
-    """The sentence that refuses an explanation by ``archive``, an archive of ``model`` that gives none. ``null`` is the
-    archive of that name without a model."""
+    """The error message for an explanation by ``archive``, an archive of ``model`` without explanations. The archive
+    ``null`` has no model."""
     if archive == model:
         return f"{archive} gives no explanations: it has no model."
     return (
@@ -31,8 +30,10 @@ def ask_instead(model: str, archive: str) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """The number that is explained, of one row of a model's outputs: the sum of ``entries``, each an output's name and
-    the place of a value in that row; or, with ``vector`` (float [width]), the cosine of the output "embedding" with it.
+    """The number that is explained, for one row of a model's outputs.
+
+    It is the sum of ``entries``, each an output's name and the index of a value in that row. With ``vector``, float
+    [width], it is the cosine of the output "embedding" and the vector.
     """
 
     entries: tuple[tuple[str, tuple[int, ...]], ...] = ()
@@ -41,8 +42,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a task explains of an item. ``prediction`` is the task's own answer, ``output`` names the number in words,
-    ``row`` is the row of the item's batch that has it. ``parts`` names the texts of a sequence of two."""
+    """The number that a task explains for an item.
+
+    ``prediction`` is the task's answer, ``output`` describes the number in words, and ``row`` is its row in the item's
+    batch. ``parts`` has the names of the two texts if the row is a pair of texts."""
 
     prediction: Any
     output: str
@@ -53,8 +56,10 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Attributed:
-    """Attributions of one row, float32 [tokens] or [height, width], the explained number for the row and for its
-    baseline, and how far the attributions' sum is from the difference of the two."""
+    """The attributions of one row, ``values``, float32 [tokens] or [height, width].
+
+    ``value`` and ``baseline_value`` are the explained number for the row and for its baseline. ``error`` is the
+    absolute difference between the sum of the attributions and ``value - baseline_value``."""
 
     values: np.ndarray
     value: float
@@ -70,10 +75,10 @@ class Attributed:
 
 @dataclass(frozen=True)
 class Path:
-    """The straight way from a baseline to a row, and how it is walked.
+    """The straight path of integrated gradients from a baseline to a row.
 
-    ``inputs`` are a model's, of one row. ``baseline`` is int64 [1, tokens] of token ids, -1 for a zero vector, or
-    float32 pixels [1, height, width, 3]. ``steps`` points are taken, at most ``together`` of them at a time.
+    ``inputs`` are the model's inputs for one row. ``baseline`` is int64 [1, tokens], token ids or -1 for a zero vector,
+    or float32 pixels [1, height, width, 3]. The gradient is computed at ``steps`` points, at most ``together`` per pass.
     """
 
     inputs: tuple[np.ndarray, ...]
@@ -84,15 +89,16 @@ class Path:
 
 @runtime_checkable
 class Explainer(Protocol):
-    """A runtime that explains."""
+    """A runtime that computes attributions."""
 
     def attributions(self, path: Path, target: Target, check: Callable[[int], Any]) -> Attributed:
-        """The attributions along the path. ``check`` is called before each pass over so many points, and may raise."""
+        """The attributions of ``target`` along ``path``. ``check`` is called with the number of points before each pass
+        and may raise an error."""
 
 
 class Explained:
-    """What of a service says how its answers are explained. ``target`` reads the option that names what to explain in
-    place of the best; None where a task has none."""
+    """The part of a task that selects the explained number. ``target`` is the request option that selects another
+    number than the best; None for a task without it."""
 
     target: Any = None
 
@@ -101,11 +107,11 @@ class Explained:
         raise NotImplementedError
 
     def read_placed(self, payload: Any) -> list[tuple[Any, dict[str, Any]]]:
-        """The items, each with what an explanation says of how it was read: of an image its "frame", the part of it
-        that the model sees. Raises RequestError."""
+        """The items, each with keys that are added to its explanation. For an image, the key is "frame": the part of
+        the image that the model sees. Raises RequestError."""
         return [(item, {}) for item in self.read(payload)]
 
     def chosen(self, batch: Any, outputs: Any, target: Any, options: Mapping[str, Any]) -> Chosen:
-        """What is explained of the only item of ``batch``, whose outputs these are. ``target`` is the request's, None
-        for the best. Raises RequestError."""
+        """The explained number for a ``batch`` of one item. ``target`` is the request's option; None selects the best
+        number. Raises RequestError."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Writes explanations: as JSON, or as a PNG of an image with its map of attributions on it."""
+"""Writes explanations as JSON, or as a PNG of the image with its attributions drawn over it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from handlers.batch import Batch
     from handlers.text import TextEncoder
 
-MOST_VALUES = MOST_BYTES // 14  # of the maps of one answer; a value takes up to 14 characters
-HEADER = "x-explanation"  # of a PNG: what the JSON says beside the map
+MOST_VALUES = MOST_BYTES // 14  # attributions in one JSON answer; each takes up to 14 characters
+HEADER = "x-explanation"  # of a PNG: the explanation's JSON without the attributions
 MAP = "attributions"
 PNG, JSON = "image/png", "application/json"
 
 
 def wants_png(headers: Mapping[str, Any], is_image: bool) -> bool:
-    """Whether a request's Accept prefers a PNG to JSON. Raises NotAcceptable where only a PNG of a text will do."""
+    """Whether a request's Accept prefers a PNG to JSON. Raises NotAcceptable if it excludes JSON for a text."""
     accept = next((str(value) for name, value in headers.items() if name.lower() == "accept"), "")
     png, plain = (_quality(accept, kind) for kind in (PNG, JSON))
     if png <= plain or not accept:
@@ -40,7 +40,7 @@ def wants_png(headers: Mapping[str, Any], is_image: bool) -> bool:
 
 
 def _quality(accept: str, kind: str) -> float:
-    """How much an Accept wants a media type, 0 to 1, by its most specific range (RFC 9110, 12.5.1)."""
+    """The quality value of a media type in an Accept header, 0 to 1, by the most specific range (RFC 9110, 12.5.1)."""
     found: dict[str, float] = {}
     for each in accept.split(","):
         name, *parameters = (part.strip().lower() for part in each.split(";"))
@@ -55,7 +55,7 @@ def _quality(accept: str, kind: str) -> float:
 def explanation(
     chosen: Chosen, attributed: Attributed, options: Mapping[str, Any], batch: Batch, encoder: TextEncoder | None
 ) -> dict[str, Any]:
-    """The explanation of one item, as a JSON object; of a text by tokens, of an image by pixels."""
+    """The explanation of one item as a JSON object, with the attributions of its tokens or pixels."""
     values = attributed.values
     if encoder is None:
         parts = {"shape": list(values.shape), MAP: values}
@@ -74,11 +74,11 @@ def explanation(
 
 
 def _tokens(values: np.ndarray, encoding: Any, parts: Sequence[str], encoder: TextEncoder) -> list[dict[str, Any]]:
-    """The tokens of the texts themselves; special tokens have no attribution, as they are the same in the baseline."""
+    """The tokens with their attributions. Special tokens are left out: they are the same in the baseline."""
     found = []
     for at in np.flatnonzero(np.equal(encoding.special_tokens_mask, 0)).tolist():
         start, end = encoding.offsets[at]
-        # tokenizers forgets the number of the first of two sequences that it joins after they were cut.
+        # tokenizers gives None as the number of the first text if both were cut before they were joined.
         part = {"part": parts[encoding.sequence_ids[at] or 0]} if encoding.n_sequences > 1 else {}
         token = {"token": encoder.decode_token(encoding.ids[at]), **part, "start": start, "end": end}
         found.append(token | {"attribution": float(values[at])})
@@ -86,7 +86,7 @@ def _tokens(values: np.ndarray, encoding: Any, parts: Sequence[str], encoder: Te
 
 
 def write(found: Sequence[dict[str, Any]], form: Form, pixels: np.ndarray | None = None) -> Written:
-    """The answer in the form of its request; with ``pixels``, uint8 [H, W, 3], the only explanation as a PNG."""
+    """The answer in the form of its request. With ``pixels``, uint8 [H, W, 3], it is a PNG of the only explanation."""
     if pixels is not None:
         rest = {name: value for name, value in found[0].items() if name != MAP}
         return Written(overlay(pixels, found[0][MAP]), PNG, {HEADER: json.dumps(rest)})

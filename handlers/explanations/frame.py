@@ -1,4 +1,4 @@
-"""Which part of an upright image a model sees, so that attributions of the model's pixels find their place in it."""
+"""The part of an upright image that a model sees. Clients need it to draw attributions over the original image."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SIDES = ("left", "top", "right", "bottom")
 
 
 def frame(image: Image.Image, preparation: dict[str, Any]) -> dict[str, float]:
-    """The sides of that part, as shares of the upright image's width and height: 0 and 1 are its own sides. What lies
-    beyond them is black for the model. ``preparation`` is that of handlers.image.prepare."""
+    """The sides of that part, as shares of the upright image's width and height. Values below 0 or above 1 lie outside
+    the image, where the model sees black. ``preparation`` is the argument of handlers.image.prepare."""
     arguments = {key: value for key, value in preparation.items() if key != "kind"}
     found = _photo(image.size, **arguments) if preparation["kind"] == "photo" else digit_frame(image, **arguments)
     return dict(zip(SIDES, found, strict=True))

@@ -1,4 +1,4 @@
-"""A picture of attributions: the image in grey, red where a pixel speaks for the answer and blue where against it."""
+"""Draws attributions over an image: the image is grey, positive attributions are red and negative ones are blue."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import io
 import numpy as np
 from PIL import Image
 
-FULL = 99  # percentile of the magnitudes that is shown in full colour: a few pixels are far beyond the others
-SHORTEST = 224  # pixels; a smaller image is enlarged by a whole number
-GREY = 0.6  # of the image's brightness, so that colours stand out
+FULL = 99  # percentile of the magnitudes that is shown in full colour, since a few pixels are far above the others
+SHORTEST = 224  # pixels; a smaller image is enlarged by an integer factor
+GREY = 0.6  # factor on the image's brightness, so that colours stand out
 FOR, AGAINST = (255, 48, 32), (48, 96, 255)
 
 
 def overlay(pixels: np.ndarray, values: np.ndarray) -> bytes:
-    """A PNG of uint8 [H, W, 3] pixels with float [H, W] attributions."""
+    """A PNG of ``pixels``, uint8 [H, W, 3], with the attributions ``values``, float [H, W]."""
     full = float(np.percentile(np.abs(values), FULL)) or float(np.abs(values).max()) or 1.0
     share = (values / full).clip(-1, 1)[:, :, None]
     grey = np.asarray(Image.fromarray(pixels).convert("L"), dtype=np.float32)[:, :, None] * GREY

@@ -1,6 +1,6 @@
-"""Answers requests for explanations: which are taken, in how much time, and what is computed for each item.
+"""Answers requests for explanations: reads them, checks their limits and computes the attributions of each item.
 
-Each item is explained alone, so that its explanation does not depend on the others of its batch.
+Each item is explained alone, so that its explanation does not depend on the other items of its batch.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 MOST_ITEMS = 8  # of one request
 STEPS = Whole(1, 300, 50)
 BASELINES = {"text": OneOf(("pad", "zero"), "pad"), "image": OneOf(("black", "white", "mean"), "black")}
-SHAPING = frozenset({"top_k", "aggregation_strategy"})  # options of the form of an answer, which change no explanation
-# Of one pass forward and back, whose memory grows with them.
+SHAPING = frozenset({"top_k", "aggregation_strategy"})  # options that change only the form of an answer
+# Limits of one forward and backward pass, by device. Memory grows with them.
 TOKENS, PIXELS = {"cpu": 512, "gpu": 16_384}, {"cpu": 4 * 224 * 224, "gpu": 32 * 224 * 224}
 WARM_UP_STEPS = 4
 CURE = 'lower "steps", or send less at once'
@@ -38,8 +38,8 @@ CURE = 'lower "steps", or send less at once'
 
 @dataclass
 class Wanted:
-    """What is known of a request for explanations beside its items: what each item's explanation says of how it was
-    read, whether the answer is to be a PNG, and each item as a batch of its own."""
+    """A request for explanations. ``read`` has the keys that are added to each item's explanation, ``png`` says that
+    the answer is a PNG, and ``batches`` has a batch for each item."""
 
     read: list[dict[str, Any]] = field(default_factory=list)
     png: bool = False
@@ -47,15 +47,15 @@ class Wanted:
 
 
 def options_of(service: Service, kind: str) -> dict[str, Option]:
-    """The options of explanations by a service of texts or images ("text" or "image"): those that change what is
-    predicted, and those of explanations."""
+    """The options of explanations: the task's options that change a prediction, and those of the method. ``kind`` is
+    "text" or "image"."""
     kept = {name: each for name, each in service.all_options().items() if name not in SHAPING}
     target = {} if service.target is None else {"target": service.target}
     return {**kept, "steps": STEPS, "baseline": BASELINES[kind], **target}
 
 
 class Explaining:
-    """The explanations of one worker. ``budget`` learns what a unit of cost takes with its gradients."""
+    """The explanations of one worker. ``budget`` estimates the time of a unit of cost with its gradients."""
 
     def __init__(self, service: Service, explainer: Explainer) -> None:
         settings = service.settings
@@ -69,7 +69,7 @@ class Explaining:
         self._warm_up()
 
     def read(self, job: Job, request: dict[str, Any], headers: dict[str, Any]) -> None:
-        """Fills in what the request asks for. Raises RequestError."""
+        """Reads the request into ``job``. Raises RequestError."""
         service, most = self._service, min(MOST_ITEMS, self._settings.max_items)
         job.wanted = wanted = Wanted(png=wants_png(headers, self._settings.image is not None))
         payload = read_payload(request, content_type_of(headers), service.shape, most, self.options)
@@ -82,7 +82,7 @@ class Explaining:
         job.form, job.items = payload.form, items
 
     def _check_size(self, count: int, png: bool) -> None:
-        """Raises RequestError or TooLarge for an answer that is not possible."""
+        """Raises RequestError for a PNG of several images, and TooLarge for an answer that is too long."""
         image = self._settings.image
         if png and count > 1:
             raise RequestError(f"A PNG shows one image, and the request has {count}; send one, or ask for JSON.")
@@ -93,7 +93,7 @@ class Explaining:
             )
 
     def serve(self, jobs: Sequence[Job], started: float) -> None:
-        """Explains the items of the jobs that there is time for; the others get their error."""
+        """Explains the items of the jobs for which there is time. The others get an error."""
         with self.budget.batch(started):
             for job in self._admitted(jobs):
                 try:
@@ -115,8 +115,8 @@ class Explaining:
         return [job for job in collated if job.error is None]
 
     def _collate(self, job: Job) -> int:
-        """Makes a batch of each item. Returns what the job costs: each item's pass for its answer, and a pass of its
-        longest row for each step."""
+        """Makes a batch of each item. Returns the cost of the job: for each item, one pass for its answer and, for each
+        step, one pass of its longest row."""
         assert job.wanted is not None
         job.wanted.batches = [self._service.collate_with_records([item]) for item in job.items]
         rows = [self._service.costs(batch.inputs) for batch in job.wanted.batches]
@@ -162,7 +162,7 @@ class Explaining:
         return found
 
     def _text_path(self, batch: Batch, row: int, baseline: str, steps: int) -> Path:
-        """Special tokens, and the mask that is to be filled, are the same in the baseline."""
+        """The baseline replaces all tokens except special tokens and fill-mask's mask."""
         length = int(batch.inputs[1][row].sum())
         inputs = tuple(each[row : row + 1, :length] if each.ndim == 2 else each[row : row + 1] for each in batch.inputs)
         own = np.array(batch.context.encodings[row].special_tokens_mask, dtype=bool)
@@ -179,7 +179,7 @@ class Explaining:
         return Path((pixels,), np.zeros(pixels.shape, np.float32) + np.array(colour, np.float32), steps, together)
 
     def _warm_up(self) -> None:
-        """Explains samples, so that the first request is as fast as the next, and its time is known before it runs."""
+        """Explains samples. The first request is then as fast as the next, and the budget can estimate its time."""
         output = self._settings.outputs[0]
         first = Chosen(None, "", Target(((output.name, (0,) * (len(output.dims) - 1)),)), 0)
         for sample in self._service.samples():
@@ -189,6 +189,6 @@ class Explaining:
 
 
 def _changed(read: Any, given: Any) -> dict[str, Any]:
-    """The text that offsets count in, where a handler changed the one that was sent."""
+    """The key "text" if a user's handler changed the length of the text. The offsets then refer to the changed text."""
     moved = isinstance(read, str) and isinstance(given, str) and len(read) != len(given)
     return {"text": given} if moved else {}

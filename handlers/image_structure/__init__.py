@@ -1,8 +1,8 @@
-"""What an image file asks of its decoder, read from the file's structure before any decoder sees it.
+"""Checks the structure of an image file before a decoder reads it, and estimates the cost of decoding it.
 
-``inspect`` walks markers, chunks or blocks, in time that is linear in the file's bytes and bounded in their number,
-and decodes nothing. It refuses what no camera or program writes, and says what the rest costs (``File.cost``). Imports
-neither Pillow nor torch.
+``inspect`` walks the markers, chunks or blocks of a file and decodes nothing. Its time is linear in the file's size,
+and the number of parts is limited. It refuses structures that no camera or program writes. ``File.cost`` is the
+estimate. Imports neither Pillow nor torch.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ FORMATS = {"JPEG": jpeg, "PNG": png, "WebP": webp, "GIF": gif, "BMP": bmp}
 
 
 def inspect(data: bytes) -> File:
-    """The file, its size by its header, and the bytes of it that decide its pixels.
+    """The file: its size from the header, and those of its bytes that determine its pixels.
 
-    Raises RequestError for another format and for a file that is damaged, cut short or of a kind that is not taken;
-    TooLarge for one in too many pieces.
+    Raises RequestError for an unknown format and for a file that is damaged, cut short or of an unsupported kind.
+    Raises TooLarge for a file with too many parts.
     """
     for walk in FORMATS.values():
         if data.startswith(walk.STARTS):

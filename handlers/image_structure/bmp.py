@@ -1,7 +1,7 @@
-"""BMP: its header, and whether all of its rows are there.
+"""BMP: checks the header and that the file has all rows.
 
-Run-length encoding is refused: hardly a program writes it, Pillow decodes it in Python at 100 ns a pixel, and 68 bytes
-of it are a picture of any size.
+Run-length encoding is refused. Few programs write it, Pillow decodes it in Python at 100 ns per pixel, and a file of 68
+bytes can encode an image of any size.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _RAW, _BITFIELDS = 0, 3
 
 
 def read(data: bytes) -> File:
-    """Raises RequestError, or struct.error beyond the file's end."""
+    """The checked file. Raises RequestError, or struct.error beyond the file's end."""
     size = int.from_bytes(data[14:18], "little")
     if size == _OLD_HEADER.size:
         _, width, height, _, bits = _OLD_HEADER.unpack_from(data, 14)
         compression = _RAW
     else:
         _, width, height, _, bits, compression = _HEADER.unpack_from(data, 14)
-        if height >> 24 == 0xFF:  # negative: the top row comes first
+        if height >> 24 == 0xFF:  # a negative height: the top row comes first
             height = 2**32 - height
     if compression not in (_RAW, _BITFIELDS):
         raise RequestError("The BMP is compressed; save it without compression, or as PNG.")

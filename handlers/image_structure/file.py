@@ -1,4 +1,4 @@
-"""What the walks of all formats share: the record that they return, errors, and a file without some of its parts."""
+"""Shared by all formats: the record of a checked file, errors, and a function that removes parts of a file."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 from handlers.errors import RequestError, TooLarge
 
-# Bytes of memory per pixel that a weight of 1 stands for: 4 of the decoded image, 4 of its upright or opaque copy.
+# Memory per pixel for a weight of 1: 4 bytes for the decoded image, 4 for its upright or opaque copy.
 BYTES_PER_PIXEL = 8
-# Transparent pixels are laid on white, which costs more than decoding them.
+# The weight of images with transparency: blending with white takes longer than decoding.
 TRANSPARENT = 3.0
 
 
 class File(NamedTuple):
-    """An image file that was walked to its end.
+    """A checked image file.
 
-    ``data`` is the file without what has no part in its pixels. ``weight`` says how many pixels of a plain JPEG cost
-    as much as one of its pixels: in CPU time, or in memory where that is more. ``simple``: a JPEG of grey or YCbCr
-    samples that says neither which side is up nor what colours its samples are, so that any decoder shows the same.
+    ``data`` is the file without the parts that do not affect its pixels. ``weight`` is the cost of one pixel, in pixels
+    of a plain JPEG; it is the larger one of the costs in CPU time and in memory. ``simple``: a JPEG of grey or YCbCr
+    samples without orientation and colour markers, which all decoders decode to the same image.
     """
 
     format: str  # Pillow's name
@@ -30,28 +30,28 @@ class File(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """What decoding the file costs, in pixels of a plain JPEG."""
+        """The cost of decoding the file, in pixels of a plain JPEG."""
         return ceil(self.width * self.height * self.weight)
 
 
 def cut_short() -> RequestError:
-    """The file ends before its format says that it does."""
+    """The error for a file that ends too early."""
     return RequestError("The image is cut short: the file ends before its data does; send the whole file.")
 
 
 def corrupted(what: str) -> RequestError:
-    """The file contradicts its format."""
+    """The error for a file that violates its format."""
     return RequestError(f"The image is corrupted: {what}.")
 
 
 def too_many(what: str, limit: int) -> TooLarge:
-    """The file is in more pieces than any program writes."""
+    """The error for a file with more parts than any program writes."""
     return TooLarge(f"The image has more than {limit} {what}; save it anew with an image program.")
 
 
 def without(data: bytes, dropped: list[tuple[int, int]], end: int) -> bytes:
-    """``data[:end]`` without what lies from start to end of each of ``dropped``, in ascending order; ``data`` itself,
-    and no copy, where that is all of it."""
+    """``data[:end]`` without the ranges (start, end) of ``dropped``, which are in ascending order. Returns ``data``
+    without a copy if nothing is removed."""
     if not dropped and end == len(data):
         return data
     view, kept, at = memoryview(data), [], 0

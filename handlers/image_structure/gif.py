@@ -1,4 +1,4 @@
-"""GIF: blocks and sub-blocks, to the trailer. Of the frames, only the first is decoded."""
+"""GIF: walks the blocks and sub-blocks to the trailer. Only the first frame is decoded later."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 from handlers.image_structure.file import TRANSPARENT, File, corrupted, too_many, without
 
 STARTS = b"GIF8"
-MAX_BLOCKS = 100_000  # of 255 bytes at most, in which TorchServe's largest body would be 65,793
+MAX_BLOCKS = 100_000  # TorchServe's largest body has 65,793 blocks of 255 bytes
 
 _SCREEN = struct.Struct("<HHB")
 _FRAME = struct.Struct("<HHHHB")
@@ -15,7 +15,7 @@ _EXTENSION, _IMAGE, _TRAILER, _GRAPHIC_CONTROL = 0x21, 0x2C, 0x3B, 0xF9
 
 
 def read(data: bytes) -> File:
-    """Raises RequestError or TooLarge, or IndexError or struct.error beyond the file's end."""
+    """The checked file. Raises RequestError or TooLarge, or IndexError or struct.error beyond the file's end."""
     if data[4:6] not in (b"7a", b"9a"):
         raise corrupted("a GIF is of no known version")
     width, height, flags = _SCREEN.unpack_from(data, 6)
@@ -32,7 +32,7 @@ def read(data: bytes) -> File:
                 transparent = transparent or bool(data[start + 3] & 1)
         elif kind == _IMAGE:
             left, top, wide, high, flags = _FRAME.unpack_from(data, at + 1)
-            if not frames:  # Pillow widens the screen to hold it
+            if not frames:  # Pillow enlarges the screen to the first frame
                 width, height = max(width, left + wide), max(height, top + high)
             frames += 1
             at = blocks.end(at + 11 + _palette(flags))
@@ -52,13 +52,13 @@ def _palette(flags: int) -> int:
 
 
 class _Blocks:
-    """Walks over sub-blocks, and counts those of the whole file."""
+    """Walks sub-blocks and counts them over the whole file."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._left = data, MAX_BLOCKS
 
     def end(self, at: int) -> int:
-        """Where the sub-blocks that begin at ``at`` end."""
+        """The end of the sub-blocks that begin at ``at``."""
         data, left = self._data, self._left
         while left and (size := data[at]):
             at += size + 1

@@ -1,7 +1,7 @@
-"""PNG: chunks and their checksums.
+"""PNG: walks the chunks and checks their checksums.
 
-Pillow checks no checksum of pixels and no end, and inflates texts; so checksums are checked here, and of the texts only
-what may hold the orientation is handed on.
+Pillow does not check the checksums of pixels or the end of the file, so they are checked here. Pillow also decompresses
+text chunks, so all of them are removed except those that may have the orientation.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import zlib
 from handlers.image_structure.file import TRANSPARENT, File, corrupted, cut_short, too_many, without
 
 STARTS = b"\x89PNG\r\n\x1a\n"
-MAX_CHUNKS = 10_000  # libpng writes one per 8 KiB, which makes 2,048 of TorchServe's largest body
-BYTE_WEIGHT = 2 / 3  # a byte of the inflated rows beside a pixel of a JPEG, in time
+MAX_CHUNKS = 10_000  # libpng writes a chunk per 8 KiB, which makes 2,048 chunks in TorchServe's largest body
+BYTE_WEIGHT = 2 / 3  # time for a byte of decompressed rows, relative to a pixel of a JPEG
 
 _CHUNK = struct.Struct(">I4s")
 _HEADER = struct.Struct(">IIBB")
@@ -24,8 +24,8 @@ _TEXTS = {b"iTXt": b"XML:com.adobe.xmp\0", b"tEXt": b"Raw profile type exif\0", 
 
 
 def read(data: bytes) -> File:
-    """Raises RequestError or TooLarge, or struct.error beyond the file's end."""
-    view, dropped, said = memoryview(data), [], set()
+    """The checked file. Raises RequestError or TooLarge, or struct.error beyond the file's end."""
+    view, dropped, seen = memoryview(data), [], set()
     at, transparent = 8, False
     for _ in range(MAX_CHUNKS):
         size, kind = _CHUNK.unpack_from(data, at)
@@ -36,8 +36,8 @@ def read(data: bytes) -> File:
             raise corrupted("the checksum of a PNG's chunk is wrong")
         if start == 8 and (kind != b"IHDR" or size != 13):
             raise corrupted("a PNG does not begin with its header")
-        if kind in _PIXELS or (kind not in said and _says_what_is_up(data, at, kind)):
-            said.add(kind)
+        if kind in _PIXELS or (kind not in seen and _may_have_orientation(data, at, kind)):
+            seen.add(kind)
         else:
             dropped.append((start, end))
         transparent = transparent or kind == b"tRNS"
@@ -47,7 +47,7 @@ def read(data: bytes) -> File:
     raise too_many("chunks", MAX_CHUNKS)
 
 
-def _says_what_is_up(data: bytes, at: int, kind: bytes) -> bool:
+def _may_have_orientation(data: bytes, at: int, kind: bytes) -> bool:
     return kind == b"eXIf" or (kind in _TEXTS and data.startswith(_TEXTS[kind], at + 8))
 
 

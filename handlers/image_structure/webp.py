@@ -1,4 +1,4 @@
-"""WebP: the chunks of its RIFF container. libwebp decodes a file in one call, so all bounds are set before it."""
+"""WebP: walks the chunks of the RIFF container. libwebp decodes a file in one call, so all limits are checked before."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from handlers.image_structure.file import TRANSPARENT, File, corrupted, cut_shor
 
 STARTS = b"RIFF"
 MAX_CHUNKS = 10_000  # an animation has one per frame
-WEIGHT = 2.0  # libwebp holds two canvases, Pillow a copy of one and the image: 16 bytes per pixel
+WEIGHT = 2.0  # 16 bytes per pixel: libwebp has two canvases, Pillow has a copy of one and the image
 
 _CHUNK = struct.Struct("<4sI")
 
 
 def read(data: bytes) -> File:
-    """Raises RequestError or TooLarge, or struct.error beyond the file's end."""
+    """The checked file. Raises RequestError or TooLarge, or struct.error beyond the file's end."""
     end = 8 + int.from_bytes(data[4:8], "little")
     if data[8:12] != b"WEBP":
         raise corrupted("a RIFF file holds no WebP")
@@ -39,7 +39,7 @@ def _has_alpha(data: bytes, first: bytes) -> bool:
 
 
 def _size(data: bytes, first: bytes) -> tuple[int, int]:
-    """Width and height of the canvas, or of the one frame of a file without."""
+    """Width and height of the canvas, or of the only frame of a file without a canvas."""
     if first == b"VP8X":
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
     if first == b"VP8L" and data[20] == 0x2F:

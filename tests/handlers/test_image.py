@@ -259,7 +259,7 @@ def test_base64_and_data_urls():
         (5, "a number"),
         ("", "empty"),
         (None, "null"),
-        ("https://example.org/cat.jpg", "is a URL.*fetches nothing"),
+        ("https://example.org/cat.jpg", "is a URL.*fetches no URLs"),
     ],
 )
 def test_bad_base64(item, says):

@@ -211,7 +211,7 @@ def test_gzip_that_no_header_names_is_told_so(content_type):
     with pytest.raises(RequestError) as refused:
         read(gzip.compress(b"hello"), content_type)
     cure = "send the header Content-Encoding: gzip."
-    assert str(refused.value) == f"The body is gzip, which no header says; {cure}"
+    assert str(refused.value) == f"The body is gzip, but no header says so; {cure}"
 
 
 def test_a_model_of_several_parts_says_how_to_send_them():

@@ -102,7 +102,7 @@ def test_a_real_photograph_is_answered_right(served, variant):
         ("digits-eager", PNG[:300], "image/png", 400, "cut short"),
         ("digits-eager", PNG[:-12], "image/png", 400, "cut short"),
         ("digits-eager", {"image": "%%"}, "application/json", 400, "base64"),
-        ("digits-eager", {"image": "https://example.org/7.png"}, "application/json", 400, "fetches nothing"),
+        ("digits-eager", {"image": "https://example.org/7.png"}, "application/json", 400, "fetches no URLs"),
         ("minilm-eager", {"inputs": "hello"}, "application/json", 400, 'did you mean "text" by "inputs"?'),
         ("digits-eager", {"images": "x"}, "application/json", 400, 'did you mean "image" by "images"?'),
         ("bert-eager", {"text": "A [MASK].", "top_k": 2}, "application/json", 400, '"top_k" is an option'),
