@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers.explanations.serving import Wanted
-from handlers.open_inference import Asked
-from handlers.open_inference.answer import Written
+from handlers.explanations.serving import ExplanationRequest
+from handlers.open_inference import InferenceRequest
+from handlers.open_inference.answer import Response
 from handlers.requests import Form
 
 
@@ -16,18 +16,18 @@ from handlers.requests import Form
 class Job:
     """One request of the batch: its parsed content, and later its response or its error.
 
-    ``asked`` is set for a request of the Open Inference Protocol, ``wanted`` for a request for explanations. ``own``
-    says that the items are the model's own inputs. ``traced`` says that the front end records a trace of the request.
+    ``inference`` is set for a request of the Open Inference Protocol, and ``explanation`` for one for explanations.
+    ``own`` says that the items are the model's own inputs. ``traced`` says that the front end records a trace.
     """
 
     form: Form = Form.SINGLE
     items: list[Any] = field(default_factory=list)
     options: Mapping[str, Any] = field(default_factory=dict)
-    asked: Asked | None = None
+    inference: InferenceRequest | None = None
     own: bool = False
-    wanted: Wanted | None = None
+    explanation: ExplanationRequest | None = None
     traced: bool = False
-    written: Written = field(default_factory=Written)
+    response: Response = field(default_factory=Response)
     headers: dict[str, str] = field(default_factory=dict)
     error: Exception | SystemExit | None = None
 
@@ -44,6 +44,6 @@ class Batch:
     rows: Sequence[range] | None = None
     context: Any = None
 
-    def of(self, index: int) -> range:
+    def rows_of(self, index: int) -> range:
         """The rows of item ``index``."""
         return range(index, index + 1) if self.rows is None else self.rows[index]

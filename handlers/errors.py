@@ -60,6 +60,6 @@ class ArchiveError(Exception):
     """The archive cannot be served here (wrong device, versions or files); the worker refuses to start."""
 
 
-def places(error: BaseException) -> str:
+def traceback_of(error: BaseException) -> str:
     """The traceback of an error, for the log, without the error's message, which may quote a user's data."""
     return "".join(traceback.format_tb(error.__traceback__))

@@ -95,12 +95,12 @@ class _Watched(io.BytesIO):
         self.read = watched  # type: ignore[method-assign]
 
 
-def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
+def decode(data: bytes, max_pixels: int, min_side: int = 0) -> Image.Image:
     """Checks and decodes the bytes of an image file; see ``inspect``, ``affordable`` and ``decoded``.
 
     Raises RequestError, or TooLarge for a file that costs more than ``max_pixels`` pixels of a plain JPEG.
     """
-    return decoded(affordable(inspect(data), max_pixels), enough)
+    return decoded(affordable(inspect(data), max_pixels), min_side)
 
 
 def affordable(file: File, max_pixels: int) -> File:
@@ -113,12 +113,12 @@ def affordable(file: File, max_pixels: int) -> File:
     return file
 
 
-def decoded(file: File, enough: int = 0) -> Image.Image:
+def decoded(file: File, min_side: int = 0) -> Image.Image:
     """Decodes an image to RGB, upright by its EXIF orientation.
 
     Every colour mode is accepted. Transparent pixels are blended with white, 16-bit samples are scaled to 8 bits, and a
-    GIF gives its first frame. With ``enough`` above 0, a JPEG whose sides are at least twice ``enough`` pixels is
-    decoded at a half, a quarter or an eighth of its size. This takes less time, and no side gets below ``enough``.
+    GIF gives its first frame. With ``min_side`` above 0, a JPEG whose sides are at least twice ``min_side`` pixels is
+    decoded at a half, a quarter or an eighth of its size. This takes less time, and no side gets below ``min_side``.
 
     Raises RequestError for a corrupted file, and TooLarge if decoding takes more than ``CPU_SECONDS``.
     """
@@ -129,8 +129,8 @@ def decoded(file: File, enough: int = 0) -> Image.Image:
             raise RequestError("The image is corrupted: its parts are larger than the whole.")
         _check_exif(image)
         size = image.size
-        if enough:
-            image.draft(None, (enough, enough))
+        if min_side:
+            image.draft(None, (min_side, min_side))
         image.info[REDUCED] = image.size != size
         source.watch(CPU_SECONDS)
         image.load()
@@ -274,7 +274,7 @@ def photo(
     return np.asarray(framed)
 
 
-def enough(preparation: dict[str, Any]) -> int:
+def min_side(preparation: dict[str, Any]) -> int:
     """The length in pixels that the sides of an image need for ``preparation``; 0 if it needs the full size."""
     return max(both(preparation["resize"])) if preparation["kind"] == "photo" else 0
 

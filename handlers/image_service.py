@@ -16,7 +16,7 @@ from handlers.batch import Batch
 from handlers.errors import RequestError, TooLarge
 from handlers.explanations.frame import frame
 from handlers.forward import Split
-from handlers.image import affordable, decoded, enough, prepare, read_images
+from handlers.image import affordable, decoded, min_side, prepare, read_images
 from handlers.image_structure import File, inspect
 from handlers.open_inference import Tensor
 from handlers.requests import Payload, Shape
@@ -55,7 +55,7 @@ class ImageService(Service):
         files = self._files(payload)
         return _each(files, lambda file: file if self.on_gpu and self.on_gpu.takes(file) else self._on_host(file))
 
-    def read_placed(self, payload: Payload) -> list[tuple[Any, dict[str, Any]]]:
+    def read_for_explanation(self, payload: Payload) -> list[tuple[Any, dict[str, Any]]]:
         return _each(self._files(payload), self._placed)
 
     def _placed(self, file: File) -> tuple[np.ndarray, dict[str, Any]]:
@@ -81,7 +81,7 @@ class ImageService(Service):
         return prepare(self._decoded(file), self.preparation)
 
     def _decoded(self, file: File) -> Image.Image:
-        return decoded(file, enough(self.preparation) if self.image.reduce else 0)
+        return decoded(file, min_side(self.preparation) if self.image.reduce else 0)
 
     def collate(self, items: list[Any]) -> Batch:
         return Batch((self.on_gpu(items) if self.on_gpu else np.stack(items),))

@@ -132,7 +132,7 @@ def _of_form(fields: dict[str, Any], shape: Shape, options: Collection[str]) -> 
     if not fields:
         raise RequestError(f"The request has no readable body (curl -d calls any body a form); send it {shape.how()}.")
     known = ", ".join(dict.fromkeys((*shape.names, *options)))
-    whole = _is_whole(fields, shape)
+    whole = _has_all_fields(fields, shape)
     alone = [name for name in (shape.key, "data") if name and fields.get(name, "") not in ("", b"")][:1]
     taken = shape.fields if whole else alone
     if not taken:
@@ -194,7 +194,7 @@ def _items(value: dict[str, Any], shape: Shape) -> tuple[Form, list[Any]]:
             raise RequestError(f'"instances" is {kind_of(items)}; expected a list.')
         _require_only(value, ("instances",), shape, "The JSON body", PARAMETERS)
         return Form.INSTANCES, [_instance(item, shape, f"Instance {at}") for at, item in enumerate(items)]
-    if _is_whole(value, shape):
+    if _has_all_fields(value, shape):
         _require_only(value, shape.fields, shape, "The JSON body", PARAMETERS)
         return Form.SINGLE, [value]
     if shape.key and shape.key in value:
@@ -202,17 +202,17 @@ def _items(value: dict[str, Any], shape: Shape) -> tuple[Form, list[Any]]:
         _require_only(value, (shape.key,), shape, "The JSON body", PARAMETERS)
         form, items = (Form.LIST, items) if isinstance(items, list) else (Form.SINGLE, [items])
         for at, item in enumerate(items):
-            if _is_whole(item, shape):
+            if _has_all_fields(item, shape):
                 _require_only(item, shape.fields, shape, f"Item {at}")
         return form, items
     named = f'"{shape.key}"' if shape.key else _quoted(shape.fields)
-    meant = _meant(value, [name for name in shape.names if name not in value], OTHER_NAMES)
+    meant = _suggestion(value, [name for name in shape.names if name not in value], OTHER_NAMES)
     raise RequestError(
         f'The JSON body has no {named} and no "instances"; {f"{meant} Send" if meant else "send"} {shape.expected()}.'
     )
 
 
-def _meant(keys: Iterable[str], names: list[str], others: Collection[str] = ()) -> str:
+def _suggestion(keys: Iterable[str], names: list[str], others: Collection[str] = ()) -> str:
     """The question "did you mean ...?" if one of ``keys`` is similar to one of ``names`` or is one of ``others``; else
     an empty string. The suggestion for ``others`` is the first name."""
     for given in itertools.islice((key for key in keys if len(key) < LONGEST_NAME), MOST_NAMES):
@@ -222,7 +222,7 @@ def _meant(keys: Iterable[str], names: list[str], others: Collection[str] = ()) 
     return ""
 
 
-def _is_whole(item: Any, shape: Shape) -> bool:
+def _has_all_fields(item: Any, shape: Shape) -> bool:
     """Whether ``item`` is an object with all fields of an item."""
     return isinstance(item, dict) and bool(shape.fields) and all(name in item for name in shape.fields)
 
@@ -231,7 +231,7 @@ def _require_only(value: dict[str, Any], taken: tuple[str, ...], shape: Shape, w
     """Raises RequestError for a key that would be ignored, since it may be misspelt."""
     left = [key for key in value if key not in taken and key not in also]
     if left:
-        meant = _meant(left, [name for name in (*shape.names, *also) if name not in value])
+        meant = _suggestion(left, [name for name in (*shape.names, *also) if name not in value])
         raise RequestError(f"{where} has a key beside {_quoted(taken)} that is not read; {meant or 'leave it out.'}")
 
 
@@ -243,13 +243,13 @@ def _instance(item: Any, shape: Shape, where: str) -> Any:
     """The item of an instance: the whole object if it has the task's fields, else the value of its key."""
     if not isinstance(item, dict):
         return item
-    if _is_whole(item, shape):
+    if _has_all_fields(item, shape):
         _require_only(item, shape.fields, shape, where)
         return item
     if not shape.key:
         return item  # the task reports the missing field
     if not (key := next((name for name in (shape.key, "b64") if name in item), "")):
-        meant = _meant(item, list(shape.names), OTHER_NAMES)
+        meant = _suggestion(item, list(shape.names), OTHER_NAMES)
         raise RequestError(f'{where} has no "{shape.key}"; {meant or f"expected {shape.expected()}."}')
     _require_only(item, (key,), shape, where)
     return item[key]

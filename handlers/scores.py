@@ -34,7 +34,7 @@ def ranked(scores: np.ndarray) -> list[tuple[int, float]]:
     return list(zip(order.tolist(), scores[order].tolist(), strict=True))
 
 
-def place_of(label: str | None, labels: Sequence[str], scores: np.ndarray) -> int:
+def label_index(label: str | None, labels: Sequence[str], scores: np.ndarray) -> int:
     """The index of ``label`` in ``labels``; for None, the index of the highest score, float [N]. Raises
     RequestError."""
     if label is None:

@@ -24,13 +24,13 @@ from handlers import open_inference, worker
 from handlers.admission import refusals
 from handlers.batch import Batch, Job
 from handlers.description import describe
-from handlers.errors import RequestError, places
-from handlers.explanations import Explainer, ask_instead
-from handlers.explanations.serving import Explaining
+from handlers.errors import RequestError, traceback_of
+from handlers.explanations import Explainer, no_explanations_message
+from handlers.explanations.serving import ExplanationService
 from handlers.figures import BEGAN, TRACED, stages
 from handlers.hooks import as_json
 from handlers.lanes import lanes
-from handlers.open_inference.answer import Written, write_answer
+from handlers.open_inference.answer import Response, write_answer
 from handlers.open_inference.task import as_texts
 from handlers.options import read_options
 from handlers.requests import Form, Payload, content_type_of, read_payload
@@ -48,7 +48,7 @@ REQUEST_ERRORS = (Exception, SystemExit)  # a hook may raise SystemExit, which w
 class Service(Task):
     """Base of the entry classes: serves a task by TorchServe's handler contract."""
 
-    explaining: Explaining | None = None  # None for an archive without explanations
+    explanations: ExplanationService | None = None  # None for an archive without explanations
 
     def initialize(self, context: Any) -> None:
         """Loads the archive and warms it up. TorchServe reports the worker as ready only after this returns.
@@ -73,7 +73,7 @@ class Service(Task):
             for _ in range(WARM_UP_CALLS):
                 self.forward(self.collate(sample).inputs)
         if isinstance(self.runtime, Explainer):
-            self.explaining = Explaining(self, self.runtime)
+            self.explanations = ExplanationService(self, self.runtime)
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answers a batch of requests. An error in one request does not affect the others."""
@@ -81,10 +81,10 @@ class Service(Task):
         with self.budget.batch(started):
             jobs = [self._read(request, context, row) for row, request in enumerate(requests)]
             for own in (False, True):
-                if readable := [job for job in jobs if job.items and job.own is own and not job.wanted]:
+                if readable := [job for job in jobs if job.items and job.own is own and not job.explanation]:
                     self._serve(readable, started)
-            if self.explaining:
-                self.explaining.serve([job for job in jobs if job.items and job.wanted], started)
+            if self.explanations:
+                self.explanations.serve([job for job in jobs if job.items and job.explanation], started)
         return [self._respond(job, context, row) for row, job in enumerate(jobs)]
 
     def items(self, payload: Payload, options: Mapping[str, Any]) -> list[Any]:
@@ -101,7 +101,7 @@ class Service(Task):
         outputs, per_token = self.forward(batch.inputs), {each.name for each in self.settings.outputs if each.per_token}
         found = []
         for index in range(len(items)):
-            rows = batch.of(index)
+            rows = batch.rows_of(index)
             found.append({
                 name: np.concatenate([self.unpadded(batch, row, name, outputs[name]) for row in rows])
                 if name in per_token else outputs[name][rows.start : rows.stop].copy()
@@ -117,11 +117,11 @@ class Service(Task):
             if wanted := headers.get(open_inference.WANTED):
                 self._read_tensors(job, request, headers, wanted, context)
             elif headers.get("describe") == "True":
-                job.written = Written(orjson.dumps(describe(self.directory, self.settings)))
+                job.response = Response(orjson.dumps(describe(self.directory, self.settings)))
             elif headers.get("explain") == "True":
-                if self.explaining is None:
-                    raise RequestError(ask_instead(self.settings.model, context.model_name))
-                self.explaining.read(job, request, headers)
+                if self.explanations is None:
+                    raise RequestError(no_explanations_message(self.settings.model, context.model_name))
+                self.explanations.read(job, request, headers)
             else:
                 payload = read_payload(
                     request, content_type_of(headers), self.shape, self.settings.max_items, self.options
@@ -140,11 +140,11 @@ class Service(Task):
     ) -> None:
         self.model = context.model_name, str(context.manifest["model"]["modelVersion"])
         if wanted != open_inference.INFER:
-            job.written = Written(orjson.dumps(self.metadata(*self.model)))
+            job.response = Response(orjson.dumps(self.metadata(*self.model)))
             return
-        job.form, (job.asked, job.own) = Form.TENSORS, self.asked(request.get("body"), headers)
-        tensors = job.asked.tensors
-        job.options = MappingProxyType(read_options(self.options, job.asked.options, self.settings.parameters))
+        job.form, (job.inference, job.own) = Form.TENSORS, self.read_inference(request.get("body"), headers)
+        tensors = job.inference.tensors
+        job.options = MappingProxyType(read_options(self.options, job.inference.options, self.settings.parameters))
         if job.own:
             job.items = self.read_own(tensors)
         else:
@@ -174,12 +174,12 @@ class Service(Task):
         outputs = self.forward(batch.inputs)
         inferred = time.perf_counter()
         self.count(batch)
-        digested = outputs if own else self.digest(batch, outputs, [job.options for job in jobs])
+        processed = outputs if own else self.process_outputs(batch, outputs, [job.options for job in jobs])
         first = 0
         for job in jobs:
             rows = range(first, first + len(job.items))
             first = rows.stop
-            self._answer(job, batch, rows, digested)
+            self._answer(job, batch, rows, processed)
         timing = stages(started, collated, inferred, time.perf_counter()) | {"x-batch-size": str(len(jobs))}
         for job in jobs:
             job.headers |= timing
@@ -193,7 +193,7 @@ class Service(Task):
             return jobs
         ends = np.cumsum([len(job.items) for job in jobs]).tolist()
         starts = [end - len(job.items) for job, end in zip(jobs, ends, strict=True)]
-        rows = [slice(batch.of(a).start, batch.of(b - 1).stop) for a, b in zip(starts, ends, strict=True)]
+        rows = [slice(batch.rows_of(a).start, batch.rows_of(b - 1).stop) for a, b in zip(starts, ends, strict=True)]
         errors = refusals([int(per_row[each].sum()) for each in rows], self.budget, self.unit)
         for job, error in zip(jobs, errors, strict=True):
             job.error = error
@@ -202,20 +202,20 @@ class Service(Task):
     def _answer(self, job: Job, batch: Batch, items: range, outputs: Any) -> None:
         try:
             self.budget.check_answering()
-            job.written = self._written(job, batch, items, outputs)
+            job.response = self._written(job, batch, items, outputs)
             job.headers |= self.extra_headers(batch, items)
         except REQUEST_ERRORS as error:
             job.error = error
 
-    def _written(self, job: Job, batch: Batch, items: range, outputs: Any) -> Written:
-        if job.asked and job.own:
+    def _written(self, job: Job, batch: Batch, items: range, outputs: Any) -> Response:
+        if job.inference and job.own:
             rows = {name: values[items.start : items.stop] for name, values in outputs.items()}
-            return write_answer(self.model, job.asked, self.own_outputs(job.items, job.asked, rows))
+            return write_answer(self.model, job.inference, self.own_outputs(job.items, job.inference, rows))
         answers = [self._answer_to(job, batch, index, items, outputs) for index in items]
-        if job.asked:
+        if job.inference:
             tensors = as_texts(map(as_json, answers)) if self.changes_answers else self.tensors_of(answers)
-            return write_answer(self.model, job.asked, tensors)
-        return Written(as_json(self._shaped(job.form, answers)))
+            return write_answer(self.model, job.inference, tensors)
+        return Response(as_json(self._shaped(job.form, answers)))
 
     def _answer_to(self, job: Job, batch: Batch, index: int, items: range, outputs: Any) -> Any:
         try:
@@ -234,7 +234,7 @@ class Service(Task):
         return answers[0] if self.answer_key is None else {self.answer_key: answers[0]}
 
     def _respond(self, job: Job, context: Any, row: int) -> bytes:
-        written = job.written if job.error is None else Written()
+        written = job.response if job.error is None else Response()
         context.set_response_content_type(row, written.content_type)
         context.set_response_header(row, "x-variant", self.settings.variant)
         for name, value in (job.headers | written.headers).items():
@@ -249,6 +249,6 @@ class Service(Task):
             status, message = HTTPStatus.INTERNAL_SERVER_ERROR, "The model failed on this request; see the log."
             # The dry run reads the error from the log record; the log's format does not print it.
             kind, extra = type(job.error).__name__, {"error": job.error}
-            logger.error("A request failed with %s:\n%s", kind, places(job.error), extra=extra)
+            logger.error("A request failed with %s:\n%s", kind, traceback_of(job.error), extra=extra)
         context.set_response_status(int(status), status.phrase, row)
         return orjson.dumps({"code": int(status), "type": type(job.error).__name__, "message": message})

@@ -55,7 +55,7 @@ class ImageInput:
 
     ``preparation`` names a function of handlers/image.py and its arguments, ``{"kind": "photo", "resize": 232,
     "crop": 224}``. ``mean`` and ``std`` are per channel, for pixels in 0..1. ``reduce``: large JPEG files may be
-    decoded at a half, a quarter or an eighth of their size. The build sets it after a measurement gave the same answers.
+    decoded at a half, a quarter or an eighth of their size. The build sets it if a measurement gives the same answers.
     """
 
     height: int

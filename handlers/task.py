@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from handlers.batch import Batch
-from handlers.explanations import Explained
+from handlers.explanations import Explainable
 from handlers.figures import Figures
 from handlers.forward import Passes
 from handlers.hooks import Hooks
@@ -21,7 +21,7 @@ from handlers.requests import Payload, Shape
 from handlers.runtimes import Outputs
 
 
-class Task(Hooks, Passes, Tensors, Explained):
+class Task(Hooks, Passes, Tensors, Explainable):
     """Base of the tasks. A user's own handler changes items and answers through the hooks.
 
     ``answer_key`` is the JSON key of a single answer, or None if the answer is the whole body. ``list_answer_key`` is
@@ -56,12 +56,12 @@ class Task(Hooks, Passes, Tensors, Explained):
         """As ``collate``. A batch of texts also has the tokenizer's records (``Tokens.encodings``)."""
         return self.collate(items)
 
-    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> Any:
+    def process_outputs(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> Any:
         """Processes the outputs of all rows at once, for ``answer``. ``options`` has the options of each request."""
         return outputs
 
     def answer(self, batch: Batch, index: int, outputs: Any, options: Mapping[str, Any]) -> Any:
-        """The task's answer to item ``index`` of the batch. ``outputs`` is the result of ``digest``. Raises
+        """The task's answer to item ``index`` of the batch. ``outputs`` is the result of ``process_outputs``. Raises
         RequestError."""
         raise NotImplementedError
 

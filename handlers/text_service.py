@@ -15,7 +15,7 @@ import numpy as np
 from handlers.batch import Batch
 from handlers.errors import RequestError
 from handlers.forward import Split, pieces
-from handlers.open_inference import Asked, Tensor
+from handlers.open_inference import InferenceRequest, Tensor
 from handlers.open_inference.token_rows import IDS, Row, padded, read_rows
 from handlers.requests import Payload
 from handlers.service import Service
@@ -62,18 +62,20 @@ class TextService(Service):
         arrays = padded(items, self.settings.text_input.pad_id)
         return Batch(tuple(arrays[name] for name in self._inputs))
 
-    def own_outputs(self, items: Sequence[Row], asked: Asked, outputs: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    def own_outputs(
+        self, items: Sequence[Row], request: InferenceRequest, outputs: dict[str, np.ndarray]
+    ) -> dict[str, Tensor]:
         """Outputs with a value per token are zero beyond a row's tokens."""
         found = {}
         for name, values in outputs.items():
             if name in self._per_token:
-                shape = (*asked.tensors[IDS].shape, *values.shape[2:])
+                shape = (*request.tensors[IDS].shape, *values.shape[2:])
                 whole = np.zeros(shape, values.dtype)
                 for at, row in enumerate(items):
                     whole[at, : len(row.ids)] = values[at, : len(row.ids)]
                 values = whole
             found[name] = values
-        return super().own_outputs(items, asked, found)
+        return super().own_outputs(items, request, found)
 
     def collate(self, items: list[Any]) -> Batch:
         tokens = self.encoder.encode(items)
@@ -112,7 +114,7 @@ class TextService(Service):
         return output[row, : int(batch.context.attention_mask[row].sum())]
 
     def extra_headers(self, batch: Batch, items: range) -> dict[str, str]:
-        first, last = batch.of(items.start).start, batch.of(items.stop - 1).stop
+        first, last = batch.rows_of(items.start).start, batch.rows_of(items.stop - 1).stop
         found = {"x-tokens": str(np.count_nonzero(batch.inputs[1][first:last]))}
         if batch.context is not None and (cut := int(batch.context.truncated[first:last].sum())):
             found["x-truncated"] = str(cut)

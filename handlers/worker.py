@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from handlers.errors import places
+from handlers.errors import traceback_of
 from handlers.figures import HEADER, Figures
 from handlers.worker_protocol import Reader, Received, answers, failure
 
@@ -88,7 +88,7 @@ def _predict(figures: Figures) -> Any:
 
 
 def _failed(identities: list[bytes], error: Exception) -> bytes:
-    logger.error("The handler failed with %s:\n%s", type(error).__name__, places(error))
+    logger.error("The handler failed with %s:\n%s", type(error).__name__, traceback_of(error))
     if isinstance(error, MemoryError) or "CUDA" in str(error):
         return failure(identities, 507, "Out of resources")
     return failure(identities, 503, "Prediction failed")

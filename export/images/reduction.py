@@ -16,7 +16,7 @@ from PIL import Image
 
 from export.catalog import Tolerance
 from export.parity import Parity, compare
-from handlers.image import decode, enough, prepare
+from handlers.image import decode, min_side, prepare
 
 FACTORS = (2, 4, 8)  # the factors by which a JPEG can be reduced
 COSINE = 0.999  # of the outputs for photographs so large that they are reduced
@@ -47,7 +47,7 @@ def measure_reduction(
     allowed if they keep that tolerance at the files' own size, and a cosine of ``COSINE`` at sizes where each of
     ``FACTORS`` applies. A preparation that needs all pixels allows none.
     """
-    side = enough(preparation)
+    side = min_side(preparation)
     if not side or not photographs:
         return Reduction(False, Parity(), 0.0)
     own = compare(*_both_ways(outputs, preparation, photographs, side), tolerance, classes)

@@ -13,11 +13,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-# The runtime and the variant of archives with explanations (serving/front_end/java/frontend/Explanations.java has both).
+# The runtime and the variant of archives with explanations; also in serving/front_end/java/frontend/Explanations.java.
 RUNTIME = VARIANT = "explain"
 
 
-def ask_instead(model: str, archive: str) -> str:
+def no_explanations_message(model: str, archive: str) -> str:
     """The error message for an explanation by ``archive``, an archive of ``model`` without explanations. The archive
     ``null`` has no model."""
     if archive == model:
@@ -55,7 +55,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Attributed:
+class Attributions:
     """The attributions of one row, ``values``, float32 [tokens] or [height, width].
 
     ``value`` and ``baseline_value`` are the explained number for the row and for its baseline. ``error`` is the
@@ -78,7 +78,7 @@ class Path:
     """The straight path of integrated gradients from a baseline to a row.
 
     ``inputs`` are the model's inputs for one row. ``baseline`` is int64 [1, tokens], token ids or -1 for a zero vector,
-    or float32 pixels [1, height, width, 3]. The gradient is computed at ``steps`` points, at most ``together`` per pass.
+    or float32 pixels [1, height, width, 3]. Gradients are computed at ``steps`` points, at most ``together`` per pass.
     """
 
     inputs: tuple[np.ndarray, ...]
@@ -91,12 +91,12 @@ class Path:
 class Explainer(Protocol):
     """A runtime that computes attributions."""
 
-    def attributions(self, path: Path, target: Target, check: Callable[[int], Any]) -> Attributed:
+    def attributions(self, path: Path, target: Target, check: Callable[[int], Any]) -> Attributions:
         """The attributions of ``target`` along ``path``. ``check`` is called with the number of points before each pass
         and may raise an error."""
 
 
-class Explained:
+class Explainable:
     """The part of a task that selects the explained number. ``target`` is the request option that selects another
     number than the best; None for a task without it."""
 
@@ -106,7 +106,7 @@ class Explained:
         """The payload's items, decoded. Raises RequestError."""
         raise NotImplementedError
 
-    def read_placed(self, payload: Any) -> list[tuple[Any, dict[str, Any]]]:
+    def read_for_explanation(self, payload: Any) -> list[tuple[Any, dict[str, Any]]]:
         """The items, each with keys that are added to its explanation. For an image, the key is "frame": the part of
         the image that the model sees. Raises RequestError."""
         return [(item, {}) for item in self.read(payload)]

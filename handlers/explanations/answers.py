@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from handlers.errors import NotAcceptable
-from handlers.explanations import Attributed, Chosen
+from handlers.explanations import Attributions, Chosen
 from handlers.explanations.overlay import overlay
 from handlers.hooks import as_json
 from handlers.open_inference import MOST_BYTES
-from handlers.open_inference.answer import Written
+from handlers.open_inference.answer import Response
 from handlers.requests import Form
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _quality(accept: str, kind: str) -> float:
 
 
 def explanation(
-    chosen: Chosen, attributed: Attributed, options: Mapping[str, Any], batch: Batch, encoder: TextEncoder | None
+    chosen: Chosen, attributed: Attributions, options: Mapping[str, Any], batch: Batch, encoder: TextEncoder | None
 ) -> dict[str, Any]:
     """The explanation of one item as a JSON object, with the attributions of its tokens or pixels."""
     values = attributed.values
@@ -85,9 +85,9 @@ def _tokens(values: np.ndarray, encoding: Any, parts: Sequence[str], encoder: Te
     return found
 
 
-def write(found: Sequence[dict[str, Any]], form: Form, pixels: np.ndarray | None = None) -> Written:
+def write(found: Sequence[dict[str, Any]], form: Form, pixels: np.ndarray | None = None) -> Response:
     """The answer in the form of its request. With ``pixels``, uint8 [H, W, 3], it is a PNG of the only explanation."""
     if pixels is not None:
         rest = {name: value for name, value in found[0].items() if name != MAP}
-        return Written(overlay(pixels, found[0][MAP]), PNG, {HEADER: json.dumps(rest)})
-    return Written(as_json({"explanation": found[0]} if form is Form.SINGLE else {"explanations": list(found)}))
+        return Response(overlay(pixels, found[0][MAP]), PNG, {HEADER: json.dumps(rest)})
+    return Response(as_json({"explanation": found[0]} if form is Form.SINGLE else {"explanations": list(found)}))

@@ -16,7 +16,7 @@ import numpy as np
 from handlers.admission import refusals
 from handlers.budget import Budget
 from handlers.errors import ArchiveError, RequestError, TooLarge
-from handlers.explanations import Attributed, Chosen, Explainer, Path, Target
+from handlers.explanations import Attributions, Chosen, Explainer, Path, Target
 from handlers.explanations.answers import MOST_VALUES, explanation, wants_png, write
 from handlers.figures import BEGAN, stages
 from handlers.options import OneOf, Option, Whole, read_options
@@ -37,7 +37,7 @@ CURE = 'lower "steps", or send less at once'
 
 
 @dataclass
-class Wanted:
+class ExplanationRequest:
     """A request for explanations. ``read`` has the keys that are added to each item's explanation, ``png`` says that
     the answer is a PNG, and ``batches`` has a batch for each item."""
 
@@ -54,7 +54,7 @@ def options_of(service: Service, kind: str) -> dict[str, Option]:
     return {**kept, "steps": STEPS, "baseline": BASELINES[kind], **target}
 
 
-class Explaining:
+class ExplanationService:
     """The explanations of one worker. ``budget`` estimates the time of a unit of cost with its gradients."""
 
     def __init__(self, service: Service, explainer: Explainer) -> None:
@@ -71,10 +71,10 @@ class Explaining:
     def read(self, job: Job, request: dict[str, Any], headers: dict[str, Any]) -> None:
         """Reads the request into ``job``. Raises RequestError."""
         service, most = self._service, min(MOST_ITEMS, self._settings.max_items)
-        job.wanted = wanted = Wanted(png=wants_png(headers, self._settings.image is not None))
+        job.explanation = wanted = ExplanationRequest(png=wants_png(headers, self._settings.image is not None))
         payload = read_payload(request, content_type_of(headers), service.shape, most, self.options)
         job.options = read_options(self.options, payload.options, self._defaults)
-        placed = service.read_placed(payload)
+        placed = service.read_for_explanation(payload)
         given = [item for item, _ in placed]
         items = service.accept(service.changed(given, job.options))
         wanted.read = [{**said, **_changed(a, b)} for (a, said), b in zip(placed, items, strict=True)]
@@ -117,13 +117,13 @@ class Explaining:
     def _collate(self, job: Job) -> int:
         """Makes a batch of each item. Returns the cost of the job: for each item, one pass for its answer and, for each
         step, one pass of its longest row."""
-        assert job.wanted is not None
-        job.wanted.batches = [self._service.collate_with_records([item]) for item in job.items]
-        rows = [self._service.costs(batch.inputs) for batch in job.wanted.batches]
+        assert job.explanation is not None
+        job.explanation.batches = [self._service.collate_with_records([item]) for item in job.items]
+        rows = [self._service.costs(batch.inputs) for batch in job.explanation.batches]
         return sum(int(each.sum() + job.options["steps"] * each.max()) for each in rows)
 
     def _explain(self, job: Job, started: float) -> None:
-        assert job.wanted is not None
+        assert job.explanation is not None
         began, found = time.perf_counter(), []
         for index in range(len(job.items)):
             try:
@@ -134,26 +134,26 @@ class Explaining:
                 raise
         inferred = time.perf_counter()
         self.budget.check_answering()
-        job.written = write(found, job.form, job.items[0] if job.wanted.png else None)
+        job.response = write(found, job.form, job.items[0] if job.explanation.png else None)
         job.headers |= stages(started, began, inferred, time.perf_counter()) | {"x-batch-size": str(len(job.items))}
         counts = Counter[str]()
-        for batch in job.wanted.batches:
+        for batch in job.explanation.batches:
             counts.update({name: int(count) for name, count in self._service.extra_headers(batch, range(1)).items()})
         job.headers |= {name: str(count) for name, count in counts.items()}
         if job.traced:
             job.headers[BEGAN] = str(int(started * 1e9))
 
     def _explanation(self, job: Job, index: int) -> dict[str, Any]:
-        assert job.wanted is not None
-        service, batch, options = self._service, job.wanted.batches[index], job.options
+        assert job.explanation is not None
+        service, batch, options = self._service, job.explanation.batches[index], job.options
         outputs = service.forward(batch.inputs)
         service.count(batch)
         chosen = service.chosen(batch, outputs, options.get("target"), options)
         attributed = self._attributed(batch, chosen, options["baseline"], options["steps"])
         encoder = getattr(service, "encoder", None)
-        return explanation(chosen, attributed, options, batch, encoder) | job.wanted.read[index]
+        return explanation(chosen, attributed, options, batch, encoder) | job.explanation.read[index]
 
-    def _attributed(self, batch: Batch, chosen: Chosen, baseline: str, steps: int) -> Attributed:
+    def _attributed(self, batch: Batch, chosen: Chosen, baseline: str, steps: int) -> Attributions:
         path = (self._text_path if self._settings.text else self._image_path)(batch, chosen.row, baseline, steps)
         cost = int(self._service.costs(path.inputs).sum())
         began = time.perf_counter()

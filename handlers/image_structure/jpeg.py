@@ -120,7 +120,7 @@ def _file(data: bytes, frame: bytes, scans: int, simple: bool) -> File:
         raise corrupted("a JPEG's frame has no pixels")
     most = max(x for x, _ in factors) * max(y for _, y in factors)
     samples = width * height * sum(x * y for x, y in factors) / most
-    if samples / 64 > 8 * len(data):  # a block of 64 samples takes at least one bit; libjpeg would invent the missing ones
+    if samples / 64 > 8 * len(data):  # a block of 64 samples takes at least one bit; libjpeg would invent missing ones
         raise cut_short()
     weight = max(1.0, scans / PLAIN_SCANS)
     if scans > 1 or frame[0] == _PROGRESSIVE:  # libjpeg keeps the image and a coefficient of two bytes per sample

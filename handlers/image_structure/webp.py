@@ -1,4 +1,4 @@
-"""WebP: walks the chunks of the RIFF container. libwebp decodes a file in one call, so all limits are checked before."""
+"""WebP: walks the chunks of the RIFF container. libwebp decodes a file in one call, so limits are checked before."""
 
 from __future__ import annotations
 

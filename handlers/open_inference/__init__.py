@@ -1,9 +1,9 @@
-"""The messages of the Open Inference Protocol, version 2, over REST, and a task's requests and answers as its tensors.
+"""The Open Inference Protocol, version 2, over REST.
 
-The protocol: https://github.com/kserve/open-inference-protocol. Tensors are in the JSON or, by the binary tensor
-extension, behind it, one after the other: https://github.com/triton-inference-server/server/blob/main/docs/protocol/
+The protocol: https://github.com/kserve/open-inference-protocol. Tensors are in the JSON or, with the binary tensor
+extension, in the bytes after the JSON: https://github.com/triton-inference-server/server/blob/main/docs/protocol/
 extension_binary_data.md. request.py reads bodies and answer.py writes them; both know nothing of texts, images or
-models. task.py has what a task says of its tensors, token_rows.py the token ids that a client made itself.
+models. task.py has the tensors of a task. token_rows.py checks token ids that a client made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-# The front end's header: "infer" or "metadata". It removes what a client sends under that name
+# The front end sets this header to "infer" or "metadata", and removes it from the requests of clients
 # (serving/front_end/java/frontend/OpenInference.java).
 WANTED, INFER = "open-inference", "infer"
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -27,8 +27,8 @@ SIZE = struct.Struct("<I")  # before each element of a binary BYTES tensor
 
 @dataclass(frozen=True)
 class Spec:
-    """A tensor that a model takes or gives. ``dims``: -1 for a size that requests choose. ``also``: datatypes that are
-    taken beside ``datatype``."""
+    """An input or output tensor. In ``dims``, -1 stands for a size that the request chooses. ``also`` has further
+    datatypes that are accepted."""
 
     name: str
     datatype: str
@@ -36,14 +36,14 @@ class Spec:
     also: tuple[str, ...] = ()
 
     def described(self) -> dict[str, Any]:
-        """As a model's metadata has it."""
+        """The tensor's entry in a model's metadata."""
         return {"name": self.name, "datatype": self.datatype, "shape": list(self.dims)}
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor's values: an array of ``shape``, or for BYTES a flat list, with ``str`` elements where they came in JSON
-    and ``bytes`` where they came as such."""
+    """A tensor's values: an array of ``shape``, or for BYTES a flat list. Its elements are ``str`` from JSON and
+    ``bytes`` from a binary tensor."""
 
     datatype: str
     shape: tuple[int, ...]
@@ -51,19 +51,19 @@ class Tensor:
 
     @classmethod
     def of(cls, array: np.ndarray, datatype: str) -> Tensor:
-        """The array in that datatype."""
+        """The tensor of an array, converted to ``datatype``."""
         return cls(datatype, array.shape, np.ascontiguousarray(array, DTYPES[datatype]))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values, where they are numbers."""
+        """Size of the values in bytes; 0 for BYTES."""
         return 0 if self.datatype == "BYTES" else self.values.nbytes
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request: its tensors by name, its options, and how it wants its answer. ``outputs``: the wanted ones with
-    whether each is binary; empty for all, which are binary where ``binary`` is set."""
+class InferenceRequest:
+    """An inference request: its tensors by name, its options, and the form of its answer. ``outputs`` has the requested
+    outputs and whether each is binary. If it is empty, all outputs are requested, and ``binary`` holds for all."""
 
     tensors: dict[str, Tensor]
     options: dict[str, Any] = field(default_factory=dict)

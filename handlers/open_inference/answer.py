@@ -1,4 +1,4 @@
-"""Writes the answer to an inference request, and makes tensors of the records that tasks answer with."""
+"""Writes the answer to an inference request, and converts a task's answers to tensors."""
 
 from __future__ import annotations
 
@@ -10,40 +10,50 @@ import numpy as np
 import orjson
 
 from handlers.errors import TooLarge
-from handlers.open_inference import BINARY, BINARY_SIZE, JSON, JSON_LENGTH, MOST_BYTES, SIZE, Asked, Spec, Tensor
+from handlers.open_inference import (
+    BINARY,
+    BINARY_SIZE,
+    JSON,
+    JSON_LENGTH,
+    MOST_BYTES,
+    SIZE,
+    InferenceRequest,
+    Spec,
+    Tensor,
+)
 
-ITEM = Spec("item", "INT64", (-1,))  # of each row, the number of the item that it answers
+ITEM = Spec("item", "INT64", (-1,))  # for each row, the index of its item
 
 
 @dataclass(frozen=True)
-class Written:
-    """An answer's body, its content type and the headers beside it."""
+class Response:
+    """The body, content type and headers of an answer."""
 
     body: bytes = b""
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def write_answer(model: tuple[str, str], asked: Asked, outputs: Mapping[str, Tensor]) -> Written:
-    """The answer of ``model`` (its name and version) with the outputs that were asked for, which ``outputs`` has.
+def write_answer(model: tuple[str, str], request: InferenceRequest, outputs: Mapping[str, Tensor]) -> Response:
+    """The answer of ``model`` (its name and version) with those of ``outputs`` that the request asks for.
 
-    Raises TooLarge where the answer would be larger than TorchServe lets through.
+    Raises TooLarge if the answer would be larger than TorchServe allows.
     """
-    wanted = asked.outputs or dict.fromkeys(outputs, asked.binary)
-    if sum(outputs[each].nbytes for each in wanted) > MOST_BYTES:  # before they are written as JSON, which takes time
+    wanted = request.outputs or dict.fromkeys(outputs, request.binary)
+    if sum(outputs[each].nbytes for each in wanted) > MOST_BYTES:  # checked first, since writing JSON takes time
         raise _too_long()
     parts = {name: _raw(outputs[name]) for name, binary in wanted.items() if binary}
     document = {
         "model_name": model[0],
         "model_version": model[1],
         "outputs": [_described(name, outputs[name], parts.get(name)) for name in wanted],
-        **({} if asked.identity is None else {"id": asked.identity}),
+        **({} if request.identity is None else {"id": request.identity}),
     }
     head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     body = b"".join((head, *parts.values()))
     if len(body) > MOST_BYTES:
         raise _too_long()
-    return Written(body, BINARY, {JSON_LENGTH: str(len(head))}) if parts else Written(body)
+    return Response(body, BINARY, {JSON_LENGTH: str(len(head))}) if parts else Response(body)
 
 
 def _described(name: str, tensor: Tensor, raw: bytes | None) -> dict[str, Any]:
@@ -67,8 +77,8 @@ def _too_long() -> TooLarge:
 
 
 def columns(specs: Sequence[Spec], rows: Sequence[Any]) -> dict[str, Tensor]:
-    """A tensor for each field of the records in ``rows``: [rows] where each is one record, [rows, k] where each is a
-    list of k records."""
+    """A tensor for each field of the records in ``rows``. The shape is [rows] if each row is a record, and [rows, k] if
+    each row is a list of k records."""
     listed = bool(rows) and isinstance(rows[0], list)
     shape = (len(rows), len(rows[0])) if listed else (len(rows),)
     records = [record for row in rows for record in row] if listed else rows
@@ -82,7 +92,7 @@ def _column(datatype: str, shape: tuple[int, ...], values: list[Any]) -> Tensor:
 
 
 def columns_by_item(specs: Sequence[Spec], answers: Sequence[Sequence[Any]]) -> dict[str, Tensor]:
-    """The same for items of several rows each, with ``ITEM`` before them."""
+    """``columns`` for items with several rows each. The first tensor is ``ITEM``."""
     items = [index for index, rows in enumerate(answers) for _ in rows]
     return {
         ITEM.name: Tensor.of(np.array(items, np.int64), ITEM.datatype),

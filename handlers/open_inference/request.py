@@ -1,4 +1,4 @@
-"""Reads an inference request: a body to tensors by name. Everything in it is doubted, nothing in it is quoted."""
+"""Reads the body of an inference request into tensors by name. All of it is checked, and errors do not quote it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import orjson
 
 from handlers.errors import RequestError, TooLarge
-from handlers.open_inference import BINARY_SIZE, DTYPES, JSON_LENGTH, SIZE, Asked, Spec, Tensor
+from handlers.open_inference import BINARY_SIZE, DTYPES, JSON_LENGTH, SIZE, InferenceRequest, Spec, Tensor
 from handlers.requests import kind_of
 
-# Of a request. Clients that write a model's name into it have it in the URL too, which counts.
+# The keys of a request. Some clients send the model's name; it is ignored, since the URL has it as well.
 KEYS = {"id", "inputs", "outputs", "parameters", "model_name", "model_version"}
 
 
-def read_request(body: Any, headers: Mapping[str, Any], inputs: Sequence[Spec], max_items: int) -> Asked:
+def read_request(body: Any, headers: Mapping[str, Any], inputs: Sequence[Spec], max_items: int) -> InferenceRequest:
     """Reads an inference request. A tensor's first size is its number of items, at most ``max_items``.
 
     Raises RequestError or TooLarge.
@@ -33,12 +33,12 @@ def read_request(body: Any, headers: Mapping[str, Any], inputs: Sequence[Spec], 
     binary = _flag(parameters.get("binary_data_output"), "binary_data_output", False)
     tensors = _Inputs(inputs, max_items, rest).read(document.get("inputs"))
     if not document.keys() <= KEYS:
-        raise RequestError(f"The JSON body has a key that is not read; it can have: {', '.join(sorted(KEYS))}.")
-    return Asked(tensors, options, _outputs(document.get("outputs"), binary), binary, identity)
+        raise RequestError(f"The JSON body has an unknown key; it can have: {', '.join(sorted(KEYS))}.")
+    return InferenceRequest(tensors, options, _outputs(document.get("outputs"), binary), binary, identity)
 
 
 def _parts(body: bytes, headers: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """(the JSON document, the bytes of binary tensors behind it)"""
+    """(the JSON document, the bytes of the binary tensors after it)"""
     given = next((value for name, value in headers.items() if name.lower() == JSON_LENGTH.lower()), None)
     length = len(body)
     if given is not None:
@@ -51,7 +51,7 @@ def _parts(body: bytes, headers: Mapping[str, Any]) -> tuple[dict[str, Any], byt
     try:
         document = orjson.loads(body[:length])
     except orjson.JSONDecodeError as error:
-        binary = "" if given is not None else f"; where binary tensors follow the JSON, {JSON_LENGTH} has its bytes"
+        binary = "" if given is not None else f"; if binary tensors follow the JSON, send its length as {JSON_LENGTH}"
         raise RequestError(f"The body is not valid JSON: {error}{binary}.") from None
     return _object(document, "The JSON body", expected='an object {"inputs": [...]}'), body[length:]
 
@@ -78,7 +78,7 @@ def _flag(value: Any, name: str, default: bool) -> bool:
 
 
 def _outputs(given: Any, binary: bool) -> dict[str, bool]:
-    """The wanted outputs; their names are checked when the answer is written."""
+    """The requested outputs. Their names are checked later."""
     found = {}
     for each in [] if given is None else _list(given, '"outputs"'):
         parameters = _object(each.get("parameters"), "An output's \"parameters\"")
@@ -90,7 +90,7 @@ def _outputs(given: Any, binary: bool) -> dict[str, bool]:
 
 
 class _Inputs:
-    """Reads the tensors of a request whose binary ones are in ``rest``, one after the other."""
+    """Reads the tensors of a request. ``rest`` has its binary tensors, one after the other."""
 
     def __init__(self, specs: Sequence[Spec], max_items: int, rest: bytes) -> None:
         self._specs, self._max_items = {each.name: each for each in specs}, max_items
@@ -129,7 +129,7 @@ class _Inputs:
     def _shape(self, shape: Any, spec: Spec, name: str) -> tuple[int, ...]:
         if not isinstance(shape, list) or not all(type(each) is int and each >= 0 for each in shape):
             raise RequestError(f'{name} has no "shape" that is a list of whole numbers.')
-        # A column of texts: clients of servers that batch by the first size send it.
+        # Texts may also have the shape [n, 1]: clients of servers that batch by the first size send it.
         dims = (*spec.dims, 1) if len(spec.dims) == 1 and len(shape) == 2 else spec.dims
         if len(shape) != len(dims) or any(want not in (-1, size) for size, want in zip(shape, dims, strict=True)):
             raise RequestError(f"{name} has another shape; expected {list(spec.dims)}, -1 for any size.")
@@ -142,8 +142,8 @@ class _Inputs:
     def _binary(self, size: Any, datatype: str, shape: tuple[int, ...], name: str) -> Any:
         left = len(self._rest) - self._at
         if type(size) is not int or not 0 <= size <= left:
-            raise RequestError(f'{name}\'s "{BINARY_SIZE}" is no number of bytes, or beyond the {left} that are left '
-                               f"behind the JSON; {JSON_LENGTH} says where that ends.")  # fmt: skip
+            raise RequestError(f'{name}\'s "{BINARY_SIZE}" must be a number of bytes, at most the {left} that are left '
+                               f"after the JSON; check {JSON_LENGTH}, the length of the JSON.")  # fmt: skip
         data = self._rest[self._at : self._at + size]
         self._at += size
         if datatype == "BYTES":
@@ -155,7 +155,7 @@ class _Inputs:
 
 
 def _elements(data: bytes, count: int, name: str) -> list[bytes]:
-    """The elements of a binary BYTES tensor: each after its length, four bytes, little-endian."""
+    """The elements of a binary BYTES tensor. Each follows its length in four bytes, little-endian."""
     at = 0
     found: list[bytes] = []
     while at + SIZE.size <= len(data) and len(found) < count:
@@ -185,7 +185,7 @@ def _from_json(data: Any, datatype: str, shape: tuple[int, ...], name: str) -> A
 
 
 def _flat(data: Any, wanted: type, shape: tuple[int, ...]) -> list[Any] | None:
-    """The values of a flat list, or of lists nested as ``shape``, in order; None where something else is among them."""
+    """The values of a flat list, or of lists nested as ``shape``, in order. None for other values."""
     if not isinstance(data, list):
         return None
     kinds = set(map(type, data))

@@ -1,7 +1,7 @@
-"""What a task says of its tensors: those that it takes and gives, and how items and answers are made of them.
+"""The tensors of a task, and their conversion to items and from answers.
 
-A request has either BYTES tensors (texts, image files), which are answered as /predictions answers them, or the model's
-own inputs (token ids, pixels), which are answered with the model's own outputs.
+A request has one of two kinds of tensors. BYTES tensors (texts, image files) get the answers of /predictions. The
+model's own inputs (token ids, pixels) get the model's own outputs.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from handlers.errors import RequestError
-from handlers.open_inference import Asked, Spec, Tensor
+from handlers.open_inference import InferenceRequest, Spec, Tensor
 from handlers.open_inference.answer import columns
 from handlers.open_inference.request import read_request
 from handlers.requests import Shape
 from handlers.settings import Settings, TensorSpec
 
 DATATYPES = {"int64": "INT64", "uint8": "UINT8", "float32": "FP32"}
-# What a user's own handler answers, as JSON: its postprocess may give an answer any form.
+# The answers of a user's own handler, as JSON texts, since its postprocess may return any JSON value.
 ANSWER = Spec("answer", "BYTES", (-1,))
-NARROWER = {"INT64": ("INT32",)}  # taken as well
+NARROWER = {"INT64": ("INT32",)}  # further accepted datatypes
 
 
 def spec_of(tensor: TensorSpec) -> Spec:
-    """A tensor of the model's own."""
+    """The specification of one of the model's own inputs or outputs."""
     datatype = DATATYPES[tensor.dtype]
     dims = tuple(each if isinstance(each, int) else -1 for each in tensor.dims)
     return Spec(tensor.name, datatype, dims, NARROWER.get(datatype, ()))
@@ -38,8 +38,8 @@ def as_texts(answers: Iterable[bytes]) -> dict[str, Tensor]:
 
 
 class Tensors:
-    """What of a service speaks in tensors. ``answer_specs`` are the tensors that BYTES inputs are answered with; by
-    default each is a field of the records that an item's answer is a list of."""
+    """The part of a task for the Open Inference Protocol. ``answer_specs`` are the tensors of an answer to BYTES
+    inputs. By default an item's answer is a list of records, and each tensor is a field of the records."""
 
     settings: Settings
     shape: ClassVar[Shape]
@@ -51,16 +51,16 @@ class Tensors:
         raise NotImplementedError
 
     @property
-    def given_specs(self) -> tuple[Spec, ...]:
-        """The tensors that BYTES inputs are answered with here."""
+    def response_specs(self) -> tuple[Spec, ...]:
+        """The tensors of an answer to BYTES inputs, with a user's own handler taken into account."""
         return (ANSWER,) if self.changes_answers else self.answer_specs
 
     def input_specs(self) -> tuple[Spec, ...]:
-        """The BYTES tensors that are taken."""
+        """The accepted BYTES tensors."""
         return tuple(Spec(name, "BYTES", (-1,)) for name in self.shape.names)
 
     def items_of(self, tensors: dict[str, Tensor]) -> tuple[Any, ...]:
-        """The items of BYTES tensors, as a JSON body has them. Raises RequestError."""
+        """The items of BYTES tensors, in the form that a JSON body has. Raises RequestError."""
         if set(tensors) == {self.shape.key}:
             return tuple(tensors[self.shape.key].values)
         fields = self.shape.fields
@@ -72,21 +72,23 @@ class Tensors:
         return tuple(dict(zip(fields, row, strict=True)) for row in rows)
 
     def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
-        """The answers to the items of a request as tensors."""
+        """The answers to a request's items, as tensors."""
         return columns(self.answer_specs, answers)
 
     def read_own(self, tensors: dict[str, Tensor]) -> list[Any]:
-        """The items of the model's own inputs. Raises RequestError."""
+        """The items of a request with the model's own inputs. Raises RequestError."""
         raise NotImplementedError
 
-    def own_outputs(self, items: Sequence[Any], asked: Asked, outputs: dict[str, np.ndarray]) -> dict[str, Tensor]:
-        """The model's outputs for these items of one request, by name."""
+    def own_outputs(
+        self, items: Sequence[Any], request: InferenceRequest, outputs: dict[str, np.ndarray]
+    ) -> dict[str, Tensor]:
+        """The model's outputs for the items of one request, by name."""
         return {spec.name: Tensor.of(outputs[spec.name], "FP32") for spec in self.settings.outputs}
 
     def metadata(self, name: str, version: str) -> dict[str, Any]:
-        """The model as the protocol describes one."""
+        """The model's metadata, as the protocol defines it."""
         inputs = [*self.input_specs(), *map(spec_of, self.settings.inputs)]
-        outputs = {each.name: each for each in (*self.given_specs, *map(spec_of, self.settings.outputs))}
+        outputs = {each.name: each for each in (*self.response_specs, *map(spec_of, self.settings.outputs))}
         return {
             "name": name,
             "versions": [version],
@@ -95,17 +97,17 @@ class Tensors:
             "outputs": [each.described() for each in outputs.values()],
         }
 
-    def asked(self, body: Any, headers: dict[str, Any]) -> tuple[Asked, bool]:
+    def read_inference(self, body: Any, headers: dict[str, Any]) -> tuple[InferenceRequest, bool]:
         """(the request, whether its tensors are the model's own). Raises RequestError or TooLarge."""
         own = tuple(map(spec_of, self.settings.inputs))
-        asked = read_request(body, headers, (*self.input_specs(), *own), self.settings.max_items)
-        names = {each.name for each in own} & set(asked.tensors)
-        if names and len(names) < len(asked.tensors):
+        request = read_request(body, headers, (*self.input_specs(), *own), self.settings.max_items)
+        names = {each.name for each in own} & set(request.tensors)
+        if names and len(names) < len(request.tensors):
             raise RequestError("The inputs are of two kinds; send either BYTES tensors or the model's own inputs.")
-        if names and asked.options:
+        if names and request.options:
             raise RequestError('"parameters" has an option; the model\'s own inputs are answered without options.')
-        has = [each.name for each in (self.settings.outputs if names else self.given_specs)]
-        if set(asked.outputs) - set(has):
-            raise RequestError(f"An output is asked for that these inputs do not give; they give: "
+        has = [each.name for each in (self.settings.outputs if names else self.response_specs)]
+        if set(request.outputs) - set(has):
+            raise RequestError(f"The request has an unknown output; the outputs for these inputs are: "
                                f"{', '.join(has) or 'none'}.")  # fmt: skip
-        return asked, bool(names)
+        return request, bool(names)

@@ -1,7 +1,7 @@
-"""Runtimes: numpy batch in, numpy result out. The handler does not know which one it has.
+"""Runtimes: functions from NumPy arrays to NumPy arrays that run a model. The handlers do not know which one they use.
 
-A runtime is built once per worker from the unpacked archive and called with one array per input of the task. An
-engine's library is imported only when an archive asks for it.
+A worker builds one runtime from the unpacked archive and calls it with one array per input of the task. An engine's
+library is imported only if the archive needs it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Runtime(Protocol):
     """``runtime(*inputs)`` takes int64 or uint8 arrays in the order of ``Settings.inputs``, batch first, and returns
     float32 arrays by the names of ``Settings.outputs``, batch first.
 
-    A runtime on a GPU takes images as a tensor of that GPU, too. The result is the caller's until the next call, which
-    may overwrite it. Beside "logits" there may be their likeliest classes, handlers.scores.BEST.
+    A runtime on a GPU also takes images as a tensor on that GPU. The next call may overwrite the result of this one.
+    The outputs may also have the likeliest classes of "logits" (handlers.scores.BEST).
     """
 
     def __call__(self, *inputs: Any) -> Outputs:
         """The outputs of one batch."""
 
 
-# name -> the module of this package that loads it, by its function ``load_<name>``
+# A runtime's name and its module in this package. The module's function ``load_<name>`` builds it.
 RUNTIMES = {
     "eager": "torch_module",
     "torchscript": "torch_module",
@@ -47,19 +47,19 @@ RUNTIMES = {
 
 
 def available_cores() -> int:
-    """Cores this process may run on: the affinity mask, which containers and taskset set, not the machine's."""
+    """The number of cores in this process's affinity mask, which containers and taskset set."""
     return len(os.sched_getaffinity(0))
 
 
 def threads(settings: Settings) -> int:
-    """Intra-op threads of this worker: the catalog's number, or all its cores."""
+    """The number of intra-op threads of this worker: the catalog's number, or all available cores."""
     return settings.threads or available_cores()
 
 
 def load_runtime(directory: Path, settings: Settings, gpu_id: int | None = None) -> Runtime:
-    """Builds the runtime that the archive's ``settings`` name.
+    """Builds the runtime of an archive.
 
-    Raises ArchiveError when it cannot run here; the message names the cure.
+    Raises ArchiveError if the runtime cannot run on this machine. The message says how to fix it.
     """
     name = settings.runtime
     if name not in RUNTIMES:

@@ -1,9 +1,9 @@
-"""fp16 on a GPU, replayed from CUDA graphs: one per shape bucket, all captured before the worker reports ready.
+"""Runs a model in fp16 on a GPU by replaying CUDA graphs: one per shape bucket, captured before the worker is ready.
 
-A request writes its batch into pinned memory, replays, waits once and reads pinned memory; the graph's own kernels
-cross the bus. Images that were decoded on the GPU stay there. So do logits that the GPU ranks: their likeliest classes
-cross the bus, and the logits themselves only where they are read. Batches are padded to their bucket's size; the rows
-and tokens that were added are masked, and cut off from the outputs.
+A call writes its batch into pinned memory, replays a graph, waits once and reads the outputs from pinned memory. The
+graph's kernels read and write pinned memory themselves. Images that were decoded on the GPU are not copied to the host.
+Logits that the GPU ranks stay on the GPU: only their likeliest classes are copied, and the logits if they are read.
+Batches are padded to the bucket's size. Padding is masked and cut off from the outputs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from handlers.runtimes.torch_module import device_of
 from handlers.scores import BEST, FEW
 from handlers.settings import Settings, TensorSpec
 
-WARM_UP_RUNS = 6  # cuDNN and cuBLAS choose algorithms and workspaces in the first ones, which a capture may not
-# Bytes from which torch's parallel copy is taken: on 16 cores, numpy's is faster for 150 kB and slower for 4.8 MB.
+WARM_UP_RUNS = 6  # cuDNN and cuBLAS choose algorithms and workspaces in the first runs; a capture may not do that
+# Arrays of at least so many bytes are copied by torch in parallel: on 16 cores, NumPy's copy was faster for 150 kB and
+# slower for 4.8 MB.
 LARGE = 1 << 20
 MASK = "attention_mask"
 
@@ -35,8 +36,8 @@ MASK = "attention_mask"
 class Captured:
     """A graph with the tensors that it reads and writes, by name.
 
-    ``arrays`` are numpy views of the inputs that are pinned, ``outputs`` those of the outputs that are. ``on_gpu`` has
-    the other outputs.
+    ``arrays`` are NumPy views of the inputs in pinned memory, and ``outputs`` are those of the outputs there. ``on_gpu``
+    has the other outputs.
     """
 
     graph: torch.cuda.CUDAGraph
@@ -69,14 +70,15 @@ class OutputsOnDemand(Mapping[str, np.ndarray]):
         return len(self._names)
 
 
-# (batch, length, flag): of texts, whether some are padded; of images, whose length is 0, whether they lie on the GPU
+# (batch, length, flag). For texts, the flag says that some are padded. For images, the length is 0, and the flag says
+# that they are in the GPU's memory.
 Shape = tuple[int, int, bool]
 
 
 class GraphRuntime:
-    """Pads a batch to the next bucket and replays that bucket's graph. Larger batches go in pieces.
+    """Pads a batch to the next larger bucket and replays its graph. A batch above the largest bucket is split.
 
-    Where a task ranks classes, the outputs have the likeliest ones as well (handlers.scores.BEST), and the logits stay
+    For tasks that rank classes, the outputs also have the likeliest classes (handlers.scores.BEST), and the logits stay
     on the GPU until they are read.
     """
 
@@ -90,9 +92,9 @@ class GraphRuntime:
         self._on_gpu = settings.decode_on_gpu
         self._ranks = settings.head.get("kind") in ("mask", "image") and not settings.head.get("features")
         self._pool = torch.cuda.graph_pool_handle()
-        self._stream = torch.cuda.default_stream(device)  # where replays go: no stream to enter per request
+        self._stream = torch.cuda.default_stream(device)  # replays use it, which saves a change of stream per request
         with torch.inference_mode(), torch.cuda.device(device):
-            # Largest first: the pool then has its blocks, and the smaller graphs fit into them.
+            # The largest graph is captured first, so that the smaller ones reuse its memory blocks.
             self._captured = {shape: self._capture(*shape) for shape in sorted(self._shapes(), reverse=True)}
 
     def _shapes(self) -> Iterator[Shape]:
@@ -103,7 +105,7 @@ class GraphRuntime:
                     yield batch, length, True
 
     def __call__(self, *inputs: np.ndarray | torch.Tensor) -> Outputs:
-        """The outputs of a batch, which is cut where it is larger than the largest graph's."""
+        """The outputs of a batch (handlers.runtimes.Runtime)."""
         step = self._batches[-1]
         if len(inputs[0]) <= step:
             return self._run(inputs)
@@ -160,7 +162,7 @@ class GraphRuntime:
         if padded:
             whole = captured.arrays[MASK]
             whole[:] = 0
-            whole[:, 0] = 1  # a row without any token would be a softmax over nothing
+            whole[:, 0] = 1  # the softmax of a row without any token would be NaN
             whole[:count, :width] = mask
         return captured
 
@@ -202,7 +204,7 @@ def _on_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
 
 
 def load_graph(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
-    """Builds the lean model from its spec and weights, and captures every bucket."""
+    """Builds the lean model from its spec and weights, and captures the graphs of all buckets."""
     device = device_of(settings, gpu_id)
     if device.type != "cuda":
         raise ArchiveError(f"{settings.variant!r} replays CUDA graphs and needs a GPU; choose a CPU variant.")
@@ -215,9 +217,9 @@ def load_graph(directory: Path, settings: Settings, gpu_id: int | None) -> Runti
 
 @contextlib.contextmanager
 def searching() -> Iterator[None]:
-    """Within it, cuDNN searches for the fastest algorithm of each shape; afterwards it does as before.
+    """A context in which cuDNN searches for the fastest algorithm of each shape.
 
-    The buckets fix the shapes, so the search pays once, at load.
+    The buckets fix the shapes, so the search happens once, when the worker loads.
     """
     before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
     try:

@@ -1,4 +1,4 @@
-"""No model: what is left is the server."""
+"""A runtime without a model, to measure the server alone."""
 
 from __future__ import annotations
 

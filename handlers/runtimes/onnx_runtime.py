@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: fp32, the whole graph optimized at load."""
+"""ONNX Runtime on the CPU, in fp32. The graph is optimized at load."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from handlers.settings import Settings
 
 
 def load_onnx(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
-    """model.onnx in a session of this worker's threads."""
+    """Loads model.onnx into a session with this worker's number of threads."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads(settings)
-    # Waiting threads sleep: spinning ones take the cores from the server and from other workers.
+    # Spinning threads would take the cores from the server and from other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(directory / "model.onnx", options, providers=["CPUExecutionProvider"])
     return OnnxRuntime(session, [each.name for each in settings.outputs])
 
 
 class OnnxRuntime:
-    """A session for several threads at once (handlers.lanes.Shared). ``names`` are its outputs', in order."""
+    """A session that several threads may use concurrently (handlers.lanes.Shared). ``names`` are its outputs' names."""
 
     def __init__(self, session: Any, names: Sequence[str]) -> None:
         self._session, self._names = session, tuple(names)
@@ -37,5 +37,5 @@ class OnnxRuntime:
         return dict(zip(self._names, results, strict=True))
 
     def on(self, threads: int, *inputs: np.ndarray) -> Outputs:
-        """As a call: all calls under way share the session's threads."""
+        """As ``__call__``. Concurrent calls share the session's threads, so ``threads`` has no effect."""
         return self(*inputs)

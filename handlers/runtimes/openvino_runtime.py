@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: fp32 kept fp32, tuned for one request at a time."""
+"""OpenVINO on the CPU, in fp32, tuned for the latency of single requests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from handlers.settings import Settings
 
 
 def load_openvino(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
-    """model.xml, compiled for this CPU with this worker's threads."""
+    """Loads model.xml and compiles it for this CPU and this worker's number of threads."""
     import openvino
 
     hints = {
         "INFERENCE_NUM_THREADS": threads(settings),
         "PERFORMANCE_HINT": "LATENCY",
-        # OpenVINO would otherwise take bf16 or fp16 where the CPU has it, and parity would move with the machine.
+        # By default OpenVINO uses bf16 or fp16 on CPUs that have it, and parity would depend on the machine.
         "INFERENCE_PRECISION_HINT": "f32",
     }
     request = openvino.Core().compile_model(directory / "model.xml", "CPU", hints).create_infer_request()

@@ -1,7 +1,7 @@
-"""An AOTInductor package: compiled ahead, for one torch version and one kind of processor.
+"""Runs an AOTInductor package, which is compiled ahead of time for one torch version and one kind of processor or GPU.
 
-A package made for another processor would end the worker with an illegal instruction, and one for another torch may
-crash: both are refused here, by name.
+A package for another processor would end the worker with an illegal instruction, and a package for another torch
+version may crash. Both are refused here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from handlers.settings import Settings
 
 
 def target(device: torch.device) -> dict[str, Any]:
-    """What a package compiled here, for ``device``, needs: torch's version, and the GPU's or the processor's kind."""
+    """The requirements of a package that is compiled here for ``device``: the torch version, and the GPU's compute
+    capability or the processor's instruction sets."""
     facts: dict[str, Any] = {"torch": torch.__version__.partition("+")[0]}
     if device.type == "cuda":
         return facts | {"gpu": "sm_{}{}".format(*torch.cuda.get_device_capability(device))}
@@ -27,7 +28,7 @@ def target(device: torch.device) -> dict[str, Any]:
 
 
 def require(wanted: dict[str, Any], found: dict[str, Any], model: str) -> None:
-    """Raises ArchiveError where a package for ``wanted`` cannot run on ``found`` (both as ``target`` gives them)."""
+    """Raises ArchiveError if a package with the requirements ``wanted`` cannot run on ``found`` (see ``target``)."""
     reasons = [
         f"{key} {wanted[key]} (here: {found.get(key, 'none')})"
         for key in ("torch", "gpu")
@@ -43,7 +44,7 @@ def require(wanted: dict[str, Any], found: dict[str, Any], model: str) -> None:
 
 
 def load_aoti(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
-    """model.pt2, once it is known to fit this machine."""
+    """Loads model.pt2 after a check that it can run on this machine."""
     device = device_of(settings, gpu_id)
     require(settings.compiled_for, target(device), settings.model)
     package = _package(directory / "model.pt2", -1 if device.index is None else device.index)
@@ -51,11 +52,11 @@ def load_aoti(directory: Path, settings: Settings, gpu_id: int | None) -> Runtim
 
 
 def _package(path: Path, device_index: int) -> Any:
-    """The package's model, for one caller at a time.
+    """The package's model. It takes one caller at a time.
 
-    ``torch._inductor.aoti_load_package`` makes the same loader, and then compares processors, only to warn: for that
-    it compiles a program for each instruction set that there is, which takes a C++ compiler and, with AVX-512 and
-    AMX, a minute. ``require`` has compared them by then.
+    ``torch._inductor.aoti_load_package`` makes the same loader, and warns if the processors differ. For the warning it
+    compiles a program per instruction set, which needs a C++ compiler and takes a minute with AVX-512 and AMX.
+    ``require`` has already compared the processors.
     """
     from torch._inductor.package.package import AOTICompiledModel
 

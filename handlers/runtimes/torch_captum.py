@@ -1,9 +1,8 @@
-"""The eager model with its gradients: answers as the runtime ``eager`` does, and attributes with Captum's integrated
-gradients.
+"""Runs the eager model as the runtime ``eager`` does, and computes attributions with Captum's integrated gradients.
 
-Of texts the gradients are those of the token embeddings: a hook gives the network points between the baseline's
-embeddings and the text's in place of its own, so that positions, token types and masks stay those of the text for every
-family. Of images they are those of the pixels.
+For texts, the gradients are with respect to the token embeddings. A hook replaces the network's embeddings by points
+between the baseline's and the text's. Positions, token types and masks therefore stay those of the text in every
+family. For images, the gradients are with respect to the pixels.
 """
 
 from __future__ import annotations
@@ -20,33 +19,33 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from handlers.errors import OutOfMemory
-from handlers.explanations import Attributed, Path, Target
+from handlers.explanations import Attributions, Path, Target
 from handlers.runtimes import Outputs
 from handlers.runtimes.torch_module import ModuleRuntime, device_of, output_names
 from handlers.settings import Settings
 
-Network = Callable[[Tensor], Any]  # points [n, ...] between baseline and row -> the module's outputs
+Network = Callable[[Tensor], Any]  # from points [n, ...] between baseline and row to the module's outputs
 
 
 class CaptumRuntime:
-    """``names`` are the module's outputs, in order."""
+    """A runtime that is also an Explainer. ``names`` are the names of the module's outputs, in order."""
 
     def __init__(self, module: Any, device: torch.device, names: list[str]) -> None:
         self.module, self._device, self._names = module.requires_grad_(False), device, names
         self._plain = ModuleRuntime(module, device, names)
 
     def __call__(self, *inputs: Any) -> Outputs:
-        """As the runtime ``eager``."""
+        """The outputs of one batch (handlers.runtimes.Runtime)."""
         return self._plain(*inputs)
 
-    def attributions(self, path: Path, target: Target, check: Callable[[int], Any]) -> Attributed:
-        """Raises OutOfMemory, and whatever ``check`` raises."""
+    def attributions(self, path: Path, target: Target, check: Callable[[int], Any]) -> Attributions:
+        """See Explainer. Raises OutOfMemory and the errors of ``check``."""
         with contextlib.suppress(torch.OutOfMemoryError):
             return self._attributions(path, target, check)
-        torch.cuda.empty_cache()  # not while the error is held: its frames keep the tensors
+        torch.cuda.empty_cache()  # outside the block above, since the error's frames keep the tensors
         raise OutOfMemory("The GPU has no memory left for this explanation; send a shorter item, or try again.")
 
-    def _attributions(self, path: Path, target: Target, check: Callable[[int], Any]) -> Attributed:
+    def _attributions(self, path: Path, target: Target, check: Callable[[int], Any]) -> Attributions:
         inputs = [torch.as_tensor(each, device=self._device) for each in path.inputs]
         baseline = torch.as_tensor(path.baseline, device=self._device)
         row, start, network = (self._texts if len(inputs) > 1 else self._images)(inputs, baseline)
@@ -58,10 +57,10 @@ class CaptumRuntime:
         )
         values = found[0].detach().double().sum(-1)  # over the embedding's width, or the colours
         error = abs(float(values.sum()) - (value - baseline_value))
-        return Attributed(values.cpu().numpy().astype(np.float32), value, baseline_value, error)
+        return Attributions(values.cpu().numpy().astype(np.float32), value, baseline_value, error)
 
     def _texts(self, inputs: list[Tensor], baseline: Tensor) -> tuple[Tensor, Tensor, Network]:
-        """(the row, its baseline, the network), in the space of embeddings, float [1, tokens, width]."""
+        """(the row, its baseline, the network). Row and baseline are embeddings, float [1, tokens, width]."""
         layer = self.module.network.get_input_embeddings()
 
         def network(points: Tensor) -> Any:
@@ -76,11 +75,11 @@ class CaptumRuntime:
             return layer(inputs[0]), layer(baseline.clamp(min=0)) * (baseline >= 0).unsqueeze(-1), network
 
     def _images(self, inputs: list[Tensor], baseline: Tensor) -> tuple[Tensor, Tensor, Network]:
-        """The same in the space of pixels, float [1, height, width, 3]."""
+        """The same for images. Row and baseline are pixels, float [1, height, width, 3]."""
         return inputs[0].float(), baseline, self.module
 
     def _explained(self, network: Network, target: Target, check: Callable[[int], Any]) -> Callable[[Tensor], Tensor]:
-        """The explained number at points, float [points]."""
+        """A function from points to the explained number at each, float [points]."""
 
         def explained(points: Tensor) -> Tensor:
             check(len(points))
@@ -95,7 +94,7 @@ class CaptumRuntime:
 
 
 def load_explain(directory: FilePath, settings: Settings, gpu_id: int | None) -> CaptumRuntime:
-    """The checkpoint as its library loads it, fp32."""
+    """Loads the checkpoint as its library does, in fp32."""
     from handlers.architectures import load_eager as load
 
     device = device_of(settings, gpu_id)

@@ -1,6 +1,6 @@
-"""torch.compile: Inductor compiles the eager model when the worker warms it up, for any batch size and length.
+"""Runs the model with torch.compile. Inductor compiles it during the worker's warm-up, for any batch size and length.
 
-Compiled code is kept in TORCHINDUCTOR_CACHE_DIR, which the server sets to a folder that outlives it.
+Compiled code is kept in TORCHINDUCTOR_CACHE_DIR. The server sets this variable to a folder that is kept between runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from handlers.settings import Settings
 
 
 def load_compile(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
-    """The eager checkpoint, compiled at its first calls. Raises ArchiveError without a C++ compiler."""
+    """Loads the eager checkpoint, to be compiled at its first calls. Raises ArchiveError without a C++ compiler."""
     device = device_of(settings, gpu_id)
     compiler = os.environ.get("CXX", "g++")
     if not shutil.which(compiler):
@@ -28,8 +28,8 @@ def load_compile(directory: Path, settings: Settings, gpu_id: int | None) -> Run
             f"The variant 'compile' compiles C++ at load and there is no {compiler} here; install it "
             f"(Debian, Ubuntu: apt-get install g++) or run: make archive MODELS={settings.model} VARIANTS=frozen"
         )
-    torch._inductor.config.compile_threads = 1  # more would stay behind as processes of this worker
+    torch._inductor.config.compile_threads = 1  # with more, child processes would remain after the compilation
     module = load(directory, settings).to(device)
-    # Dynamic from the start: the second batch size or length would otherwise compile again.
+    # Without dynamic shapes, the second batch size or length would compile the model again.
     compiled = torch.compile(module, dynamic=True, options={"freezing": True})
     return ModuleRuntime(compiled, device, output_names(settings))

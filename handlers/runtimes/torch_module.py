@@ -1,7 +1,7 @@
 """Calls a torch module, eager or TorchScript, on one device.
 
-fp32 matrix products stay fp32: no TF32 is switched on here. cuDNN's convolutions use it on Ampere and newer by
-PyTorch's default, which is left as users have it.
+PyTorch's defaults for TF32 are not changed. By default matrix products in fp32 do not use TF32, and cuDNN's
+convolutions do, on Ampere and newer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from handlers.settings import Settings
 
 
 class ModuleRuntime:
-    """Moves a batch to the module's device, calls it, moves the results back. ``names`` are the outputs', in order."""
+    """Copies a batch to the module's device, calls the module and copies the outputs back. ``names`` are the outputs'
+    names, in order."""
 
     def __init__(self, module: Any, device: torch.device, names: Sequence[str]) -> None:
         self._module = module
@@ -28,10 +29,10 @@ class ModuleRuntime:
         self._names = tuple(names)
 
     def __call__(self, *inputs: np.ndarray | torch.Tensor) -> Outputs:
-        """Raises OutOfMemory; a batch that failed so has left nothing behind on the GPU."""
+        """The outputs of one batch. Raises OutOfMemory, and frees the batch's memory on the GPU before."""
         with contextlib.suppress(torch.OutOfMemoryError):
             return self._forward(inputs)
-        torch.cuda.empty_cache()  # not while the error is held: its frames keep the tensors
+        torch.cuda.empty_cache()  # outside the block above, since the error's frames keep the tensors
         raise OutOfMemory(
             f"The GPU has no memory left for these {len(inputs[0])} items; send fewer or smaller ones, or try again."
         )
@@ -39,7 +40,7 @@ class ModuleRuntime:
     def _forward(self, inputs: tuple[np.ndarray | torch.Tensor, ...]) -> Outputs:
         with torch.inference_mode():
             results = self._module(*[torch.as_tensor(each, device=self._device) for each in inputs])
-            # AOTInductor returns a list, TorchScript a tuple, a module with one output that output.
+            # AOTInductor returns a list, TorchScript a tuple, and a module with one output returns that tensor.
             if isinstance(results, torch.Tensor):
                 results = (results,)
             return {
@@ -48,19 +49,19 @@ class ModuleRuntime:
 
 
 class SharedModule(ModuleRuntime):
-    """On the CPU, for several threads at once (handlers.lanes.Shared)."""
+    """A module on the CPU that several threads may call concurrently (handlers.lanes.Shared)."""
 
     def __init__(self, module: Any, names: Sequence[str], threads: int) -> None:
         super().__init__(module, torch.device("cpu"), names)
         self._threads = threads
 
     def __call__(self, *inputs: np.ndarray | torch.Tensor) -> Outputs:
-        """By all processor threads of the worker."""
+        """The outputs of one batch, computed with all intra-op threads of the worker."""
         return self.on(self._threads, *inputs)
 
     def on(self, threads: int, *inputs: np.ndarray | torch.Tensor) -> Outputs:
-        """As a call, by so many processor threads."""
-        # Of this thread and, where oneMKL multiplies, of the process; it takes 0.3 us.
+        """The outputs of one batch, computed with ``threads`` intra-op threads."""
+        # Takes 0.3 us. It applies to the calling thread, and for oneMKL's products to the whole process.
         torch.set_num_threads(threads)
         return super().__call__(*inputs)
 
@@ -77,7 +78,8 @@ def output_names(settings: Settings) -> list[str]:
 
 
 def device_of(settings: Settings, gpu_id: int | None) -> torch.device:
-    """The device the archive was built for; sets this worker's threads. Raises ArchiveError without a GPU."""
+    """The device that the archive was built for. Also sets this worker's number of intra-op threads. Raises
+    ArchiveError if the archive needs a GPU and none is visible."""
     torch.set_num_threads(threads(settings))
     if settings.device == "cpu":
         return torch.device("cpu")
@@ -90,7 +92,7 @@ def device_of(settings: Settings, gpu_id: int | None) -> torch.device:
 
 
 def load_eager(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
-    """The checkpoint as its library loads it, fp32."""
+    """Loads the checkpoint as its library does, in fp32."""
     from handlers.architectures import load_eager as load
 
     device = device_of(settings, gpu_id)
@@ -98,7 +100,8 @@ def load_eager(directory: Path, settings: Settings, gpu_id: int | None) -> Runti
 
 
 def load_torchscript(directory: Path, settings: Settings, gpu_id: int | None) -> Runtime:
-    """model.pt; frozen and optimized here where the archive asks for it, since the result is not portable."""
+    """Loads model.pt. With ``Settings.freeze``, the module is frozen and optimized here, since the result is not
+    portable."""
     device = device_of(settings, gpu_id)
     module = torch.jit.load(directory / "model.pt", map_location=device).eval()
     if settings.freeze:

@@ -1,1 +1,1 @@
-"""The entry files: one module per task, each with the one class that TorchServe's worker looks for."""
+"""The entry files: one module per task. Each has exactly one class, as TorchServe's worker requires."""

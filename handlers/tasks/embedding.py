@@ -15,7 +15,7 @@ from handlers.text_service import TextService
 
 
 class Embedding(TextService):
-    """Answers each text with the model's vector."""
+    """Answers each text with its embedding."""
 
     answer_key = "embedding"
     answer_specs = (Spec("embedding", "FP32", (-1, -1)),)
@@ -30,7 +30,7 @@ class Embedding(TextService):
         return found
 
     def chosen(self, batch: Batch, outputs: Outputs, target: str | None, options: Mapping[str, Any]) -> Chosen:
-        """The cosine with the embedding of another text, or with its own, as its tokens make it."""
+        """The cosine with the embedding of the text ``target``, or with the text's own embedding."""
         own = outputs["embedding"][0]
         other = own if target is None else self._embedded(target)
         cosine = float(own @ other / (np.linalg.norm(own) * np.linalg.norm(other)))

@@ -1,6 +1,6 @@
 """Entry: fill-mask. A text with one [MASK] -> {"predictions": [{"token", "score", "sequence"}, ...]}, best first.
 
-A text with several masks is answered with one such list per mask, as transformers' pipeline does.
+A text with several masks gets a list of such lists, one per mask, as in transformers' pipeline.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ from handlers.scores import Ranked, likeliest, scored
 from handlers.text import Around, Tokens
 from handlers.text_service import TextService
 
-COMMON_MASK = "[MASK]"  # BERT's, understood by every model
+COMMON_MASK = "[MASK]"  # BERT's mask token; requests to every model may use it
 
 
-# Of one row: its likeliest tokens, its token ids without padding, the place of its mask, the text around that. It is no
-# class, since TorchServe takes the only class of this module as the handler.
+# For one row: its likeliest tokens, its token ids without padding, the position of its mask, the text around the mask.
+# This is not a class, since TorchServe requires that the handler is the module's only class.
 Found = tuple[Ranked, list[int], int, Around]
 
 
@@ -43,7 +43,7 @@ class FillMask(TextService):
 
     def accept(self, items: list[str]) -> list[str]:
         texts = items
-        if self.mask != COMMON_MASK:  # so that a request need not change with the model
+        if self.mask != COMMON_MASK:
             texts = [text.replace(COMMON_MASK, self.mask) for text in items]
         counts = [text.count(self.mask) for text in texts]
         for index, count in enumerate(counts):
@@ -51,7 +51,7 @@ class FillMask(TextService):
                 raise RequestError(
                     f'Text {index} has no {self.mask}; write at least one, as in "Paris is the {self.mask} of France."'
                 )
-        if (total := sum(counts)) > self.settings.max_items:  # each is a row of the batch
+        if (total := sum(counts)) > self.settings.max_items:  # each mask is a row of the batch
             raise TooLarge(f"The request has {total} masks; at most {self.settings.max_items} are taken: split it.")
         return texts
 
@@ -59,7 +59,7 @@ class FillMask(TextService):
         return self._collated(self.encoder.encode(items, offsets=True))
 
     def collate(self, items: list[str]) -> Batch:
-        """One row per mask; a text whose masks were all truncated keeps one row, which ``answer`` refuses."""
+        """One row per mask. If truncation removed all masks of a text, it keeps one row, and ``answer`` refuses it."""
         return self._collated(self.encoder.encode(items))
 
     def _collated(self, tokens: Tokens) -> Batch:
@@ -67,7 +67,7 @@ class FillMask(TextService):
         counts = np.maximum(at_mask.sum(axis=1), 1)
         if (counts == 1).all():
             return Batch((*self.inputs_of(tokens), at_mask.argmax(axis=1)), context=tokens)
-        # Each text once for each of its masks.
+        # Each text is repeated for each of its masks.
         arrays: list[Any] = [np.repeat(each, counts, axis=0) for each in tokens.arrays()]
         repeated = Tokens(*arrays)
         positions = np.concatenate([np.flatnonzero(row) if row.any() else [0] for row in at_mask])
@@ -75,8 +75,8 @@ class FillMask(TextService):
         rows = [range(end - count, end) for end, count in zip(ends.tolist(), counts.tolist(), strict=True)]
         return Batch((*self.inputs_of(repeated), positions), rows, repeated)
 
-    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> list[Found]:
-        """The likeliest tokens of each row, as many as any request wants."""
+    def process_outputs(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> list[Found]:
+        """The likeliest tokens of each row, for the largest ``top_k`` of the batch."""
         ranked = likeliest(outputs, max(each["top_k"] for each in options))
         ids = [row[mask == 1].tolist() for row, mask in zip(*batch.context.arrays()[:2], strict=True)]
         places = batch.inputs[-1].tolist()
@@ -84,7 +84,7 @@ class FillMask(TextService):
         return list(zip(ranked, ids, places, around, strict=True))
 
     def answer(self, batch: Batch, index: int, found: list[Found], options: Mapping[str, Any]) -> list[Any]:
-        rows = batch.of(index)
+        rows = batch.rows_of(index)
         answers = [self._one(found[row], options["top_k"], len(rows) == 1) for row in rows]
         return answers[0] if len(rows) == 1 else answers
 
@@ -93,7 +93,7 @@ class FillMask(TextService):
         return columns_by_item(self.answer_specs, [each if isinstance(each[0], list) else [each] for each in answers])
 
     def _one(self, found: Found, count: int, alone: bool) -> list[dict[str, Any]]:
-        """The likeliest tokens for one mask; ``alone``: it is the text's only one."""
+        """The likeliest tokens for one mask. ``alone`` says that the text has no other mask."""
         ranked, ids, place, around = found
         ranked = ranked[:count]
         if ids[place] != self.mask_id:
@@ -102,7 +102,7 @@ class FillMask(TextService):
         tokens = [token_id for token_id, _ in ranked]
         if alone:
             sequences = self.encoder.decode_with(ids, place, tokens, around)
-        else:  # the other masks would be left out with the special tokens
+        else:  # decode_with would leave out the other masks, since they are special tokens
             sequences = self.encoder.decode_whole(ids, place, tokens)
         return [
             {"token": self.encoder.decode_token(token_id), "score": score, "sequence": sequence}
@@ -110,10 +110,10 @@ class FillMask(TextService):
         ]
 
     def chosen(self, batch: Batch, outputs: Outputs, target: str | None, options: Mapping[str, Any]) -> Chosen:
-        """The logit of a token in the place of the only mask."""
-        if (count := len(batch.of(0))) > 1:
+        """The logit of a token at the position of the only mask."""
+        if (count := len(batch.rows_of(0))) > 1:
             raise RequestError(f"The text has {count} masks, and an explanation is of one; send a text with one.")
-        (found,) = self.digest(batch, outputs, [{"top_k": 1}])
+        (found,) = self.process_outputs(batch, outputs, [{"top_k": 1}])
         (best_one,) = self._one(found, 1, True)
         token = found[0][0][0]
         if target is None:

@@ -10,7 +10,7 @@ from handlers.image_service import ImageService
 from handlers.open_inference import Spec
 from handlers.options import Option, Text, Whole
 from handlers.runtimes import Outputs
-from handlers.scores import Ranked, likeliest, place_of, scored
+from handlers.scores import Ranked, label_index, likeliest, scored
 
 
 class ImageClassification(ImageService):
@@ -24,8 +24,8 @@ class ImageClassification(ImageService):
         super().prepare()
         self.labels = json.loads((self.directory / "labels.json").read_text())
 
-    def digest(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> list[Ranked]:
-        """The likeliest classes of each image, as many as any request wants."""
+    def process_outputs(self, batch: Batch, outputs: Outputs, options: Sequence[Mapping[str, Any]]) -> list[Ranked]:
+        """The likeliest classes of each image, for the largest ``top_k`` of the batch."""
         return likeliest(outputs, max(each["top_k"] for each in options))
 
     def answer(self, batch: Batch, index: int, found: list[Ranked], options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -33,6 +33,6 @@ class ImageClassification(ImageService):
 
     def chosen(self, batch: Batch, outputs: Outputs, target: str | None, options: Mapping[str, Any]) -> Chosen:
         scores = scored(outputs["logits"][0], "softmax")
-        label = place_of(target, self.labels, scores)
+        label = label_index(target, self.labels, scores)
         prediction = {"label": self.labels[label], "score": float(scores[label])}
         return Chosen(prediction, "the label's logit", Target((("logits", (label,)),)), 0)

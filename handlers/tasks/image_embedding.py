@@ -27,6 +27,6 @@ class ImageEmbedding(ImageService):
         return found
 
     def chosen(self, batch: Batch, outputs: Outputs, target: None, options: Mapping[str, Any]) -> Chosen:
-        """The cosine with its own embedding, as its pixels make it."""
+        """The cosine with the image's own embedding."""
         vector = outputs["embedding"][0]
         return Chosen({"cosine": 1.0}, "the cosine with its own embedding", Target(vector=vector), 0)

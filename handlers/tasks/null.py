@@ -1,4 +1,4 @@
-"""Entry: answers at once. What is measured through it is the server's own floor."""
+"""Entry: answers without a model, so that a load test measures the server alone."""
 
 from collections.abc import Mapping
 from typing import Any

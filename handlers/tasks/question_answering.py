@@ -1,8 +1,8 @@
 """Entry: extractive question answering. {"question", "context"} -> {"answer", "score", "start", "end"}.
 
-``start`` and ``end`` are in characters of the context as sent; the answer is that part of it. A context of any length
-is read in overlapping windows. Answers are chosen as in SQuAD's reference code for BERT (Devlin et al., 2018,
-run_squad.py): of each window, spans from one of the best starts to one of the best ends.
+``start`` and ``end`` count characters of the context, and the answer is the text between them. A long context is split
+into overlapping windows. Answers are chosen as in SQuAD's reference code for BERT (Devlin et al., 2018, run_squad.py):
+a span of a window goes from one of the best starts to one of the best ends.
 """
 
 from collections.abc import Mapping
@@ -22,22 +22,23 @@ from handlers.text import name_of
 from handlers.text_service import TextService
 from handlers.windows import WindowEncoder, Windows
 
-N_BEST = 20  # starts and ends of a window, and spans that the score is shared among
+N_BEST = 20  # starts and ends that are considered per window, and spans that the scores are normalised over
 MAX_WINDOWS = 64  # of one request
 
 
-# Of one window: its tokens' characters, and the sum of logits, the first and the last token of each possible span.
+# For one window: the characters (from, to) of each token; and for each possible span its sum of logits, its first token
+# and its last token.
 Spans = tuple[list[tuple[int, int]], np.ndarray, np.ndarray, np.ndarray]
-# A span of the context: its sum of logits, its characters from and to, and its place: the window, the first and the
-# last token there. It is no class, since TorchServe takes the only class of this module as the handler.
+# A span of the context: its sum of logits, its characters from and to, and (window, first token, last token). This is
+# not a class, since TorchServe requires that the handler is the module's only class.
 Found = tuple[float, int, int, tuple[int, int, int]]
 
 
 class QuestionAnswering(TextService):
     """Answers each question with the likeliest span of its context, or the ``top_k`` likeliest as a list.
 
-    ``max_answer_tokens`` bounds an answer's length. The score is the span's softmax probability among the ``N_BEST``
-    likeliest spans of different text. Where no span is possible, the answer is empty and its score 0.
+    ``max_answer_tokens`` limits an answer's length. The score is the span's softmax probability among the ``N_BEST``
+    likeliest spans of different text. If no span is possible, the answer is empty and its score is 0.
     """
 
     encoder: WindowEncoder
@@ -58,7 +59,8 @@ class QuestionAnswering(TextService):
         return super().read(payload)
 
     def accept(self, items: list[tuple[str, str]]) -> list[Windows]:
-        """Each item's windows: tokenized here, so that a request's error is its own. Raises RequestError."""
+        """The windows of each item. They are tokenized here, so that an error affects only one request. Raises
+        RequestError."""
         found, left = [], MAX_WINDOWS
         for index, (question, context) in enumerate(items):
             name = name_of("question", index, len(items))
@@ -80,18 +82,18 @@ class QuestionAnswering(TextService):
         return self.collate(items)
 
     def chosen(self, batch: Batch, outputs: Outputs, target: None, options: Mapping[str, Any]) -> Chosen:
-        """The logits of the best answer's start and end, in the window that it is from."""
+        """The logits of the best answer's start and end, in the answer's window."""
         text, spans = batch.context.texts[0], self._spans(batch, 0, outputs, options)
         if not (found := _distinct(text, spans)):
             raise RequestError("The context has no answer to explain; ask another question or send another context.")
         window, first, last = found[0][3]
         places = Target((("start_logits", (first,)), ("end_logits", (last,))))
         output = "the sum of the logits of the answer's start and end"
-        return Chosen(_answers(text, spans)[0], output, places, batch.of(0)[window], self.shape.fields)
+        return Chosen(_answers(text, spans)[0], output, places, batch.rows_of(0)[window], self.shape.fields)
 
     def _spans(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> list[Spans]:
-        """What each window of an item allows."""
-        tokens, rows = batch.context, batch.of(index)
+        """The possible spans of each window of an item."""
+        tokens, rows = batch.context, batch.rows_of(index)
         encodings = [tokens.encodings[row] for row in rows]
         contexts = [_context(encoding) for encoding in encodings]
         owned = _owned(tokens.firsts[rows.start : rows.stop], [len(each) for each in contexts])
@@ -103,7 +105,7 @@ class QuestionAnswering(TextService):
         ]  # fmt: skip
 
     def tensors_of(self, answers: list[Any]) -> dict[str, Tensor]:
-        """A row for each answer; a question with ``top_k`` above 1 may have fewer than that."""
+        """A row for each answer. A question may have fewer than ``top_k`` answers."""
         return columns_by_item(self.answer_specs, [each if isinstance(each, list) else [each] for each in answers])
 
     def sample(self, words: int) -> Windows:
@@ -111,16 +113,16 @@ class QuestionAnswering(TextService):
 
 
 def _context(encoding: Any) -> range:
-    """The places of the context's tokens in a window."""
+    """The positions of the context's tokens in a window."""
     sequences = encoding.sequence_ids
     return range(first := sequences.index(1), first + sequences.count(1))
 
 
 def _owned(firsts: tuple[int, ...], lengths: list[int]) -> list[np.ndarray]:
-    """Of each window's context tokens, bool [tokens]: which have no better context in another window.
+    """For each window, bool [context tokens]: whether no other window has more context for the token.
 
-    As run_squad.py's _check_is_max_context has it: the smaller of the tokens before and after it in the window, plus a
-    hundredth of the window's length; of equals, the first.
+    As in run_squad.py's _check_is_max_context, a token's context is the smaller one of the numbers of tokens before and
+    after it in the window, plus a hundredth of the window's length. If windows are equal, the first one counts.
     """
     count = firsts[-1] + lengths[-1]
     best, owner = np.full(count, -np.inf), np.zeros(count, dtype=np.int64)
@@ -135,7 +137,8 @@ def _owned(firsts: tuple[int, ...], lengths: list[int]) -> list[np.ndarray]:
 def _spans(
     starts: np.ndarray, ends: np.ndarray, context: range, owned: np.ndarray, longest: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(sum of logits, first token, last token) of the spans that a window's float [tokens] logits allow."""
+    """(sums of logits, first tokens, last tokens) of a window's possible spans. ``starts`` and ``ends`` are its logits,
+    float [tokens]."""
     firsts, lasts = (_best(each, context) for each in (starts, ends))
     firsts = firsts[owned[firsts - context.start]]
     lengths = lasts[None, :] - firsts[:, None] + 1
@@ -145,13 +148,13 @@ def _spans(
 
 
 def _best(logits: np.ndarray, context: range) -> np.ndarray:
-    """Of the places of the ``N_BEST`` largest logits, largest first, those in the context."""
+    """The positions of the ``N_BEST`` largest logits, largest first, without those outside the context."""
     places = np.argsort(-logits, kind="stable")[:N_BEST]
     return places[(places >= context.start) & (places < context.stop)]
 
 
 def _distinct(text: str, spans: list[Spans]) -> list[Found]:
-    """The ``N_BEST`` likeliest spans of different text, best first; ``spans`` are by window."""
+    """The ``N_BEST`` likeliest spans of different text, best first. ``spans`` has the possible spans of each window."""
     offsets, *columns = zip(*spans, strict=True)
     sums, firsts, lasts = (np.concatenate(each) for each in columns)
     windows = np.repeat(np.arange(len(spans)), [len(each[1]) for each in spans])
@@ -167,7 +170,7 @@ def _distinct(text: str, spans: list[Spans]) -> list[Found]:
 
 
 def _answers(text: str, spans: list[Spans]) -> list[dict[str, Any]]:
-    """The answers of those spans."""
+    """The answers for the likeliest spans of ``spans``, best first."""
     if not (found := _distinct(text, spans)):
         return [{"answer": "", "score": 0.0, "start": 0, "end": 0}]
     shares = np.exp(np.array([total for total, *_ in found]) - found[0][0])
@@ -178,6 +181,6 @@ def _answers(text: str, spans: list[Spans]) -> list[dict[str, Any]]:
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span without the blanks that some tokenizers count to a word."""
+    """The span without leading and trailing blanks, which some tokenizers include in a token."""
     part = text[start:end]
     return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())

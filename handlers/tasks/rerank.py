@@ -21,7 +21,7 @@ Ranking = tuple[str, tuple[str, ...]]  # a query and the texts to rank by it
 
 
 class Rerank(TextService):
-    """Answers each query with its texts in order of relevance; each text is a row of the batch."""
+    """Answers each query with its texts in order of relevance. Each text is a row of the batch."""
 
     shape = Shape(fields=("query", "texts"))
     answer_key = None
@@ -32,7 +32,7 @@ class Rerank(TextService):
         return Spec("query", "BYTES", (1,)), Spec("texts", "BYTES", (-1,))
 
     def items_of(self, tensors: dict[str, Tensor]) -> tuple[Any, ...]:
-        """One item, a query with all its texts."""
+        """One item: the query with all texts."""
         if missing := [name for name in self.shape.fields if name not in tensors]:
             raise RequestError(f'The input "{missing[0]}" is missing; send query and texts.')
         texts = decoded(tensors)
@@ -76,15 +76,15 @@ class Rerank(TextService):
         return Batch(self.inputs_of(tokens), rows, tokens)
 
     def answer(self, batch: Batch, index: int, outputs: Outputs, options: Mapping[str, Any]) -> list[dict[str, Any]]:
-        rows = batch.of(index)
+        rows = batch.rows_of(index)
         scores = scored(outputs["logits"][rows.start : rows.stop, 0], self.settings.head["scores"])
         return [{"index": text, "score": score} for text, score in ranked(scores)]
 
     def chosen(self, batch: Batch, outputs: Outputs, target: int | None, options: Mapping[str, Any]) -> Chosen:
-        """The logit of the best text, or of the text with the number ``target``."""
+        """The logit of the best text, or of the text with the index ``target``."""
         scores = scored(outputs["logits"][:, 0], self.settings.head["scores"])
         if target is not None and target >= len(scores):
-            raise RequestError(f'"target" is {target}, and the last of the {len(scores)} texts is {len(scores) - 1}.')
+            raise RequestError(f'"target" is {target}; expected the index of a text, at most {len(scores) - 1}.')
         text = ranked(scores)[0][0] if target is None else target
         prediction = {"index": text, "score": float(scores[text])}
         return Chosen(prediction, "the text's logit", Target((("logits", (0,)),)), text, self.shape.fields)

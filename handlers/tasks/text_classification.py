@@ -9,14 +9,14 @@ from handlers.open_inference import Spec
 from handlers.options import Option, Text, Whole
 from handlers.requests import Shape
 from handlers.runtimes import Outputs
-from handlers.scores import place_of, ranked, scored
+from handlers.scores import label_index, ranked, scored
 from handlers.text_service import TextService
 
 
 class TextClassification(TextService):
     """Answers each text with all labels and their scores, or with the ``top_k`` best.
 
-    Scores are the softmax or the sigmoid of the logits or the logits themselves, as the checkpoint says.
+    The checkpoint determines the scores: the softmax or the sigmoid of the logits, or the logits themselves.
     """
 
     shape = Shape(key="text", fields=("text", "text_pair"))
@@ -34,6 +34,6 @@ class TextClassification(TextService):
 
     def chosen(self, batch: Batch, outputs: Outputs, target: str | None, options: Mapping[str, Any]) -> Chosen:
         scores = scored(outputs["logits"][0], self.settings.head["scores"])
-        label = place_of(target, self.names, scores)
+        label = label_index(target, self.names, scores)
         prediction = {"label": self.names[label], "score": float(scores[label])}
         return Chosen(prediction, "the label's logit", Target((("logits", (label,)),)), 0, self.shape.fields)

@@ -1,8 +1,8 @@
 """Entry: token classification. A text -> {"predictions": [{"entity_group", "score", "word", "start", "end"}, ...]}.
 
-An entity is a run of tokens with one tag, of labels written B-TAG and I-TAG (Ramshaw and Marcus, 1995); tokens labelled
-O are in none. Groups, scores and words are those of transformers' token-classification pipeline. ``start`` and ``end``
-are in characters of the text as sent.
+An entity is a run of tokens with the same tag. Labels have the form B-TAG and I-TAG (Ramshaw and Marcus, 1995); tokens
+with the label O belong to no entity. Groups, scores and words are those of transformers' token-classification pipeline.
+``start`` and ``end`` count characters of the text.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from handlers.open_inference import Spec, Tensor
 from handlers.open_inference.answer import ITEM, columns_by_item
 from handlers.options import OneOf, Option, Text
 from handlers.runtimes import Outputs
-from handlers.scores import place_of, scored
+from handlers.scores import label_index, scored
 from handlers.text_service import TextService
 
 OUTSIDE = "O"
@@ -27,8 +27,8 @@ OUTSIDE = "O"
 class TokenClassification(TextService):
     """Answers each text with its entities.
 
-    ``aggregation_strategy`` says what labels a word of several tokens: "simple" labels each token for itself, "first"
-    takes the label of the word's first token, "max" that of the token with the highest score.
+    ``aggregation_strategy`` selects the label of a word with several tokens. "simple" gives each token its own label,
+    "first" takes the label of the word's first token, and "max" that of the token with the highest score.
     """
 
     answer_specs = (
@@ -67,13 +67,14 @@ class TokenClassification(TextService):
         return self._entities(classes, best, words, spans)
 
     def chosen(self, batch: Batch, outputs: Outputs, target: str | None, options: Mapping[str, Any]) -> Chosen:
-        """The logit of an entity's label at the token where it is likeliest, or of the label ``target``."""
+        """The logit of a label at the token where it is likeliest. The label is ``target`` or the likeliest one of an
+        entity."""
         encoding, text = batch.context.encodings[0], batch.context.texts[0]
         at = np.flatnonzero(np.equal(encoding.special_tokens_mask, 0))
         scores = scored(outputs["logits"][0][at], "softmax")
         inside = [label for label, name in enumerate(self._labels) if name != OUTSIDE]
         if target is not None:
-            inside = [place_of(target, self._labels, scores[:1])]
+            inside = [label_index(target, self._labels, scores[:1])]
         tokens = np.arange(len(at)) if target is not None else np.flatnonzero(np.isin(scores.argmax(axis=1), inside))
         if not len(tokens):
             raise RequestError('The text has no entity to explain; name a label: {"parameters": {"target": ...}}.')
@@ -89,17 +90,18 @@ class TokenClassification(TextService):
         return columns_by_item(self.answer_specs, answers)
 
     def _pieces(self, encoding: Any, text: str, at: np.ndarray) -> tuple[list[str], list[tuple[int, int]]]:
-        """(vocabulary entry, characters from and to) of the tokens ``at``; an unknown token's entry is its text."""
+        """(vocabulary entries, characters from and to) of the tokens ``at``. For an unknown token, the entry is its
+        text."""
         ids, tokens, offsets = encoding.ids, encoding.tokens, encoding.offsets
         unknown, spans = self.settings.text_input.unknown_id, [offsets[i] for i in at]
         words = [text[a:b] if ids[i] == unknown else tokens[i] for i, (a, b) in zip(at, spans, strict=True)]
         return words, spans
 
     def _word_starts(self, encoding: Any, text: str, at: np.ndarray) -> np.ndarray:
-        """Which of the tokens ``at`` begin a word, as transformers decides it.
+        """The indices of the tokens ``at`` that begin a word, by the rules of transformers.
 
-        WordPiece: an entry as long as its text; others are marked or normalised. Any other tokenizer: a token after a
-        blank or with one. An unknown token is a word of its own.
+        With WordPiece, a token begins a word if its entry is as long as its text, since other entries have a prefix or
+        were normalised. With other tokenizers, the token has or follows a blank. An unknown token is a word of its own.
         """
         ids, tokens, offsets = encoding.ids, encoding.tokens, encoding.offsets
         marked, unknown = self.encoder.marks_pieces, self.settings.text_input.unknown_id
@@ -114,7 +116,7 @@ class TokenClassification(TextService):
     def _entities(
         self, classes: np.ndarray, best: np.ndarray, words: list[str], spans: list[tuple[int, int]]
     ) -> list[dict[str, Any]]:
-        """The entities of tokens or words, whose classes and scores are int and float [N]."""
+        """The entities of tokens or words. ``classes`` are int [N] and ``best`` are their scores, float [N]."""
         tags = self._tags[classes]
         new = (tags[1:] != tags[:-1]) | self._begins[classes[1:]]
         found = []
@@ -128,6 +130,6 @@ class TokenClassification(TextService):
 
 
 def _runs(firsts: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """(from, to) of the runs of ``count`` things that begin at ``firsts``."""
+    """(from, to) of each run. The runs begin at ``firsts`` and together have ``count`` elements."""
     edges = [*firsts.tolist(), count]
     return list(pairwise(edges))

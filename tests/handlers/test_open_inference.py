@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from handlers.errors import RequestError, TooLarge
-from handlers.open_inference import JSON_LENGTH, MOST_BYTES, Asked, Spec, Tensor
-from handlers.open_inference.answer import Written, write_answer
+from handlers.open_inference import JSON_LENGTH, MOST_BYTES, InferenceRequest, Spec, Tensor
+from handlers.open_inference.answer import Response, write_answer
 from handlers.open_inference.request import read_request
 
 LIMIT = 8
@@ -69,7 +69,7 @@ def test_what_is_written_the_official_client_reads(words, scores, numbers, first
         "score": Tensor.of(scores, "FP32"),
         "index": Tensor.of(numbers, "INT64"),
     }
-    asked = Asked({}, outputs={"index": rest, "label": first, "score": rest}, identity="a")
+    asked = InferenceRequest({}, outputs={"index": rest, "label": first, "score": rest}, identity="a")
     written = write_answer(("m", "1.0"), asked, outputs)
     length = written.headers.get(JSON_LENGTH)
     answer = triton.InferenceServerClient.parse_response_body(written.body, header_length=length)
@@ -102,13 +102,13 @@ def test_outputs_are_binary_as_each_says_or_else_as_the_request_does():
 def test_an_answer_that_torchserve_would_not_let_through_is_refused():
     large = {"x": Tensor.of(np.zeros(MOST_BYTES // 4 + 1), "FP32")}
     with pytest.raises(TooLarge, match="has more than 12 MiB"):
-        write_answer(("m", "1"), Asked({}), large)
+        write_answer(("m", "1"), InferenceRequest({}), large)
     long = {"x": Tensor("BYTES", (1,), ["a" * MOST_BYTES])}
     for binary in (True, False):
         with pytest.raises(TooLarge):
-            write_answer(("m", "1"), Asked({}, binary=binary), long)
+            write_answer(("m", "1"), InferenceRequest({}, binary=binary), long)
     short = {**long, "y": Tensor("BYTES", (0,), [])}
-    assert write_answer(("m", "1"), Asked({}, outputs={"y": False}), short).headers == {}
+    assert write_answer(("m", "1"), InferenceRequest({}, outputs={"y": False}), short).headers == {}
 
 
 def text(**changed):
@@ -165,7 +165,7 @@ def element(content):
         ([text(parameters=[])], b"", 'The input "text"\'s "parameters" is a list'),
         ([text(parameters={"shared_memory_region": "x"})], b"", "in shared memory"),
         ([text(parameters={"binary_data_size": 3})], b"abc", 'needs either "data" or the parameter'),
-        ([size(3)], b"", "beyond the 0 that are left"),
+        ([size(3)], b"", "at most the 0 that are left"),
         ([size(-1)], b"abc", "no number of bytes"),
         ([size(2**70)], b"abc", "no number of bytes"),
         ([size("3")], b"abc", "no number of bytes"),
@@ -198,7 +198,7 @@ def wanting(parameters):
         (b'{"inputs": [{"name": "\xff"}]}', "not valid JSON"),
         (b'{"text": "a"}', '"inputs" is null'),
         (b'{"inputs": [{}]}', 'a list of objects with a "name"'),
-        (orjson.dumps({"inputs": [text()], "paramters": {"top_k": 1}}), "has a key that is not read; it can have: id"),
+        (orjson.dumps({"inputs": [text()], "paramters": {"top_k": 1}}), "has an unknown key; it can have: id"),
         (orjson.dumps({"inputs": [text()], "id": 5}), '"id" is a number; expected a string.'),
         (orjson.dumps({"inputs": [text()], "parameters": 5}), '"parameters" is a number'),
         (orjson.dumps({"inputs": [text()], "parameters": {"binary_data_output": 1}}), "expected true or false"),
@@ -255,4 +255,4 @@ def test_whatever_is_sent_is_read_or_refused(sent):
 
 
 def test_an_error_has_the_content_type_of_json():
-    assert Written().content_type == "application/json"
+    assert Response().content_type == "application/json"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from export.images.by_name import timm_pixels
 from export.images.processor import processor_pixels
-from handlers.image import REDUCED, SLIVER, decode, enough, gpu_decodable, photo, prepare
+from handlers.image import REDUCED, SLIVER, decode, gpu_decodable, min_side, photo, prepare
 
 FILES = sorted((Path(__file__).resolve().parent.parent / "photographs").glob("*.jpg"))
 
@@ -93,8 +93,8 @@ def test_what_is_cropped_first_has_the_same_black_frame():
 def test_a_large_jpeg_keeps_the_pixels_that_a_squashing_preparation_needs():
     preparation = {"kind": "photo", "resize": [80, 160], "crop": [80, 160]}
     data = (FILES[-1]).read_bytes()
-    assert min(decode(data, 10**9, enough(preparation)).size) >= 160
-    assert enough({"kind": "digit", "grid": 8, "size": 32}) == 0
+    assert min(decode(data, 10**9, min_side(preparation)).size) >= 160
+    assert min_side({"kind": "digit", "grid": 8, "size": 32}) == 0
 
 
 @pytest.mark.parametrize(

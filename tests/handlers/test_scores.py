@@ -7,7 +7,7 @@ import torch
 
 from handlers.errors import RequestError
 from handlers.runtimes.cuda_graph import OutputsOnDemand
-from handlers.scores import BEST, FEW, SHOWN, best, likeliest, place_of, ranked, scored
+from handlers.scores import BEST, FEW, SHOWN, best, label_index, likeliest, ranked, scored
 
 
 def softmax(logits):
@@ -95,15 +95,15 @@ def test_scores_are_ranked_best_first_and_equal_ones_in_their_order():
 
 def test_the_place_of_a_label_is_its_own_or_the_best_ones():
     labels, scores = ["cat", "dog", "cow"], np.array([0.2, 0.7, 0.1])
-    assert place_of("cow", labels, scores) == 2
-    assert place_of(None, labels, scores) == 1 and type(place_of(None, labels, scores)) is int
+    assert label_index("cow", labels, scores) == 2
+    assert label_index(None, labels, scores) == 1 and type(label_index(None, labels, scores)) is int
 
 
 @pytest.mark.parametrize(("count", "more"), [(SHOWN, ""), (SHOWN + 1, " and 1 more")])
 def test_a_label_that_the_model_has_not_is_refused_with_those_that_it_has(count, more):
     labels = [f"label {at}" for at in range(count)]
     with pytest.raises(RequestError) as refused:
-        place_of("horse", labels, np.zeros(count))
+        label_index("horse", labels, np.zeros(count))
     known = ", ".join(labels[:SHOWN])
     assert str(refused.value) == f'"target" is no label of this model; its labels are {known}{more}.'
 

@@ -11,7 +11,7 @@ import pytest
 
 from handlers.batch import Batch
 from handlers.errors import RequestError
-from handlers.explanations import ask_instead
+from handlers.explanations import no_explanations_message
 from handlers.figures import BEGAN, TRACED
 from handlers.options import Whole
 from handlers.requests import Payload
@@ -130,7 +130,7 @@ def test_a_fault_of_ours_fails_alone_with_500_and_logs_no_text(service, caplog):
 
 def test_explanations_are_declined(service):
     replies, context = ask(service, {"text": "ab"}, header={"explain": "True"})
-    assert context.status == [400] and replies[0]["message"] == ask_instead("m", "m-v")
+    assert context.status == [400] and replies[0]["message"] == no_explanations_message("m", "m-v")
 
 
 def test_best_is_a_softmax_with_the_largest_first():

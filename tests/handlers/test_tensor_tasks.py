@@ -254,7 +254,7 @@ def test_the_place_of_a_mask_is_found_or_given(made):
     refused = infer(made, {"input_ids": np.array([[101, 5, 102]])}, 400)
     assert refused["message"].startswith('Row 0 of "input_ids" has no mask token (id 103)')
     refused = infer(made, {**inputs, "mask_position": np.array([1, 4])}, 400)
-    assert refused["message"] == 'Row 1 of "mask_position" is no place within its tokens.'
+    assert refused["message"] == 'Row 1 of "mask_position" is not the position of a token.'
 
 
 @of("image-classification")

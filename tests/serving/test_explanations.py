@@ -17,7 +17,7 @@ from PIL import Image
 from export.build import build
 from export.catalog import PHOTO, TEXT, Model, Row, Source, variant
 from export.weights import Choice
-from handlers.explanations import ask_instead
+from handlers.explanations import no_explanations_message
 from tests.conftest import NULL
 from tests.export.image_checkpoints import timm_file
 from tests.forked import forking
@@ -101,13 +101,13 @@ def test_explanations_and_predictions_in_one_batch_are_those_alone(served):
 )
 def test_other_archives_say_which_one_to_ask_and_how_to_build_it(served, method, path):
     reply = ask(served, path, {"text": "x"} if method == "POST" else None, method)
-    assert reply.status_code == 400 and reply.json()["message"] == ask_instead("reviews", "reviews-eager")
+    assert reply.status_code == 400 and reply.json()["message"] == no_explanations_message("reviews", "reviews-eager")
 
 
 def test_an_archive_without_a_model_says_so(served):
-    assert ask(served, "/explanations/null", b"x").json()["message"] == ask_instead("null", "null")
+    assert ask(served, "/explanations/null", b"x").json()["message"] == no_explanations_message("null", "null")
     said = ask(served, "/v2/models/reviews-eager/explain", {"inputs": []})
-    assert (said.status_code, said.json()) == (400, {"error": ask_instead("reviews", "reviews-eager")})
+    assert (said.status_code, said.json()) == (400, {"error": no_explanations_message("reviews", "reviews-eager")})
 
 
 def test_explanations_have_the_checks_of_predictions(served):

@@ -25,7 +25,7 @@ from export.cases import encode, photographs
 from export.catalog import PHOTO
 from export.progress import table
 from handlers.errors import RequestError
-from handlers.image import affordable, decoded, enough, prepare
+from handlers.image import affordable, decoded, min_side, prepare
 from handlers.image_structure import inspect
 from loadtest.measure.provenance import machine
 from tests.trust.fuzz.images import png
@@ -145,7 +145,7 @@ def measure(data: bytes, kind: str) -> tuple[float, float]:
 
 
 def _read(data: bytes, preparation: dict[str, Any]) -> None:
-    image = decoded(affordable(inspect(data), LIMIT), enough(preparation))
+    image = decoded(affordable(inspect(data), LIMIT), min_side(preparation))
     with suppress(RequestError):  # a blank page
         prepare(image, preparation)
 

@@ -8,8 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from handlers.errors import ArchiveError
-from handlers.explanations import ask_instead
-from handlers.explanations.serving import Explaining
+from handlers.explanations import no_explanations_message
+from handlers.explanations.serving import ExplanationService
 from handlers.options import Whole
 from openapi.document import document
 from openapi.models import of_archive
@@ -39,24 +39,24 @@ def test_what_cannot_be_explained_is_refused_in_a_sentence(service, name, body, 
 
 
 def test_other_archives_name_the_one_to_ask():
-    sentence = ask_instead("digits", "digits-onnx")
+    sentence = no_explanations_message("digits", "digits-onnx")
     assert "/explanations/digits-explain" in sentence and "make archive MODELS=digits VARIANTS=explain" in sentence
-    assert ask_instead("null", "null") == "null gives no explanations: it has no model."
+    assert no_explanations_message("null", "null") == "null gives no explanations: it has no model."
 
 
 def test_what_would_take_too_long_is_refused_before_it_runs(service, monkeypatch):
     made = service("bert")
-    explaining, ran = made.explaining, []
-    monkeypatch.setattr(explaining.budget, "timeout_s", 60)
-    monkeypatch.setattr(explaining.budget, "rate", 30 / 2000)  # seconds for a token and a step: 2,000 of them fit
-    monkeypatch.setattr(explaining, "_explainer", SimpleNamespace(attributions=lambda *_: ran.append(1)))
+    explanations, ran = made.explanations, []
+    monkeypatch.setattr(explanations.budget, "timeout_s", 60)
+    monkeypatch.setattr(explanations.budget, "rate", 30 / 2000)  # seconds for a token and a step: 2,000 of them fit
+    monkeypatch.setattr(explanations, "_explainer", SimpleNamespace(attributions=lambda *_: ran.append(1)))
     (reply,) = explain(made, {"text": "word " * 50, "parameters": {"steps": 300}}, status=413)
     assert not ran and 'lower "steps"' in reply["message"] and "takes 2000 in one request" in reply["message"]
 
 
 def test_of_several_what_does_not_fit_in_time_is_busy_and_the_cheapest_runs(service, monkeypatch):
     made = service("bert")
-    monkeypatch.setattr(made.explaining.budget, "rate", 30 / 2000)
+    monkeypatch.setattr(made.explanations.budget, "rate", 30 / 2000)
     context = Asked([EXPLAIN] * 3)
     bodies = [{"text": "x " * 20, "parameters": {"steps": 60}}, {"text": "x", "parameters": {"steps": 5}},
               {"text": "x " * 20, "parameters": {"steps": 60}}]  # fmt: skip
@@ -69,8 +69,8 @@ def test_an_explanation_stops_when_its_time_is_over(service, monkeypatch):
     """The estimate was too low: no pass begins that would end after the worker's time."""
     made, passes = service("bert"), []
     module = made.runtime.module
-    monkeypatch.setattr(made.explaining.budget, "timeout_s", 0.4)
-    monkeypatch.setattr(made.explaining.budget, "rate", 1e-9)
+    monkeypatch.setattr(made.explanations.budget, "timeout_s", 0.4)
+    monkeypatch.setattr(made.explanations.budget, "rate", 1e-9)
 
     def slow(*_):
         passes.append(1)
@@ -85,7 +85,7 @@ def test_a_handlers_option_of_the_same_name_is_an_error_of_the_archive(service, 
     made = service("bert")
     monkeypatch.setattr(made, "all_options", lambda: {"steps": Whole(1, 2)})
     with pytest.raises(ArchiveError, match="'steps'"):
-        Explaining(made, made.runtime)
+        ExplanationService(made, made.runtime)
 
 
 @pytest.mark.parametrize("name", [*SINGLE, "tagger", "pictures"])
