@@ -1,7 +1,7 @@
 """``make archive``: builds the chosen archives that are out of date, and prints their verdicts.
 
-Plans without importing torch; each archive is built in a separate process, forked from one that has the libraries
-loaded. Settings come from the environment, as make passes them: see options.py. RESULTS_JSON names a file for programs:
+Planning does not import torch. Each archive is built in a separate process, forked from one that has loaded the
+libraries. make passes the settings in the environment (options.py). RESULTS_JSON names a file for the results as JSON:
 [{"archive", "verdict", "error"}].
 """
 
@@ -39,7 +39,7 @@ from serving.versions import FIRST, folder_of, held
 
 @dataclass
 class Result:
-    """A line of the closing table."""
+    """A line of the table of results."""
 
     archive: str
     label: str
@@ -73,7 +73,7 @@ def main() -> int:
         print(f"{error.filename or STORE}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted; the store holds what was finished before, whole.", file=sys.stderr)
+        print("\nInterrupted; the archives that were finished before are in the store.", file=sys.stderr)
         return 130
     _show(results)
     return 1 if any(result.error for result in results) else 0
@@ -86,7 +86,7 @@ def _lock(store: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BlockingIOError("Another make archive is at work on this store; wait for it to finish.") from None
+            raise BlockingIOError("Another make archive is using this store; wait for it to finish.") from None
         yield
 
 
@@ -112,11 +112,11 @@ def _bring_up_to_date(options: Options) -> list[Result]:
 
 
 def _place(name: str, wanted: str) -> tuple[Path, str]:
-    """(the folder of an archive, its version): ``wanted``, or "" for the served one. A version that is not served goes
-    beside the store's archives, so that make serve goes on with the one that it has."""
+    """(the folder of an archive, its version). ``wanted`` is a version, or "" for the served one. A version that is not
+    served has a folder of its own, so that make serve keeps serving the present one."""
     try:
         versions = held(STORE, name)
-    except ServingError:  # a damaged archive, which is built again
+    except ServingError:  # a damaged archive is built again
         return STORE, wanted or FIRST
     served = next((version for version, path in versions.items() if path.parent == STORE), None)
     if served is None and not versions:
@@ -127,8 +127,8 @@ def _place(name: str, wanted: str) -> tuple[Path, str]:
 
 
 def _current(row: Row, options: Options, folder: Path, version: str) -> Result | None:
-    """The result of an archive that is not built: it is up to date, or it is another build of a version that is not
-    to change. None for one that has to be built."""
+    """The result of an archive that is not built, because it is up to date or because its version exists and must not
+    change. None for an archive that has to be built."""
     path, choice = folder / f"{row.name}.mar", options.choice(row)
     record = archives.read_record(path)
     if not record or not intact_digest(path):
@@ -139,12 +139,12 @@ def _current(row: Row, options: Options, folder: Path, version: str) -> Result |
         return kept
     if version == FIRST:
         return None
-    said = f"version {version} exists, built from other sources, weights or packages, and a version does not change"
+    reason = f"version {version} exists, built from other sources, weights or packages, and a version does not change"
     variants = "" if row.model.kind == "none" else f" VARIANTS={row.variant.name}"
     cure = f"build another one: make archive MODELS={row.model.name}{variants} VERSION=..."
     if options.version:
-        return replace(kept, verdict="refused", error=f"{said}; {cure}")
-    return replace(kept, verdict="kept", note=f"{row.name} is kept: {said}. For what you have now, {cure}")
+        return replace(kept, verdict="refused", error=f"{reason}; {cure}")
+    return replace(kept, verdict="kept", note=f"{row.name} is kept: {reason}. For what you have now, {cure}")
 
 
 def _build(row: Row, options: Options, folder: Path, version: str, references: Path, progress: BuildProgress) -> Result:

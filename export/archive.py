@@ -1,7 +1,8 @@
-"""Packs a stage into a .mar with torch-model-archiver and makes the bytes reproducible.
+"""Packs a stage, the folder with the files of an archive, into a .mar with torch-model-archiver. The bytes are
+reproducible.
 
-Knows files, zip entries and digests, not models. The archiver copies files flat by base name and only keeps the
-tree of a folder given as an extra file, so the whole stage goes in as one folder.
+Knows files, zip entries and digests, not models. The archiver copies single files by base name and keeps the tree only
+of a folder, so it gets the whole stage as one folder.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ def stage_handlers(stage: Path) -> None:
 
 
 def pack(stage: Path, name: str, entry: str, target: Path, version: str = FIRST) -> None:
-    """Writes ``target`` from the stage's files; ``entry`` is the path in the stage of the module that TorchServe calls,
-    ``version`` the version that TorchServe registers the archive as.
+    """Writes ``target`` from the stage's files. ``entry`` is the path in the stage of the module that TorchServe calls.
+    ``version`` is the version under which TorchServe registers the archive.
 
-    The archiver arranges the files. The zip is written here, with sorted entries, without clock times and without
+    The archiver arranges the files, and this function writes the zip, with sorted entries, without times and without
     compression: weights hardly compress, and an uncompressed archive loads faster.
     """
     from model_archiver.model_archiver_config import ModelArchiverConfig
@@ -86,7 +87,7 @@ def _zip(layout: Path, target: Path) -> None:
 
 
 def add_record(archive: Path, record: dict[str, Any]) -> None:
-    """Adds the results of the archive's checks to it. The handler's describe shows them."""
+    """Adds a record with the results of the checks to the archive. The handler's description shows the record."""
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as target:
         entry = zipfile.ZipInfo(RECORD, date_time=EPOCH)
         entry.external_attr = 0o644 << 16
@@ -94,7 +95,7 @@ def add_record(archive: Path, record: dict[str, Any]) -> None:
 
 
 def read_record(archive: Path) -> dict[str, Any] | None:
-    """The record of an archive, or None when it is absent, no zip, or not one of ours."""
+    """The record of an archive. None if the file is absent, is no zip, or has no record."""
     try:
         with zipfile.ZipFile(archive) as source:
             found: dict[str, Any] = json.loads(source.read(RECORD))

@@ -40,7 +40,7 @@ PARTIAL = re.compile(r"\.[\w.-]+\.mar(\.sha256)?\.part")
 
 
 class ParityError(Exception):
-    """The variant does not compute what eager fp32 computes; it is not packed."""
+    """The variant's outputs differ too much from those of eager fp32, or its answer to its example is wrong."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def build(
     version: str = FIRST,
     references: Path | None = None,
 ) -> Built:
-    """Builds ``row`` for ``device`` into ``store`` as that version; on any error the store does not change.
+    """Builds ``row`` for ``device`` into ``store`` as ``version``. On an error the store does not change.
 
-    ``references`` is a folder in which the builds of one run share what the library answers; None shares nothing.
+    ``references`` is a folder in which the builds of one run share the library's outputs; None shares nothing.
     Raises CheckpointError, StepError, DryRunError or ParityError.
     """
     with tempfile.TemporaryDirectory(dir=store, prefix=f".build-{row.name}-") as scratch:
@@ -70,7 +70,7 @@ def build(
         stage, source, built = Path(scratch, "stage"), Path(scratch, "checkpoint"), Path(scratch, f"{row.name}.mar")
         stage.mkdir()
         source.mkdir()
-        # First, so that a file that changes meanwhile makes the archive out of date.
+        # The fingerprint is computed first: if a file changes during the build, the archive is out of date.
         record: dict[str, Any] = {"fingerprint": fingerprint(row, device, choice), "version": version}
         weights = identity(row.model, choice)
         checkpoint = write_checkpoint(row.model, choice, source, report)
@@ -78,7 +78,7 @@ def build(
         settings, timeout_s = _export(row, device, checkpoint, stage, report)
         report("computing the reference")
         own_weights = not (choice.random or choice.path)
-        yardstick = shared_reference(references, weights, row.model, checkpoint, own_weights)
+        reference = shared_reference(references, weights, row.model, checkpoint, own_weights)
         report("packing")
         archives.stage_handlers(stage)
         entry = f"{archives.HANDLERS.name}/tasks/{TASKS[row.model.task].entry}.py"
@@ -87,7 +87,7 @@ def build(
         write(model_config(row, device, settings.section(), timeout_s), stage / "model-config.yaml")
         archives.pack(stage, row.name, entry, built, version)
         report("checking parity in the archive")
-        parity = measure(row, built, yardstick, device)
+        parity = measure(row, built, reference, device)
         if not parity.passed:
             raise ParityError("; ".join(parity.failures))
         archives.add_record(built, record | {"parity": parity.record()})
@@ -161,35 +161,35 @@ def _draft(settings: Settings, checkpoint: Checkpoint) -> Draft:
     return Draft(module, tensors, checkpoint, settings.inputs, settings.outputs)
 
 
-def measure(row: Row, archive: Path, yardstick: Reference, device: str) -> Parity:
-    """Parity of a packed archive against the reference: each case alone, all in one batch, and the held-out set; and
-    the check of its answer to its own example, where the row names one."""
-    task, requests, size = TASKS[row.model.task], yardstick.requests, row.batch(device)
-    held_out = yardstick.held_out
+def measure(row: Row, archive: Path, reference: Reference, device: str) -> Parity:
+    """The parity of a packed archive: each case alone, all cases in one batch, and the held-out set. Also checks the
+    archive's answer to its own example."""
+    task, requests, size = TASKS[row.model.task], reference.requests, row.batch(device)
+    held_out = reference.held_out
     batches = [Batch([request]) for request in requests] + [Batch(requests)]
     batches += [Batch(held_out[i : i + size], False) for i in range(0, len(held_out), size)]
-    asked = [Batch([yardstick.example], False)]
+    asked = [Batch([reference.example], False)]
     answers = _answers(row, archive, batches + asked, size, device)
-    shown = shown_example(row, yardstick)
-    expected_answer(task, yardstick.expect, shown, answers.batches[-1][0], row.model.handler)
-    if not yardstick.outputs[0]:
+    shown = shown_example(row, reference)
+    expected_answer(task, reference.expect, shown, answers.batches[-1][0], row.model.handler)
+    if not reference.outputs[0]:
         return Parity()
     tolerance = row.tolerance(device)
-    parity = compare(answers.outputs, yardstick.outputs * 2, tolerance, task.classes)
+    parity = compare(answers.outputs, reference.outputs * 2, tolerance, task.classes)
     if task.neighbours and not parity.failures:
         ours, theirs = (
             np.concatenate([each["embedding"] for each in outputs])
-            for outputs in (answers.outputs[: len(requests)], yardstick.outputs)
+            for outputs in (answers.outputs[: len(requests)], reference.outputs)
         )
         parity = with_neighbours(parity, ours, theirs, tolerance)
     if held_out:
-        accuracy = _accuracy(answers.batches[len(requests) + 1 : -1], yardstick.labels)
-        parity = with_accuracy(parity, accuracy, yardstick.accuracy, tolerance)
+        accuracy = _accuracy(answers.batches[len(requests) + 1 : -1], reference.labels)
+        parity = with_accuracy(parity, accuracy, reference.accuracy, tolerance)
     return parity
 
 
 def _answers(row: Row, archive: Path, batches: list[Batch], size: int, device: str) -> Answers:
-    """The dry run's answers; each request that a user's own handler fails on is an error."""
+    """The dry run's answers. Raises DryRunError also if a user's own handler fails on a request."""
     try:
         answers = dry_run(archive, batches, size, device)
     except DryRunError as error:
@@ -201,14 +201,14 @@ def _answers(row: Row, archive: Path, batches: list[Batch], size: int, device: s
     return answers
 
 
-def shown_example(row: Row, yardstick: Reference) -> str:
-    """The example in a form for messages: its file's name, or its text."""
-    return row.model.example.get("file") or yardstick.example.body[:80].decode(errors="replace")
+def shown_example(row: Row, reference: Reference) -> str:
+    """The example's file name or text, for messages."""
+    return row.model.example.get("file") or reference.example.body[:80].decode(errors="replace")
 
 
 def expected_answer(task: Task, expect: str, shown: str, reply: dict[str, Any], handler: str = "") -> None:
-    """Raises ParityError when an archive does not answer its own example, or gives another answer than the expected
-    one. ``handler`` is the user's own, which may answer in another form."""
+    """Raises ParityError if an archive does not answer its own example, or not as ``expect`` says. ``handler`` is the
+    path of a user's own handler, which may give answers in another form."""
     if reply["status"] != 200:
         raise ParityError(f"its own example is answered {reply['status']}: {reply['body'].get('message', '')}")
     if not expect or not task.headline:
@@ -218,7 +218,7 @@ def expected_answer(task: Task, expect: str, shown: str, reply: dict[str, Any], 
     except (KeyError, IndexError, TypeError):
         what = "EXPECT is compared with the answer to one item; make EXAMPLE one item without options"
         if handler:
-            what = f"EXPECT is compared with an answer of {task.name}, whose form {handler} changes; leave EXPECT out"
+            what = f"EXPECT needs the task's own form of answers, which {handler} changes; leave EXPECT out"
         raise ParityError(what) from None
     if found != expect:
         raise ParityError(f"its example ({shown}) is answered {found!r}, expected {expect!r}")
@@ -232,7 +232,7 @@ def _accuracy(batches: list[list[dict[str, Any]]], labels: list[str]) -> float:
 def remove_leftovers(store: Path) -> None:
     """Deletes files that interrupted builds left in the store. Running builds hold a lock, see __main__.py.
 
-    MODEL_STORE may name a folder with other files. Files with other names, or that were not made here, stay.
+    MODEL_STORE may name a folder with other files, so only files that a build made are deleted.
     """
     for path in store.glob(".build-*"):
         remove(path.absolute(), SCRATCH)

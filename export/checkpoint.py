@@ -1,4 +1,4 @@
-"""The record that every source of weights is converted to, and that tasks and steps read."""
+"""The record of a checkpoint. All sources of weights are converted to it, and tasks and steps read it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Checkpoint:
 
     @property
     def text_input(self) -> TextInput:
-        """``text``, of a model of texts."""
+        """``text``, for a text model."""
         assert self.text is not None, f"{self.label} takes no texts"
         return self.text
 
     @property
     def image_input(self) -> ImageInput:
-        """``image``, of a model of images."""
+        """``image``, for an image model."""
         assert self.image is not None, f"{self.label} takes no images"
         return self.image

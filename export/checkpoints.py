@@ -1,4 +1,4 @@
-"""Decides whether a user's checkpoint is text or image, and which task it is for. Loads no weights of text models."""
+"""Finds the kind (text or image) and the task of a user's checkpoint. Loads no weights of text models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGE_TASKS = tuple(name for name, task in TASKS.items() if task.kind == "image"
 
 
 def inspect(source: Source, row: Mapping[str, Any]) -> tuple[Source, str]:
-    """(the source, a hub id with the commit that was read; the task). Raises CheckpointError."""
+    """(the source, the task). A source on the hub gets the commit that was read. Raises CheckpointError."""
     if source.kind == "hub":
         from export.hub import snapshot
 
@@ -70,7 +70,7 @@ def _image_task(path: Path, row: Mapping[str, Any]) -> str:
 
 
 def config_of(model: Model) -> dict[str, Any]:
-    """The config.json of a model's folder on this machine; empty where there is none, or it is still on the hub."""
+    """The config.json of a model's folder on this machine. Empty if there is none."""
     if model.source.kind != "local":
         return {}
     try:

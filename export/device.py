@@ -1,6 +1,6 @@
 """DEVICE=auto|cpu|gpu (or cuda, the same): the device that archives are built for.
 
-Asks the driver's library, not torch: planning must not import torch.
+Calls the driver's library, since planning must not import torch.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR an
 
 
 class DeviceError(Exception):
-    """The device asked for is unknown or absent."""
+    """The requested device is unknown or absent."""
 
 
 def resolve_device(wanted: str) -> str:
-    """ "cpu" or "gpu". ``auto`` is the GPU where there is one, ``cuda`` a synonym of gpu. Raises DeviceError."""
+    """ "cpu" or "gpu". ``auto`` is the GPU if there is one, and ``cuda`` is a synonym of gpu. Raises DeviceError."""
     wanted = DEVICE_SYNONYMS.get(wanted, wanted)
     if wanted not in ("auto", "cpu", "gpu"):
         raise DeviceError(f"DEVICE is {wanted!r}; it may be auto, cpu or gpu (cuda is gpu).")
@@ -31,7 +31,7 @@ def resolve_device(wanted: str) -> str:
 
 
 def gpu_count(library: str = DRIVER) -> int:
-    """CUDA devices that the driver shows to this process; 0 without a driver."""
+    """The number of CUDA devices that are visible to this process; 0 without a driver."""
     try:
         driver = ctypes.CDLL(library)
     except OSError:
@@ -43,7 +43,7 @@ def gpu_count(library: str = DRIVER) -> int:
 
 
 def gpu_architecture(library: str = DRIVER) -> str:
-    """The kind of the first GPU, such as "sm_90"; empty without one."""
+    """The architecture of the first GPU, such as "sm_90"; empty without a GPU."""
     if not gpu_count(library):
         return ""
     driver, found = ctypes.CDLL(library), []

@@ -1,7 +1,7 @@
-"""Runs an archive as a worker would, before it is served: unpacked in an empty folder, in a process that can import
-only that folder and the installed packages.
+"""Runs an archive as a worker does, before it is served. The archive is unpacked in an empty folder, in a process that
+can import only that folder and the installed packages.
 
-Knows the archive as a file. export/parity.py judges the answers.
+export/parity.py compares the answers with the reference.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ TIMEOUT_S = 900
 
 
 class DryRunError(Exception):
-    """The archive does not load or does not answer. The message is the error in the worker; ``printed`` is what that
-    process printed."""
+    """The archive does not load or does not answer. The message is the worker's error; ``printed`` is the output of its
+    process."""
 
     def __init__(self, message: str, printed: str = "") -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class DryRunError(Exception):
 
 @dataclass(frozen=True)
 class Batch:
-    """Requests handled together; ``outputs``: also return the model's raw outputs for them."""
+    """Requests of one batch. With ``outputs``, the model's raw outputs are returned as well."""
 
     requests: Sequence[Request]
     outputs: bool = True
@@ -46,11 +46,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Answers:
-    """Per batch, per request: {"status", "body", "headers"}; and the raw outputs by name, in order, for each item of
-    the batches with ``outputs``.
+    """The answers and raw outputs of a dry run.
 
-    ``failures`` has a record of each request that was answered 500: {"kind", "message", "class"}, and the "line" and
-    "function" of a user's own handler in which the error arose, 0 and "" where it arose elsewhere.
+    ``batches`` has for each batch and request {"status", "body", "headers"}. ``outputs`` has the raw outputs by name,
+    for each item of the batches with ``outputs``, in order. ``failures`` has a record of each request with the status
+    500: {"kind", "message", "class", "line", "function"}. "line" and "function" are the place of the error in a user's
+    own handler, or 0 and "" for an error in other code.
     """
 
     batches: list[list[dict[str, Any]]]

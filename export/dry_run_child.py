@@ -1,7 +1,7 @@
-"""Loads an unpacked archive as TorchServe's worker does and answers requests; run by dry_run.py.
+"""Loads an unpacked archive as TorchServe's worker does, and answers requests. dry_run.py runs this script.
 
-Must not import the checkout. Only the archive's folder is on its path, so that a file missing from the archive fails
-here and not when it is served. Reads requests.json, writes answers.json and outputs.npz, all in the folder given.
+It must not import the checkout. Only the archive's folder is on its path, so that a missing file is noticed here and
+not when the archive is served. It reads requests.json, and writes answers.json and outputs.npz in the same folder.
 """
 
 import base64
@@ -63,7 +63,7 @@ def main(archive: Path, exchange: Path) -> None:
 
 
 def failure(error: BaseException, service: Any) -> dict[str, Any]:
-    """The record of a request that was answered 500, for export.dry_run.Answers."""
+    """The record of a request with the status 500, for export.dry_run.Answers."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).stem == USER_HANDLER]
     return {
@@ -73,8 +73,8 @@ def failure(error: BaseException, service: Any) -> dict[str, Any]:
 
 
 def raw_outputs(service: Any, requests: list[Any], content_types: list[str]) -> list[dict[str, Any]]:
-    """The model's raw outputs for each item of the requests, as one batch, without ``preprocess``: the reference knows
-    nothing of a user's own handler."""
+    """The model's raw outputs for each item of the requests, as one batch. A user's ``preprocess`` is not applied,
+    since the reference does not apply it."""
     from handlers.requests import read_payload
 
     items = []

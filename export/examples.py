@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from handlers.settings import Settings, TensorSpec
 
-BATCH, TOKENS = 2, 9  # more than one of each, so that no dimension looks fixed
+BATCH, TOKENS = 2, 9  # above 1, since torch.export treats a dimension of 1 as fixed
 
 
 def examples(settings: Settings) -> tuple[Any, ...]:

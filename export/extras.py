@@ -1,8 +1,8 @@
-"""``python -m export.extras VARIANTS``: the extras of pyproject.toml that these variants need; without a name, those of
-all variants.
+"""``python -m export.extras VARIANTS`` prints the extras of pyproject.toml that the variants need. Without a name, it
+prints those of all variants.
 
-``--chosen MODELS``: the extras of the variants that models.toml chooses for these models; without a name, for all
-models. The Makefile calls it before anything is installed, so it needs the standard library alone.
+``--chosen MODELS`` prints the extras of the variants that models.toml chooses for the models; without a name, for all
+models. The Makefile calls this before anything is installed, so it needs only the standard library.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ def extras(names: list[str]) -> list[str]:
 
 
 def chosen_extras(names: list[str]) -> list[str]:
-    """The extras for what models.toml chooses for the models of these names; those of all engines where Python 3.10
-    cannot read that file yet. None for a file with a mistake, which make archive then reports."""
+    """The extras for the choices of models.toml for the models of these names. Python 3.10 may not be able to read that
+    file yet; the result is then the extras of all engines. For a file with a mistake, the result is empty, and make
+    archive reports the mistake later."""
     try:
         choices = Choices.load()
         chosen = [each for each in models() if not names or each.name in names] if choices.models else []

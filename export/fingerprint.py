@@ -1,7 +1,7 @@
 """A digest of everything that an archive is made from. If the fingerprints are equal, building again would change
 nothing.
 
-Reads sources and installed versions; imports neither torch nor the models, so that a no-op build stays instant.
+Reads sources and installed versions. Imports neither torch nor the models, so that a check without a build is fast.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from handlers.description import installed
 from handlers.processor import instruction_sets
 
 HERE = Path(__file__).resolve().parent
-# The catalog is represented by the archive's row. The other modules only plan and show.
+# The fingerprint has the archive's row instead of the whole catalog. The other modules only plan and print.
 NOT_BUILDING = {
     "catalog.py", "__main__.py", "extras.py", "fits.py", "hub.py", "list_models.py", "options.py", "own_models.py",
     "own_store.py", "progress.py",
@@ -39,21 +39,21 @@ PACKAGES = (
 
 
 def fingerprint(row: Row, device: str, choice: Choice) -> str:
-    """Hex digest over the row, the weights' identity, the sources, the device and the installed versions; for what is
-    compiled ahead, also the kind of processor or GPU."""
+    """Hex digest of the row, the weights' identity, the sources, the device and the installed versions. For a package
+    that is compiled ahead of time, also of the kind of processor or GPU."""
     facts = {
         "model": asdict(row.model),
         "variant": asdict(row.variant),
         "device": device,
         "machine": platform.machine(),
         "weights": identity(row.model, choice),
-        # Only the engines that this variant is built with: installing another must not make it out of date.
+        # Only this variant's engines: installing another engine must not make the archive out of date.
         "packages": installed((*PACKAGES, *(name for each in engines(row.variant) for name in each.packages))),
         "sources": _sources(),
     }
     if row.model.handler:
         facts["handler"] = digest(row.model)
-    if "to_aoti" in row.variant.steps:  # another machine refuses the archive and names "make archive" as the fix
+    if "to_aoti" in row.variant.steps:  # on another machine, "make archive" has to build it again
         facts["compiled_for"] = gpu_architecture() if device == "gpu" else instruction_sets()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -1,7 +1,6 @@
-"""Decides whether a variant can be built of a model, from its row and its checkpoint's config, before anything is
-built.
+"""Decides whether a variant can be built of a model, from the model's row and its config.json, before a build.
 
-torch is imported for the one variant that has limits of its own.
+Imports torch only for lean variants.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from export.catalog import Model, Variant
 
 
 def reason_against(model: Model, variant: Variant) -> str:
-    """Why ``variant`` cannot be built of ``model``, as a sentence; empty where it can, or where only the build can tell
-    (weights that are still on the hub)."""
+    """The reason why ``variant`` cannot be built of ``model``, as a sentence. Empty if it can, and if only the build
+    can tell, because the weights are still on the hub."""
     if model.kind not in variant.kinds:
         return f"{variant.name} is for {' and '.join(variant.kinds)} models"
     if "lean" not in variant.steps:
@@ -25,7 +24,7 @@ def reason_against(model: Model, variant: Variant) -> str:
 
 
 def _described(model: Model) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """(config.json, head) as handlers.lean.unsupported takes them; None where they are not known yet."""
+    """The arguments (config, head) of handlers.lean.unsupported; None if they are not known yet."""
     from export.checkpoints import config_of
     from export.tasks import TASKS
 

@@ -12,15 +12,15 @@ from export.catalog import Source
 from export.errors import CheckpointError
 
 TIMEOUT_S = 10
-BUSY = 429  # also all from 500 on: the hub answers, but not with a file
+BUSY = 429  # with this status, or one from 500 on, the hub cannot give files at the moment
 FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]  # pickles are not downloaded
 LEFT_OUT = ["onnx/*", "openvino/*", "*/onnx/*"]  # other engines' copies of the same weights
 
 
 def snapshot(source: Source, way_out: str) -> Path:
-    """The folder of a source's revision ("" for the newest). Its name is the commit.
+    """The folder of a source's revision ("" for the newest). The folder's name is the commit.
 
-    Raises CheckpointError, its message ends with ``way_out``.
+    Raises CheckpointError. Its message ends with ``way_out``, the advice to the user.
     """
     _require_id(source)
     silent = silence(source)
@@ -61,8 +61,8 @@ def _named(source: Source) -> str:
 
 
 def silence(source: Source) -> str:
-    """Why the hub cannot give this source's files at the moment. Empty when it can, and when it refuses them for
-    good."""
+    """The reason why the hub cannot give this source's files at the moment. Empty if it can, and if it refuses them
+    permanently."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 

@@ -118,19 +118,19 @@ def _reduced(network: nn.Module, found: ImageModel, classes: bool) -> bool:
 
 
 def _published(model: Model) -> Path:
-    """torchvision's published file, whose digest is checked here: torch checks it only after a download, not for a
-    cached file. torch would also unpickle the file; this project reads only tensors from it."""
+    """torchvision's published file. Its digest is checked here, since torch checks it only after a download and not for
+    a cached file. torch would also unpickle the file; this project reads only its tensors."""
     from torchvision.models import get_weight
 
     return published_file(model, get_weight(model.source.name).url)
 
 
 def published_file(model: Model, url: str) -> Path:
-    """The file of a published URL in torch's cache, downloaded where it is absent. Raises CheckpointError."""
+    """The file of a published URL in torch's cache. Downloads it if it is absent. Raises CheckpointError."""
     import torch
 
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
-    expected = cached.stem.rpartition("-")[2]  # a name ends with the first digits of the SHA-256
+    expected = cached.stem.rpartition("-")[2]  # the name ends with the first digits of the SHA-256
     if cached.exists() and not hashlib.sha256(cached.read_bytes()).hexdigest().startswith(expected):
         raise CheckpointError(f"{cached} is not what torchvision publishes: its SHA-256 differs; remove it.")
     if not cached.exists():
@@ -159,7 +159,8 @@ def _random_torchvision(model: Model, directory: Path) -> ImageModel:
 
 
 def _write_random(found: ImageModel, source: Path | None, directory: Path) -> None:
-    """Seeded random weights for the network of ``found``; ``source`` has the config of one of transformers."""
+    """Writes seeded random weights for the network of ``found``. ``source`` is the folder with the config of a
+    transformers network."""
     import torch
     from safetensors.torch import save_file
 

@@ -1,7 +1,7 @@
-"""Runs each build in a separate process, forked from one that has the libraries loaded.
+"""Runs each build in a separate process, forked from one that has loaded the libraries.
 
 There are two reasons for a new process per archive. TorchScript's names depend on what a process scripted before, so
-only a new process gives the same bytes. And a compiler that crashes ends only its own build. Knows processes and pipes.
+only a new process gives the same bytes. And a crash of a compiler ends only one build. Knows processes and pipes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from export.weights import Choice
 if TYPE_CHECKING:
     from export.build import Built
 
-# The fork server imports them once, so that a build starts with them loaded.
+# The fork server imports these modules once, so that builds need not load them.
 PRELOAD = [
     "torch", "torchvision", "transformers.models.bert.modeling_bert", "sentence_transformers", "sklearn.datasets",
     "export.build",
@@ -35,8 +35,8 @@ PRELOAD = [
 def build_in_process(
     row: Row, device: str, choice: Choice, store: Path, version: str, references: Path, report: Callable[[str], Any]
 ) -> Built | str:
-    """Builds ``row`` in a separate process, into ``store``; ``references`` is export.build.build's. Returns the record
-    of the archive, or a sentence that says why it was not built."""
+    """Builds ``row`` in a separate process, into ``store``. For ``references`` see export.build.build. Returns the
+    record of the archive, or a sentence with the reason why it was not built."""
     # torch.jit.script writes some attributes in the order of a set of strings, which depends on the hash seed.
     os.environ["PYTHONHASHSEED"] = "0"
     context = get_context("forkserver")
@@ -62,7 +62,7 @@ def build_in_process(
 
 
 def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path, version: str, references: Path) -> None:
-    """Runs in the build process: builds, and sends progress and result to the parent."""
+    """Builds in the child process, and sends progress and result to the parent."""
     from export.build import ParityError, build
     from export.dry_run import DryRunError
     from export.steps import StepError

@@ -10,7 +10,7 @@ from export.errors import CheckpointError
 
 
 def read_json(path: Path) -> Any:
-    """The value in a file. Raises CheckpointError."""
+    """The JSON value in a file. Raises CheckpointError."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -20,7 +20,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is no file. Raises CheckpointError."""
+    """The JSON object in a file; empty if there is no file. Raises CheckpointError."""
     found = read_json(path) if path.is_file() else {}
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} is not a JSON object; copy it again from the checkpoint's source.")

@@ -1,4 +1,4 @@
-"""``make models``: every model that can be built, with its task, architecture and weights, and which variants fit."""
+"""``make models``: lists all models that can be built, with task, architecture, weights and fitting variants."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def main() -> int:
 
 
 def version_lines() -> list[str]:
-    """A line for each archive of the store with versions beside the served one, or why they cannot be read."""
+    """A line for each archive of the store with versions other than the served one, or the reason why they cannot be
+    read."""
     lines = []
     for name in sorted({path.stem for path in STORE.glob(f"{FOLDER}/*/*.mar")}):
         try:
@@ -66,7 +67,7 @@ def version_lines() -> list[str]:
 
 
 def handler_line(model: Model) -> str:
-    """Where the model's own handler is, or why it cannot be read."""
+    """A line with the path of the model's own handler, or the reason why it cannot be read."""
     try:
         return f"{model.name}: answers through {model.handler} (sha256 {digest(model)[:12]})"
     except CheckpointError as error:
@@ -74,8 +75,8 @@ def handler_line(model: Model) -> str:
 
 
 def chosen_lines(choices: Choices, device: str) -> list[str]:
-    """Lines on the choices of models.toml: one per model, or why it cannot be built here; then the choices made on
-    other machines."""
+    """Lines on the choices of models.toml: for each model its choice, or the reason why it cannot be built here; then
+    the choices made on other machines."""
     lines = []
     for model, choice in choices.models.items():
         try:
@@ -90,7 +91,7 @@ def chosen_lines(choices: Choices, device: str) -> list[str]:
 
 
 def variants_of(model: Model, device: str) -> tuple[list[str], list[str]]:
-    """(the variants that fit the model on ``device``, why each of the others does not)."""
+    """(the variants that fit the model on ``device``, the reasons why the others do not)."""
     fitting: list[str] = []
     against: list[str] = []
     for variant in VARIANTS:
@@ -105,7 +106,7 @@ def variants_of(model: Model, device: str) -> tuple[list[str], list[str]]:
 
 
 def architecture_of(model: Model) -> str:
-    """The network in a word or two: the family and its size, or the architecture's name."""
+    """A short description of the network: the family and its size, or the architecture's name."""
     if named := model.options.get("architecture"):
         return str(named)
     if model.source.kind == "local" and not Path(model.source.name).exists():

@@ -1,6 +1,6 @@
-"""Writes model-config.yaml, and lints it: TorchServe ignores a misspelt key silently.
+"""Writes model-config.yaml and checks its keys, since TorchServe silently ignores a misspelt key.
 
-Knows TorchServe's keys (ModelConfig.java, 0.12.0) and our own ``archive`` section, which its front end leaves alone.
+Knows TorchServe's keys (ModelConfig.java, 0.12.0) and the section ``archive``, which is for the handlers.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ TORCHSERVE_KEYS = frozenset({
     "maxNumSequence", "continuousBatching", "sequenceBatching", "asyncCommunication", "useVenv",
 })  # fmt: skip
 
-# After this many seconds without a worker, TorchServe stops starting it again. It multiplies the number by 1000 in 32
-# bits. This is the largest number that stays positive, 24 days.
+# TorchServe stops restarting a worker after this many seconds. It multiplies the number by 1000 in 32 bits. This is the
+# largest number for which the product is positive, 24 days.
 NEVER_GIVE_UP_S = (2**31 - 1) // 1000
 
 
@@ -46,7 +46,7 @@ def unknown_keys(config: dict[str, Any]) -> list[str]:
 
 
 def write(config: dict[str, Any], path: Path) -> None:
-    """Writes the config with a stable key order. Raises ValueError on a key that nothing reads."""
+    """Writes the config with a stable key order. Raises ValueError for an unknown key."""
     if unknown := unknown_keys(config):
         raise ValueError(f"model-config.yaml has keys that TorchServe ignores: {', '.join(unknown)}")
     path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

@@ -1,9 +1,9 @@
 """Reads and checks the variables that make passes to a build: MODELS, VARIANTS, DEVICE, WEIGHTS, <MODEL>_WEIGHTS and
 VERSION.
 
-Weights that no archive of the build would use are an error. Other projects have such variables too (YOLO_WEIGHTS). One
-that names no model of this project is an error on make's command line; in the shell's environment it only gives a
-notice.
+Weights that no archive of the build would use are an error. A variable such as YOLO_WEIGHTS, which names no model of
+this project, is an error on make's command line. In the shell's environment it may belong to another project, so it
+only gives a notice.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from serving.models_file import models_file
 from serving.versions import checked_version
 
 SUFFIX = "_WEIGHTS"
-ON_COMMAND_LINE = "WEIGHTS_GIVEN"  # set by the Makefile: the names of such variables on its command line
+ON_COMMAND_LINE = "WEIGHTS_GIVEN"  # the Makefile sets it to the names of such variables on its command line
 
 
 @dataclass(frozen=True)
 class Options:
-    """The archives to build, the device they are for, and the weights of each model by its name."""
+    """The archives to build, their device, and the weights of each model by its name."""
 
     rows: list[Row]
     device: str
@@ -51,9 +51,9 @@ def read_options(
     adopting: bool = False,
     choices: Choices | None = None,
 ) -> Options:
-    """The options in ``environment``. Where it names none, ``models`` and ``variants`` apply; None means all that fit
+    """The options in ``environment``. ``models`` and ``variants`` are the defaults; None means all variants that fit
     the device. ``adopting``: MODEL= may name a new model. ``choices``: the choices of models.toml replace ``variants``,
-    and models with a choice are built too where none are named.
+    and if no models are named, the models with a choice are built as well.
 
     Raises CatalogError, DeviceError, CheckpointError or ServingError.
     """
@@ -76,7 +76,8 @@ def read_options(
 
 
 def _rows(models: Sequence[str | Model], variants: Sequence[str], device: str, choices: Choices) -> list[Row]:
-    """The archives of the models in the order given, each in its chosen variants or else in ``variants``."""
+    """The archives of ``models``, in this order. Each is built in its chosen variants, or in ``variants`` without a
+    choice."""
     if not choices.models:
         return rows(models, variants, device)
     found: list[Row] = []
@@ -106,9 +107,9 @@ def chosen_rows(model: str | Model, choices: Choices, device: str) -> list[Row]:
 
 
 def _check_random(built: list[Model], environment: Mapping[str, str]) -> list[str]:
-    """Raises CheckpointError when WEIGHTS has an unknown value, or applies to none of the models that are built."""
+    """Raises CheckpointError if WEIGHTS has an unknown value, or applies to none of the models that are built."""
     wanted = environment.get("WEIGHTS", "")
-    # Raises for a wrong value.
+    # Choice.of raises CheckpointError for a wrong value.
     takers = [model for model in _known(built) if Choice.of(model, {"WEIGHTS": wanted}).random]
     if not wanted:
         return []
@@ -146,7 +147,7 @@ def _check_path(name: str, model: Model, built: list[Model], environment: Mappin
         raise CheckpointError(f"{name} would not be used: {model.name}'s weights are always {model.source}; unset it.")
     if model not in built:
         raise CheckpointError(
-            f"{name} would not be used: what is being built is {_list(built)}; add {model.name} to MODELS, or unset it."
+            f"{name} would not be used: this build has {_list(built)}; add {model.name} to MODELS, or unset it."
         )
     if environment.get("WEIGHTS"):
         raise CheckpointError(
@@ -158,7 +159,7 @@ def _check_path(name: str, model: Model, built: list[Model], environment: Mappin
 
 
 def _known(built: list[Model]) -> list[Model]:
-    """The models of the catalog, and the one that is built for the first time."""
+    """The models of the catalog and of ``built``, which may have a new model."""
     return list({model.name: model for model in [*catalog.models(), *built]}.values())
 
 

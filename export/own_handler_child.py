@@ -1,7 +1,7 @@
-"""Imports a user's own handler and checks its class; run by own_handler.py.
+"""Imports a user's own handler and checks its class. own_handler.py runs this script.
 
-Must not import the checkout: only a folder with the file and ``handlers`` is on its path, as in an archive. Writes
-{} for a handler that keeps the contract, else {"found", "class"} or {"missing"}, into the file given.
+It must not import the checkout. As in an archive, only a folder with the file and ``handlers`` is on its path. The
+result is written to a file: {} for a correct handler, else {"found", "class"} or {"missing"}.
 """
 
 import importlib
@@ -18,7 +18,7 @@ OPTIONS = "options"
 
 
 class Refused(Exception):
-    """What was found. ``name`` is the user's class, where there is one."""
+    """The handler breaks the contract. ``name`` is the user's class, if there is one."""
 
     def __init__(self, found: str, name: str = "") -> None:
         super().__init__(found)
@@ -26,7 +26,7 @@ class Refused(Exception):
 
 
 def main(folder: Path, entry: str, found: Path) -> None:
-    """Checks the handler in ``folder`` against the task's module ``entry``, and writes what was found."""
+    """Checks the handler in ``folder`` against the task's module ``entry``, and writes the result to ``found``."""
     sys.path[0] = str(folder)  # replaces this script's folder, which belongs to the checkout
     base = classes(importlib.import_module(f"handlers.tasks.{entry}"))[0]
     problem = {}
@@ -48,8 +48,8 @@ def imported() -> Any:
     except Exception as error:
         frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).stem == NAME]
         at = f" in line {frames[-1].lineno}" if frames else ""
-        said = str(error).partition(" (/")[0]  # an ImportError ends with a path of the scratch folder
-        raise Refused(f"fails{at} while it is imported ({type(error).__name__}: {said})") from error
+        reason = str(error).partition(" (/")[0]  # an ImportError ends with a path of the scratch folder
+        raise Refused(f"fails{at} while it is imported ({type(error).__name__}: {reason})") from error
 
 
 def classes(module: Any) -> list[type]:
@@ -58,7 +58,7 @@ def classes(module: Any) -> list[type]:
 
 
 def check(module: Any, base: type) -> None:
-    """Raises Refused."""
+    """Raises Refused if the module has not exactly one class, or if its class breaks the contract."""
     found = classes(module)
     if hasattr(module, "handle"):
         raise Refused("has a function handle, which TorchServe would call in place of the class; rename it")
@@ -75,7 +75,7 @@ def check(module: Any, base: type) -> None:
 
 
 def check_member(own: type, base: type, name: str, value: Any) -> None:
-    """Of what the class defines, only the hooks may have names that the task has."""
+    """Refuses members that override the task's, except the hooks and the options."""
     if name in ARGUMENTS:
         check_hook(own, name, value)
     elif name == OPTIONS:
@@ -86,7 +86,7 @@ def check_member(own: type, base: type, name: str, value: Any) -> None:
 
 
 def check_hook(own: type, name: str, value: Any) -> None:
-    """Refuses a hook that is no plain method or takes other arguments."""
+    """Refuses a hook that is no plain method or has other arguments."""
     expected = ", ".join(("self", *ARGUMENTS[name]))
     plain = inspect.isfunction(value) and not inspect.iscoroutinefunction(value)
     if not plain or inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
@@ -99,7 +99,7 @@ def check_hook(own: type, name: str, value: Any) -> None:
 
 
 def check_options(own: type, base: Any, options: Any) -> None:
-    """Refuses options whose names are taken, or that are none."""
+    """Refuses options with a name that the task uses, and values that are no options."""
     from handlers.errors import RequestError
 
     if not isinstance(options, dict):

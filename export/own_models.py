@@ -1,7 +1,7 @@
-"""The user's own models: the rows of models.toml, and how ``make archive MODEL=`` makes one.
+"""The user's own models: reads the rows of models.toml, and makes a row for ``make archive MODEL=``.
 
-A row holds only what the checkpoint does not state. Everything else is read from the checkpoint at each build. Imports
-no torch: a wrong folder or a wrong choice is refused before anything is loaded. docs/models-toml.md is the page for
+A row has only values that the checkpoint does not state. All others are read from the checkpoint at each build. Does
+not import torch, so that a wrong folder or a wrong choice is refused at once. docs/models-toml.md is the page for
 users.
 """
 
@@ -20,7 +20,7 @@ from serving.model_settings import KEYS as SERVING_KEYS
 from serving.models_file import child, edited, models_file
 from serving.store import NAME
 
-# Keys of a row, with the variable of make that each comes from.
+# The keys of a row, each with its make variable.
 VARIABLES = {
     "task": "TASK", "architecture": "ARCH", "labels": "LABELS", "pooling": "POOLING", "max_length": "MAX_LENGTH",
     "example": "EXAMPLE", "expect": "EXPECT", "handler": "HANDLER",
@@ -30,13 +30,13 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".gif": "image/gif",
          ".bmp": "image/bmp", ".json": "application/json", ".txt": "text/plain"}  # fmt: skip
 
-# TorchServe takes a request to its management API whose URL has "/token" for one that renews tokens, and answers 401.
+# If the URL of a management request has "/token", TorchServe handles it as a renewal of tokens and answers 401.
 TAKEN = "token"
-STARTS_BADLY = 'begins with "token", and TorchServe could not serve it'
+RESERVED = 'begins with "token", and TorchServe could not serve it'
 
 
 def own_models(path: Path | None = None) -> list[Model]:
-    """The rows of models.toml that have a ``source``; the other tables only set how a built-in model is served.
+    """The models of models.toml: the tables with a ``source``. The other tables are settings of built-in models.
 
     Raises CatalogError for a row that cannot be used.
     """
@@ -44,7 +44,7 @@ def own_models(path: Path | None = None) -> list[Model]:
     tables = read_tables(path)
     for name in (name for name, row in tables.items() if "handler" in row and "source" not in row):
         raise CatalogError(
-            f"{path}: [{name}] has a handler and no source; a handler belongs to a model of your own: make archive "
+            f"{path}: [{name}] has a handler and no source; only a model of your own can have a handler: make archive "
             f"MODEL=/path HANDLER=/path/mine.py NAME=another-name."
         )
     return [_model(path, name, row) for name, row in tables.items() if "source" in row]
@@ -57,18 +57,18 @@ def _model(path: Path, name: str, row: Mapping[str, Any]) -> Model:
     if not NAME.fullmatch(name):
         raise CatalogError(f"{where} is no usable name; use letters, digits, '.', '_' and '-', not '.' or '-' first.")
     if name.startswith(TAKEN):
-        raise CatalogError(f"{where} {STARTS_BADLY}; give it another name.")
+        raise CatalogError(f"{where} {RESERVED}; give it another name.")
     if unknown := sorted(set(row) - {"source", "variants", *VARIABLES, *SERVING_KEYS, *CHOICE}):
         known = ", ".join(["source", *VARIABLES, *SERVING_KEYS, *CHOICE])
-        raise CatalogError(f"{where} has the key {unknown[0]!r}, which nothing reads; known keys: {known}.")
+        raise CatalogError(f"{where} has the unknown key {unknown[0]!r}; known keys: {known}.")
     for key, value in row.items():
         wanted = int if key == "max_length" else str
         if key in ("source", *VARIABLES) and (not isinstance(value, wanted) or isinstance(value, bool)):
             raise CatalogError(f"{where} {key} is {value!r}; expected {'a number' if wanted is int else 'a string'}.")
     tasks = [task for task, each in TASKS.items() if each.kind != "none"]
     if row.get("task") not in tasks:
-        said = f"task is {row['task']!r}" if "task" in row else "has no task"
-        raise CatalogError(f"{where} {said}; expected one of {', '.join(tasks)}.")
+        problem = f"task is {row['task']!r}" if "task" in row else "has no task"
+        raise CatalogError(f"{where} {problem}; expected one of {', '.join(tasks)}.")
     if row.get("expect") and not TASKS[row["task"]].headline:
         raise CatalogError(f"{where} expect is {row['expect']!r}, and {row['task']} answers in numbers: leave it out.")
     return model_of_row(name, row)
@@ -85,16 +85,16 @@ def model_of_row(name: str, row: Mapping[str, Any]) -> Model:
 
 
 def existing(text: str) -> Path | None:
-    """The file or folder of that name. None where there is none, or where the text is not a path."""
+    """The file or folder at the path ``text``. None if there is none, or if the text is not a path."""
     try:
         path = Path(text).expanduser()
         return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long a name, no such home, a zero byte
+    except (OSError, RuntimeError, ValueError):  # for example a name that is too long, no such home, a zero byte
         return None
 
 
 def source_of(text: str) -> Source:
-    """A path on this machine, or a hub id with its revision."""
+    """The source of a text: a path on this machine, or a hub id with its revision."""
     if (path := existing(text)) or not HUB_ID.fullmatch(text):
         return Source("local", str(path or text))
     repository, _, revision = text.partition("@")
@@ -102,7 +102,7 @@ def source_of(text: str) -> Source:
 
 
 def example_of(text: str) -> dict[str, str]:
-    """The request that the user's text describes: a file's path, JSON, or a plain text."""
+    """The example of a user's text, which is a file's path, JSON, or a plain text."""
     if (path := existing(text)) and path.is_file():
         content_type = TYPES.get(path.suffix.lower(), "application/octet-stream")
         return {"content_type": content_type, "file": str(path.resolve())}
@@ -111,7 +111,7 @@ def example_of(text: str) -> dict[str, str]:
 
 
 def wanted_row(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]] | None:
-    """(name, row) of the model that MODEL= names, or None without it. The row's task may still be missing.
+    """(name, row) of the model of MODEL=; None without MODEL=. The row's task may still be missing.
 
     Raises CatalogError for a name or a value that cannot be used.
     """
@@ -126,7 +126,7 @@ def wanted_row(environment: Mapping[str, str]) -> tuple[str, dict[str, Any]] | N
     if not NAME.fullmatch(name):
         raise CatalogError(f"NAME is {name!r}; expected letters, digits, '.', '_' and '-', a letter or digit first.")
     if name.startswith(TAKEN):
-        raise CatalogError(f"{name} {STARTS_BADLY}; choose another with NAME=.")
+        raise CatalogError(f"{name} {RESERVED}; choose another with NAME=.")
     if any(name == model.name for model in MODELS):
         raise CatalogError(f"{name} is the name of a built-in model; choose another with NAME=.")
     row: dict[str, Any] = {"source": _absolute(source), **given}
@@ -145,7 +145,7 @@ def _absolute(text: str) -> str:
 
 
 def _name_of(source: str) -> str:
-    """A folder's or a file's own name, or a hub id's last part."""
+    """The name for a source: the name of its folder or file, or the last part of a hub id."""
     path = existing(source)
     last = path.resolve().name if path else source.partition("@")[0].rstrip("/").rpartition("/")[2]
     stem = Path(last).stem if path and path.is_file() else last
@@ -159,9 +159,9 @@ def _number(text: str) -> int:
 
 
 def adopt(environment: Mapping[str, str]) -> tuple[Model, dict[str, Any]] | None:
-    """The model that MODEL= names and its row, completed from its checkpoint; None without MODEL=.
+    """The model of MODEL= and its row, completed from its checkpoint; None without MODEL=.
 
-    Nothing is written. Raises CatalogError or CheckpointError.
+    Writes nothing. Raises CatalogError or CheckpointError.
     """
     wanted = wanted_row(environment)
     if wanted is None:
@@ -175,7 +175,7 @@ def adopt(environment: Mapping[str, str]) -> tuple[Model, dict[str, Any]] | None
     if name in known and not _same_place(known[name].source, source_of(row["source"])):
         other = known[name].source.name
         raise CatalogError(f"{name} is {other} in {models_file()}; choose another name with NAME=.")
-    # Earlier values for the same checkpoint stay, unless this call changes them.
+    # Earlier values for the same checkpoint are kept, except those that this call changes.
     recorded = read_tables(models_file()).get(name, {})
     row = _inspected({**{key: recorded[key] for key in VARIABLES if key in recorded}, **row})
     _check_example(row)
@@ -185,7 +185,7 @@ def adopt(environment: Mapping[str, str]) -> tuple[Model, dict[str, Any]] | None
 
 
 def _check_example(row: Mapping[str, Any]) -> None:
-    """Refuses a text as the example of an image model. It is usually a misspelt file name."""
+    """Refuses a text as the example of an image model, since it is usually a misspelt file name."""
     if "example" in row and TASKS[row["task"]].kind == "image" and "file" not in example_of(row["example"]):
         raise CatalogError(
             f"EXAMPLE is {row['example']!r}, and there is no such file; {row['task']} takes an image file."
@@ -193,12 +193,12 @@ def _check_example(row: Mapping[str, Any]) -> None:
 
 
 def _same_place(one: Source, other: Source) -> bool:
-    """Whether two sources are one checkpoint; a hub id may move to another commit."""
+    """Whether two sources are the same checkpoint. The commits of a hub id may differ."""
     return (one.kind, one.name) == (other.kind, other.name)
 
 
 def _inspected(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with its task, and a hub id with the commit that was read."""
+    """The row with its task. A hub id gets the commit that was read."""
     from export.checkpoints import inspect
 
     source, task = inspect(source_of(row["source"]), row)
@@ -206,7 +206,7 @@ def _inspected(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def record(name: str, row: Mapping[str, Any], path: Path | None = None) -> None:
-    """Writes the row into models.toml. Comments, other keys and the tables of other models stay."""
+    """Writes the row into models.toml. Comments, other keys and other tables are kept."""
     with edited(path or models_file()) as document:
         table = child(document, name)
         for key in ("source", *VARIABLES):

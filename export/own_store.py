@@ -1,7 +1,7 @@
-"""Stores beside the user's, for tools that build archives only to measure or to test them.
+"""Separate stores for tools that build archives only to measure or to test them.
 
-make serve serves everything in the user's store, so the bench's archives must not be there. These stores are kept, so
-that a second run finds its archives.
+make serve serves all archives of the user's store, so these archives must not be in it. The stores are kept, so that a
+second run finds its archives.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STORES = ROOT / ".cache" / "stores"
 
 
 class NotBuiltError(Exception):
-    """The build could not begin or was cut off, and has printed the reason. ``status`` is its exit status."""
+    """The build could not start or was interrupted, and has printed the reason. ``status`` is its exit status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"make archive ended with status {status}")
@@ -33,10 +33,11 @@ class NotBuiltError(Exception):
 
 
 def bring_up_to_date(store: Path, options: Options) -> dict[str, str]:
-    """Brings the archives of ``options`` up to date in ``store``; returns {name: why it was not packed, or ""}.
+    """Brings the archives of ``options`` up to date in ``store``. Returns {name: the reason why it was not packed, ""
+    if it was}.
 
-    Copies archives that are up to date in the user's store, and builds the rest as make archive does. A checkpoint that
-    MODEL= names becomes a row of models.toml where one of its archives is built. Raises NotBuiltError.
+    Copies archives that are up to date in the user's store, and builds the others as make archive does. The model of
+    MODEL= becomes a row of models.toml if one of its archives is built. Raises NotBuiltError.
     """
     for row in options.rows:
         _take_over(row, options, store)
@@ -57,7 +58,7 @@ def bring_up_to_date(store: Path, options: Options) -> dict[str, str]:
 
 
 def _named(options: Options) -> dict[str, str]:
-    """The variables that name the models of ``options`` to a build."""
+    """The make variables that name the models of ``options``."""
     if options.adopted:
         name, row = options.adopted
         return {"MODEL": row["source"], "NAME": name, "MODELS": ""}
@@ -65,7 +66,7 @@ def _named(options: Options) -> dict[str, str]:
 
 
 def _take_over(row: Row, options: Options, store: Path) -> None:
-    """Links or copies the user's archive and its digest, if it is up to date and the one in this store is not."""
+    """Links or copies the archive and its digest from the user's store, if it is up to date there and not here."""
     own, users = store / f"{row.name}.mar", STORE / f"{row.name}.mar"
     found = archives.read_record(users)
     if users == own or not found or not digest_file(users).exists():

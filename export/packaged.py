@@ -1,7 +1,6 @@
-"""Reads the files that sentence-transformers adds to a network: its modules, their pooling, activation and prompts.
+"""Reads the files that sentence-transformers adds to a network: modules, pooling, activation and prompts.
 
-Raises CheckpointError for damaged files, and for settings that this project would compute differently from
-sentence-transformers.
+Raises CheckpointError for damaged files and for settings that this project does not support.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ SIGMOID = "torch.nn.modules.activation.Sigmoid"
 
 
 def embeds(path: Path) -> bool:
-    """Whether the folder is an embedding model's."""
+    """Whether the folder has an embedding model."""
     return "Pooling" in _modules(path)
 
 
 def reranks(path: Path, config: dict[str, Any]) -> bool:
-    """Whether the folder is a cross-encoder's; ``config`` is its config.json."""
+    """Whether the folder has a cross-encoder; ``config`` is its config.json."""
     marked = any(key in config for key in ("sentence_transformers", OLD_ACTIVATION))
     return marked or _own(path).get("model_type") == "CrossEncoder"
 
 
 def lowers(path: Path) -> bool:
-    """Whether texts are put in lower case before they are tokenized."""
+    """Whether texts are lower-cased before they are tokenized."""
     return bool(read_object(path / "sentence_bert_config.json").get("do_lower_case"))
 
 
@@ -45,13 +44,13 @@ def check_modules(path: Path, task: str) -> None:
         )
     if _own(path).get("default_prompt_name"):
         raise CheckpointError(
-            f"{path} puts a prompt before every text (default_prompt_name in config_sentence_transformers.json), which "
+            f"{path} adds a prompt to every text (default_prompt_name in config_sentence_transformers.json), which "
             "is not supported; remove the key and send the prompt with each text."
         )
 
 
 def pooling(path: Path, wanted: str) -> dict[str, Any]:
-    """How the folder makes one vector of a text's hidden states; ``wanted`` overrides the pooling."""
+    """The pooling of the folder, as keys of Settings.head. ``wanted`` overrides it."""
     if wanted and wanted not in POOLINGS:
         raise CheckpointError(f"POOLING is {wanted!r}; it may be {', '.join(POOLINGS)}.")
     modules = _modules(path)
@@ -81,7 +80,7 @@ def _packaged_pooling(path: Path) -> str:
 
 
 def activation(path: Path, config: dict[str, Any]) -> str:
-    """What turns a cross-encoder's logit into its score: "sigmoid" or "none"."""
+    """The function from a cross-encoder's logit to its score: "sigmoid" or "none"."""
     old = (config.get("sentence_transformers") or {}).get("activation_fn") or config.get(OLD_ACTIVATION)
     name = str(_own(path).get("activation_fn") or old or SIGMOID)
     function = ACTIVATIONS.get(name.rpartition(".")[2], "") if name.startswith("torch.") else ""

@@ -1,4 +1,4 @@
-"""Compares a variant's raw outputs with the eager fp32 reference and gives the verdict.
+"""Compares a variant's raw outputs with the eager fp32 reference and decides whether they are close enough.
 
 Knows arrays and tolerances, not models or archives.
 """
@@ -18,8 +18,11 @@ Outputs = Sequence[dict[str, np.ndarray]]  # of each case, by name
 
 @dataclass(frozen=True)
 class Parity:
-    """Largest absolute difference, smallest cosine, share of equal best classes, held-out accuracy (0..1), share of
-    cases whose nearest neighbour among the cases is the same."""
+    """The measures of parity.
+
+    ``max_abs`` is the largest absolute difference, ``cosine`` the smallest cosine, ``top1`` the share of cases with the
+    same best class. ``accuracy`` and ``reference_accuracy`` are held-out accuracies, 0..1. ``neighbours`` is the share
+    of cases whose nearest neighbour among the cases is the same."""
 
     max_abs: float | None = None
     cosine: float | None = None
@@ -35,7 +38,7 @@ class Parity:
         return not self.failures
 
     def summary(self) -> str:
-        """One cell of a table: ``|Δ| 3.1e-06, cos 1.000000, accuracy 99.2%``."""
+        """A cell of a table: ``|Δ| 3.1e-06, cos 1.000000, accuracy 99.2%``."""
         parts = [] if self.max_abs is None else [f"|Δ| {self.max_abs:.1e}", f"cos {self.cosine:.6f}"]
         if self.top1 is not None:
             parts.append(f"top-1 {self.top1:.0%}")
@@ -46,7 +49,7 @@ class Parity:
         return ", ".join(parts) or "none to compare"
 
     def record(self) -> dict[str, Any]:
-        """The parity as plain JSON."""
+        """The parity as a JSON value."""
         return {**asdict(self), "failures": list(self.failures), "passed": self.passed}
 
     @classmethod
@@ -57,13 +60,13 @@ class Parity:
 
 
 def compare(outputs: Outputs, reference: Outputs, tolerance: Tolerance, classes: bool) -> Parity:
-    """Parity of each case's raw outputs with the reference's; ``classes``: the outputs are class scores, so the best
-    one must agree.
+    """The parity of the raw outputs of each case with the reference. ``classes`` says that the outputs are class
+    scores, so that the best class is compared.
 
-    Outputs are float arrays by name. The last dimension of an array is one row, of which a cosine is taken and the best
-    class; A row of one value has neither, so for such rows one cosine is taken over all cases together. Values that are
-    not finite always fail. Where the reference's largest magnitude is above 1, ``max_abs`` is multiplied by it, since
-    rounding errors grow with the values.
+    Outputs are float arrays by name. The last dimension of an array is a row, which has a cosine and a best class. For
+    rows of one value, a single cosine is computed over all cases. Values that are not finite always fail. If the
+    reference's largest magnitude is above 1, the allowed difference is multiplied by it, since rounding errors grow
+    with the values.
     """
     if failures := _shapes(outputs, reference):
         return Parity(failures=failures)
@@ -84,12 +87,12 @@ def compare(outputs: Outputs, reference: Outputs, tolerance: Tolerance, classes:
         found.append(f"cosine is {cosine:.6f}, at least {tolerance.cosine} wanted")
     if top1 is not None and top1 < tolerance.top1:
         found.append(f"top-1 agreement is {top1:.1%}, at least {tolerance.top1:.1%} wanted")
-    # Three significant digits. Further digits differ between machines, and so would the bytes of the archive.
+    # Three significant digits: with more, the bytes of the archive would differ between machines.
     return Parity(float(f"{difference:.2e}"), round(cosine, 6), top1, failures=tuple(found))
 
 
 def _shapes(outputs: Outputs, reference: Outputs) -> tuple[str, ...]:
-    """What is wrong with the number, the names or the shapes of the outputs."""
+    """The failure if number, names or shapes of the outputs differ."""
     if len(outputs) != len(reference):
         return (f"{len(outputs)} cases were answered, the reference has {len(reference)}",)
     for index, (ours, theirs) in enumerate(zip(outputs, reference, strict=True)):
@@ -103,7 +106,7 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]  # (ours, theirs), float64 [D]
 
 
 def _rows(outputs: Outputs, reference: Outputs) -> tuple[Pairs, Pairs]:
-    """Pairs of rows; rows of one value are joined by the output's name."""
+    """(pairs of rows, pairs of joined rows). Rows of one value are joined over all cases, by the output's name."""
     rows: Pairs = []
     single: dict[str, Pairs] = {}
     for ours, theirs in zip(outputs, reference, strict=True):
@@ -122,7 +125,7 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def with_accuracy(parity: Parity, accuracy: float, reference: float, tolerance: Tolerance) -> Parity:
-    """Adds held-out accuracy and its check to a parity."""
+    """``parity`` with the held-out accuracy and its check."""
     failures = parity.failures
     if (reference - accuracy) * 100 > tolerance.accuracy_drop + 1e-9:
         failures += (f"accuracy is {accuracy:.2%}, eager fp32 has {reference:.2%}",)
@@ -130,7 +133,8 @@ def with_accuracy(parity: Parity, accuracy: float, reference: float, tolerance: 
 
 
 def with_neighbours(parity: Parity, outputs: np.ndarray, reference: np.ndarray, tolerance: Tolerance) -> Parity:
-    """Adds the share of equal nearest neighbours, by cosine, of float [N, D] embeddings and its check to a parity."""
+    """``parity`` with the share of equal nearest neighbours, by cosine, and its check. The outputs are embeddings,
+    float [N, D]."""
     share = float((_nearest(outputs) == _nearest(reference)).mean())
     failures = parity.failures
     if share < tolerance.neighbours:

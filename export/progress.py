@@ -1,7 +1,4 @@
-"""Shows a build's progress: a bar with the remaining time on a terminal, plain lines elsewhere.
-
-Knows how to print, not what is built.
-"""
+"""Shows a build's progress: a bar with the remaining time on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Sequence
 
 
 class BuildProgress:
-    """``stage`` for each stage of each item, ``finish`` after each item."""
+    """The progress of ``total`` archives. Call ``stage`` at each stage of an archive, and ``finish`` after it."""
 
     def __init__(self, total: int) -> None:
         self._total, self._done, self._started = total, 0, time.perf_counter()
@@ -22,7 +19,7 @@ class BuildProgress:
             self._bar = tqdm(total=total, unit="archive", dynamic_ncols=True)
 
     def stage(self, name: str, text: str) -> None:
-        """``name`` has entered the stage ``text``."""
+        """Shows that ``name`` has entered the stage ``text``."""
         if self._bar is not None:
             self._bar.set_description_str(f"{name}: {text}")
         else:
@@ -30,7 +27,7 @@ class BuildProgress:
             print(f"[{self._done + 1}/{self._total}] {elapsed:6.1f} s  {name}: {text}", file=sys.stderr, flush=True)
 
     def finish(self, name: str) -> None:
-        """``name`` is finished."""
+        """Counts one more finished archive."""
         self._done += 1
         if self._bar is not None:
             self._bar.update()

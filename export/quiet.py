@@ -1,4 +1,4 @@
-"""Keeps libraries' notices out of progress lines; errors still show."""
+"""Hides the libraries' notices, which would break progress lines. Errors still show."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The reference of parity: requests, and the outputs of the library's own eager fp32 model for each.
+"""The reference of the parity check: requests, and the outputs of the library's own eager fp32 model for each.
 
-A task names the requests and the library (export/tasks). Neither calls the handlers, so that an error in the handlers
-shows as a difference.
+Each task has the requests and calls the library (export/tasks). This code does not use the handlers, so that an error
+in the handlers shows as a difference.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from export.checkpoint import Checkpoint
 from export.tasks import TASKS, Request
 
 ROOT = Path(__file__).resolve().parent.parent
-HELD_OUT_BATCH = 32  # images of one size in a forward pass, of which only the best class counts
+HELD_OUT_BATCH = 32  # images per forward pass; only their best classes are compared
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Requests and the raw outputs of each, float32 by name; and the request that is the model's example.
+    """Requests with the raw outputs of each, float32 by name, and the request of the model's example.
 
-    ``held_out`` are further requests with their true labels, where the model has a held-out set.
+    ``held_out`` are further requests and ``labels`` their true labels, for a model with a held-out set.
     """
 
     requests: list[Request]
     outputs: list[dict[str, np.ndarray]]
     example: Request
-    expect: str = ""  # the headline of the answer to the example, where it is known
+    expect: str = ""  # the headline of the answer to the example, if it is known
     held_out: list[Request] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     accuracy: float = 0.0  # accuracy of the reference on the held-out set, 0..1
@@ -41,10 +41,10 @@ class Reference:
 def shared_reference(
     folder: Path | None, identity: str, model: Model, checkpoint: Checkpoint, own_weights: bool
 ) -> Reference:
-    """``reference``, computed once for the variants of a model that one ``make archive`` builds.
+    """The reference of ``model``, computed once for all variants that one ``make archive`` builds.
 
-    ``folder`` belongs to that run, so libraries and requests are the same for all its builds; None computes anew.
-    ``identity`` changes with the weights.
+    ``folder`` keeps the result for the other builds of this run; None keeps nothing. ``identity`` changes with the
+    weights.
     """
     if folder is None:
         return reference(model, checkpoint, own_weights)
@@ -58,8 +58,8 @@ def shared_reference(
 
 
 def reference(model: Model, checkpoint: Checkpoint, own_weights: bool) -> Reference:
-    """The reference of ``model``. ``own_weights``: the checkpoint has the weights that the model's row names, so the
-    answer to the example is known."""
+    """The reference of ``model``. ``own_weights``: the checkpoint has the weights of the model's row, so the answer to
+    the example is known."""
     task = TASKS[model.task]
     requests = task.cases(checkpoint)
     outputs, example = task.reference(checkpoint, requests), request_of(model.example or task.example(checkpoint))
@@ -70,8 +70,8 @@ def reference(model: Model, checkpoint: Checkpoint, own_weights: bool) -> Refere
 
 
 def request_of(example: dict[str, str]) -> Request:
-    """The request that an example in the catalog's form describes: a "text", or a "file" by its path, absolute or in
-    the checkout."""
+    """The request of an example in the catalog's form: a "text", or a "file" by its path, absolute or in the
+    checkout."""
     if "file" in example:
         return Request((ROOT / example["file"]).read_bytes(), example["content_type"])
     return Request(example["text"].encode(), example["content_type"])

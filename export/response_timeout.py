@@ -1,8 +1,8 @@
-"""How long TorchServe waits for a worker's answer, from the work of the largest request that the archive takes.
+"""Computes the response timeout, the time that TorchServe waits for a worker's answer, from the largest request.
 
-The work is counted and not measured, since a build must give the same bytes each time, and the machine that serves is
-often another one. The worker measures its own speed and keeps within this time (handlers/budget.py). So if the count is
-wrong, no worker is killed: a slow machine accepts smaller requests.
+The work of the request is counted and not measured: a build must give the same bytes each time, and another machine may
+serve the archive. The worker measures its own speed and keeps within this time (handlers/budget.py). So a wrong count
+does not kill a worker: a slow machine accepts smaller requests.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from handlers.budget import ADMITTED
 if TYPE_CHECKING:
     from handlers.settings import Settings
 
-# The assumed operations per second of a worker's CPU. Two cores of an AMD EPYC did 90e9 on BERT-base. So they, and also
-# a machine that is four times slower, finish the largest request in the part of the timeout that a batch may take.
+# The assumed operations per second of a worker's CPU. Two cores of an AMD EPYC did 90e9 on BERT-base. So even a machine
+# that is four times slower finishes the largest request in the time that a batch may take.
 TRUSTED = 20e9
-STEP_S, MOST_S = 60, 600  # a worker that hangs is replaced after this time, so it has a limit
+STEP_S, MOST_S = 60, 600  # the timeout has a limit, since a worker that hangs is replaced only after this time
 
 
 def response_timeout_s(module: Any, settings: Settings, least_s: int) -> int:
-    """The timeout in seconds, at least ``least_s``. On a CPU it follows from the largest number of items of the
+    """The timeout in seconds, at least ``least_s``. On a CPU it is the time for the largest number of items of the
     greatest length, in whole minutes."""
     if settings.device != "cpu" or not settings.inputs:
         return least_s

@@ -2,8 +2,8 @@
 
 These are config.json, model.safetensors, tokenizer.json and labels.json.
 
-Weights are read from safetensors, or as tensors only from torch's own files. If the checkpoint has no head, none is
-added. Random weights are used only on request.
+Weights are read from safetensors, or from torch's own files, of which only tensors are read. A missing head is an
+error. Random weights are used only on request.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ PACKAGED = (
 
 
 def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: bool, directory: Path) -> Checkpoint:
-    """Writes the archive's files into ``directory``, from ``folder``; ``limits`` are in characters.
+    """Writes the archive's files into ``directory``. ``limits`` are keys of TextInput, in characters.
 
     Raises CheckpointError.
     """
     with explained(folder.path):
         network, tokenizer = load(folder)
-        # The names are those of the installed transformers, which may differ from those of the file.
+        # The tensors get the names of the installed transformers, which may differ from those in the file.
         network.save_pretrained(directory, save_original_format=False)
         if folder.lower:
             _lower(tokenizer.backend_tokenizer)
@@ -58,12 +58,12 @@ def write_text(folder: TextFolder, limits: dict[str, int], label: str, random: b
 
 
 def load(folder: TextFolder) -> tuple[Any, Any]:
-    """(network, tokenizer) of a folder, fp32, in eval mode. Raises CheckpointError for a head that its weights lack."""
+    """(network, tokenizer) of a folder, fp32, in eval mode. Raises CheckpointError if the weights have no head."""
     import torch
     import transformers
 
     kind = folder.head["kind"]
-    # use_safetensors: the folder may hold a pickle as well; it is never opened.
+    # With use_safetensors, transformers does not open a pickle in the folder.
     arguments: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
     if kind == "pooled" and folder.family.pooler:
         arguments["add_pooling_layer"] = False
@@ -95,7 +95,8 @@ def load(folder: TextFolder) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _safetensors(path: Path) -> Iterator[Path]:
-    """A folder with the checkpoint's weights as safetensors: itself, or one made of its pytorch_model.bin."""
+    """A folder with the checkpoint's weights as safetensors: the checkpoint's own, or a temporary one with the tensors
+    of its pytorch_model.bin."""
     if any(path.glob("model*.safetensors")):
         yield path
         return
@@ -104,7 +105,7 @@ def _safetensors(path: Path) -> Iterator[Path]:
     state = read_tensors(path / "pytorch_model.bin")
     with tempfile.TemporaryDirectory(prefix="safetensors-") as scratch:
         shutil.copyfile(path / "config.json", Path(scratch, "config.json"))
-        # Cloned: tied weights share their memory, which safetensors does not write.
+        # Cloned, since tied weights share their memory and safetensors does not write such tensors.
         tensors = {name: tensor.clone().contiguous() for name, tensor in state.items()}
         save_file(tensors, Path(scratch, "model.safetensors"), {"format": "pt"})
         yield Path(scratch)
@@ -157,7 +158,7 @@ def random_folder(folder: TextFolder, directory: Path) -> Path:
 
 def plain_bert(directory: Path) -> Path:
     """bert-base-uncased's own config and tokenizer without its weights."""
-    # transformers makes the second name, an alias, when it is imported.
+    # BertTokenizerFast is an alias that transformers makes at import.
     from transformers import BertConfig, BertTokenizerFast  # type: ignore[attr-defined]
 
     BertConfig(architectures=["BertForMaskedLM"]).save_pretrained(directory)
@@ -169,12 +170,12 @@ def plain_bert(directory: Path) -> Path:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turns the errors that libraries raise on a damaged checkpoint into one sentence."""
+    """Replaces the libraries' errors for a damaged checkpoint by a CheckpointError of one sentence."""
     try:
         yield
     except CheckpointError:
         raise
-    # transformers, tokenizers and safetensors raise many kinds, bare Exception among them, on files that are damaged.
+    # transformers, tokenizers and safetensors raise many kinds of errors for damaged files, also Exception itself.
     except Exception as error:
         detail = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise CheckpointError(

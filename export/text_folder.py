@@ -1,7 +1,7 @@
 """Reads the facts of a model from a transformers folder: family, task, head, labels, pooling, limits.
 
-Reads JSON files only and imports neither torch nor transformers, so that a wrong folder is refused at once. If a needed
-fact is missing, the error names the variable that states it.
+Reads only JSON files and imports neither torch nor transformers, so that a wrong folder is refused at once. If a needed
+value is missing, the error names the make variable for it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class TextFolder:
     """The facts of a folder. ``head`` is Settings.head of ``task``; ``limit`` is the largest number of tokens of one
     sequence.
 
-    ``lower``: sentence-transformers puts texts in lower case before they are tokenized. ``packaged``: the folder states
-    its pooling.
+    ``lower``: sentence-transformers lower-cases texts before they are tokenized. ``packaged``: the folder's own pooling
+    is used.
     """
 
     path: Path
@@ -55,8 +55,8 @@ class TextFolder:
 
 
 def read_text_folder(path: Path, options: Mapping[str, Any], weights: bool = True) -> TextFolder:
-    """Reads ``path``. ``options`` override its facts: task, labels, pooling, max_length. ``weights``: the weights must
-    be present.
+    """Reads ``path``. ``options`` override its task, labels, pooling and max_length. ``weights``: the weights must be
+    present.
 
     Raises CheckpointError.
     """
@@ -92,7 +92,7 @@ def _read(path: Path, options: Mapping[str, Any], weights: bool) -> TextFolder:
 
 
 def _given_labels(path: Path, own: tuple[str, ...], given: Path) -> tuple[str, ...]:
-    """The labels of the file that LABELS= names, as many as the checkpoint has classes."""
+    """The labels of the file LABELS=, one for each class of the checkpoint."""
     if not own:
         raise CheckpointError(f"LABELS is {given} and the task of {path} answers without labels: leave it out.")
     return choose_labels(given, (), len(own), path)
@@ -156,7 +156,7 @@ def _family(path: Path, config: dict[str, Any]) -> Family:
 
 
 def _task(path: Path, config: dict[str, Any], wanted: str) -> str:
-    """The task that the head fits. ``wanted``, if given, must fit the head."""
+    """The task of the head. ``wanted``, if given, must fit the head."""
     head = _head(config)
     if wanted:
         return _fitting(path, config, head, wanted)
@@ -204,7 +204,7 @@ def _fitting(path: Path, config: dict[str, Any], head: str, wanted: str) -> str:
 
 
 def _outputs(config: dict[str, Any]) -> int:
-    """Classes of a classification head: id2label's, or transformers' default of two."""
+    """The number of classes of a classification head: that of id2label, or transformers' default of two."""
     return len(config["id2label"]) if config.get("id2label") else int(config.get("num_labels") or 2)
 
 

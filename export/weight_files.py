@@ -1,4 +1,4 @@
-"""Reads tensors, and nothing but tensors, from weights files."""
+"""Reads weights files. Only tensors are read, and no code in a file is run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from export.errors import CheckpointError
 
 
 def read_tensors(path: Path) -> Any:
-    """The tensors of a .safetensors file or of a file in torch's own format. Code in the file is never run.
-
-    Raises CheckpointError.
-    """
+    """The tensors of a .safetensors file or of a file in torch's own format. Raises CheckpointError."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -27,7 +24,7 @@ def read_tensors(path: Path) -> Any:
     except (OSError, EOFError, RuntimeError) as error:
         detail = str(error).partition("\n")[0]
         raise CheckpointError(f"{path} is not readable as a state dict ({detail}); save it again.") from None
-    except Exception as error:  # pickle.UnpicklingError and others: weights_only refused the file's content
+    except Exception as error:  # weights_only raises pickle.UnpicklingError and others
         raise CheckpointError(
             f"{path} is refused ({type(error).__name__}): only tensors are read from it; save it as .safetensors or "
             "with torch.save(model.state_dict(), ...)."

@@ -1,7 +1,7 @@
-"""Gets a model's weights and writes them as one checkpoint folder, whatever their source.
+"""Gets a model's weights from their source and writes them as a checkpoint folder.
 
-There is no fallback. If weights cannot be loaded, the error says what to do. Random weights are used only on request
-and are marked as such.
+There is no fallback. If weights cannot be loaded, the error says what to do. Random weights are used only on request,
+and the archive says so.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from export.text_folder import TextFolder, read_text_folder
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("WEIGHTS_CACHE") or ROOT / ".cache" / "weights")
 SEED = 0
-BERT = "google-bert/bert-base-uncased"  # its config and vocabulary are in this repository: random weights need no hub
+BERT = "google-bert/bert-base-uncased"  # random weights need no hub: config and vocabulary are in this repository
 Report = Callable[[str], Any]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The user's choice: random weights, a local path, or (neither) the catalog's source."""
+    """The user's choice: random weights, a local path, or without both the catalog's source."""
 
     random: bool = False
     path: Path | None = None
 
     @classmethod
     def of(cls, model: Model, environment: Mapping[str, str]) -> Choice:
-        """Reads ``WEIGHTS=random`` and ``<MODEL>_WEIGHTS=/path``; they apply to models with published weights."""
+        """Reads ``WEIGHTS=random`` and ``<MODEL>_WEIGHTS=/path``. They apply only to the sources in REPLACEABLE."""
         if model.source.kind not in REPLACEABLE:
             return cls()
         wanted, path = environment.get("WEIGHTS", ""), environment.get(variable(model), "")
@@ -55,7 +55,7 @@ def variable(model: Model) -> str:
 
 
 def identity(model: Model, choice: Choice) -> str:
-    """A string that changes when the weights or the labels would, computed without loading them or importing torch."""
+    """A string that changes with the weights and the labels. Loads no weights and does not import torch."""
     labels = model.options.get("labels")
     return _weights_identity(model, choice) + (f":labels:{_digest(Path(labels))}" if labels else "")
 
@@ -148,7 +148,7 @@ def _text_path(model: Model, choice: Choice, scratch: Path) -> Path:
 
 
 def local_path(model: Model, choice: Choice) -> Path:
-    """The path of a checkpoint on this machine, for a user's model or one from the hub. Raises CheckpointError."""
+    """The path on this machine of a user's checkpoint or of one from the hub. Raises CheckpointError."""
     if choice.path:
         return choice.path
     if model.source.kind == "local":
@@ -159,7 +159,7 @@ def local_path(model: Model, choice: Choice) -> Path:
 
 
 def ways_out(model: Model) -> str:
-    """Says what to do about weights that cannot be loaded."""
+    """The advice for weights that cannot be loaded."""
     if model.name not in [each.name for each in MODELS]:
         return f"correct the source of [{model.name}] in models.toml: a path that exists, or owner/name@revision."
     return f"give a local copy with {variable(model)}=/path, or use WEIGHTS=random to measure speed only."

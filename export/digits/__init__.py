@@ -1,7 +1,7 @@
-"""The digits model: torchvision's ResNet-18, trained here on digits that are scanned, printed and drawn.
+"""The digits model: torchvision's ResNet-18, trained here on scanned, printed and handwritten digits.
 
-Knows where its pictures come from, how they are distorted and how it is trained. handlers.image prepares the pixels, so
-that training and serving use the same preparation.
+This package makes the training pictures and trains the model. handlers.image prepares the pixels, so that training and
+serving use the same preparation.
 """
 
 from export.digits.data import LABELS, PREPARATION, SIZE, pixels, split

@@ -1,9 +1,9 @@
 """``python -m export.digits.accuracy``: the share of held-out digits that the model reads, by kind, and its answer to
 the sample ``seven.png``.
 
-Trains the model where its weights are not cached. ``SEED=1`` trains anew with another seed; OMP_NUM_THREADS=1 or
-ATEN_CPU_CAPABILITY=default in addition gives weights as another processor would. ``COUNT`` pictures of print and of
-drawings are made (1,000 by default). Exit status 1 when a kind is below ``TARGET``.
+Trains the model if its weights are not cached. ``SEED=1`` trains it again with another seed. OMP_NUM_THREADS=1 or
+ATEN_CPU_CAPABILITY=default in addition changes the weights as another processor would. ``COUNT`` is the number of
+pictures of print and of drawings (1,000 by default). The exit status is 1 if a kind is below ``TARGET``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TARGET = 0.98
 
 
 def main() -> int:
-    """Prints the accuracy of each kind of picture; 1 where one is below TARGET, 2 where COUNT or SEED is no number."""
+    """Prints the accuracy of each kind of picture. Returns 1 if one is below TARGET, 2 if COUNT or SEED is wrong."""
     count, seed = os.environ.get("COUNT") or "1000", os.environ.get("SEED") or ""
     if not count.isdigit() or not int(count) or (seed and not seed.isdigit()):
         print(f"COUNT={count} SEED={seed} must be whole numbers, as in COUNT=1000 SEED=1.", file=sys.stderr)
@@ -54,7 +54,7 @@ def _trained(seed: int) -> Any:
 
 
 def _answer(network: Any, png: bytes) -> tuple[str, float]:
-    """The digit that a picture is read as, and its probability."""
+    """The model's digit for a picture, and its probability."""
     import torch
 
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The digits model's pictures: scikit-learn's scans, print and handwriting, to train on and held out.
+"""The pictures of the digits model, for training and held out: scikit-learn's scans, print and handwriting.
 
 Each picture has its own seed, so that a set can be made in parts.
 """
@@ -21,8 +21,8 @@ SEED = 0
 SIZE, MARGIN = 32, 2
 PREPARATION = {"kind": "digit", "size": SIZE, "margin": MARGIN}
 LABELS = [str(digit) for digit in range(10)]
-HELD_OUT = 60  # pictures of each kind that is made here, in ``split``
-SAMPLED = 240  # pictures of each kind among the training pictures of ``split``
+HELD_OUT = 60  # held-out pictures of each generated kind in ``split``
+SAMPLED = 240  # training pictures of each generated kind in ``split``
 
 
 class Pictures(NamedTuple):
@@ -34,7 +34,7 @@ class Pictures(NamedTuple):
 
 @lru_cache(maxsize=1)
 def scans() -> tuple[Pictures, Pictures]:
-    """scikit-learn's digits: 1,437 to train on and a fixed stratified fifth held out, 360."""
+    """scikit-learn's digits: 1,437 for training, and a fixed stratified fifth held out, 360."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -48,20 +48,19 @@ def scans() -> tuple[Pictures, Pictures]:
 
 
 def printed(index: int, held_out: bool = False) -> Image.Image:
-    """Picture ``index`` of the digit ``index % 10`` in print; held out, in families that training never sees."""
+    """Picture ``index``, of the digit ``index % 10`` in print. Held-out pictures use other font families."""
     rng = np.random.default_rng((SEED, 1, int(held_out), index))
     return pages.page(pages.lean(fonts.typeset(index % 10, rng, held_out), rng), rng)
 
 
 def written(index: int) -> Image.Image:
-    """Picture ``index`` of the digit ``index % 10``, written by the training's pens."""
+    """Picture ``index``, of the digit ``index % 10`` in handwriting."""
     rng = np.random.default_rng((SEED, 2, index))
     return pages.page(pages.ink(strokes.write(index % 10, rng), rng), rng)
 
 
 def held_out(count: int = HELD_OUT) -> dict[str, Pictures]:
-    """The held-out pictures by kind: the fifth of the scans, and ``count`` pictures each in other fonts and of
-    drawings."""
+    """The held-out pictures by kind: a fifth of the scans, ``count`` pictures in other fonts and ``count`` drawings."""
     labels = np.arange(count) % 10
     return {
         "scans": scans()[1],
@@ -72,7 +71,8 @@ def held_out(count: int = HELD_OUT) -> dict[str, Pictures]:
 
 @lru_cache(maxsize=1)
 def split() -> tuple[list[bytes], np.ndarray, list[bytes], np.ndarray]:
-    """(training PNGs, labels, held-out PNGs, labels): a mixed sample of the training's pictures, and all held out."""
+    """(training PNGs, labels, held-out PNGs, labels): a mixed sample of the training pictures, and all held-out
+    pictures."""
     kinds = [scans()[0], *(_sample(make) for make in (printed, written))]
     pngs, labels = [png for kind in kinds for png in kind.pngs], np.concatenate([kind.labels for kind in kinds])
     order = np.random.default_rng(SEED).permutation(len(pngs))

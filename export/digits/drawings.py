@@ -1,7 +1,7 @@
-"""Held-out drawings: digits traced by hand as way points and drawn with other pens than the training's.
+"""Held-out drawings: digits traced by hand as way points, and drawn with other pens than in training.
 
-Shares nothing with ``strokes`` and ``pages``, so that a model that learnt only their shapes, pens and pages fails here.
-Shapes are way points, not arcs. Ink is a function of the distance to the path, not a drawn line.
+Shares no code with ``strokes`` and ``pages``. A model that has learnt only their shapes, pens and pages fails here.
+Shapes are way points instead of arcs, and ink is a function of the distance to the path instead of a drawn line.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ SEED = 20
 SIDES = (28, 48, 64, 100, 160, 240)
 PENS = (0.015, 0.2)  # a pen's width over the picture's side
 
-# Ways to trace each digit: strokes parted by "|", way points "x,y" in hundredths, y down. "~" marks a stroke whose
-# corners are rounded; the others are drawn from point to point.
+# Traces of each digit: strokes are separated by "|", and way points are "x,y" in hundredths, y down. "~" marks a stroke
+# with rounded corners; the others are straight lines between the points.
 TRACES = (
     (
         "~50,2 30,12 18,38 18,65 30,90 50,98 72,88 82,60 80,32 68,10 50,2",
@@ -93,7 +93,7 @@ def _trace(text: str) -> list[np.ndarray]:
 
 
 def _rounded(points: np.ndarray) -> np.ndarray:
-    """Catmull and Rom's spline through the points, eight to an interval."""
+    """The Catmull-Rom spline through the points, with eight points per interval."""
     before, after = np.vstack([points[:1], points[:-1]]), np.vstack([points[1:], points[-1:]])
     slopes = (after - before) / 2
     t = np.linspace(0, 1, 8, endpoint=False)[:, None, None]
@@ -104,8 +104,8 @@ def _rounded(points: np.ndarray) -> np.ndarray:
 
 
 def distance(stroke: np.ndarray, side: int, square: bool, reach: float) -> np.ndarray:
-    """float [side, side]: each pixel's distance to the stroke, the picture's side being 1; of a square nib, the
-    longer of its two coordinates. Infinite where it is beyond ``reach``, which saves most of the work."""
+    """float [side, side]: each pixel's distance to the stroke, in sides of the picture. For a square nib, it is the
+    maximum of both coordinates. Infinite beyond about ``reach``, which saves most of the work."""
     centres = (np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1) + 0.5) / side
     nearest = np.full((side, side), np.inf)
     for start, end in pairwise(stroke):
@@ -127,7 +127,7 @@ def drawing(index: int) -> Image.Image:
     side = int(rng.choice(SIDES))
     width = max(np.exp(rng.uniform(*np.log(PENS))), 1.2 / side)
     height = rng.uniform(0.45, 0.9) - width / 2
-    if width > 0.1:  # a broad pen writes large: the loops of a small 8 would close
+    if width > 0.1:  # a broad pen would fill the loops of a small 8
         height = max(height, 0.72)
     skew = np.array([[rng.uniform(0.65, 1.0), rng.normal(0, 0.12)], [rng.normal(0, 0.06), 1.0]])
     centre = 0.5 + rng.uniform(-1, 1, 2) * max(0.0, 0.9 - height - width) / 2
@@ -135,13 +135,13 @@ def drawing(index: int) -> Image.Image:
     moved = [(s - 0.5 + rng.normal(0, 0.008, s.shape)) @ skew.T * height + centre for s in strokes]
     distances = [distance(stroke, side, square, width / 2 + 1 / side) for stroke in moved]
     ink = ((width / 2 - np.minimum.reduce(distances)) * side + 0.5).clip(0, 1)
-    if rough:  # pencil or chalk: the paper's grain shows
+    if rough:  # the grain of paper under pencil or chalk
         ink = ink * rng.uniform(0.45, 1.0, ink.shape)
     return _shown(ink, rng)
 
 
 def _shown(ink: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """The ink on paper, board or screen; every third picture went through JPEG, as a phone's do."""
+    """The ink on paper, a board or a screen. A third of the pictures is compressed as JPEG, like those of phones."""
     papers = ((255, 0), (248, 40), (235, 90), (200, 60), (0, 255), (40, 220), (70, 150))
     paper, pen = papers[rng.integers(len(papers))]
     rows, columns = (np.linspace(-0.5, 0.5, count) for count in ink.shape)

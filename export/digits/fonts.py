@@ -1,4 +1,4 @@
-"""Digits in print: the fonts in packages of PyPI, by family. Some families are for training, others are held out."""
+"""Digits in print: fonts from PyPI packages, by family. Some families are for training, others are held out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 HEIGHT = 96  # pixels of the type size
 
-# By family: the files' folder in its package, and the pattern of their names. Each family is chosen equally often.
+# For each family: the package, the folder in it, and the pattern of file names. Families are chosen equally often.
 TRAINING = {
     "DejaVu Sans": ("matplotlib", "mpl-data/fonts/ttf", "DejaVuSans[.-]*"),
     "DejaVu Sans Mono": ("matplotlib", "mpl-data/fonts/ttf", "DejaVuSansMono*"),
@@ -45,14 +45,14 @@ def _font(face: Path) -> ImageFont.FreeTypeFont:
 
 
 def glyph(digit: int, face: Path) -> Image.Image:
-    """``digit`` in ``face``, cut out: mode L, ink 255 on 0."""
+    """``digit`` in ``face``, cropped to the ink: mode L, ink 255 on 0."""
     page = Image.new("L", (2 * HEIGHT, 2 * HEIGHT), 0)
     ImageDraw.Draw(page).text((HEIGHT // 2, HEIGHT // 4), str(digit), fill=255, font=_font(face))
     return page.crop(page.getbbox())
 
 
 def typeset(digit: int, rng: np.random.Generator, held_out: bool = False) -> Image.Image:
-    """``digit`` in a face chosen by ``rng``: a family first, then one of its faces."""
+    """``digit`` in a random face of a random family."""
     families = list(HELD_OUT if held_out else TRAINING)
     chosen = faces(families[rng.integers(len(families))])
     return glyph(digit, chosen[rng.integers(len(chosen))])

@@ -1,6 +1,6 @@
-"""Makes pictures of digits as pens, printers, scanners and phones do, from an ink mask or a pen's path.
+"""Makes pictures of digits like those of pens, printers, scanners and phones, from an ink mask or a pen's path.
 
-A mask is an image of mode L, ink 255 on 0, cut to the ink.
+A mask is an image of mode L, ink 255 on 0, cropped to the ink.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PEN = (0.02, 0.26)  # a pen's width over the digit's height
 def ink(path: Path, rng: np.random.Generator) -> Image.Image:
     """The path drawn with a pen of random width, round or broad-edged."""
     width = HEIGHT * math.exp(rng.uniform(*np.log(PEN)))
-    edge = rng.uniform(0.5, 1.0) if rng.random() < 0.2 else 1.0  # a broad-edged pen draws thin lines one way
+    edge = rng.uniform(0.5, 1.0) if rng.random() < 0.2 else 1.0  # a broad-edged pen draws thin lines in one direction
     points = np.concatenate(path)
     low = points.min(axis=0)
     scale = np.array([HEIGHT * edge, HEIGHT]) / max(float((points.max(axis=0) - low)[1]), 0.5)
@@ -37,7 +37,7 @@ def ink(path: Path, rng: np.random.Generator) -> Image.Image:
 
 
 def lean(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A printed digit made fatter or thinner, wider or narrower."""
+    """A printed digit with random weight and width."""
     kind = rng.random()
     if kind < 0.15:
         mask = mask.filter(ImageFilter.MaxFilter(3))
@@ -49,12 +49,13 @@ def lean(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def page(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A picture (mode L) of the mask's ink: placed, seen from an angle, lit, blurred, with noise, perhaps as JPEG."""
+    """A picture (mode L) of the mask's ink on a page, with random position, perspective, light, blur, noise and JPEG
+    compression."""
     side = round(math.exp(rng.uniform(math.log(26), math.log(132))))
     size = (side, max(20, round(side * rng.uniform(0.75, 1.33))))
     coverage = np.asarray(_placed(mask, size, rng), dtype=np.float32) / 255
     paper, contrast = rng.uniform(150, 255), rng.uniform(0.3, 1.0)
-    contrast = min(1.0, max(contrast, 50 / (paper * coverage.max())))  # the least contrast that is visible
+    contrast = min(1.0, max(contrast, 50 / (paper * coverage.max())))  # at least 50 grey levels
     levels = paper * (1 - contrast * coverage)
     if rng.random() < 0.12:
         levels = np.minimum(levels, paper * (1 - 0.25 * contrast * coverage.max() * _ruling(size, rng)))
@@ -69,7 +70,7 @@ def page(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _placed(mask: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    """The mask in a page of ``size``, somewhat turned and seen in perspective."""
+    """The mask in a page of ``size``, slightly rotated and in perspective."""
     width, height = size
     scale = min(width / mask.width, height / mask.height) * rng.uniform(0.35, 0.92)
     if scale < 0.7:  # average first, since a transform samples single pixels
@@ -109,7 +110,7 @@ def _ruling(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def _light(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Uneven light: a slope across the page and, at times, a soft shadow's edge; float [height, width], at most 1."""
+    """Uneven light, float [height, width], at most 1: a gradient across the page, and sometimes a shadow's edge."""
     y, x = np.meshgrid(np.linspace(-1, 1, size[1]), np.linspace(-1, 1, size[0]), indexing="ij")
     angle = rng.uniform(0, 2 * math.pi)
     along = (math.cos(angle) * x + math.sin(angle) * y) / math.sqrt(2)

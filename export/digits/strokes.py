@@ -1,6 +1,6 @@
 """Handwritten digits for training: the path of a pen, in the usual variants of each digit.
 
-A path is a list of strokes; a stroke is float [points, 2], x to the right and y down, the digit about one unit high.
+A path is a list of strokes. A stroke is float [points, 2], x to the right and y down. A digit is about one unit high.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ WRITERS: tuple[Callable[[np.random.Generator], Path], ...] = (
 
 
 def _tremble(stroke: np.ndarray, amount: float, phases: np.ndarray) -> np.ndarray:
-    """A smooth wobble of the hand: two slow waves in each direction."""
+    """The stroke with a smooth tremor: two slow waves in each direction."""
     x, y = stroke.T
     wave = np.stack([np.sin(5 * y + phases[0]) + np.sin(9 * x + phases[1]),
                      np.sin(5 * x + phases[2]) + np.sin(9 * y + phases[3])], axis=1)  # fmt: skip
@@ -165,7 +165,7 @@ def _tremble(stroke: np.ndarray, amount: float, phases: np.ndarray) -> np.ndarra
 
 
 def _dense(stroke: np.ndarray) -> np.ndarray:
-    """The stroke with at least a point per 0.1 of a unit, so that a wobble bends its straight parts as well."""
+    """The stroke with at least one point per 0.1 units, so that a tremor bends its straight parts as well."""
     parts = []
     for start, end in pairwise(stroke):
         count = max(1, math.ceil(float(np.hypot(*(end - start))) * 10))
@@ -174,7 +174,7 @@ def _dense(stroke: np.ndarray) -> np.ndarray:
 
 
 def write(digit: int, rng: np.random.Generator) -> Path:
-    """One way to write ``digit``: a variant of its shape, with the slant, proportions and wobble of a hand."""
+    """``digit`` in random handwriting: a variant of its shape, with random slant, proportions and tremor."""
     slant, stretch, turn = rng.normal(0, 0.13), rng.uniform(0.7, 1.2), rng.normal(0, 0.09)
     rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     matrix = rotation @ np.array([[stretch, -slant], [0.0, 1.0]])

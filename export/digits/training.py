@@ -1,4 +1,4 @@
-"""Trains the digits model: the pictures of export.digits.data, distorted anew each epoch; seeded."""
+"""Trains the digits model on the pictures of export.digits.data, which are distorted again in each epoch. Seeded."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from handlers.image import prepare
 if TYPE_CHECKING:
     from torch import nn
 
-PRINTED, WRITTEN = 4500, 4000  # pictures made
-SCANNED = 4  # times that each scan is shown in an epoch
+PRINTED, WRITTEN = 4500, 4000  # numbers of generated pictures
+SCANNED = 4  # times that an epoch has each scan
 EPOCHS = 3
 BATCH = 128
 LEARNING_RATE = 2e-3
-SMOOTHING = 0.05  # label smoothing: keeps the network from being overconfident
+SMOOTHING = 0.05  # label smoothing
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-# Convolutions of ResNet-18 that see a single pixel of a picture of 32 x 32: only the middle of each kernel of 3 x 3
-# meets it, the rest meets padding.
+# Convolutions of ResNet-18 whose input is a single pixel for a picture of 32 x 32. The middle of each 3 x 3 kernel is
+# applied to that pixel, and the rest to padding.
 ONE_PIXEL = ("layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2")
 
 
@@ -32,7 +32,7 @@ def training_set() -> tuple[np.ndarray, np.ndarray]:
     pictures, labels = [], []
     for make, count in ((printed, PRINTED), (written, WRITTEN)):
         for index in range(count):
-            with contextlib.suppress(RequestError):  # one in some thousands is so pale that it counts as blank
+            with contextlib.suppress(RequestError):  # one of several thousand pictures is so pale that it is blank
                 pictures.append(prepare(make(index).convert("RGB"), PREPARATION))
                 labels.append(index % 10)
     pngs, scan_labels = scans()[0]
@@ -84,14 +84,14 @@ def train(report: Callable[[str], Any] = print, seed: int = SEED) -> nn.Module:
 
 
 def to_middles(network: nn.Module) -> None:
-    """Cuts the kernels of ``ONE_PIXEL`` down to their middles, and with them a fifth of the work of a step. The rest
-    has no gradient, so the training stays the same."""
+    """Reduces the kernels of ``ONE_PIXEL`` to their middles, which saves a fifth of the work of a step. The rest of a
+    kernel has no gradient, so the training stays the same."""
     for name in ONE_PIXEL:
         _set_kernel(network, name, lambda kernel: kernel[:, :, 1:2, 1:2].clone(), padding=0)
 
 
 def to_kernels(network: nn.Module) -> None:
-    """Puts the middles back into kernels of 3 x 3, zero around them, so that the network is torchvision's."""
+    """Pads the middles with zeros to 3 x 3 kernels, so that the network is torchvision's."""
     from torch.nn import functional as F
 
     for name in ONE_PIXEL:
@@ -107,7 +107,7 @@ def _set_kernel(network: nn.Module, name: str, change: Callable[[Any], Any], pad
 
 
 def accuracies(model: nn.Module, count: int = 200) -> dict[str, tuple[float, int]]:
-    """(share read right, pictures) of each held-out kind; ``count`` pictures of those that are made here.
+    """(accuracy, number of pictures) of each held-out kind. Each generated kind has ``count`` pictures.
 
     ``model`` takes uint8 [N, 32, 32, 3] and is in eval mode.
     """
@@ -122,7 +122,7 @@ def accuracies(model: nn.Module, count: int = 200) -> dict[str, tuple[float, int
 
 
 def _jitter(batch: Any) -> Any:
-    """Turns, scales and shifts each digit a little, as pens and cameras do; uint8 [N, H, W, 3] in and out."""
+    """Slightly rotates, scales and shifts each digit of uint8 [N, H, W, 3]; returns the same shape and type."""
     import torch
     from torch.nn import functional as F
 

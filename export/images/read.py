@@ -1,5 +1,5 @@
 """Reads an image checkpoint into one record: a weights file with its architecture's name, or a folder of timm's or of
-transformers' layout. Does not read the weights into a network; ``write.py`` does, and checks that they fit.
+transformers' layout. ``write.py`` loads the weights into a network.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def read_image_model(
 ) -> ImageModel:
     """The record of the checkpoint at ``source``.
 
-    A weights file needs its ``architecture``: a classifier of torchvision or timm (by_name.library_of). Its preparation
-    is that of the weights which the library publishes for that architecture. A folder states architecture and
-    preparation itself. ``labels`` is a file with the classes' names. Without it, the labels are the checkpoint's own,
-    or those of the published weights if they have the same number of classes. With ``labelled`` False, for a task
-    without class names, a checkpoint may have no labels. Raises CheckpointError.
+    A weights file needs its ``architecture``, a classifier of torchvision or timm (by_name.library_of). Its preparation
+    is that of the library's published weights for this architecture. A folder has its own architecture and preparation.
+    ``labels`` is a file with the classes' names. Without it, the labels are the checkpoint's own, or those of the
+    published weights if they have the same number of classes. With ``labelled`` False, for a task without class names,
+    a checkpoint may have no labels. Raises CheckpointError.
     """
     if not source.exists():
         raise CheckpointError(f"There is no checkpoint at {source}; give a weights file or a folder that exists.")
@@ -81,7 +81,8 @@ def _from_file(source: Path, architecture: str | None, labels: Path | None, labe
 
 
 def _fitting(source: Path, library: str, name: str, folder: Path | None = None) -> tuple[int, Any]:
-    """The number of classes of a weights file, and the network with that number that it fits."""
+    """(the number of classes of a weights file, a network with this number). Raises CheckpointError if they do not
+    fit."""
     state = read_state(source)
     head = by_name.head_of(library, by_name.shapes(library, name, directory=folder))
     if head not in state:
@@ -93,8 +94,8 @@ def _fitting(source: Path, library: str, name: str, folder: Path | None = None) 
 
 
 def _imagenet(config: dict[str, Any]) -> tuple[str, ...]:
-    """ImageNet's 1000 classes, where timm publishes the architecture with 1000 classes; timm has them in the same
-    order."""
+    """ImageNet's 1000 classes if timm publishes the architecture with 1000 classes; else none. timm has the classes in
+    torchvision's order."""
     from torchvision.models import ResNet50_Weights
 
     return tuple(ResNet50_Weights.DEFAULT.meta["categories"]) if config.get("num_classes") == 1000 else ()
@@ -104,9 +105,9 @@ def _from_timm(folder: Path, config: dict[str, Any], labels: Path | None, labell
     library, name = by_name.library_of(f"timm:{config['architecture']}")
     weights = weights_file(folder)
     classes, network = _fitting(weights, library, name, folder)
-    said = config.get("num_classes", classes)
-    if said != classes:
-        raise CheckpointError(f"{folder}/config.json says {said} classes and the weights have {classes}; correct it.")
+    stated = config.get("num_classes", classes)
+    if stated != classes:
+        raise CheckpointError(f"{folder}/config.json says {stated} classes and the weights have {classes}; correct it.")
     known = _timm_labels(config, folder) or (_imagenet(network.pretrained_cfg) if classes == 1000 else ())
     chosen = choose_labels(labels, known, classes, folder, labelled)
     pixels = by_name.timm_pixels(network.pretrained_cfg, name)
@@ -114,7 +115,7 @@ def _from_timm(folder: Path, config: dict[str, Any], labels: Path | None, labell
 
 
 def _timm_labels(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    """The labels: the description of each name where there is one, since names are often only WordNet's numbers."""
+    """The labels. A name that has a description is replaced by it, since many names are only WordNet ids."""
     within = config.get("pretrained_cfg") or {}
     names = config.get("label_names") or within.get("label_names") or ()
     described = config.get("label_descriptions") or within.get("label_descriptions") or {}

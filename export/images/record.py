@@ -8,10 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Pixels:
-    """How photographs become a network's input.
+    """The preparation of photographs for a network.
 
     ``preparation`` is the argument of handlers/image.py's ``prepare``, which returns uint8 [height, width, 3]. ``mean``
-    and ``std`` are per channel, of pixels in 0..1.
+    and ``std`` are per channel, for pixels in 0..1.
     """
 
     height: int
@@ -23,7 +23,8 @@ class Pixels:
 
 @dataclass(frozen=True)
 class ImageModel(Pixels):
-    """An image classifier: ``library`` is "torchvision", "timm" or "transformers", ``architecture`` its name there."""
+    """An image classifier. ``library`` is "torchvision", "timm" or "transformers", and ``architecture`` is the name in
+    that library."""
 
     library: str
     architecture: str

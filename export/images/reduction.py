@@ -1,7 +1,7 @@
 """Decides by measurement whether an archive may decode large JPEG files at a part of their size.
 
-``decode`` reads a large JPEG at a half, a quarter or an eighth, which is faster and gives slightly different pixels.
-How much the answers of a network change depends on the network and its input size, so it is measured for each model.
+``decode`` reads a large JPEG at a half, a quarter or an eighth of its size. This is faster and gives slightly different
+pixels. The change of a network's outputs depends on the network and its input size, so it is measured for each model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from export.parity import Parity, compare
 from handlers.image import decode, min_side, prepare
 
 FACTORS = (2, 4, 8)  # the factors by which a JPEG can be reduced
-COSINE = 0.999  # of the outputs for photographs so large that they are reduced
+COSINE = 0.999  # the smallest allowed cosine of the outputs for photographs that are large enough to be reduced
 QUALITY = 90
 ANY_SIZE = 1 << 40
 
@@ -40,12 +40,12 @@ class Reduction:
 def measure_reduction(
     outputs: Outputs, preparation: dict[str, Any], photographs: Sequence[bytes], tolerance: Tolerance, classes: bool
 ) -> Reduction:
-    """Compares the eager model's outputs on photographs that are decoded whole and reduced.
+    """Compares the eager model's outputs for photographs that are decoded at full and at reduced size.
 
-    ``outputs`` takes uint8 [N, H, W, 3] and returns float [N, D]; ``photographs`` are JPEG files, ``tolerance`` is that
+    ``outputs`` takes uint8 [N, H, W, 3] and returns float [N, D]. ``photographs`` are JPEG files, ``tolerance`` is that
     of exact variants, and ``classes`` says that the outputs are class scores (``parity.compare``). Reductions are
-    allowed if they keep that tolerance at the files' own size, and a cosine of ``COSINE`` at sizes where each of
-    ``FACTORS`` applies. A preparation that needs all pixels allows none.
+    allowed on two conditions: the outputs keep the tolerance at the files' own size, and a cosine of ``COSINE`` at
+    larger sizes, for each of ``FACTORS``. They are not allowed for a preparation that needs the full size.
     """
     side = min_side(preparation)
     if not side or not photographs:
@@ -56,7 +56,7 @@ def measure_reduction(
     enlarged = 1.0
     for data, factor in ((data, factor) for factor in FACTORS for data in photographs):
         enlarged = min(enlarged, _cosine(outputs, preparation, data, side, factor))
-        if enlarged < COSINE:  # the verdict; the largest files, which take longest, come last
+        if enlarged < COSINE:
             break
     return Reduction(enlarged >= COSINE, own, enlarged)
 
@@ -64,7 +64,7 @@ def measure_reduction(
 def _both_ways(
     outputs: Outputs, preparation: dict[str, Any], files: Sequence[bytes], side: int
 ) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
-    """(outputs for the reduced files, outputs for the whole ones), one file at a time as the reference has them."""
+    """(outputs for the reduced files, outputs for the full ones), one file at a time, as for the reference."""
 
     def answers(sides: int) -> list[dict[str, np.ndarray]]:
         return [{"output": outputs(prepare(decode(data, ANY_SIZE, sides), preparation)[None])} for data in files]
@@ -73,8 +73,8 @@ def _both_ways(
 
 
 def _cosine(outputs: Outputs, preparation: dict[str, Any], data: bytes, side: int, factor: int) -> float:
-    """The cosine between the outputs of reduced and whole decoding, for a photograph so large that its JPEG is reduced
-    by ``factor``."""
+    """The cosine between the outputs of reduced and full decoding. The photograph is enlarged so that its JPEG is
+    reduced by ``factor``."""
     large = enlarge(data, side * factor)
     return compare(*_both_ways(outputs, preparation, [large], side), Tolerance(), classes=False).cosine or 0.0
 

@@ -13,14 +13,14 @@ from export.weight_files import read_tensors
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts save a state dict
-# The prefixes that DataParallel, torch.compile, Lightning and transformers' wrapper of timm put before every name.
+# The prefixes that DataParallel, torch.compile, Lightning and transformers' timm wrapper add to every name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "timm_model.")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file by name, without the wrappers and prefixes of training scripts.
 
-    Raises CheckpointError for a file that is absent, no state dict, or one that holds more than tensors.
+    Raises CheckpointError if the file is absent, is no state dict, or has more than tensors.
     """
     if not path.is_file():
         raise CheckpointError(f"There is no weights file at {path}; give the path of one that exists.")
@@ -50,7 +50,7 @@ def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_fit(state: Mapping[str, Tensor], network: nn.Module, source: Path, architecture: str) -> None:
-    """Raises CheckpointError unless names and shapes of ``state`` are those of ``network``."""
+    """Raises CheckpointError if names or shapes of ``state`` differ from those of ``network``."""
     expected = network.state_dict()
     lacking, more = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     unlike = [name for name in expected if name in state and state[name].shape != expected[name].shape]

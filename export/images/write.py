@@ -1,4 +1,5 @@
-"""Writes an image checkpoint as the folder that handlers/networks.py loads. A forward pass must succeed first."""
+"""Writes an image checkpoint as the folder that handlers/networks.py loads, and tests the network with a forward
+pass."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ from handlers.networks import CONFIG, WEIGHTS, build_network, empty_network
 
 
 def write_checkpoint(model: ImageModel, source: Path, directory: Path) -> None:
-    """Writes model.safetensors in fp32, with config.json where the library needs one, into ``directory``.
+    """Writes model.safetensors in fp32, and config.json if the library needs it, into ``directory``.
 
-    ``model`` is what ``read_image_model`` found at ``source``. Raises CheckpointError where weights are missing, or
-    where the network takes no images of the model's size or does not answer with its classes.
+    ``model`` is the record that ``read_image_model`` returned for ``source``. Raises CheckpointError if weights are
+    missing, or if the network does not take images of the model's size or does not return its classes.
     """
     if model.library == "transformers":
         network = _transformers(model, source)
@@ -54,7 +55,7 @@ def _by_name(model: ImageModel, source: Path, directory: Path) -> nn.Module:
     state = read_state(weights)
     check_fit(state, network, weights, model.architecture)
     network.load_state_dict(state)
-    # Clones: safetensors takes no tensors that share memory.
+    # Cloned, since safetensors does not write tensors that share memory.
     save_file({name: value.clone().contiguous() for name, value in network.state_dict().items()}, directory / WEIGHTS)
     return network.eval()
 

@@ -1,7 +1,7 @@
-"""Steps: each turns a draft into a slightly different draft. A variant is a list of their names.
+"""Steps: functions that each change a draft. A variant is a list of names of steps.
 
 A draft starts as the eager fp32 model with its checkpoint files. After the last step it is written to the archive's
-stage. Knows torch and the draft, not archives.
+stage.
 """
 
 from export.steps import compilers, engines, explain, graph, int8, torchscript  # noqa: F401 - each registers its steps

@@ -1,4 +1,4 @@
-"""Inductor: compiled at load, or ahead of time into a package that loads at once."""
+"""Steps for Inductor: it compiles at load, or ahead of time into a package that loads quickly."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from export.steps.draft import Draft, StepError, step
 
 @step
 def compile_at_load(draft: Draft) -> None:
-    """torch.compile in the worker; the compiler cache of the machine makes later loads short."""
+    """Compiles with torch.compile in the worker. The machine's compiler cache makes later loads short."""
     draft.runtime = "compile"
 
 
 @step
 def to_aoti(draft: Draft) -> None:
-    """An AOTInductor package of any batch size and length, with what it was compiled for beside it."""
+    """Makes an AOTInductor package for any batch size and length, and records the machine that it needs."""
     from handlers.runtimes.torch_aoti import target
 
     draft.runtime = "aoti"
@@ -32,7 +32,7 @@ def write_package(draft: Draft, path: Path) -> None:
     module, examples = draft.module, draft.examples
     free = torch.export.Dim.AUTO  # within the model's own limits, such as BERT's 512 positions
     shapes = draft.dynamic_shapes(free, free)
-    # Freezing folds batch norms and arranges the weights for the device; a package is for one kind of device anyway.
+    # Freezing folds batch norms and arranges the weights for the device.
     configs = {"freezing": True, "cpp.cxx": (None, compiler())}
     with torch.inference_mode():
         program = torch.export.export(module, examples, dynamic_shapes=shapes)
@@ -42,8 +42,8 @@ def write_package(draft: Draft, path: Path) -> None:
 def compiler() -> str:
     """A C++ compiler that links libstdc++ as a shared library: ``$CXX`` or the system's. Raises StepError.
 
-    A package with a static libstdc++ crashes when it is loaded in torch's process: its std::regex, called for the
-    device's name, uses the locale facets of torch's copy.
+    A package with a static libstdc++ crashes in torch's process: it calls std::regex for the device's name, which then
+    uses the locale facets of torch's copy of libstdc++.
     """
     for name in (os.environ.get("CXX"), "g++", "/usr/bin/g++"):
         if name and has_shared_library(name):
@@ -60,4 +60,4 @@ def has_shared_library(name: str) -> bool:
         printed = subprocess.run([name, "-print-file-name=libstdc++.so"], capture_output=True, text=True, timeout=30)
     except OSError:
         return False
-    return Path(printed.stdout.strip()).is_absolute()  # a compiler without this file prints the name back
+    return Path(printed.stdout.strip()).is_absolute()  # a compiler without this file prints only its name

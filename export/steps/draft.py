@@ -1,7 +1,4 @@
-"""A draft is a model that is being turned into an archive's. Each step changes it a little.
-
-Knows the registry of steps, not what any of them does.
-"""
+"""The draft, a model on its way from eager to a variant, and the registry of the steps that change it."""
 
 from __future__ import annotations
 
@@ -18,8 +15,7 @@ EAGER_FILES = ("config.json", "model.safetensors")  # files of a checkpoint fold
 
 @dataclass
 class Draft:
-    """A model that is being turned into an archive's: the module, the runtime that the worker will use, and the files
-    to write."""
+    """A model on its way from eager to a variant: the module, the worker's runtime and the files to write."""
 
     module: Any
     examples: tuple[Any, ...]  # one batch of input tensors, on the module's device
@@ -46,7 +42,7 @@ STEPS: dict[str, Callable[[Draft], None]] = {}
 
 
 class StepError(Exception):
-    """A step does not exist, or cannot be taken with this model."""
+    """A step does not exist or does not support this model."""
 
 
 def step(function: Callable[[Draft], None]) -> Callable[[Draft], None]:

@@ -1,4 +1,4 @@
-"""Engines whose workers need no torch: ONNX Runtime, OpenVINO, and no model at all."""
+"""Steps for engines whose workers need no torch: ONNX Runtime, OpenVINO, and the archive without a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from export.steps.draft import Draft, step
 
 @step
 def answer_at_once(draft: Draft) -> None:
-    """No model: the archive ``null`` answers at once and shows the latency of the server alone."""
+    """Makes the archive ``null``, which has no model and shows the latency of the server alone."""
     draft.runtime = "null"
     draft.save = without_torch
 
@@ -18,18 +18,18 @@ def answer_at_once(draft: Draft) -> None:
 def without_torch(stage: Path) -> None:
     """Adds a replacement for the module torch to an archive that needs no torch.
 
-    TorchServe's worker imports torch for one isinstance check, which costs 2 s and 300 MB of private memory; the
-    archive's folder comes first on the worker's path.
+    TorchServe's worker imports torch for a single isinstance check, which costs 2 s and 300 MB of private memory. The
+    archive's folder comes first on the worker's path, so the replacement is imported.
     """
     (stage / "torch.py").write_text(
-        '"""A stand-in: this archive runs without torch, of which TorchServe\'s worker wants this name."""\n\n\n'
+        '"""A replacement for torch, which this archive does not need. TorchServe\'s worker imports it."""\n\n\n'
         "class Tensor:\n    pass\n"
     )
 
 
 @step
 def to_onnx(draft: Draft) -> None:
-    """An ONNX graph of any batch size and length, run by ONNX Runtime without torch."""
+    """Makes an ONNX graph for any batch size and length. ONNX Runtime runs it without torch."""
     draft.runtime = "onnx"
 
     def save(stage: Path) -> None:
@@ -41,7 +41,7 @@ def to_onnx(draft: Draft) -> None:
 
 @step
 def to_openvino(draft: Draft) -> None:
-    """OpenVINO's own format, converted from ONNX, run without torch."""
+    """Makes an OpenVINO model from the ONNX graph. It runs without torch."""
     draft.runtime = "openvino"
 
     def save(stage: Path) -> None:
@@ -54,7 +54,7 @@ def to_openvino(draft: Draft) -> None:
 
 
 def to_openvino_model(draft: Draft, scratch: Path) -> Any:
-    """The draft's module as an OpenVINO model of any batch size and length."""
+    """The draft's module as an OpenVINO model for any batch size and length."""
     import openvino
 
     onnx = scratch / "model.onnx"

@@ -1,4 +1,4 @@
-"""The eager model with its gradients, for /explanations (handlers/explanations)."""
+"""The step for explanations (handlers/explanations)."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from handlers.explanations import RUNTIME
 
 @step
 def explain(draft: Draft) -> None:
-    """Answers as eager does, and explains its answers with Captum."""
+    """Keeps the eager model, and chooses the runtime that also explains its answers with Captum."""
     draft.runtime = RUNTIME

@@ -1,4 +1,4 @@
-"""The lean networks, their replay from CUDA graphs, and the decoding of images on the GPU."""
+"""Steps for the lean networks, for CUDA graphs and for the decoding of images on the GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from export.steps.draft import Draft, StepError, step
 
 @step
 def lean(draft: Draft) -> None:
-    """The same network with fewer and larger kernels (handlers/lean)."""
+    """Converts the network to one with fewer and larger kernels (handlers/lean)."""
     from safetensors.torch import save_file
 
     from handlers.lean import LeanError, convert_image, convert_text
@@ -36,7 +36,7 @@ def lean(draft: Draft) -> None:
 
 @step
 def cuda_graph(draft: Draft) -> None:
-    """Replayed from CUDA graphs, one per bucket of batch size and length."""
+    """Replays the model from CUDA graphs, one per bucket of batch size and length."""
     draft.runtime = "graph"
     draft.settings["buckets"] = {"batches": [1, 2, 4, 8, 16, 32]}
     if not draft.is_image:
@@ -46,7 +46,7 @@ def cuda_graph(draft: Draft) -> None:
 
 @step
 def decode_on_gpu(draft: Draft) -> None:
-    """JPEG photographs decoded and scaled on the GPU (handlers/gpu_photos.py); a digit's drawing stays on the host."""
+    """Decodes and scales JPEG photographs on the GPU (handlers/gpu_photos.py). The host still prepares digits."""
     from handlers.image import gpu_decodable
 
     if gpu_decodable(draft.checkpoint.image_input.preparation):

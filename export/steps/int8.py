@@ -1,7 +1,7 @@
-"""int8 on the CPU, calibrated on real data, by the method that was best in measurements for each kind of model.
+"""Steps for int8 on the CPU, calibrated on real data. The method was the best in measurements for each kind of model.
 
-Image networks: OpenVINO, quantized after training by NNCF. BERT: the weights of its linear layers have 7 bits, and the
-inputs of these layers 8 bits, scaled per call. The few input channels with outliers stay fp32 (as in LLM.int8(),
+Image networks are quantized after training by NNCF and run by OpenVINO. In BERT, the weights of linear layers have 7
+bits, and their inputs have 8 bits, scaled per call. The few input channels with outliers stay fp32 (as in LLM.int8(),
 Dettmers et al., 2022).
 """
 
@@ -27,7 +27,7 @@ WEIGHT_MAXIMUM = 63
 
 @step
 def quantize_linear(draft: Draft) -> None:
-    """The encoder's linear layers in int8, with weights per output channel and activations per call."""
+    """Quantizes the encoder's linear layers to int8. Weights are scaled per output channel, activations per call."""
     from export.calibration import text_batches
 
     encoder = draft.module.base
@@ -40,7 +40,8 @@ def quantize_linear(draft: Draft) -> None:
 
 
 class Int8Linear(nn.Module):
-    """``linear`` in int8; the input channels that were ``largest`` (float [inputs]) in calibration in fp32."""
+    """``linear`` in int8, except the input channels with outliers, which stay fp32. ``largest``, float [inputs], has
+    the largest magnitude of each input channel in calibration."""
 
     def __init__(self, linear: nn.Linear, largest: Tensor) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ def _quantized(weight: Tensor) -> Tensor:
 
 
 def _largest_inputs(module: Any, encoder: nn.Module, names: list[str], batches: list[Any]) -> dict[str, Tensor]:
-    """The largest magnitude that each input channel of each layer takes over ``batches``."""
+    """The largest magnitude of each input channel of each layer over ``batches``."""
     largest: dict[str, Tensor] = {}
 
     def watch(name: str) -> Any:
@@ -90,7 +91,7 @@ def _largest_inputs(module: Any, encoder: nn.Module, names: list[str], batches: 
 
 @step
 def to_openvino_int8(draft: Draft) -> None:
-    """OpenVINO with convolutions and products in int8, calibrated on the images that the model is for."""
+    """Makes an OpenVINO model with convolutions and products in int8, calibrated on suitable images."""
     from export.calibration import image_batches
 
     draft.runtime = "openvino"
@@ -102,10 +103,10 @@ def to_openvino_int8(draft: Draft) -> None:
 
         model = to_openvino_model(draft, stage)
         batches = image_batches(draft)
-        with contextlib.redirect_stdout(io.StringIO()):  # NNCF draws its own progress bars into the build's
+        with contextlib.redirect_stdout(io.StringIO()):  # NNCF's progress bars would break the build's
             nncf.set_log_level(logging.ERROR)
             kept = nncf.IgnoredScope(names=kept_in_fp32(model), validate=False)
-            # Attention needs other ranges than convolutions. NNCF chooses them if it is told that there is attention.
+            # Attention needs other quantization ranges than convolutions. NNCF chooses them for this model type.
             kind = nncf.ModelType.TRANSFORMER if has_attention(model) else None
             quantized = nncf.quantize(
                 model, nncf.Dataset(batches), subset_size=len(batches), ignored_scope=kept, model_type=kind
@@ -117,10 +118,10 @@ def to_openvino_int8(draft: Draft) -> None:
 
 
 def kept_in_fp32(model: Any) -> list[str]:
-    """The layers of an OpenVINO network that stay fp32: the first two convolutions, where there are depthwise ones.
+    """The layers of an OpenVINO network that stay fp32: the first two convolutions of a network with depthwise ones.
 
     Their channels differ most in magnitude. EfficientNet-Lite0's smallest cosine over the case photographs is 0.988
-    with them in int8 and 0.997 without; ResNet-50's is 0.999 with them in int8.
+    with these layers in int8, and 0.997 with them in fp32. ResNet-50's is 0.999 with them in int8.
     """
     layers = [op for op in model.get_ordered_ops() if op.get_type_name() in ("Convolution", "GroupConvolution")]
     depthwise = any(op.get_type_name() == "GroupConvolution" for op in layers)

@@ -1,4 +1,4 @@
-"""TorchScript: traced or scripted, frozen, in half precision."""
+"""Steps for TorchScript: trace or script, freeze, half precision."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from export.steps.draft import Draft, step
 
 @step
 def to_torchscript(draft: Draft) -> None:
-    """TorchScript, saved as model.pt: torchvision's networks are scripted, all others traced."""
+    """Makes a TorchScript module, saved as model.pt. torchvision's networks are scripted, all others are traced."""
     import torch
 
     with torch.inference_mode(), warnings.catch_warnings():
-        # These warnings are off: parity checks the trace's constants on other shapes, in the archive.
+        # The warnings are about constants in the trace. The parity check tests those with other shapes.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         if draft.is_image and draft.checkpoint.head["library"] == "torchvision":
             scripted = torch.jit.script(draft.module)
         else:
-            # check_trace would run the model again on the same input; parity checks other shapes, in the archive.
+            # check_trace would run the model again on the same input. The parity check has other shapes.
             scripted = torch.jit.trace(draft.module, draft.examples, check_trace=False)
     draft.module, draft.runtime = scripted, "torchscript"
     draft.save = lambda stage: _save_torchscript(scripted, stage / "model.pt")
 
 
 def _save_torchscript(module: Any, path: Path) -> None:
-    """Saves without debug records: they contain this machine's paths, so equal inputs would give different bytes."""
+    """Saves without debug records, since they contain this machine's paths and would change the archive's bytes."""
     import torch
 
     raw = path.with_suffix(".raw")
@@ -45,7 +45,7 @@ def _save_torchscript(module: Any, path: Path) -> None:
 
 @step
 def freeze(draft: Draft) -> None:
-    """Freezes the TorchScript module and optimizes it for inference; at load, since the result is not portable.
+    """Makes the worker freeze the TorchScript module and optimize it for inference, since the result is not portable.
 
     On a CPU, oneDNN chooses the layout of the weights. For a GPU, this step sets channels-last.
     """
@@ -56,14 +56,14 @@ def freeze(draft: Draft) -> None:
 
 @step
 def half(draft: Draft) -> None:
-    """fp16 weights and activations."""
+    """Converts weights and activations to fp16."""
     draft.module = draft.module.half()
     _channels_last(draft)
     draft.settings["precision"] = "fp16"
 
 
 def _channels_last(draft: Draft) -> None:
-    """Image models in channels-last, which tensor cores read without a transpose."""
+    """Converts image models to channels-last, which tensor cores read without a transpose."""
     import torch
 
     if draft.is_image:

@@ -1,4 +1,4 @@
-"""The tasks by name. Each module of this package that defines ``TASK`` is a task. No other list names the tasks."""
+"""The tasks by name. Each module of this package that defines ``TASK`` is a task."""
 
 from __future__ import annotations
 

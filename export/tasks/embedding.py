@@ -16,11 +16,10 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
 
 
 def sentence_transformer(checkpoint: Checkpoint) -> Any:
-    """The checkpoint's source in sentence-transformers, fp32: as packaged, or with the pooling that the model's row
-    names."""
+    """The checkpoint's source in sentence-transformers, fp32, with its own pooling or with that of the model's row."""
     import torch
 
-    # ``models`` is an alias since sentence-transformers 6, made when it is imported.
+    # Since sentence-transformers 6, ``models`` is an alias that is made at import.
     from sentence_transformers import SentenceTransformer, models  # type: ignore[attr-defined]
 
     source, head = str(checkpoint.source), checkpoint.head

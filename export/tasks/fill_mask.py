@@ -1,4 +1,4 @@
-"""Fill-mask, as transformers' pipeline does it with the checkpoint's own head."""
+"""Fill-mask. The reference is transformers' network with the checkpoint's own head."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
 
 
 def _traffic(sentence: str) -> Request:
-    """The sentence with its middle word masked, as BERT writes a mask."""
+    """The sentence with BERT's mask token in place of its middle word."""
     words = sentence.split()
     words[len(words) // 2] = MASK
     return Request(" ".join(words).encode())
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may swap tokens of nearly equal score, but must not lose the best one."""
+    """Lower precision may swap tokens of nearly equal score, but the best one must be in the answer."""
     return golden["predictions"][0]["token"] in [each["token"] for each in answer["predictions"]]
 
 

@@ -1,4 +1,4 @@
-"""Image classification, as torchvision, timm or transformers do it with the checkpoint."""
+"""Image classification. The reference is the network and transform of torchvision, timm or transformers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may swap labels of nearly equal score, but must not lose the best one."""
+    """Lower precision may swap labels of nearly equal score, but the best one must be in the answer."""
     return golden["predictions"][0]["label"] in [each["label"] for each in answer["predictions"]]
 
 

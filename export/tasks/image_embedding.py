@@ -1,4 +1,4 @@
-"""Image embeddings: the features before a classifier's head, as timm and torchvision give them."""
+"""Image embeddings: the input of a classifier's head. The reference is the library's own network."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from export.tasks.task import Request
 
 
 def photograph_cases(checkpoint: Checkpoint) -> list[Request]:
-    """The images that parity is measured on: photographs, or drawings for a model that reads those."""
+    """The images of the parity check: photographs, or digits for the digits model."""
     if checkpoint.image_input.preparation["kind"] == "digit":
         from export.digits import split
 
@@ -20,7 +20,7 @@ def photograph_cases(checkpoint: Checkpoint) -> list[Request]:
 
 
 def library_outputs(checkpoint: Checkpoint, bodies: list[bytes], batch: int = 1) -> Any:
-    """float32 [images, width] for each ``batch`` of image files, by the library that the checkpoint is from."""
+    """float32 [images, width] for each ``batch`` of image files, computed by the checkpoint's own library."""
     import torch
 
     network, transform = library_model(checkpoint)
@@ -30,8 +30,8 @@ def library_outputs(checkpoint: Checkpoint, bodies: list[bytes], batch: int = 1)
 
 
 def library_model(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """(network, transform) as the library's users load them; the transform takes a PIL image, RGB, and the network
-    returns logits, or features for a head without classes."""
+    """(network, transform) as the library's users load them. The transform takes a PIL image, RGB. The network returns
+    logits, or features for image-embedding."""
     makers = {"torchvision": _torchvision, "timm": _timm, "transformers": _transformers}
     network, transform = makers[checkpoint.head["library"]](checkpoint)
     if checkpoint.image_input.preparation["kind"] == "digit":
@@ -100,7 +100,7 @@ def _transformers(checkpoint: Checkpoint) -> tuple[Any, Any]:
 
 
 def _state(checkpoint: Checkpoint) -> Any:
-    """The weights of a torchvision or timm network, from the user's file where there is one."""
+    """The weights of a torchvision or timm network, from the user's file if there is one."""
     from export.images.state import read_state
 
     source = checkpoint.source
@@ -108,7 +108,7 @@ def _state(checkpoint: Checkpoint) -> Any:
 
 
 def _digit_transform(checkpoint: Checkpoint) -> Any:
-    """The preparation that the digits model was trained with, since no library defines one for it."""
+    """The preparation of the digits model's training, since no library defines one for it."""
     import torch
 
     from handlers.image import prepare

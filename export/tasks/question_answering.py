@@ -1,4 +1,4 @@
-"""Question answering, as transformers' network scores the tokens of a question and its context."""
+"""Question answering. The reference is the scores of transformers' network for the tokens of each window."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _rooms(length: int) -> str:
 
 
 def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]:
-    """The logits of each case's windows one after the other, float [tokens of all windows] each."""
+    """The logits of each case, concatenated over its windows, float [tokens of all windows] each."""
     import numpy as np
     import torch
 
@@ -56,7 +56,7 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
 
 
 def _windows(tokenizer: Any, question: str, context: str, length: int) -> list[dict[str, list[int]]]:
-    """The network's inputs for each window, as transformers makes them of a long context."""
+    """The network's inputs for each window, as transformers splits a long context."""
     taken = len(tokenizer(question, add_special_tokens=False)["input_ids"]) + tokenizer.num_special_tokens_to_add(True)
     encoded = tokenizer(
         question, context, truncation="only_second", max_length=length, stride=min(OVERLAP, (length - taken) // 2),
@@ -67,7 +67,7 @@ def _windows(tokenizer: Any, question: str, context: str, length: int) -> list[d
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may move the ends of an answer, but not its place."""
+    """Lower precision may move the ends of an answer, but the two answers must overlap."""
     if not golden["answer"]:
         return not answer["answer"]
     return bool(golden["start"] < answer["end"] and answer["start"] < golden["end"])

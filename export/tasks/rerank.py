@@ -1,4 +1,4 @@
-"""Reranking texts by a query, as sentence-transformers' CrossEncoder does it with the checkpoint."""
+"""Reranking texts by a query. The reference is sentence-transformers' CrossEncoder."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _traffic(sentence: str) -> Request:
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may swap texts of nearly equal score, but must not lose the best one."""
+    """Lower precision may swap texts of nearly equal score, so the best one must have nearly the best score."""
     return near_best({each["index"]: each["score"] for each in answer}, golden[0]["index"])
 
 

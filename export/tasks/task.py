@@ -1,7 +1,7 @@
 """The record of a task. The build, the bench and the load test read it.
 
-A task's module in this package has its requests and judges its answers. The module of the same name in handlers/tasks
-answers. Nothing here imports torch when it is imported.
+A task's module in this package has its requests and compares its answers. The module of the same name in handlers/tasks
+answers requests. Importing these modules does not import torch.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def json_request(value: Any) -> Request:
 class Task:
     """A task of one kind of model.
 
-    ``head`` is the kind of head, for handlers.architectures. ``example`` makes a request that any model of the task
-    answers, as the catalog writes examples; ``cases`` the requests that parity is measured on; ``reference`` each
-    case's raw outputs, computed by the library that users of the checkpoint load it with. ``traffic`` makes a request
-    of an English sentence, for load tests; ``same`` says whether a later answer to a request is the first one.
-    ``headline`` is what EXPECT is compared with: the best label, token or text of an answer to one item. ``item`` and
-    ``answer`` tell users in words what the hooks of their own handlers get.
+    ``head`` is the kind of head, for handlers.architectures. ``example`` makes an example, in the catalog's form, that
+    any model of the task answers. ``cases`` makes the requests of the parity check, and ``reference`` computes their
+    raw outputs with the library of the checkpoint's users. ``traffic`` makes a request from an English sentence, for
+    load tests. ``same`` compares a later answer to a request with the first one. ``headline`` gives the best label,
+    token or text of an answer to one item, for EXPECT. ``item`` and ``answer`` describe the arguments of the hooks of
+    users' own handlers.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Task:
 
     @property
     def entry(self) -> str:
-        """The module of handlers/tasks that answers."""
+        """The name of the task's module in handlers/tasks."""
         return self.name.replace("-", "_")
 
 

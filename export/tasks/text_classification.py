@@ -1,5 +1,5 @@
-"""Text classification, as transformers' pipeline does it with the checkpoint's own head: topics, sentiment, inference
-between two texts, several labels at once, a number."""
+"""Text classification of single texts and pairs, with one label, several labels or a number as the answer. The
+reference is transformers' network with the checkpoint's own head."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may swap labels of nearly equal score, but must not lose the best one."""
+    """Lower precision may swap labels of nearly equal score, so the best one must have nearly the best score."""
     scores = {each["label"]: each["score"] for each in answer["predictions"]}
     return near_best(scores, golden["predictions"][0]["label"])
 

@@ -1,6 +1,6 @@
 """Code that the references of text tasks share: the library's own tokenizer and network, one case at a time.
 
-Shares no code with the handlers, so that an error there shows as a difference.
+This code does not use the handlers, so that an error in the handlers shows as a difference.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 from export.checkpoint import Checkpoint
 from export.tasks.task import Request
 
-NEAR = 0.05  # the largest change of a score by lower precision; where the best score is above 1, a share of it
-MIN_COSINE = 0.99  # batching and lower precision change an embedding by far less, and another sentence by far more
+NEAR = 0.05  # the largest change of a score by lower precision; relative to the best score if that is above 1
+MIN_COSINE = 0.99  # batching and lower precision change the cosine by far less, another sentence by far more
 
 
 def library_network(checkpoint: Checkpoint, auto_class: str) -> tuple[Any, Any]:
@@ -33,7 +33,7 @@ def value_of(request: Request) -> Any:
 
 
 def near_best(scores: dict[Any, float], golden: Any) -> bool:
-    """Whether ``golden`` has the best score, or one so near that lower precision may swap the two."""
+    """Whether the score of ``golden`` is the best, or so near to it that lower precision may swap the two."""
     if golden not in scores:
         return False
     best = max(scores.values())
@@ -41,7 +41,7 @@ def near_best(scores: dict[Any, float], golden: Any) -> bool:
 
 
 def same_vector(golden: Any, answer: Any) -> bool:
-    """Whether two {"embedding": [...]} answers point the same way."""
+    """Whether the vectors of two answers {"embedding": [...]} have a cosine of at least MIN_COSINE."""
     ours, theirs = golden["embedding"], answer["embedding"]
     if len(ours) != len(theirs):
         return False

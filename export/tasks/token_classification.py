@@ -1,4 +1,4 @@
-"""Token classification, as transformers' network labels each token of a text."""
+"""Token classification. The reference is the logits of transformers' network for each token."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ def _reference(checkpoint: Checkpoint, requests: list[Request]) -> list[Outputs]
 
 
 def _headline(answer: Any) -> str:
-    """The first entity, as "PER Ada Lovelace"; empty where there is none."""
+    """The first entity, as in "PER Ada Lovelace"; empty if there is none."""
     return next((f"{each['entity_group']} {each['word']}" for each in answer["predictions"]), "")
 
 
 def _same(golden: Any, answer: Any) -> bool:
-    """Lower precision may move the ends of an entity, but must not lose the one with the highest score."""
+    """Lower precision may move the ends of an entity. An entity must overlap the one with the highest score and have
+    its group."""
     if not golden["predictions"]:
         return not answer["predictions"]
     best = max(golden["predictions"], key=lambda entity: entity["score"])

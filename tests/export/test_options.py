@@ -46,7 +46,7 @@ def test_cuda_is_the_gpu():
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"MODELS": "bert", "RESNET50_WEIGHTS": "/x"}, "what is being built is bert; add resnet50"),
+        ({"MODELS": "bert", "RESNET50_WEIGHTS": "/x"}, "this build has bert; add resnet50"),
         ({"MODELS": "minilm", "MINILM_WEIGHTS": "/x"}, "MINILM_WEIGHTS would not be used"),
         ({"MODELS": "bert", "bert_weights": "/x"}, "write BERT_WEIGHTS"),
         ({"MODELS": "bert", "BERT_WEIGHTS": "/x", "WEIGHTS": "random"}, "leave one out"),

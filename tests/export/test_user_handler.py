@@ -44,10 +44,10 @@ REFUSED = [
     ("", "has no class"),
     ("x = (\n", "is no valid Python in line 1 ('(' was never closed)"),
     ("x = 1\0", "is no valid Python"),
-    ("from .other import x\n", "has a relative import in line 1, and an archive holds this one file"),
-    ("import beside\n", "imports beside, and an archive holds this one file: put that code into it, or install it"),
+    ("from .other import x\n", "has a relative import in line 1, and an archive has only this file"),
+    ("import beside\n", "imports beside, and an archive has only this file: put that code into it, or install it"),
     ("import no_such_package.x\n", "imports no_such_package, which is not installed for"),
-    ("import export.build\n", "imports export, which no archive holds"),
+    ("import export.build\n", "imports export, which archives do not have"),
     ("import handlers.embedding\n", "imports handlers.embedding, which is no module of this project"),
     (f"{IMPORT}1 / 0\n", "fails in line 2 while it is imported (ZeroDivisionError: division by zero)"),
     ("raise SystemExit('enough')\n", "ended Python while it was imported (enough)"),
@@ -152,7 +152,7 @@ def test_expect_needs_the_tasks_form(monkeypatch, tmp_path):
         "    def postprocess(self, answer, options):\n        return answer[0]['label']\n"
     )
     more = {"architecture": made.architecture, "labels": str(made.labels), "expect": "ant"}
-    with pytest.raises(ParityError, match=r"whose form .*mine\.py changes; leave EXPECT out"):
+    with pytest.raises(ParityError, match=r"which .*mine\.py changes; leave EXPECT out"):
         ask(tmp_path / "mine.py", made.source, monkeypatch, tmp_path, task="image-classification", **more)
 
 

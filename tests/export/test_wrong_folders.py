@@ -132,7 +132,7 @@ WRONG = {
     "a prompt before every text": (
         EMBEDDER, "embedding", {}, lambda f: changed(
             f, "config_sentence_transformers.json", default_prompt_name="query", prompts={"query": "query: "}),
-        "puts a prompt before every text",
+        "adds a prompt to every text",
     ),
     "too long": (FILLER, "fill-mask", {"max_length": 65}, None, "MAX_LENGTH is 65 .* has 64 positions; give 3"),
     "a task that is not known": (ENCODER, "summarize", {}, None, "TASK is 'summarize'; for a text model it may be"),
