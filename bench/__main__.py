@@ -1,9 +1,8 @@
-"""``make bench``: builds the archives it needs, loads each as a worker does, measures, prints and writes the results.
+"""``make bench``: builds archives, loads each as a worker does, measures them, and prints and writes the results.
 
-Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS, BATCHES, LENGTHS, BENCH_SECONDS; OUT is the file
-that the JSON is written to (Markdown and plots go beside it). A variant that is not packed is shown as refused, and the
-others are measured. Until the end, the measured cells are in OUT's ``.part.json``, so that a run that is cut off leaves
-its results.
+Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS, BATCHES, LENGTHS, BENCH_SECONDS. OUT is the JSON
+file of the results; Markdown and plots are written beside it. A variant that is not packed is shown as refused. During
+the run, the results are in OUT's ``.part.json``, so that an interrupted run keeps them.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def main() -> int:
     except NotBuiltError as error:
         return error.status
     if missing := [name for name in refused if name.endswith("-eager")]:
-        print(f"Nothing is measured: every variant is compared with {missing[0]}.", file=sys.stderr)
+        print(f"Nothing was measured: every variant is compared with {missing[0]}.", file=sys.stderr)
         return 1
     quieten()
     result: dict[str, Any] = {"environment": _environment(plan), "rows": [], "refused": _refused(plan, refused)}
@@ -83,7 +82,7 @@ def _environment(plan: Plan) -> dict[str, Any]:
 
 
 def _measure(chosen: list[Row], plan: Plan) -> Iterator[list[dict[str, Any]]]:
-    """Yields the rows of each cell when it is measured."""
+    """Measures the cells, and yields the rows of each."""
     for name in dict.fromkeys(row.model.name for row in chosen):
         rows = [row for row in chosen if row.model.name == name]
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:

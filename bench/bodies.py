@@ -1,7 +1,7 @@
-"""Writes how many bytes requests, answers and metrics have: ``python -m bench.bodies`` beside a running server.
+"""``python -m bench.bodies`` measures the sizes of requests, answers and metrics of a running server, in bytes.
 
-Each archive of the server is sent what a load test sends (loadtest/load/payloads.py). Sizes are means of a request's
-and an answer's HTTP bytes, heads included, without what TCP and TLS add. bench/capacity.py reckons with them.
+It sends the requests of a load test to each archive (loadtest/load/payloads.py). The sizes are means of the HTTP bytes
+of requests and answers, with headers, without TCP and TLS. bench/capacity.py uses them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "bodies.json
 
 
 def of_archive(url: str, token: str, sent: tuple[Payload, ...]) -> dict[str, Any]:
-    """Mean bytes of the payloads' requests and of their answers. Raises ServingError for an answer that is none."""
+    """Mean bytes of the requests with these payloads and of their answers. Raises ServingError for an answer with an
+    error status."""
     sizes = []
     for each in sent:
         heads = {"Authorization": f"Bearer {token}", "Content-Type": each.content_type}
@@ -45,7 +46,7 @@ def _head(headers: Any) -> int:
 
 
 def of_metrics(page: str, count: int) -> dict[str, int]:
-    """Series and bytes of one scrape with ``count`` archives: those of each archive, and those of the server alone."""
+    """Bytes and series of one scrape with ``count`` archives: the series of the server, and those of each archive."""
     lines = [line for line in page.splitlines() if line and not line.startswith("#")]
     models = [line for line in lines if ('model="' in line and 'model=""' not in line) or "model_name=" in line]
     return {
@@ -56,7 +57,7 @@ def of_metrics(page: str, count: int) -> dict[str, int]:
 
 
 def main() -> int:
-    """Measures the server that runs and writes the result."""
+    """Measures the running server and writes the result."""
     config, run = Config.load(), RunDirectory.default()
     state = run.read()
     if state is None or not state.running():

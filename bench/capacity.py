@@ -1,9 +1,9 @@
-"""Reckons replicas, machines, networks and cost from published results: ``python -m bench.capacity`` writes the tables
-of docs/capacity.md, and a test fails where they are out of date.
+"""``python -m bench.capacity`` computes replicas, machines, networks and cost from published results, and writes the
+tables of docs/capacity.md. A test fails if they are out of date.
 
 ``python -m bench.capacity RATES="500 5000" UTILISATION=0.5 SPARE=2 HOURLY_COST="minilm-torchscript=0.1"`` prints the
-tables for your own figures, and writes nothing. HOURLY_COST is the price of one machine for an hour, in any currency;
-this project knows no prices. Every other figure is in docs/results.
+tables for your own numbers, and writes nothing. HOURLY_COST is the price of one machine for an hour, in any currency.
+This project knows no prices. All other numbers are in docs/results.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LINE = re.compile(r"^new +(\S+) +workers +(\d+) +clients +(\d+): good +(\d+)/s .
 
 @dataclass(frozen=True)
 class Replica:
-    """A server as it was measured: requests a second at full load, the 99th percentile there in ms, clients."""
+    """A measured server: its requests per second, its 99th percentile in ms and its number of clients, at full load."""
 
     archive: str
     machine: str
@@ -37,12 +37,12 @@ class Replica:
     p99_ms: float
     clients: int
     source: str
-    bodies: str = ""  # whose requests and answers have been weighed
+    bodies: str = ""  # the archive in bodies.json with the sizes of requests and answers; empty: not measured
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the reader asks for. ``cost`` is the price of a machine's hour, by archive."""
+class Demand:
+    """The numbers that the tables are computed for. ``cost`` has the price of a machine's hour, by archive."""
 
     rates: tuple[int, ...] = RATES
     utilisation: float = UTILISATION
@@ -50,8 +50,8 @@ class Wanted:
     cost: tuple[tuple[str, float], ...] = ()
 
     @classmethod
-    def of(cls, words: list[str]) -> Wanted:
-        """Reads KEY=VALUE words. Raises ValueError with a sentence."""
+    def of(cls, words: list[str]) -> Demand:
+        """Reads KEY=VALUE words. Raises ValueError with a message for the user."""
         given = dict(word.partition("=")[::2] for word in words)
         if unknown := set(given) - {"RATES", "UTILISATION", "SPARE", "HOURLY_COST"}:
             raise ValueError(f"{', '.join(sorted(unknown))} is not known; write RATES, UTILISATION, SPARE, HOURLY_COST")
@@ -81,7 +81,7 @@ def _price(word: str) -> tuple[str, float]:
 
 
 def replicas() -> list[Replica]:
-    """The measured servers that the page reckons with, each at the most clients that were all answered."""
+    """The measured servers of the page, each at the largest number of clients without errors."""
     run = read("loadtest-cpu")
     found = [_tested(run, name) for name in ("minilm-torchscript", "digits-torchscript")]
     peers = read("compare-cpu")
@@ -107,13 +107,13 @@ def _tested(run: dict[str, Any], name: str) -> Replica:
     )
 
 
-def count(rate: float, per_s: float, wanted: Wanted) -> int:
-    """Replicas for a rate: none of them busier than the utilisation, and the spare ones."""
-    return math.ceil(rate / (wanted.utilisation * per_s)) + wanted.spare
+def count(rate: float, per_s: float, demand: Demand) -> int:
+    """The number of replicas for a rate, with the given utilisation, and the spare ones."""
+    return math.ceil(rate / (demand.utilisation * per_s)) + demand.spare
 
 
 def measured() -> str:
-    """The table of what one replica does."""
+    """The table of one replica's throughput and latency."""
     header = ("archive", "machine", "requests/s", "p99 ms", "clients", "from")
     return table(header, [
         [f"`{each.archive}`", each.machine, f"{each.per_s:,.0f}", f"{each.p99_ms:,.1f}", f"{each.clients}",
@@ -122,19 +122,19 @@ def measured() -> str:
     ])  # fmt: skip
 
 
-def machines(wanted: Wanted) -> str:
-    """The table of replicas, of which each has a machine; with prices also of their cost."""
-    prices = dict(wanted.cost)
-    priced = [f"an hour at {rate:,}/s, and a million requests" for rate in wanted.rates] if prices else []
+def machines(demand: Demand) -> str:
+    """The table of replicas, and with prices of their cost. Each replica has a machine of its own."""
+    prices = dict(demand.cost)
+    priced = [f"an hour at {rate:,}/s, and a million requests" for rate in demand.rates] if prices else []
     rows = []
     for each in replicas():
-        counts = [count(rate, each.per_s, wanted) for rate in wanted.rates]
+        counts = [count(rate, each.per_s, demand) for rate in demand.rates]
         row = [f"`{each.archive}`", each.machine, *(f"{number:,}" for number in counts)]
         if prices:
             row += [_cost(prices.get(each.archive), number, rate)
-                    for number, rate in zip(counts, wanted.rates, strict=True)]  # fmt: skip
+                    for number, rate in zip(counts, demand.rates, strict=True)]  # fmt: skip
         rows.append(row)
-    return table(("archive", "machine", *(f"{rate:,}/s" for rate in wanted.rates), *priced), rows)
+    return table(("archive", "machine", *(f"{rate:,}/s" for rate in demand.rates), *priced), rows)
 
 
 def _cost(price: float | None, number: int, rate: int) -> str:
@@ -143,23 +143,23 @@ def _cost(price: float | None, number: int, rate: int) -> str:
     return f"{price * number:,.2f}; {price * number / (rate * 3600) * 1e6:.4f}"
 
 
-def network(wanted: Wanted) -> str:
-    """The table of what goes through the balancer and one replica, in both directions."""
+def network(demand: Demand) -> str:
+    """The table of the traffic of the balancer and of one replica, in both directions."""
     sizes, rows = read("bodies")["archives"], []
     for each in replicas():
         if not each.bodies:
             continue
         asked, answered = (sizes[each.bodies][f"{kind}_bytes"] for kind in ("request", "answer"))
-        one = each.per_s * wanted.utilisation * max(asked, answered) / GIGABIT
+        one = each.per_s * demand.utilisation * max(asked, answered) / GIGABIT
         row = [f"`{each.archive}`", f"{asked:,}", f"{answered:,}", f"{one:.2f}"]
-        both = ((rate * asked / GIGABIT, rate * answered / GIGABIT) for rate in wanted.rates)
+        both = ((rate * asked / GIGABIT, rate * answered / GIGABIT) for rate in demand.rates)
         rows.append([*row, *(f"{inward:,.2f} / {outward:,.2f}" for inward, outward in both)])
-    rates = (f"in / out at {rate:,}/s, Gbit/s" for rate in wanted.rates)
+    rates = (f"in / out at {rate:,}/s, Gbit/s" for rate in demand.rates)
     return table(("archive", "bytes of a request", "of an answer", "one replica, Gbit/s", *rates), rows)
 
 
 def queue() -> str:
-    """The table of the longest wait in a full queue, and of the places that 100 ms of work need."""
+    """The table of the longest wait in a full queue, and of the queue's size for 100 ms of work."""
     places = int(Config.load(ROOT / "config.properties").properties["job_queue_size"])
     rows = [
         [f"`{each.archive}`", f"{1000 * places / each.per_s:,.1f}", f"{math.ceil(each.per_s / 10):,}"]
@@ -168,40 +168,40 @@ def queue() -> str:
     return table(("archive", f"wait in a queue of {places}, ms", "places for 100 ms"), rows)
 
 
-def metrics(wanted: Wanted) -> str:
-    """The table of what Prometheus has to take of replicas with one archive each."""
+def metrics(demand: Demand) -> str:
+    """The table of Prometheus' series and samples for replicas with one archive each."""
     seen = read("bodies")["metrics"]
     series = seen["series_of_server"] + seen["series_of_archive"]
     rows = []
     for each in replicas():
-        counts = [count(rate, each.per_s, wanted) * series for rate in wanted.rates]
+        counts = [count(rate, each.per_s, demand) * series for rate in demand.rates]
         rows.append([f"`{each.archive}`", *(f"{number:,} / {number / SCRAPE_S:,.0f}" for number in counts)])
-    return table(("archive", *(f"series / samples a second at {rate:,}/s" for rate in wanted.rates)), rows)
+    return table(("archive", *(f"series / samples a second at {rate:,}/s" for rate in demand.rates)), rows)
 
 
-def sections(wanted: Wanted) -> dict[str, str]:
+def sections(demand: Demand) -> dict[str, str]:
     """The tables by the names of their sections."""
     return {
-        "measured": measured(), "machines": machines(wanted), "queue": queue(), "network": network(wanted),
-        "metrics": metrics(wanted),
+        "measured": measured(), "machines": machines(demand), "queue": queue(), "network": network(demand),
+        "metrics": metrics(demand),
     }  # fmt: skip
 
 
 def page(text: str, made: dict[str, str]) -> str:
-    """The page with its tables written anew."""
+    """The page with new tables."""
     for name, content in made.items():
         text = renewed(text, name, f"{content}\n", "bench.capacity")
     return text
 
 
 def main(words: list[str]) -> int:
-    """Writes the page; with words, prints the tables for them."""
+    """Writes the page. With ``words``, prints the tables for them instead."""
     try:
-        wanted = Wanted.of(words)
+        demand = Demand.of(words)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    made = sections(wanted)
+    made = sections(demand)
     if words:
         print(*(f"{name}\n\n{content}\n" for name, content in made.items()), sep="\n")
     else:

@@ -1,8 +1,8 @@
 """``python -m bench.extremes``: compares the most expensive requests with a typical one, in CPU seconds.
 
-For each archive of a text task in MODEL_STORE, loaded as a worker loads it: a typical request (one sentence of about 20
-tokens), the largest number of such items in one request, and the most expensive requests within the limits. NAMES
-chooses archives. OUT is a file for the rows as JSON.
+It measures each archive of a text task in MODEL_STORE, loaded as by a worker. The requests are: a typical one (one
+sentence of about 20 tokens), one with the largest number of such items, and the most expensive ones within the limits.
+NAMES selects archives. OUT is a file for the rows as JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HEADER = ("archive", "request", "status", "tokens", "CPU s", "times typical", "t
 
 def main() -> int:
     """Returns the exit status."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in workers, so that a waiting thread costs no CPU time
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in workers: waiting threads use no CPU time
     quieten()
     chosen, found = os.environ.get("NAMES", "").split(), []
     with tempfile.TemporaryDirectory(prefix="extremes-") as scratch:
@@ -50,7 +50,8 @@ def main() -> int:
 
 
 def _load(archive: Path, folder: Path) -> Any:
-    """The archive's service, warm; without its response timeout, so that no request is refused for its time."""
+    """The archive's service after its warm-up, without a response timeout, so that it refuses no request for its
+    time."""
     import yaml
 
     from handlers.service import Service
@@ -74,8 +75,8 @@ def _load(archive: Path, folder: Path) -> Any:
 
 
 def requests(task: str, items: int, chars: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(description, JSON body): a typical request first, then as many of its kind as one request may have, then the
-    largest.
+    """(description, JSON body) of each request: a typical one, one with the largest number of typical items, and the
+    most expensive ones.
 
     ``items`` and ``chars`` are the limits of one request.
     """
@@ -120,7 +121,7 @@ def measure(name: str, service: Any) -> list[dict[str, Any]]:
 
 
 def _cpu_seconds(service: Any, requested: list[dict[str, Any]], context: _Context) -> float:
-    """CPU seconds of all threads of this process."""
+    """The CPU seconds of the request, over all threads of this process."""
     began = time.process_time()
     service.handle(requested, context)
     return time.process_time() - began
@@ -144,7 +145,7 @@ class _Context:
         self.status = code
 
     def tokens(self, service: Any, body: dict[str, Any]) -> int:
-        """Tokens of the request, in all its rows."""
+        """The tokens of the request over all its rows."""
         from handlers.requests import read_payload
 
         raw = json.dumps(body).encode()

@@ -1,4 +1,4 @@
-"""The README's headline: the best variant of each model beside eager, in process and served.
+"""The README's headline tables: the best variant of each model compared with eager, in process and served.
 
 Pure functions of published results of ``make bench`` and ``make loadtest``.
 """
@@ -16,7 +16,7 @@ SERVED = ("archive", "machine", "one client, p50", "many clients", "parity with 
 
 
 def headline(runs: list[dict[str, Any]], served: list[dict[str, Any]]) -> str:
-    """Two tables in Markdown, each with its caption: results of the bench, and of the load test."""
+    """Two tables in Markdown with captions: the results of the bench and of the load test."""
     in_process = [_in_process(run, model) for run in runs for model in NAMES]
     over_http = [_served(run, name) for run in served for name in run["archives"] if _shown(name)]
     return "\n".join([
@@ -29,14 +29,14 @@ def headline(runs: list[dict[str, Any]], served: list[dict[str, Any]]) -> str:
 
 
 def at_batch_one(run: dict[str, Any], model: str) -> list[dict[str, Any]]:
-    """A bench result's rows of this model at batch 1, and 128 tokens where it takes texts."""
+    """The rows of a bench result for ``model`` at batch 1, and at 128 tokens for a text model."""
     return [
         row for row in run["rows"] if row["model"] == model and row["batch"] == 1 and row["length"] in (None, LENGTH)
     ]
 
 
 def machine(run: dict[str, Any]) -> str:
-    """``H100`` or ``2 cores, AMD EPYC``: where a result was measured."""
+    """The machine of a result: ``H100`` or ``2 cores, AMD EPYC``."""
     environment = run["environment"]
     if environment["gpus"]:
         name: str = environment["gpus"][0]["name"]

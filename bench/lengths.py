@@ -1,10 +1,10 @@
 """``python -m bench.lengths``: compares real sentences with padding to 128 tokens, and runs many requests of mixed
 lengths.
 
-The comparison shows what is gained without padding. The run shows whether a runtime still specialises or compiles for
-lengths that it meets after its warm-up. Such requests are slow the first time and fast the second time. A request that
-is slow both times was slowed by the machine. Settings come from the environment: MODELS, VARIANTS, DEVICE, WEIGHTS,
-MIXED, OUT.
+The comparison shows the gain without padding. The run of mixed lengths shows whether a runtime still specialises or
+compiles for new lengths after its warm-up. Such requests are slow in the first run and fast in the second. A request
+that is slow in both runs was slowed by the machine. Settings come from the environment: MODELS, VARIANTS, DEVICE,
+WEIGHTS, MIXED, OUT.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from loadtest.stats import percentile
 PADDED = 128
 REQUESTS = 5000  # of mixed lengths, unless MIXED says otherwise
 LONGEST = 200
-BUCKET = 16  # width in tokens: a request is compared with the median of requests of about its length
-SLOW = 3.0  # a request is slow beyond this multiple of its bucket's median
+BUCKET = 16  # tokens; a request is compared with the median of the requests of similar length
+SLOW = 3.0  # a request above this multiple of its bucket's median is slow
 ROUNDS = 3
 HEADER = (
     "archive", "mean tokens", "real p50 ms", "at 128 p50 ms", "ratio", "mixed", "over 3x", "worst", "again over 3x",
@@ -77,7 +77,7 @@ def _shown(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def measure(row: Row, loaded: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """One line: real sentences one by one, the same padded, and mixed lengths."""
+    """One row of results: real sentences one by one, the same sentences padded, and mixed lengths."""
     runtime, settings = loaded["runtime"], loaded["settings"]
     encoder = TextEncoder(folder / "tokenizer.json", settings.text.max_length, settings.text.pad_id)
     real = [_inputs(encoder, text, settings) for text in sentences()]
@@ -85,7 +85,7 @@ def measure(row: Row, loaded: dict[str, Any], folder: Path) -> dict[str, Any]:
     for each in (real[0], real[-1], padded[0]) * 3:
         runtime(*each)
     times: dict[str, list[float]] = {"real": [], "padded": []}
-    for _ in range(ROUNDS):  # in turns, so that drift of the machine affects both
+    for _ in range(ROUNDS):  # alternating, so that changes of the machine's speed affect both
         times["real"] += [_time(runtime, each) for each in real]
         times["padded"] += [_time(runtime, each) for each in padded]
     count = int(os.environ.get("MIXED") or REQUESTS)
@@ -116,7 +116,8 @@ def _time(runtime: Any, inputs: tuple[np.ndarray, ...]) -> float:
 
 
 def mixed(runtime: Any, settings: Settings, count: int) -> tuple[int, float]:
-    """(requests slower than ``SLOW`` times their bucket's median, the worst such ratio) of seeded random lengths."""
+    """(number of slow requests, largest ratio of a request's time to its bucket's median), for seeded random
+    lengths."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(4, LONGEST, count)
     taken = np.empty(count)

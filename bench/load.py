@@ -1,4 +1,4 @@
-"""Builds the archives that are measured, and loads each as a worker does."""
+"""Builds the archives of the bench, and loads each as a worker does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STORE = Path(os.environ.get("BENCH_STORE") or STORES / "bench").resolve()
 
 
 def build(options: Options) -> dict[str, str]:
-    """Brings the archives up to date in the bench's store; returns {name: reason} for those that were not packed.
+    """Brings the archives up to date in the bench's store. Returns {name: reason} of those that were not packed.
 
     Raises NotBuiltError.
     """
@@ -24,8 +24,8 @@ def build(options: Options) -> dict[str, str]:
 
 
 def load(row: Row, scratch: Path, device: str) -> dict[str, Any]:
-    """The runtime and settings of an archive in the bench's store, unpacked under ``scratch``, with its parity and the
-    cost of loading."""
+    """Unpacks an archive of the bench's store under ``scratch`` and loads it. Returns its runtime, settings, parity and
+    the cost of loading."""
     import psutil
     import yaml
 

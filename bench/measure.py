@@ -1,6 +1,6 @@
-"""Times runtimes side by side: all variants of a model are loaded in one process and take turns, round by round.
+"""Times runtimes in turns: all variants of a model are loaded in one process and run alternately.
 
-Interleaving spreads a machine's drift over all of them alike. Knows callables and clocks, not reports.
+So changes of the machine's speed affect all variants equally. Knows callables and clocks, not reports.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ WARM_UP_SECONDS = 0.3
 
 @dataclass
 class Times:
-    """Milliseconds of each call of one variant in one cell, in the order they were made."""
+    """Milliseconds of each call of one variant in one cell, in order."""
 
     milliseconds: list[float] = field(default_factory=list)
 
 
 def interleaved(calls: Mapping[str, Call], seconds: float, report: Callable[[str], object]) -> dict[str, Times]:
-    """Warms each call up, then times them in ``ROUNDS`` rounds, alternately in forward and backward order, about
-    ``seconds`` in all for each."""
+    """Warms each call up, then times all of them in ``ROUNDS`` rounds. The order of the calls is reversed after each
+    round. Each call gets about ``seconds`` in total."""
     for name, call in calls.items():
         report(f"{name}: warm-up")
         _warm_up(call)
@@ -54,7 +54,7 @@ def _time(call: Call, seconds: float, into: list[float]) -> None:
     count = 0
     while count < least or time.perf_counter() < end:
         started = time.perf_counter()
-        call()  # a runtime returns numpy, so the device has finished when it returns
+        call()  # a runtime returns NumPy arrays, so the device has finished when it returns
         into.append((time.perf_counter() - started) * 1e3)
         count += 1
 

@@ -1,9 +1,9 @@
-/* What one core multiplies and adds per second with AVX2, in fp32 and in int8: the ceiling of a CPU variant.
+/* Measures the multiply-adds per second of one core with AVX2, in fp32 and in int8: the upper limit of a CPU variant.
 
    cc -O2 -mavx2 -mfma bench/peaks.c -o peaks && ./peaks
 
-   Without VNNI an int8 product takes three instructions: vpmaddubsw and vpmaddwd multiply and widen, vpaddd adds up.
-   Ten independent sums hide the instructions' latency. */
+   Without VNNI an int8 product takes three instructions: vpmaddubsw and vpmaddwd multiply and widen, vpaddd adds.
+   Ten independent sums hide the latency of the instructions. */
 
 #include <immintrin.h>
 #include <stdio.h>

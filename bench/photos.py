@@ -1,6 +1,6 @@
 """``python -m bench.photos``: times decoding and scaling of photographs, on one core and on the GPU.
 
-It also shows how far the pixels are from those of torchvision's transforms on the whole picture. Settings come from the
+It also compares the pixels with those of torchvision's transforms on the full picture. Settings come from the
 environment: DEVICE (auto), OUT (a JSON file).
 """
 
@@ -30,7 +30,7 @@ RESIZE, CROP = 232, 224  # of torchvision's ResNet50_Weights.IMAGENET1K_V2
 SIZES = ((320, 240), (640, 427), (640, 480), (1280, 960), (4000, 3000))
 LIMIT = PHOTO["max_pixels"]
 SECONDS = 1.0  # for each method and size
-TOGETHER = 8  # as many as TorchServe puts into a batch
+TOGETHER = 8  # the default batch size of TorchServe's workers
 HEADER = ("JPEG", "kB", "host ms", "off by", f"GPU ms, 1 of {TOGETHER}", "GPU ms, alone", "off by")
 ON_GPU = ("gpu_ms_each_of_a_batch", "gpu_ms", "gpu_off_by")
 
@@ -46,14 +46,15 @@ def main() -> int:
     picture = Image.open(io.BytesIO(photographs()[0])).convert("RGB")
     rows = [measure(encode(picture.resize(size), "JPEG"), device) for size in SIZES]
     print(table(HEADER, [tuple("-" if value is None else str(value) for value in row.values()) for row in rows]))
-    print("One core; off by: mean difference of the pixels from torchvision's transforms, of 255 grey levels")
+    print("On one core. off by: mean difference of the pixels from torchvision's transforms, in grey levels of 255")
     if out := os.environ.get("OUT"):
         Path(out).write_text(json.dumps({"environment": machine(), "rows": rows}, indent=1) + "\n")
     return 0
 
 
 def measure(data: bytes, device: str) -> dict[str, Any]:
-    """One line: a JPEG file's milliseconds and pixels on either side; null without a GPU."""
+    """One row of results: milliseconds and differences of a JPEG file, on the host and on the GPU. Without a GPU its
+    values are None."""
     expected, size = reference(data), Image.open(io.BytesIO(data)).size
     calls: dict[str, Call] = {"host": lambda: on_host(data)}
     if device == "gpu":
@@ -87,12 +88,12 @@ def _on_gpu(data: bytes) -> dict[str, Call]:
 
 
 def on_host(data: bytes) -> np.ndarray:
-    """Decodes and scales as the handler does."""
+    """The file's pixels, decoded and scaled as by the handler."""
     return photo(decode(data, LIMIT, RESIZE), RESIZE, CROP)
 
 
 def reference(data: bytes) -> np.ndarray:
-    """uint8 [CROP, CROP, 3] of torchvision's transforms on the whole picture."""
+    """The file's pixels by torchvision's transforms on the full picture, uint8 [CROP, CROP, 3]."""
     from torchvision.transforms import CenterCrop, Resize
 
     return np.asarray(CenterCrop(CROP)(Resize(RESIZE)(Image.open(io.BytesIO(data)).convert("RGB"))))

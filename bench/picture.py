@@ -1,7 +1,7 @@
-"""The README's picture: latency at batch 1 of each variant, a panel for each model and machine.
+"""The README's picture: the latency of each variant at batch 1, with a panel for each model and machine.
 
-A pure function of published results of ``make bench``. The SVG is written by hand, not by a plot library, so that it is
-small, the same bytes each time, and in the reader's light or dark colours.
+A pure function of published results of ``make bench``. The SVG is written without a plot library, so that it is small,
+has the same bytes each time, and follows the reader's light or dark colours.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.headline import NAMES, at_batch_one, machine
 
-WIDTH, PANEL, LINE, BAR, TOP = 860, 420, 21, 15, 34  # pixels: whole, of a panel, of a row, of its bar, of a title
-LEFT, LONGEST = 92, 210  # where bars begin in a panel; the longest bar
+WIDTH, PANEL, LINE, BAR, TOP = 860, 420, 21, 15, 34  # pixels: picture's and panel's width; row's, bar's, title's height
+LEFT, LONGEST = 92, 210  # pixels: a bar's left end in its panel; the longest bar
 STYLE = """
   text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: #1f2328 }
   .title { font-weight: 600 }
@@ -24,7 +24,7 @@ STYLE = """
 
 
 def picture(runs: list[dict[str, Any]]) -> str:
-    """The SVG: a line of panels for each result, a panel for each model."""
+    """The SVG, with a row of panels for each result and a panel for each model."""
     parts, height = [], 8
     for run in runs:
         panels = [at_batch_one(run, model) for model in NAMES]

@@ -1,6 +1,6 @@
 """The plan of a bench: archives x batch sizes x lengths, and the inputs of each cell.
 
-Knows the catalog and shapes; imports no torch.
+Knows the catalog and shapes. Does not import torch.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _numbers(environment: Mapping[str, str], name: str, default: tuple[int, ...]
 
 
 def cells(settings: Settings, plan: Plan) -> list[Cell]:
-    """The shapes of a model: every batch with every length that the model can take, or every batch for images."""
+    """The shapes of a model: all batch sizes with all lengths that the model supports; all batch sizes for images."""
     if settings.text is None:
         return [Cell(batch, None) for batch in plan.batches]
     lengths = [length for length in plan.lengths if length <= settings.text.max_length]
@@ -83,7 +83,8 @@ def cells(settings: Settings, plan: Plan) -> list[Cell]:
 
 
 def inputs(settings: Settings, cell: Cell) -> tuple[np.ndarray, ...]:
-    """Seeded random inputs of the cell's shape, unpadded and never zeros, since kernels can run faster on zeros."""
+    """Seeded random inputs of the cell's shape, without padding. Zeros are avoided, since kernels can be faster for
+    them."""
     generator = np.random.default_rng(0)
     return tuple(_input(spec, settings, cell, generator) for spec in settings.inputs)
 
@@ -102,11 +103,10 @@ def _input(spec: TensorSpec, settings: Settings, cell: Cell, generator: np.rando
 
 
 def operations(model_name: str, cell: Cell) -> float | None:
-    """Floating-point operations of one forward pass, where there is a formula (a multiply-add counts as two).
+    """Floating-point operations of one forward pass; None for a model without a formula. A multiply-add counts as two.
 
-    BERT-base: 12 layers of 24 S H^2 (projections, feed-forward) + 4 S^2 H (attention), H = 768.
-    ResNet-50: 8.18 GFLOP an image,
-    torchvision's published count doubled.
+    BERT-base: 12 layers of 24 S H^2 (projections, feed-forward) + 4 S^2 H (attention), H = 768. ResNet-50: 8.18 GFLOP
+    per image, twice the multiply-adds that torchvision publishes.
     """
     if model_name == "bert" and cell.length is not None:
         width, length = 768, cell.length

@@ -1,7 +1,8 @@
-"""Writes what pages show of the published runs: ``python -m bench.published``; a test fails where it is out of date.
+"""``python -m bench.published`` writes the tables and the picture of the published results. A test fails if they are
+out of date.
 
-That is the table of all variants in docs/variants.md, the README's headline tables and their picture. Knows the results
-in docs/results and the figures of the document that this project started from.
+They are the table of all variants in docs/variants.md, the README's headline tables and its picture. The results are in
+docs/results. This module has the figures of the document that this project started from.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ def _machines(cpu: dict[str, Any], gpu: dict[str, Any]) -> str:
 
 
 def read(name: str) -> dict[str, Any]:
-    """The published result of this name."""
+    """The published result ``name``."""
     found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return found
 
 
 def sections() -> dict[tuple[Path, str], str]:
-    """The Markdown of each section that is made of results, by its page and its name."""
+    """The Markdown of each generated section, by its page and its name."""
     cpu, gpu = read("bench-cpu"), read("bench-h100")
     served = [read("loadtest-cpu"), read("loadtest-h200-graph")]
     return {
@@ -85,8 +86,8 @@ def sections() -> dict[tuple[Path, str], str]:
 
 
 def renewed(page: str, name: str, section: str, module: str = "bench.published") -> str:
-    """A page's text with its section ``name``, which ``module`` writes, anew. Raises ValueError where the page has no
-    such section."""
+    """The text of a page with a new content of the section ``name``, which ``module`` generates. Raises ValueError if
+    the page has no such section."""
     begin, end = BEGIN.format(name, module), END.format(name)
     if begin not in page or end not in page:
         raise ValueError(f"no section {name}")

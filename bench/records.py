@@ -1,9 +1,10 @@
-"""``python -m bench.records``: what the request log and traces cost a request, in processor time and in latency.
+"""``python -m bench.records`` measures the cost of the request log and of traces: CPU time and latency per request.
 
-Four servers of the archive ``null`` in MODEL_STORE: without both, with the log, with traces of every request, with
-traces of one in ten. Blocks of requests go to each in turn over one connection. Of each block: the processor time of
-the front end (which makes the records), of the worker and of the exporter, per request, and the median latency. ROUNDS
-and BLOCK set how many. OUT is a file for the rows as JSON.
+It starts four servers of the archive ``null`` in MODEL_STORE: without both, with the log, with traces of all requests,
+and with traces of one request in ten. It sends blocks of requests to each server in turn, over one connection. For each
+block it measures the CPU time of the front end (which makes the records), of the worker and of the exporter, and the
+median latency. ROUNDS and BLOCK are the numbers of blocks and of requests in a block. OUT is a file for the rows as
+JSON.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> int:
         for number in range(rounds + 1):
             for name, server in servers.items():
                 sample = server.sample(block)
-                if number:  # the first one warms Java up
+                if number:  # round 0 warms up Java
                     found[name].append(sample)
     medians = {name: {key: median(each[key] for each in of) for key in HEADER[1:]} for name, of in found.items()}
     print(f"{machine()['cpu']}: microseconds a request, medians of {rounds} blocks of {block}")
@@ -78,9 +79,9 @@ class _Server:
         self._connection = http.client.HTTPConnection(config.inference.removeprefix("http://"))
 
     def sample(self, requests: int) -> Sample:
-        """Microseconds a request."""
+        """Sends ``requests`` requests. Returns microseconds per request."""
         before, times = self._used(), [self._ask() for _ in range(requests)]
-        time.sleep(1)  # for what is done after the answers
+        time.sleep(1)  # the processes still work after the last answer
         used = {kind: (now - before[kind]) / requests * 1e6 for kind, now in self._used().items()}
         return {**used, "median latency": median(times) * 1e6}
 
@@ -129,7 +130,7 @@ def _ports() -> dict[str, str]:
 
 @contextmanager
 def _collector() -> Iterator[str]:
-    """The URL of a process that takes spans and drops them."""
+    """The URL of a process that accepts spans and discards them."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.Process(target=_collect, args=(there,), daemon=True)
     process.start()

@@ -1,7 +1,5 @@
-"""Shows a bench result: terminal table, Markdown, plots. A pure function of the JSON, whose schema is docs/bench.md.
-
-Knows rows, not how they were measured.
-"""
+"""Shows a bench result as a terminal table, Markdown and plots. A pure function of the JSON; docs/bench.md has its
+schema."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ BESIDE = (".md", ".svg", ".tmp")  # the files beside the JSON file, under its na
 
 
 class Ticker:
-    """Progress of one cell: one line that moves on a terminal, one line per cell elsewhere."""
+    """Progress of one cell: a line that is updated on a terminal, otherwise one line per cell."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -28,13 +26,13 @@ class Ticker:
             print(f"measuring {where}", file=sys.stderr, flush=True)
 
     def __call__(self, text: str) -> None:
-        """Shows what the cell is at, where it is a terminal."""
+        """Shows the cell's current step, if the output is a terminal."""
         if sys.stderr.isatty():
             print(f"\r\033[K{self._where}: {text}", end="", file=sys.stderr, flush=True)
 
 
 def roofline_share(row: dict[str, Any], environment: dict[str, Any]) -> str:
-    """Achieved operations over the measured matrix-product rate: fp32 on a CPU, fp16 on a GPU."""
+    """The ratio of the achieved operations to the measured matrix-product rate: fp32 on a CPU, fp16 on a GPU."""
     rates = environment["roofline"]
     ceiling = rates.get("fp32_gflops") or rates["fp16_tflops"] * 1e3
     return f"{row['gflops'] / ceiling:.1%}" if row["gflops"] else "-"
@@ -61,7 +59,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The table's lines, model by model: the measured variants, then those that were not packed, with the reason."""
+    """The table's lines, model by model: the measured variants, then the refused ones with their reasons."""
     rows, found = result["rows"], []
     for model in dict.fromkeys(row["model"] for row in rows):
         found += [cells(row, result["environment"]) for row in rows if row["model"] == model]
@@ -74,19 +72,19 @@ def own_handlers(result: dict[str, Any]) -> list[str]:
     """A line for each model with a user's own handler, which the bench does not run."""
     named = {row["model"]: row["own_handler"] for row in result["rows"] if row.get("own_handler")}
     return [
-        f"{model}: times and parity are those of the network, without {file}; make choose MODEL={model} measures what "
-        "is served." for model, file in named.items()
+        f"{model}: times and parity are those of the network without {file}; make choose MODEL={model} measures the "
+        "served archive." for model, file in named.items()
     ]  # fmt: skip
 
 
 def refused(result: dict[str, Any], model: str) -> list[dict[str, str]]:
-    """The model's variants that were not packed. Earlier results have no such list, since the bench ended at the first
-    one."""
+    """The model's variants that were not packed. Older results have no such list, since the bench then stopped at the
+    first one."""
     return [row for row in result.get("refused", []) if row["model"] == model]
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The table and its environment for a pull request."""
+    """The result in Markdown: the command, the environment and the table."""
     environment = result["environment"]
     gpus = ", ".join(gpu["name"] for gpu in environment.get("gpus", [])) or "none"
     text = [
@@ -117,7 +115,7 @@ def save(result: dict[str, Any], out: Path) -> None:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Latency per variant at batch 1, and throughput against batch size; a row of both for each model."""
+    """Plots for each model: the latency of each variant at batch 1, and the throughput by batch size."""
     import matplotlib
 
     matplotlib.use("agg")

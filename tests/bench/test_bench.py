@@ -99,7 +99,7 @@ def test_random_weights_and_parity_stand_beside_every_speed(tmp_path):
 
 def test_what_the_bench_does_not_run_is_said(tmp_path):
     mine = {"environment": ENVIRONMENT, "rows": [{**ROW, "own_handler": "mine.py"}]}
-    assert "without mine.py; make choose MODEL=bert measures what is served." in markdown(mine)
+    assert "without mine.py; make choose MODEL=bert measures the served archive." in markdown(mine)
     assert "mine.py" not in markdown({"environment": ENVIRONMENT, "rows": [ROW]})
 
 
@@ -140,7 +140,7 @@ def test_without_eager_nothing_is_measured(tmp_path):
         OUT=str(tmp_path / "bench.json"), BENCH_STORE=str(tmp_path / "store"),
     )  # fmt: skip
     assert done.returncode == 1 and "has no config.json" in done.stderr and "Traceback" not in done.stderr
-    assert done.stderr.endswith("Nothing is measured: every variant is compared with bert-eager.\n")
+    assert done.stderr.endswith("Nothing was measured: every variant is compared with bert-eager.\n")
     assert not (tmp_path / "bench.json").exists()
 
 

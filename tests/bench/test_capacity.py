@@ -9,18 +9,18 @@ import pytest
 from bench import bodies, capacity
 from tests.conftest import ROOT
 
-WANTED = capacity.Wanted()
+DEMAND = capacity.Demand()
 
 
 def test_the_page_has_the_tables_that_the_script_writes():
     text = capacity.PAGE.read_text()
-    assert capacity.page(text, capacity.sections(WANTED)) == text, "run: python -m bench.capacity"
+    assert capacity.page(text, capacity.sections(DEMAND)) == text, "run: python -m bench.capacity"
 
 
 def test_a_changed_result_makes_the_page_stale(monkeypatch):
-    before = capacity.sections(WANTED)
+    before = capacity.sections(DEMAND)
     monkeypatch.setattr(capacity, "read", lambda name: slower(capacity_read(name)))
-    after = capacity.sections(WANTED)
+    after = capacity.sections(DEMAND)
     assert all(after[name] != before[name] for name in ("measured", "machines", "queue", "network", "metrics"))
 
 
@@ -39,7 +39,7 @@ def slower(result):
     [(60, 100, 2), (61, 100, 3), (1, 100, 2), (1_000_000, 112, 14_882)],  # 1e6 / 67.2 = 14,880.95
 )
 def test_replicas_keep_their_headroom_and_a_spare(rate, per_s, replicas):
-    assert capacity.count(rate, per_s, WANTED) == replicas
+    assert capacity.count(rate, per_s, DEMAND) == replicas
     assert rate / ((replicas - 1) * per_s) <= 0.6
 
 
