@@ -1,4 +1,4 @@
-"""The bench: its plan, the turns that variants take, and its report, which is a function of the rows."""
+"""The bench: its plan, the alternation of variants, and its report."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ ROW = {
 }  # fmt: skip
 
 
-def test_the_plan_needs_eager_to_compare_with_and_numbers_that_are_numbers():
+def test_the_plan_needs_eager_and_valid_numbers():
     with pytest.raises(CatalogError, match="add eager"):
         read_plan({"VARIANTS": "torchscript", "DEVICE": "cpu"})
     with pytest.raises(CatalogError, match="BATCHES is 'many'"):
@@ -51,14 +51,14 @@ def texts(limit):
 
 
 @pytest.mark.alone
-def test_requests_that_meet_a_length_for_the_first_time_and_wait_are_counted():
+def test_slow_requests_with_a_new_length_are_counted():
     met = set()
 
     def runtime(ids, mask, position):
         assert ids.shape == mask.shape and position.shape == (1,)
         first = ids.shape[1] not in met and ids.shape[1] % 50 == 0
         met.add(ids.shape[1])
-        time.sleep(0.1 if first else 0.005)  # long beside what the machine itself adds
+        time.sleep(0.1 if first else 0.005)  # far above the noise of the machine
 
     slow, worst = mixed(runtime, texts(512), count=400)
     assert slow == sum(length % 50 == 0 for length in met) > 0
@@ -71,7 +71,7 @@ def test_operations_of_bert_base():
 
 
 @pytest.mark.alone
-def test_calls_take_turns_and_are_timed_alike():
+def test_calls_alternate_and_get_equal_time():
     order = []
 
     def call(name):
@@ -88,7 +88,7 @@ def test_calls_take_turns_and_are_timed_alike():
         assert len(found.milliseconds) >= 5 and 2 <= sorted(found.milliseconds)[len(found.milliseconds) // 2] < 20
 
 
-def test_random_weights_and_parity_stand_beside_every_speed(tmp_path):
+def test_every_speed_is_shown_with_random_weights_and_parity(tmp_path):
     result = {"environment": ENVIRONMENT, "rows": [ROW]}
     for text in (table(result), markdown(result)):
         assert "random weights" in text and "cos 1.000000" in text and "50.0%" in text
@@ -97,13 +97,13 @@ def test_random_weights_and_parity_stand_beside_every_speed(tmp_path):
     assert (tmp_path / "bench.svg").read_text().count("<path") > 10
 
 
-def test_what_the_bench_does_not_run_is_said(tmp_path):
+def test_the_report_says_that_the_bench_does_not_run_a_users_handler(tmp_path):
     mine = {"environment": ENVIRONMENT, "rows": [{**ROW, "own_handler": "mine.py"}]}
     assert "without mine.py; make choose MODEL=bert measures the served archive." in markdown(mine)
     assert "mine.py" not in markdown({"environment": ENVIRONMENT, "rows": [ROW]})
 
 
-def test_a_refused_variant_stands_in_the_table_the_markdown_and_the_plot_with_its_reason(tmp_path):
+def test_a_refused_variant_is_in_the_table_the_markdown_and_the_plot_with_its_reason(tmp_path):
     refused = {"model": "bert", "variant": "int8", "reason": "cosine is 0.7, at least 0.99 wanted"}
     result = {"environment": ENVIRONMENT, "rows": [ROW], "refused": [refused]}
     for text in (table(result), markdown(result)):
@@ -114,7 +114,7 @@ def test_a_refused_variant_stands_in_the_table_the_markdown_and_the_plot_with_it
 
 
 def test_a_variant_that_fails_its_parity_is_refused_and_the_others_are_measured(tmp_path):
-    """A BERT with more outlier channels than int8 keeps in fp32; its int8 fails for real."""
+    """Uses a BERT with more outlier channels than int8 keeps in fp32, so that its int8 really fails."""
     from tests.tiny import write_bert
 
     weights, out = write_bert(tmp_path / "weights", outliers=True), tmp_path / "out" / "bench.json"
@@ -133,7 +133,7 @@ def test_a_variant_that_fails_its_parity_is_refused_and_the_others_are_measured(
 
 
 def test_without_eager_nothing_is_measured(tmp_path):
-    """A folder that holds no checkpoint: one sentence of the build, one of the bench."""
+    """A folder without a checkpoint gives one sentence of the build and one of the bench."""
     (tmp_path / "empty").mkdir()
     done = run(
         "bench", MODELS="bert", VARIANTS="eager torchscript", DEVICE="cpu", BERT_WEIGHTS=str(tmp_path / "empty"),
@@ -144,8 +144,8 @@ def test_without_eager_nothing_is_measured(tmp_path):
     assert not (tmp_path / "bench.json").exists()
 
 
-def test_the_bench_takes_over_what_is_up_to_date_and_leaves_the_users_store_alone(null_store, tmp_path):
-    """With ``null``, which is built in a moment; the bench itself measures none."""
+def test_the_bench_uses_archives_that_are_up_to_date_and_does_not_change_the_users_store(null_store, tmp_path):
+    """Uses ``null``, which is built quickly. The bench itself does not measure it."""
     (tmp_path / "users").mkdir()
     for path in null_store.glob("null.mar*"):
         shutil.copy(path, tmp_path / "users")
@@ -175,7 +175,7 @@ def test_make_bench_measures_archives(store, tmp_path):
     assert rows[0]["speedup"] == 1.0 and rows[0]["parity"]["passed"] and rows[1]["p50_ms"] > 0
 
 
-def test_a_bench_that_is_cut_off_leaves_what_it_has_measured(store, tmp_path):
+def test_an_interrupted_bench_keeps_its_results(store, tmp_path):
     out, part = tmp_path / "bench.json", tmp_path / "bench.part.json"
     settings = {"MODELS": "digits", "VARIANTS": "eager torchscript", "BATCHES": "1,8", "BENCH_SECONDS": "3"}
     environment = {**os.environ, **settings, "DEVICE": "cpu", "OUT": str(out)}
@@ -183,7 +183,7 @@ def test_a_bench_that_is_cut_off_leaves_what_it_has_measured(store, tmp_path):
     try:
         end = time.monotonic() + 120
         while not part.exists() and time.monotonic() < end:
-            time.sleep(0.05)  # the bench's own pace: its first cell takes some 7 s
+            time.sleep(0.05)  # the first cell takes about 7 s
     finally:
         bench.terminate()
         bench.wait()
@@ -191,7 +191,7 @@ def test_a_bench_that_is_cut_off_leaves_what_it_has_measured(store, tmp_path):
     assert not out.exists()
 
 
-def test_photographs_are_timed_beside_their_distance_from_the_reference():
+def test_photographs_are_timed_and_compared_with_the_reference():
     from bench.photos import TOGETHER, measure
     from export.cases import photographs
 
@@ -200,8 +200,8 @@ def test_photographs_are_timed_beside_their_distance_from_the_reference():
     assert row["gpu_ms"] is None and TOGETHER > 1
 
 
-def test_the_roofline_is_that_of_the_cores_that_the_bench_may_use(monkeypatch):
-    """Sixteen threads on four cores measured 13 GFLOP/s once, and eager at 1,400 % of that."""
+def test_the_roofline_is_measured_with_the_available_cores(monkeypatch):
+    """With sixteen threads on four cores, the measured rate was 13 GFLOP/s, and eager had 1,400 % of it."""
     import bench.__main__ as program
 
     monkeypatch.setattr(program, "machine", lambda: {"cores": 16, "cores_available": 4})

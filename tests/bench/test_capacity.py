@@ -1,4 +1,4 @@
-"""docs/capacity.md is what bench/capacity.py reckons, and the arithmetic is right."""
+"""docs/capacity.md has the tables of bench/capacity.py, and their arithmetic is right."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def slower(result):
     ("rate", "per_s", "replicas"),
     [(60, 100, 2), (61, 100, 3), (1, 100, 2), (1_000_000, 112, 14_882)],  # 1e6 / 67.2 = 14,880.95
 )
-def test_replicas_keep_their_headroom_and_a_spare(rate, per_s, replicas):
+def test_the_number_of_replicas_keeps_the_utilisation_and_a_spare(rate, per_s, replicas):
     assert capacity.count(rate, per_s, DEMAND) == replicas
     assert rate / ((replicas - 1) * per_s) <= 0.6
 
@@ -53,7 +53,7 @@ def test_every_figure_is_a_published_one():
         assert any((row["requests_per_s"], row["p99_ms"]) == (each.per_s, each.p99_ms) for row in rows)
 
 
-def test_prices_are_the_readers():
+def test_the_reader_gives_the_prices():
     run = [sys.executable, "-m", "bench.capacity", "RATES=1000", "HOURLY_COST=minilm-torchscript=2"]
     shown = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 0 and "| 16 | 32.00; 8.8889 |" in shown.stdout  # 16 machines at 2, of 3.6 million

@@ -1,4 +1,4 @@
-"""What pages show of the published runs is what the runs say."""
+"""The tables and the picture of pages equal those made from the published results."""
 
 import re
 
@@ -22,7 +22,7 @@ def test_a_page_without_the_section_is_an_error():
         renewed("# A page", "headline", "")
 
 
-def test_the_documents_figures_stand_beside_ours():
+def test_the_table_has_the_documents_figures():
     table = sections()[ROOT / "docs" / "variants.md", "results"]
     for (model, variant), (cpu, gpu) in DOCUMENT.items():
         assert any(f"{model} `{variant}`" in line and f"{cpu} / {gpu}" in line for line in table.splitlines())

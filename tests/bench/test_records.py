@@ -1,4 +1,4 @@
-"""What the request log and traces cost: a short run of the measurement, with its four servers."""
+"""The measurement of the request log and of traces: a short run with its four servers."""
 
 import json
 import subprocess

@@ -29,5 +29,5 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[d
 
 @pytest.fixture(scope="session")
 def topics(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a BERT that tells weather, food and sport apart."""
+    """The folder of a BERT that classifies texts as weather, food or sport."""
     return checkpoints.write_topic_classifier(tmp_path_factory.mktemp("checkpoints") / "topics")

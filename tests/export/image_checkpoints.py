@@ -19,7 +19,7 @@ LABELS = ("ant", "bee", "cat", "dog", "eel")
 
 @dataclass(frozen=True)
 class Made:
-    """A checkpoint, what the user gives with it, and logits [1, classes] for the bytes of an image."""
+    """A checkpoint, the user's options for it, and a function from the bytes of an image to logits [1, classes]."""
 
     source: Path
     architecture: str | None
@@ -29,7 +29,7 @@ class Made:
 
 
 def randomise(network: nn.Module) -> nn.Module:
-    """Evaluation mode, with running statistics that are not the identity, so that answers differ between images."""
+    """The network in evaluation mode, with random running statistics, so that answers differ between images."""
     torch.manual_seed(SEED)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -85,7 +85,7 @@ def timm_answer(network: nn.Module) -> Callable[[bytes], Tensor]:
 
 
 def timm_folder(folder: Path) -> Made:
-    """A ViT of 96 px saved for the hub by timm, with labels and an argument of its architecture inside."""
+    """A ViT for 96 px that timm saved for the hub, with labels and an argument of its architecture."""
     from timm import create_model
     from timm.models import save_for_hf
 

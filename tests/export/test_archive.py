@@ -1,5 +1,5 @@
-"""Archives: the same inputs give the same bytes. A build that fails or is cut off loses nothing. Nothing is built
-twice."""
+"""Archives: the same inputs give the same bytes. A build that fails or is interrupted loses nothing. No archive is
+built twice."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ from tests.through_archive import local
 
 
 def children_s():
-    """Processor time of the processes that ended so far."""
+    """The CPU seconds of the child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -36,7 +36,7 @@ def test_a_second_run_does_no_work(store):
     again = run("export", **rows_to_build("minilm null"))
     assert again.returncode == 0
     assert again.stdout.count("up to date") == len(MODEL_VARIANTS["minilm"]) + 1
-    assert children_s() - worked < 5  # of a processor: a clock would measure what else the machine does
+    assert children_s() - worked < 5  # CPU time, since other processes of the machine affect elapsed time
     assert {path.name: path.stat().st_mtime_ns for path in store.glob("*.mar")} == before
 
 
@@ -64,9 +64,9 @@ def test_a_failed_build_leaves_the_last_good_archive(hub, tmp_path):
 
 @pytest.fixture(scope="module")
 def rebuilt(store, tmp_path_factory):
-    """(another store, after two builds that were killed and one that was not; that last one, as a finished process).
+    """(another store, its last build as a finished process). The two builds before were killed.
 
-    It is built in another order than the tests' store, by other processes.
+    The order of the archives differs from that of the tests' store.
     """
     folder = tmp_path_factory.mktemp("rebuilt")
     settings = {"MODEL_STORE": str(folder), "DEVICE": "cpu", "MODELS": "null photos minilm", "VARIANTS": "torchscript"}
@@ -82,7 +82,7 @@ def rebuilt(store, tmp_path_factory):
     return folder, run("export", **settings)
 
 
-def test_a_build_cut_off_leaves_the_store_whole_and_the_next_one_finishes(rebuilt):
+def test_an_interrupted_build_leaves_the_store_intact_and_the_next_one_finishes(rebuilt):
     folder, finished = rebuilt
     assert finished.returncode == 0, finished.stderr
     assert sorted(archives(folder)) == ["minilm-torchscript", "null", "photos-torchscript"]
@@ -94,7 +94,7 @@ def test_building_again_gives_the_same_bytes(rebuilt, store):
     assert len(digests) == 3 and digests == {name: sha256(store / name) for name in digests}
 
 
-def test_only_what_passed_is_packed(topics, tmp_path):
+def test_only_archives_that_pass_are_packed(topics, tmp_path):
     model, eager = local(topics, "text-classification"), variant("eager")[0]
     impossible = Row(model, dataclasses.replace(eager, tolerance=Tolerance(max_abs=-1.0)))
     with forking(), pytest.raises(building.ParityError, match="max"):
@@ -102,7 +102,7 @@ def test_only_what_passed_is_packed(topics, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_publishing_is_never_half_done(tmp_path):
+def test_publishing_is_atomic(tmp_path):
     for content in (b"one", b"two"):
         (tmp_path / "new").write_bytes(content)
         publish(tmp_path / "new", tmp_path / "a.mar")

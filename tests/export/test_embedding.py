@@ -1,4 +1,4 @@
-"""embedding through the archive equals sentence-transformers on the same folder, for every pooling."""
+"""The archive's embeddings equal those of sentence-transformers for the same folder, for every pooling."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_every_family_embeds_as_sentence_transformers_does(ask, tmp_path, family
     assert "x-truncated" in replies[-2]["headers"]  # at the 24 tokens that the folder packages, not at 64
 
 
-def test_a_folder_that_lowers_its_texts_is_lowered(ask, tmp_path):
+def test_texts_are_lower_cased_if_the_folder_says_so(ask, tmp_path):
     folder = checkpoints.write_embedder(tmp_path / "checkpoint", "roberta", "mean", False, lower=True)
     replies = ask("embedding", folder, [Request(text.encode()) for text in TEXTS])
     np.testing.assert_allclose(
@@ -48,7 +48,7 @@ def test_a_folder_that_lowers_its_texts_is_lowered(ask, tmp_path):
     )
 
 
-def test_the_pooling_of_the_row_goes_before_the_folders(ask, tmp_path):
+def test_the_pooling_of_the_row_overrides_the_folders(ask, tmp_path):
     folder = checkpoints.write_embedder(tmp_path / "checkpoint", "bert", "mean", False)
     other = checkpoints.write_embedder(tmp_path / "other", "bert", "cls", False)  # of the same seed
     replies = ask("embedding", folder, [Request(text.encode()) for text in TEXTS], pooling="cls")

@@ -1,4 +1,4 @@
-"""fill-mask through the archive equals transformers' pipeline: one mask or several, in every family's own spelling."""
+"""The archive's fill-mask answers equal those of transformers' pipeline, for one mask and several, in all families."""
 
 import pytest
 

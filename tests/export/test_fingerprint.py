@@ -1,4 +1,4 @@
-"""An archive is out of date when its sources changed, and, for packages compiled ahead, on another kind of machine."""
+"""An archive is out of date if its sources have changed. A package compiled ahead also depends on the machine."""
 
 import subprocess
 
@@ -18,7 +18,7 @@ def of(variant, device="cpu"):
 
 
 @pytest.mark.parametrize(("variant", "moves"), [("aoti", True), ("eager", False)])
-def test_only_what_is_compiled_ahead_depends_on_the_processor(monkeypatch, variant, moves):
+def test_only_packages_compiled_ahead_depend_on_the_processor(monkeypatch, variant, moves):
     before = of(variant)
     monkeypatch.setattr(module, "instruction_sets", lambda: ["avx2"])
     assert (of(variant) != before) == moves
@@ -33,7 +33,7 @@ def test_a_package_for_a_gpu_depends_on_its_kind(monkeypatch):
 
 
 @pytest.mark.parametrize(("variant", "moves"), [("onnx", True), ("openvino", False), ("eager", False)])
-def test_an_engine_counts_where_a_step_uses_it(monkeypatch, variant, moves):
+def test_an_engines_version_counts_only_for_variants_that_use_it(monkeypatch, variant, moves):
     before, real = of(variant), module.installed
     monkeypatch.setattr(module, "installed", lambda names: real(names) | {n: "0" for n in names if n == "onnxruntime"})
     assert (of(variant) != before) == moves
@@ -46,8 +46,8 @@ def test_instruction_sets_are_read_from_the_processors_flags(tmp_path):
     assert len(instruction_sets(tmp_path / "none")) == 1
 
 
-def test_the_gpus_kind_is_the_drivers_word(tmp_path):
-    """A libcuda of our own: one device of compute capability 9.0."""
+def test_the_gpus_architecture_comes_from_the_driver(tmp_path):
+    """Uses a stub of libcuda with one device of compute capability 9.0."""
     source, library = tmp_path / "cuda.c", str(tmp_path / "cuda.so")
     source.write_text(
         "int cuInit(unsigned f) { return 0; }\n"

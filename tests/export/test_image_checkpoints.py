@@ -1,4 +1,4 @@
-"""A user's image checkpoint, read and rebuilt, answers as its own library does with its own transforms."""
+"""The network read from a user's image checkpoint gives the answers of its library with the library's transforms."""
 
 import json
 
@@ -37,14 +37,14 @@ def test_the_rebuilt_network_answers_as_its_library_does(kind, tmp_path):
     assert torch.cat(answers).std(dim=0).max() > 1e-4, "all images have one answer: nothing was compared"
 
 
-def test_a_name_is_torchvisions_first_then_timms_and_a_prefix_says_which():
+def test_a_name_is_looked_up_in_torchvision_then_in_timm_unless_a_prefix_says_which():
     assert by_name.library_of("resnet18") == ("torchvision", "resnet18")
     assert by_name.library_of("timm:resnet18") == ("timm", "resnet18")
     assert by_name.library_of("efficientnet_lite0") == ("timm", "efficientnet_lite0")
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_imagenets_labels_are_taken_where_the_published_weights_have_as_many(suffix, tmp_path):
+def test_imagenets_labels_are_used_for_the_same_number_of_classes(suffix, tmp_path):
     from safetensors.torch import save_file
     from torchvision.models import mobilenet_v3_small
 
@@ -57,8 +57,8 @@ def test_imagenets_labels_are_taken_where_the_published_weights_have_as_many(suf
     assert gpu_decodable(model.preparation)
 
 
-def test_a_published_file_is_prepared_as_it_was_published(tmp_path):
-    """ResNet-50's first weights were published with another size than the second, which are the default."""
+def test_a_published_file_gets_its_published_preparation(tmp_path):
+    """ResNet-50's first weights were published with another size than the second, the default."""
     from torchvision.models import ResNet50_Weights, resnet50
 
     path = tmp_path / ResNet50_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
@@ -109,7 +109,7 @@ def test_descriptions_are_better_labels_than_wordnets_numbers(tmp_path):
     assert read_image_model(tmp_path).labels == ("an insect", *LABELS[1:])
 
 
-def test_a_processor_that_does_not_divide_by_255_is_normalised_alike(tmp_path):
+def test_a_processor_with_another_rescale_factor_gives_the_same_values(tmp_path):
     from transformers import ViTImageProcessor
 
     made = MADE["transformers ViT"](tmp_path)

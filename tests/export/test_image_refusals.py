@@ -67,7 +67,7 @@ def test_labels_of_another_form(made, text, says):
     refused(says, made.source, "resnet18", made.labels)
 
 
-def test_a_whole_pickled_model_is_refused_unrun(made, tmp_path):
+def test_a_pickled_model_is_refused_and_not_run(made, tmp_path):
     torch.save(made.network, tmp_path / "model.pt")
     refused("only tensors are read", tmp_path / "model.pt", "resnet18", made.labels)
     torch.save({"fc.weight": Evil(tmp_path / "code ran")}, tmp_path / "evil.bin")

@@ -1,4 +1,4 @@
-"""Inductor compiles a convolutional network ahead, and the archive computes what eager fp32 computes.
+"""Inductor compiles a convolutional network ahead of time, and the archive's outputs equal those of eager fp32.
 
 This uses timm's smallest ResNet. ROWS=all also tests digits and resnet50, and compiling at load.
 """

@@ -22,7 +22,7 @@ CPU = {"DEVICE": "cpu"}
 
 
 def make(tmp_path, *arguments, **environment):
-    """``make archive`` with these words on its command line, into a store of its own."""
+    """Runs ``make archive`` with ``arguments`` on its command line and a separate store."""
     command = ["make", "-s", "archive", f"PYTHON={sys.executable}", f"MODEL_STORE={tmp_path}", "DEVICE=cpu", *arguments]
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     return subprocess.run(command, cwd=ROOT, env={**inherited, **environment}, capture_output=True, text=True)
@@ -89,12 +89,12 @@ CHOSEN = "[minilm]\nvariant = 'int8'\n[photos]\nvariant = ['onnx', 'eager']\n[re
         ("null", "null"),
     ],
 )
-def test_a_choice_goes_over_the_default_variants_of_its_model(choices, given, expected):
+def test_a_choice_overrides_the_default_variants_of_its_model(choices, given, expected):
     found = read_options({**CPU, "MODELS": given}, choices=choices(CHOSEN))
     assert [row.name for row in found.rows] == expected.split() and found.notes == []
 
 
-def test_variants_on_the_command_line_go_over_every_choice(choices, monkeypatch):
+def test_variants_on_the_command_line_override_every_choice(choices, monkeypatch):
     monkeypatch.setenv("VARIANTS", "eager")
     found = read_options({**CPU, "MODELS": "minilm resnet50", "VARIANTS": "eager"}, choices=choices(CHOSEN))
     assert [row.name for row in found.rows] == ["minilm-eager", "resnet50-eager"]
@@ -133,8 +133,8 @@ def test_a_choice_made_elsewhere_is_noted(choices):
     ("given", "expected"),
     [("MODELS=minilm,null", ""), ("", "onnx"), ("VARIANTS=int8", "int8")],
 )
-def test_make_archive_brings_the_engines_of_a_choice(tmp_path, given, expected):
-    """As make sees it before anything is installed."""
+def test_make_archive_installs_the_engines_of_a_choice(tmp_path, given, expected):
+    """Reads make's variables, which are computed before anything is installed."""
     (tmp_path / "models.toml").write_text(CHOSEN)
     command = ["make", "-pn", "archive", f"MODELS_FILE={tmp_path / 'models.toml'}", *filter(None, [given])]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MODEL", "VARIANT"))}
@@ -172,7 +172,7 @@ def test_an_unknown_name_among_commas_is_named():
 
 
 class Busy(BaseHTTPRequestHandler):
-    """A hub that has no file to give, and keeps what it was asked for."""
+    """A hub that is too busy to give files, and records the requested paths."""
 
     asked: ClassVar[list[str]] = []
 
@@ -187,7 +187,7 @@ class Busy(BaseHTTPRequestHandler):
 
 
 def silent_hub(tmp_path, address):
-    """``make archive MODELS=bert`` with the hub at that address and nothing in its cache."""
+    """Runs ``make archive MODELS=bert`` with the hub at ``address`` and an empty cache."""
     settings = {"MODEL_STORE": str(tmp_path), "MODELS": "bert", "VARIANTS": "eager", "DEVICE": "cpu"}
     failed = run("export", **settings, HF_ENDPOINT=address, HF_HUB_CACHE=str(tmp_path / "empty"), HF_HUB_OFFLINE="")
     assert failed.returncode == 1 and "Retrying" not in failed.stderr and "Traceback" not in failed.stderr
@@ -196,7 +196,7 @@ def silent_hub(tmp_path, address):
     return said
 
 
-def test_a_hub_that_gives_nothing_is_asked_once(tmp_path):
+def test_a_busy_hub_gets_one_request(tmp_path):
     with HTTPServer(("127.0.0.1", 0), Busy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         said = silent_hub(tmp_path, f"http://127.0.0.1:{server.server_port}")
@@ -205,5 +205,5 @@ def test_a_hub_that_gives_nothing_is_asked_once(tmp_path):
     assert len([path for path in Busy.asked if "bert-base-uncased" in path]) == 1, Busy.asked
 
 
-def test_no_hub_is_one_sentence_with_the_ways_out(tmp_path):
+def test_the_error_without_a_hub_is_one_sentence_with_advice(tmp_path):
     assert "the hub does not answer" in silent_hub(tmp_path, "http://127.0.0.1:9")

@@ -30,5 +30,5 @@ def test_top_k_in_the_body_and_in_the_query_string(ask, topics, tmp_path):
     assert [each["label"] for each in everything] == ["weather", "sport", "food"]
     assert [reply.json()["predictions"] for reply in two] == [everything[:2]] * 3
     assert (wrong.status_code, wrong.json()["message"]) == (400, '"top_k" must be a whole number from 1 to 1000.')
-    # TorchServe 0.12 hands no query string of this path on; should that change, the documents may say so.
+    # TorchServe 0.12 does not pass the query string of this path. If this changes, the documentation has to change.
     assert dropped.json()["predictions"] == everything

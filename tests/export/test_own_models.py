@@ -19,7 +19,7 @@ from tests.tiny import write_bert
 
 
 def write_reviews(folder):
-    """A text classifier of three labels with random weights, as transformers saves one."""
+    """A text classifier with three labels and random weights, saved by transformers."""
     from transformers import BertForSequenceClassification
 
     write_bert(folder)
@@ -37,7 +37,7 @@ def reviews(tmp_path_factory):
 
 
 def place(tmp_path, **more):
-    """A store and a models.toml of their own."""
+    """Variables for a separate store and models.toml."""
     own = {"MODELS_FILE": str(tmp_path / "models.toml"), "MODEL_STORE": str(tmp_path / "store")}
     return {**own, "DEVICE": "cpu", **more}
 
@@ -47,7 +47,7 @@ def settings_of(archive):
         return yaml.safe_load(source.read("model-config.yaml"))["archive"]
 
 
-def test_a_checkpoint_becomes_a_row_and_from_then_on_a_name(reviews, tmp_path):
+def test_a_checkpoint_becomes_a_row_that_its_name_selects(reviews, tmp_path):
     weights = shutil.copytree(reviews, tmp_path / "reviews-bert")
     (tmp_path / "models.toml").write_text("# by hand\n[minilm]\nworkers = 2  # kept\n")
     first = run("export", **place(tmp_path, MODEL=str(weights), VARIANTS="torchscript"))
@@ -131,13 +131,13 @@ def test_a_wrong_choice_is_one_sentence_and_touches_nothing(reviews, tmp_path, g
         ("[mine]\nsource='/x'\ntask='embedding'\nmax_length='9'", "max_length is '9'; expected a number"),
     ],
 )
-def test_a_row_that_was_written_wrong_is_named(tmp_path, row, says):
+def test_a_wrong_row_is_named(tmp_path, row, says):
     (tmp_path / "models.toml").write_text(row)
     with pytest.raises(CatalogError, match=says):
         own_models(tmp_path / "models.toml")
 
 
-def test_what_was_recorded_of_a_checkpoint_stays(reviews, monkeypatch, tmp_path):
+def test_recorded_values_of_a_checkpoint_are_kept(reviews, monkeypatch, tmp_path):
     monkeypatch.setenv("MODELS_FILE", str(tmp_path / "models.toml"))
     row = adopt({"MODEL": str(reviews), "EXAMPLE": "It was fine.", "EXPECT": "fair", "MAX_LENGTH": "64"})[1]
     record("reviews-bert", row)
@@ -164,7 +164,7 @@ def test_an_example_may_be_any_text(text):
     assert found["content_type"] == ("application/json" if text.startswith("{") else "text/plain")
 
 
-def test_an_expected_answer_needs_one_that_can_be_compared(tmp_path):
+def test_expect_needs_a_task_whose_answers_can_be_compared(tmp_path):
     (tmp_path / "models.toml").write_text("[mine]\nsource='/x'\ntask='embedding'\nexpect='cat'")
     with pytest.raises(CatalogError, match="answers in numbers: leave it out"):
         own_models(tmp_path / "models.toml")
@@ -174,7 +174,7 @@ def test_an_expected_answer_needs_one_that_can_be_compared(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["my model", "../up", "-x"])
-def test_a_row_with_a_name_that_is_no_archives_is_refused(tmp_path, name):
+def test_a_row_with_an_unusable_name_is_refused(tmp_path, name):
     (tmp_path / "models.toml").write_text(f"['{name}']\nsource='/x'\ntask='embedding'")
     with pytest.raises(CatalogError, match="is no usable name"):
         own_models(tmp_path / "models.toml")
@@ -193,7 +193,7 @@ def test_a_hub_id_may_move_to_another_commit(hub, monkeypatch, tmp_path):
     assert adopt({"MODEL": source.name, "NAME": "mine"})[1]["source"] == f"{source.name}@{source.revision}"
 
 
-def test_what_is_no_hub_id_is_refused_in_one_sentence(monkeypatch, tmp_path):
+def test_a_wrong_hub_id_is_refused_in_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("MODELS_FILE", str(tmp_path / "models.toml"))
     with pytest.raises(CheckpointError, match="neither a file or folder here nor a hub id"):
         adopt({"MODEL": "org/name.git"})
@@ -235,7 +235,7 @@ def test_a_name_that_is_taken_by_another_checkpoint_is_refused(reviews, monkeypa
 
 
 def test_variables_of_the_shell_do_not_make_a_model(tmp_path):
-    """MODEL, NAME and TASK are common names; they count on make's command line only."""
+    """MODEL, NAME and TASK are common names, so they are read only from make's command line."""
     import subprocess
 
     from tests.conftest import ROOT
@@ -259,7 +259,7 @@ def test_variables_of_the_shell_do_not_make_a_model(tmp_path):
 
 
 def test_a_model_of_a_known_task_is_one_line_of_the_catalog(tmp_path):
-    """README's promise: resnet34 as a row, built with random weights by the program as it stands."""
+    """Adds resnet34 as a row, and builds it with random weights without any other change, as README.md says."""
     import subprocess
     import sys
 
@@ -280,7 +280,7 @@ def test_a_model_of_a_known_task_is_one_line_of_the_catalog(tmp_path):
     assert json.loads(json.dumps(settings_of(tmp_path / "resnet34-torchscript.mar")))["model"] == "resnet34"
 
 
-def test_what_is_no_checkpoint_is_refused_before_anything_is_loaded(tmp_path):
+def test_a_folder_that_is_no_checkpoint_is_refused_before_anything_is_loaded(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
         adopt({"MODEL": str(tmp_path / "empty")})

@@ -1,4 +1,4 @@
-"""The verdict on parity: what is compared, and that each bound can fail."""
+"""The parity check: the compared values, and a failure at each bound."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_several_bounds_fail_together():
 
 @pytest.mark.parametrize(("scale", "allowed"), [(0.5, 0.25), (1.0, 0.25), (4.0, 1.0)])
 def test_the_difference_may_grow_with_the_largest_value_above_one(scale, allowed):
-    """By the largest magnitude, so also by that of a negative value. The bound itself is allowed."""
+    """The factor is the largest magnitude, also of a negative value. The bound itself is allowed."""
     reference = [{"logits": np.array([[-scale, 0.0, scale / 2]])}]
     lenient = Tolerance(max_abs=0.25)
     for difference, passes in ((allowed, True), (allowed + 2**-20, False)):
@@ -73,7 +73,7 @@ def test_a_cosine_and_an_agreement_at_their_bounds_pass():
         assert compare(outputs, cases(REFERENCE), Tolerance(cosine=cosine, top1=top1), classes=True).passed == passes
 
 
-def test_outputs_that_are_no_classes_have_no_best_one():
+def test_outputs_other_than_classes_have_no_best_class():
     parity = compare(cases(REFERENCE[:, ::-1]), cases(REFERENCE), Tolerance(top1=1.0), classes=False)
     assert parity.passed and parity.top1 is None
 
@@ -85,13 +85,13 @@ def test_the_difference_is_recorded_with_three_digits_and_the_cosine_with_six():
 
 
 def test_half_precision_is_compared_without_overflow():
-    """The norm of these rows is above what 16 bits hold."""
+    """The norm of these rows is above the largest fp16 number."""
     rows = [{"x": np.full((1, 16), 60000, np.float16)}]
     parity = compare(rows, rows, Tolerance(max_abs=0.0, cosine=1.0), classes=True)
     assert parity.passed and parity.cosine == 1.0
 
 
-def test_rows_of_zeros_have_no_direction_and_are_not_alike():
+def test_rows_of_zeros_fail():
     zeros = cases(np.zeros((2, 3)))
     parity = compare(zeros, zeros, STRICT, classes=False)
     assert (parity.max_abs, parity.cosine) == (0.0, 0.0) and not parity.passed
@@ -190,15 +190,15 @@ def test_a_row_may_be_the_only_one_of_its_case():
     assert (parity.top1, parity.cosine) == (0.5, 0.0)
 
 
-def test_single_values_of_one_output_are_not_joined_with_anothers():
-    """Beside large scores, small ones that are wrong hardly turn a common direction."""
+def test_single_values_of_different_outputs_are_not_joined():
+    """Joined with large scores, wrong small scores would hardly change the cosine."""
     reference = [{"large": np.array([[1e6]]), "small": np.array([[value]])} for value in (1.0, -1.0)]
     outputs = [{**each, "small": -each["small"]} for each in reference]
     assert compare(outputs, reference, Tolerance(), classes=True).cosine == -1.0
 
 
 def test_single_values_are_joined_over_the_cases():
-    """One score has no direction: two scores whose order is swapped do."""
+    """A single score has no useful cosine. Two scores have one, which shows that their order is swapped."""
     reference = [{"logits": np.array([[value]], np.float32)} for value in (5.0, -3.0, 1.0)]
     swapped = [reference[1], reference[0], reference[2]]
     lenient = Tolerance(cosine=0.99, top1=1.0)

@@ -1,5 +1,4 @@
-"""No weights are unpickled: real pickles with code, in every place where a loader could find one, are refused and not
-run."""
+"""No weights are unpickled. Real pickles with code are refused and not run, wherever a loader could find them."""
 
 import hashlib
 import json
@@ -32,13 +31,13 @@ class Evil:
 
 @pytest.fixture
 def mark(tmp_path):
-    """Where an unpickled Evil shows; the test fails when one did."""
+    """The file that an unpickled Evil leaves. The test fails if the file exists."""
     path = tmp_path / "code ran"
     yield path
     assert not path.exists(), "a pickle was run"
 
 
-def test_the_pickle_of_these_tests_does_run_where_it_is_let(tmp_path):
+def test_the_pickle_of_these_tests_runs_when_it_is_unpickled(tmp_path):
     torch.save({"x": Evil(tmp_path / "ran")}, tmp_path / "evil.pth")
     torch.load(tmp_path / "evil.pth", weights_only=False)
     assert (tmp_path / "ran").exists()
@@ -46,7 +45,7 @@ def test_the_pickle_of_these_tests_does_run_where_it_is_let(tmp_path):
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
-    """The place where torchvision keeps a download of resnet50's weights and looks before it downloads."""
+    """The path at which torchvision caches resnet50's weights."""
     from torchvision.models import get_weight
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -56,14 +55,14 @@ def cached(tmp_path, monkeypatch):
 
 
 def test_a_pickle_in_torchvisions_cache(cached, mark, tmp_path):
-    """torchvision compares a digest when it downloads, and opens what it finds in its cache as it is."""
+    """torchvision checks the digest of a download, but not that of a file in its cache."""
     torch.save({"fc.weight": Evil(mark)}, cached)
     with pytest.raises(CheckpointError, match=r"not what torchvision publishes.*remove it"):
         write_checkpoint(model("resnet50"), Choice(), tmp_path, **QUIET)
 
 
 def test_a_pickle_in_torchvisions_cache_under_a_digest_that_fits(cached, mark):
-    """Eight hex digits of a digest can be forged; what is read may still only hold tensors."""
+    """Eight hex digits of a digest can be forged. Only tensors may be read from the file."""
     torch.save({"fc.weight": Evil(mark)}, cached)
     digest = hashlib.sha256(cached.read_bytes()).hexdigest()[:8]
     forged = cached.rename(cached.with_name(f"resnet50-{digest}.pth"))
@@ -104,7 +103,7 @@ def test_an_archive_whose_weights_are_a_pickle(tmp_path, mark, kind, evil):
 
 
 def pickled(folder, mark):
-    """The checkpoint with its weights as a pickle in place of safetensors, as old checkpoints have them."""
+    """The checkpoint with its weights as a pickle instead of safetensors, as in old checkpoints."""
     state = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save({**state, **({"evil": Evil(mark)} if mark else {})}, folder / "pytorch_model.bin")
@@ -119,7 +118,7 @@ def test_an_image_archive_whose_weights_are_a_pickle(tmp_path, mark):
         build_network("torchvision", "resnet18", 10, tmp_path)
 
 
-def test_a_checkpoint_that_brings_code_of_its_own(tmp_path, mark, monkeypatch):
+def test_a_checkpoint_with_its_own_code_is_refused(tmp_path, mark, monkeypatch):
     """transformers may ask on the terminal whether to run such code."""
     asked = []
     source = write_bert(tmp_path / "bert")

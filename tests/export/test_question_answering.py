@@ -59,7 +59,7 @@ def asked(question, context, **parameters):
 
 
 def windows_of(tokenizer, question, context):
-    """transformers' windows: [(inputs, offsets, {place of each context token: its number in the context})]."""
+    """transformers' windows: [(inputs, offsets, {position of each context token: its index in the context})]."""
     taken = len(tokenizer.tokenize(question)) + tokenizer.num_special_tokens_to_add(pair=True)
     stride = min(STRIDE, (TOKENS - taken) // 2)
     encoded = tokenizer(
@@ -78,7 +78,8 @@ def windows_of(tokenizer, question, context):
 
 
 def best_window(windows, number):
-    """run_squad.py, _check_is_max_context: of windows [(first, last token)], the one with a token's most context."""
+    """run_squad.py, _check_is_max_context: the window, of [(first, last token)], in which a token has the most
+    context."""
     best, best_score = None, None
     for at, (first, last) in enumerate(windows):
         if not first <= number <= last:
@@ -130,7 +131,7 @@ def published(library, question, context, longest=LONGEST):
 
 
 def assert_published(found, expected, context, abs=1e-4):
-    """The places and scores are the published ones; two scores nearer than rounding may change places."""
+    """Positions and scores are the published ones. Two answers may be swapped if their scores differ by rounding."""
     theirs = {(start, end): score for start, end, score in expected}
     assert len(found) == min(len(expected), 10)
     assert [each["score"] for each in found] == pytest.approx([score for _, _, score in expected[:10]], abs=abs)
@@ -141,7 +142,7 @@ def assert_published(found, expected, context, abs=1e-4):
 
 @pytest.mark.parametrize(("name", "variant"), ARCHIVES)
 def test_answers_are_those_of_the_published_algorithm(archive, library, name, variant):
-    """Alone, and in one batch of all lengths, whose windows go through the model in groups."""
+    """The requests are sent alone, and in one batch of all lengths, whose windows run in groups."""
     requests = [asked(question, context, top_k=10) for question, context in ASKED]
     together, *alone = ask(archive(name, variant), requests, *[[request] for request in requests])
     for (question, context), *replies in zip(ASKED, together, [reply for (reply,) in alone], strict=True):
@@ -153,8 +154,8 @@ def test_answers_are_those_of_the_published_algorithm(archive, library, name, va
 
 
 @pytest.mark.parametrize("last", [129, 130, 300, 500])
-def test_a_token_is_of_the_window_with_its_most_context_also_where_the_last_is_short(last):
-    """Windows of 512 tokens, as models have them: a hundredth of 500 tokens outweighs up to four of context."""
+def test_a_token_belongs_to_the_window_with_its_most_context_also_if_the_last_window_is_short(last):
+    """In windows of 512 tokens, a hundredth of the window's length is more than up to four tokens of context."""
     from handlers.tasks.question_answering import _owned
 
     windows = [(0, 499), (372, 871), (744, 743 + last)]
@@ -171,8 +172,8 @@ def test_the_trained_questions_are_answered_at_their_places(archive):
     assert sum(ours == theirs for ours, theirs in zip(found, wanted, strict=True)) >= 38
 
 
-def test_requests_of_more_windows_than_go_through_at_once_are_answered_whole(archive, library):
-    """Two requests of one batch. Also the other options: a shorter answer, and one answer as a bare object."""
+def test_requests_with_more_windows_than_one_pass_takes_are_answered_completely(archive, library):
+    """Two requests in one batch. Also tests the options for a shorter answer and for a single answer, an object."""
     tokenizer, _ = library["roberta"]
     rooms = ROOMS[:2500]
     assert 32 < len(windows_of(tokenizer, "Which room?", rooms)) <= 64
@@ -215,7 +216,7 @@ def test_instances_are_answered_in_order_and_a_bad_request_fails_alone_with_its_
     assert instances[1]["answer"] == ROOMS[instances[1]["start"] : instances[1]["end"]]
 
 
-def test_the_load_test_asks_of_a_sentence_and_judges_by_place():
+def test_the_load_test_makes_a_question_from_a_sentence_and_compares_answers_by_position():
     task = TASKS[TASK]
     golden = {"answer": "the old red car", "score": 0.9, "start": 9, "end": 24}
     moved, other = {**golden, "start": 13}, {**golden, "start": 30, "end": 35}

@@ -1,4 +1,4 @@
-"""JPEG files are decoded at part of their size only where a real network gives the same answers."""
+"""JPEG files are decoded at reduced size only if a real network gives the same answers."""
 
 import io
 
@@ -41,15 +41,15 @@ def test_a_network_of_64_pixels_decodes_whole_files(outputs):
     assert measured.own.failures
 
 
-def test_files_that_are_small_enough_to_be_whole_do_not_vouch_for_large_ones(outputs):
+def test_small_files_that_pass_do_not_allow_reductions_of_large_ones(outputs):
     files = photographs()[:1]
     measured = measure_reduction(outputs, preparation(256, 224), files, EXACT, classes=True)
-    assert measured.own.max_abs == 0  # photographs of 640 x 427 are decoded whole at 256 pixels
+    assert measured.own.max_abs == 0  # photographs of 640 x 427 are decoded at full size for 256 pixels
     assert 0.9 < measured.enlarged < 0.999  # 0.992 measured
     assert not measured.allowed
 
 
-def test_answers_that_do_not_depend_on_the_decoding_allow_it():
+def test_outputs_that_do_not_depend_on_the_decoding_allow_reductions():
     measured = measure_reduction(lambda p: np.ones((len(p), 3)), preparation(64, 64), photographs()[:2], EXACT, False)
     assert measured.allowed
 

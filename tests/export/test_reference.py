@@ -1,4 +1,4 @@
-"""The library's answers are computed once for the variants of a model that one make archive builds."""
+"""One make archive computes the reference of a model once for all its variants."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_other_weights_other_models_and_other_runs_have_their_own(tmp_path, comp
     assert [each[0][0] for each in found] == [1, 2, 3, 4, 5, 6]
 
 
-def test_one_run_hands_its_builds_one_folder_and_removes_it(tmp_path, monkeypatch):
+def test_the_builds_of_a_run_share_one_folder_which_is_removed_later(tmp_path, monkeypatch):
     given = []
 
     def pretend(row, device, choice, folder, version, shared, report):

@@ -1,4 +1,4 @@
-"""rerank through the archive equals sentence_transformers.CrossEncoder.rank on the same folder."""
+"""The archive's rankings equal those of sentence_transformers.CrossEncoder.rank for the same folder."""
 
 import json
 
@@ -26,7 +26,7 @@ def expected(folder, query, texts):
 
 
 def assert_equal(ours, theirs):
-    # Equal texts may score a rounding error apart there, where batches are padded otherwise.
+    # CrossEncoder pads batches differently, so scores of equal texts may differ by rounding.
     by_index = {each["index"]: each["score"] for each in ours}
     assert by_index == pytest.approx(dict(theirs), rel=1e-4, abs=1e-6)
     scores = [each["score"] for each in ours]
@@ -67,7 +67,7 @@ def test_every_form_of_request_is_ranked_as_the_cross_encoder_does(ask, tmp_path
 
 
 @pytest.mark.parametrize("family", ["xlm-roberta", "electra"])
-def test_scores_are_raw_where_the_checkpoint_says_so(ask, tmp_path, family):
+def test_scores_are_logits_if_the_checkpoint_says_so(ask, tmp_path, family):
     folder = checkpoints.write_cross_encoder(tmp_path / "checkpoint", family, nn.Identity())
     (reply,) = ask("rerank", folder, [json_request({"query": QUERY, "texts": TEXTS})])
     theirs = expected(folder, QUERY, TEXTS)
@@ -89,8 +89,8 @@ def test_the_activation_of_a_checkpoint_from_before_sentence_transformers_4_is_r
     assert isinstance(CrossEncoder(str(folder), device="cpu").activation_fn, nn.Identity)
 
 
-def test_parity_joins_single_values_and_asks_no_best_class_of_them():
-    """Rounding may swap the best two of all cases, which are of different requests."""
+def test_parity_joins_single_values_and_does_not_compare_their_best_class():
+    """Rounding may swap the two best values of all cases, which belong to different requests."""
     reference = [{"logits": np.array([[2.0], [-1.0]])}, {"logits": np.array([[1.999]])}]
     rounded = [{"logits": np.array([[1.998], [-1.0]])}, {"logits": np.array([[2.0]])}]
     strict = Tolerance(cosine=0.999, top1=1.0)
@@ -99,7 +99,7 @@ def test_parity_joins_single_values_and_asks_no_best_class_of_them():
     assert not compare([{"logits": -each["logits"]} for each in reference], reference, strict, classes=True).passed
 
 
-def test_int8_ranks_alike(ask, tmp_path):
+def test_int8_ranks_as_fp32_does(ask, tmp_path):
     folder = checkpoints.write_cross_encoder(tmp_path / "checkpoint", "bert")
     request = TASK.traffic("The team scored a goal in the last minute.")
     exact, rounded = (ask("rerank", folder, [request], variant)[0]["body"] for variant in ("torchscript", "int8"))

@@ -1,4 +1,4 @@
-"""An archive's response timeout: the same at every build, longer for more work, within limits."""
+"""An archive's response timeout is the same at each build, grows with the work, and has limits."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from handlers.settings import Settings, TensorSpec, TextInput
 
 @pytest.fixture(scope="module")
 def network():
-    """One matrix product per token, of so many channels; and its settings."""
+    """A function from a number of channels to (a network with one matrix product per token, its settings)."""
     import torch
 
     class Network(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""text-classification through the archive equals transformers' own pipeline on the same folder."""
+"""The archive's text classification equals transformers' pipeline for the same folder."""
 
 import pytest
 
@@ -28,7 +28,8 @@ def requests_of(items):
 
 
 def pipeline_of(folder):
-    """transformers' answers to a text or a pair, all labels, truncated as the checkpoint's tokenizer says."""
+    """A function that returns transformers' answer to a text or a pair, with all labels. Texts are truncated at the
+    tokenizer's limit."""
     import torch
     from transformers import pipeline
 
@@ -122,7 +123,7 @@ def test_int8_keeps_the_topics(ask, topics):
     ],
     ids=["several labels", "several numbers"],
 )
-def test_scores_are_what_the_pipeline_makes_of_the_logits(ask, tmp_path, config, between_0_and_1):
+def test_scores_are_those_of_the_pipeline(ask, tmp_path, config, between_0_and_1):
     folder = checkpoints.write_checkpoint(tmp_path / "checkpoint", "bert", "classification", **config)
     replies = ask("text-classification", folder, [Request(text.encode()) for text in TEXTS])
     for text, reply in zip(TEXTS, replies, strict=True):

@@ -1,5 +1,5 @@
-"""Parity through the archive: unpacked in an empty folder, in a process whose only path is that folder, compared with
-the libraries' own outputs from the same weights."""
+"""The answers of archives equal those of the libraries with the same weights. An archive is unpacked in an empty
+folder, and runs in a process that has only this folder on its path."""
 
 import io
 import json
@@ -19,7 +19,7 @@ EXACT_VARIANTS = [name for name in CPU_VARIANTS if all(v.tolerance == EXACT for 
 
 
 def exact(model):
-    """The tested variants of a model that compute what eager fp32 computes."""
+    """The tested variants of a model with the outputs of eager fp32."""
     return [name for name in MODEL_VARIANTS[model] if name in EXACT_VARIANTS]
 
 
@@ -56,7 +56,7 @@ def embedded():
 
 @pytest.mark.parametrize("variant", MODEL_VARIANTS["minilm"])
 def test_minilm_equals_sentence_transformers(store, embedded, variant):
-    """One by one and, in the same process, as one batch; compile meets enough shapes one by one."""
+    """The texts are sent one by one and, in the same process, as one batch. For compile, one by one is enough."""
     texts = [text.encode() for text in HARD]
     asked = [[text] for text in texts] + ([] if variant == "compile" else [texts])
     batches = answer_batches(store / f"minilm-{variant}.mar", asked, "text/plain")
@@ -71,7 +71,7 @@ def test_minilm_equals_sentence_transformers(store, embedded, variant):
 
 @pytest.fixture(scope="module")
 def inks():
-    """The held-out pictures, the same in the opposite ink, and their labels."""
+    """The held-out pictures, the inverted pictures, and their labels."""
     from export.digits import split
 
     _, _, pngs, labels = split()
@@ -80,7 +80,7 @@ def inks():
 
 
 @pytest.mark.parametrize("variant", MODEL_VARIANTS["digits"])
-def test_digits_has_its_accuracy_whatever_the_ink(store, inks, variant):
+def test_digits_has_its_accuracy_with_dark_and_light_ink(store, inks, variant):
     *batches, labels = inks
     for replies in answer_batches(store / f"digits-{variant}.mar", batches, "image/png"):
         right = [
@@ -115,7 +115,7 @@ def test_bert_equals_transformers_fill_mask_pipeline(every_row, hub, variant):
         assert [p["sequence"] for p in ours] == [p["sequence"] for p in theirs]
 
 
-def test_bert_refuses_what_has_no_mask_or_too_many(every_row):
+def test_bert_refuses_texts_without_a_mask_and_with_too_many(every_row):
     bodies = [b"no mask", b"[MASK] " * 65, ("long " * 600 + "[MASK]").encode(), b"one [MASK] only"]
     replies = answer(every_row / "bert-eager.mar", bodies, "text/plain")
     assert [reply["status"] for reply in replies] == [400, 413, 400, 200]

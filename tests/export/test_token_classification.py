@@ -1,4 +1,4 @@
-"""Token classification through the archive: entities, places, words and scores are those of transformers' pipeline."""
+"""The archive's entities, with positions, words and scores, equal those of transformers' pipeline."""
 
 import pytest
 
@@ -17,7 +17,7 @@ TEXTS = [
     "ﬁne ☃ ĳ \u200bzero\u00a0width <unk> [UNK] [SEP] Siemens-AG's",
     "Ada",
     "!",
-    "\u200b",  # no token is left of it
+    "\u200b",  # the tokenizer gives no token
     "Angela Merkel flew from Berlin to Paris. " * 20,
 ]
 VARIANTS = {
@@ -64,7 +64,7 @@ def assert_same_entities(ours, theirs, text, approx):
 
 @pytest.mark.parametrize(("name", "variant"), ARCHIVES)
 def test_the_entities_are_those_of_transformers_pipeline(archive, pipelines, name, variant):
-    """Every strategy, each text alone and all lengths in one batch; int8 where margins are wide."""
+    """All strategies, with each text alone and all lengths in one batch. int8 is tested only with clear margins."""
     texts = TEXTS[:12] if variant == "int8" else TEXTS
     approx = {"abs": 0.05} if variant == "int8" else {"rel": 1e-3}
     together = [[asked(text, strategy) for text in texts] for strategy in STRATEGIES]
@@ -112,7 +112,7 @@ def test_lists_instances_and_bad_options_are_answered_in_their_forms(archive):
     assert number["status"] == 400
 
 
-def test_the_load_test_judges_answers_by_the_surest_entity():
+def test_the_load_test_compares_answers_by_the_entity_with_the_highest_score():
     task = TASKS[TASK]
     golden = {"predictions": [
         {"entity_group": "LOC", "score": 0.6, "word": "x", "start": 0, "end": 1},

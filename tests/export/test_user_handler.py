@@ -1,4 +1,4 @@
-"""A user's own handler: the contract, the build with it, and each mistake in one sentence with the code to write."""
+"""A user's own handler: the contract and the build. Each mistake gives one sentence and a correct handler."""
 
 import shutil
 import textwrap
@@ -35,7 +35,7 @@ def own(handler, task="embedding", source="/nowhere", **more):
 
 
 def body(text):
-    """A handler of the embedding task with these lines in its class."""
+    """A handler of the embedding task with the lines ``text`` in its class."""
     return f"{IMPORT}from handlers.options import Whole\n\n\nclass Mine(Embedding):\n{textwrap.indent(text, '    ')}\n"
 
 
@@ -68,7 +68,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "says"), REFUSED, ids=[says for _, says in REFUSED])
-def test_a_broken_contract_is_one_sentence_and_the_code_to_write(tmp_path, text, says):
+def test_the_error_for_a_broken_contract_is_one_sentence_and_a_correct_handler(tmp_path, text, says):
     path = tmp_path / "mine.py"
     (tmp_path / "beside.py").write_text("")
     if text is not None:
@@ -81,7 +81,7 @@ def test_a_broken_contract_is_one_sentence_and_the_code_to_write(tmp_path, text,
 
 
 @pytest.mark.parametrize("task", OWN_TASKS)
-def test_the_code_that_is_shown_keeps_the_contract_and_the_page_names_its_class(tmp_path, task):
+def test_the_handler_in_the_error_keeps_the_contract_and_the_page_names_its_class(tmp_path, task):
     (tmp_path / "json.py").write_text(code(task, "Mine"))  # a name that would hide a library's
     check(own(tmp_path / "json.py", task))
     assert f"`handlers.tasks.{code(task).split()[1].rpartition('.')[2]}.{code(task).split()[3]}`" in PAGE.read_text()
@@ -122,7 +122,7 @@ def test_a_hook_that_fails_in_the_dry_run_is_named_with_its_line(embedder, monke
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_a_request_that_a_handler_refuses_is_an_answer_but_not_for_the_example(embedder, monkeypatch, tmp_path):
+def test_a_handler_may_refuse_requests_but_not_the_example(embedder, monkeypatch, tmp_path):
     (tmp_path / "mine.py").write_text("from handlers.errors import RequestError\n" + body(
         "def preprocess(self, item, options):\n    if 'JSON' not in item:\n        raise RequestError('Say JSON.')\n"
         "    return item"
@@ -157,8 +157,8 @@ def test_expect_needs_the_tasks_form(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["fill-mask", "question-answering", "rerank"])
-def test_hooks_come_before_what_a_task_makes_of_an_item(monkeypatch, tmp_path, task):
-    """Masks are counted, contexts cut into windows and texts ranked after ``preprocess``."""
+def test_preprocess_comes_before_the_tasks_own_processing(monkeypatch, tmp_path, task):
+    """``preprocess`` comes before masks are counted, contexts are split into windows, and texts are ranked."""
     from tests.checkpoints import write_checkpoint, write_cross_encoder
 
     change, request, expected = {
@@ -225,7 +225,7 @@ def test_a_handler_of_a_built_in_model_is_refused(tmp_path):
         own_models(tmp_path / "models.toml")
 
 
-def test_make_compare_refuses_it_since_the_peers_do_not_run_it(monkeypatch, tmp_path):
+def test_make_compare_refuses_a_model_with_its_own_handler(monkeypatch, tmp_path):
     monkeypatch.setenv("MODELS_FILE", str(tmp_path / "models.toml"))
     (tmp_path / "models.toml").write_text("[mine]\nsource = '/x'\ntask = 'embedding'\nhandler = '/mine.py'\n")
     with pytest.raises(CompareError, match=r"MODELS=mine answers through /mine\.py, which the peers do not run"):

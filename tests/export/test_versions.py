@@ -1,4 +1,4 @@
-"""VERSION: where a build of another version goes, what it states, and that a version does not change."""
+"""VERSION: the folder of another version's build, the version in the archive, and that a version does not change."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from tests.conftest import run
 
 @pytest.fixture
 def own(store, tmp_path, monkeypatch):
-    """A store with a copy of ``null`` that is up to date, and an environment that asks for it."""
+    """A store with an up-to-date copy of ``null``, and an environment that selects it."""
     for name in ("null.mar", "null.mar.sha256"):
         shutil.copy(store / name, tmp_path)
     monkeypatch.setattr(verb, "STORE", tmp_path)
@@ -26,7 +26,7 @@ def own(store, tmp_path, monkeypatch):
 
 
 def of_other_sources(archive):
-    """Makes the archive one that was built from other sources."""
+    """Changes the archive's fingerprint, as if it were built from other sources."""
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(archive.with_name("new"), "w") as new:
         for name in old.namelist():
             data = old.read(name)
@@ -35,15 +35,15 @@ def of_other_sources(archive):
 
 
 def build(capsys, monkeypatch, version=""):
-    """(exit status, verdict, what was said) of make archive VERSION=..."""
+    """(exit status, verdict, messages) of make archive VERSION=..."""
     monkeypatch.setenv("VERSION", version)
     status = verb.main()
     said = capsys.readouterr()
     return status, said.out.splitlines()[-1].split()[-1] if said.out else "", said.err
 
 
-def test_another_version_is_built_beside_the_served_one_and_says_which_it_is(own, capsys, monkeypatch):
-    # Without the process of its own, which imports torch anew.
+def test_another_version_is_built_beside_the_served_one_and_states_its_version(own, capsys, monkeypatch):
+    # Builds in this process, since a separate one would import torch again.
     def here(row, device, choice, folder, version, references, report):
         return building.build(row, device, choice, folder, report, version, references)
 
@@ -80,7 +80,7 @@ def test_a_version_does_not_change_and_the_first_one_does(own, capsys, monkeypat
     assert "make archive MODELS=null VERSION=..." in said
     of_other_sources(own / "null.mar")
     build(capsys, monkeypatch)
-    assert built[1:] == [(own, "1.0")]  # everyday work
+    assert built[1:] == [(own, "1.0")]  # the first version may change
 
 
 def test_make_archive_leaves_a_version_that_was_rolled_out(own, capsys, monkeypatch):
@@ -99,7 +99,7 @@ def test_make_archive_leaves_a_version_that_was_rolled_out(own, capsys, monkeypa
     assert archives(own) == before
 
 
-def test_a_version_of_another_form_gets_a_sentence(own, capsys, monkeypatch):
+def test_a_malformed_version_is_refused_in_one_sentence(own, capsys, monkeypatch):
     assert build(capsys, monkeypatch, "a_b") == (
         2, "", "VERSION=a_b is no version: write up to 32 letters, digits, '.' and '-', as in VERSION=2.0\n"
     )  # fmt: skip

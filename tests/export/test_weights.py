@@ -1,5 +1,5 @@
-"""Weights: the hub's layout, local folders and files are read. Weights that cannot be loaded give one sentence that
-says what to do."""
+"""Weights are read from the hub's layout, local folders and files. If weights cannot be loaded, one sentence says what
+to do."""
 
 import json
 import pickle
@@ -20,11 +20,11 @@ QUIET = {"report": lambda text: None}
 
 
 def test_hub_layout_is_loaded_by_id_and_pinned_revision(every_row):
-    """The ``every_row`` store holds bert archives built from it."""
+    """The store ``every_row`` has bert archives that were built from the hub's layout."""
     assert (every_row / "bert-eager.mar").exists() and (every_row / "bert-torchscript.mar").exists()
 
 
-def test_no_hub_says_so_in_one_sentence_with_the_two_ways_out(tmp_path):
+def test_the_error_for_an_unreachable_hub_is_one_sentence_with_two_solutions(tmp_path):
     settings = {"MODEL_STORE": str(tmp_path), "MODELS": "bert", "VARIANTS": "eager", "DEVICE": "cpu"}
     failed = run("export", **settings, **hub_environment(tmp_path / "empty"))
     assert failed.returncode == 1
@@ -33,7 +33,7 @@ def test_no_hub_says_so_in_one_sentence_with_the_two_ways_out(tmp_path):
     assert not list(tmp_path.glob("*.mar"))
 
 
-def test_random_weights_are_stamped(every_row):
+def test_random_weights_are_marked(every_row):
     with zipfile.ZipFile(every_row / "resnet50-eager.mar") as archive:
         settings = yaml.safe_load(archive.read("model-config.yaml"))["archive"]
     assert settings["random_weights"] is True and settings["weights"] == "random weights"
@@ -43,10 +43,10 @@ def test_random_weights_are_stamped(every_row):
     assert "resnet50-eager (random weights)" in listed.stdout and "up to date" in listed.stdout
 
 
-def test_a_checkpoint_without_a_head_is_refused_rather_than_given_one(tmp_path):
+def test_a_checkpoint_without_a_head_is_refused(tmp_path):
     source = write_bert(tmp_path / "headless", head=False)
     config = json.loads((source / "config.json").read_text()) | {"architectures": ["BertForMaskedLM"]}
-    (source / "config.json").write_text(json.dumps(config))  # it says that there is one
+    (source / "config.json").write_text(json.dumps(config))  # the config says that there is a head
     with pytest.raises(CheckpointError, match=r"lacks .*none is added"):
         write_checkpoint(model("bert"), Choice(path=source), tmp_path, **QUIET)
 
@@ -135,14 +135,14 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [{"fc.weight": torch.zeros(3)}, {"fc.weight": 3}, [1, 2]])
-def test_what_is_not_the_models_state_dict_is_refused(tmp_path, content):
+def test_another_state_dict_than_the_models_is_refused(tmp_path, content):
     path = tmp_path / "weights.pth"
     torch.save(content, path)
     with pytest.raises(CheckpointError, match=r"does not hold the weights of resnet50|holds no state dict"):
         write_checkpoint(model("resnet50"), Choice(path=path), tmp_path, **QUIET)
 
 
-def test_what_the_environment_asks_for():
+def test_the_choice_of_weights_from_the_environment():
     bert = model("bert")
     assert Choice.of(bert, {}) == Choice()
     assert Choice.of(bert, {"WEIGHTS": "random"}).random
@@ -154,7 +154,7 @@ def test_what_the_environment_asks_for():
         identity(bert, Choice.of(bert, {"BERT_WEIGHTS": "/nowhere"}))
 
 
-def test_another_version_of_a_font_makes_other_digits_weights(monkeypatch):
+def test_another_version_of_a_font_changes_the_identity_of_the_digits_weights(monkeypatch):
     before = identity(model("digits"), Choice())
     assert identity(model("digits"), Choice()) == before
     found = weights.version

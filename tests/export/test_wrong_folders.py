@@ -32,7 +32,7 @@ def silent(text):
 
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory):
-    """Folders that load: a classifier of three labels, a network without a head, and one that embeds."""
+    """Valid folders: a classifier with three labels, a network without a head, and an embedding model."""
     folder = tmp_path_factory.mktemp("sound")
     checkpoints.write_checkpoint(folder / "classifier", "bert", "classification", num_labels=3)
     checkpoints.write_checkpoint(folder / "encoder", "bert", "encoder")
@@ -176,7 +176,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(sound, tmp_path):
     folder, mark = shutil.copytree(sound / CLASSIFIER, tmp_path / "checkpoint"), tmp_path / "code ran"
     torch.save({"classifier.weight": Evil(mark)}, folder / "pytorch_model.bin")
     (tmp_path / "beside").mkdir()
-    write_checkpoint(local(folder, T), Choice(), tmp_path / "beside", silent)  # safetensors go before it
+    write_checkpoint(local(folder, T), Choice(), tmp_path / "beside", silent)  # safetensors are preferred
     without(folder, "model.safetensors")
     (tmp_path / "alone").mkdir()
     with pytest.raises(CheckpointError, match=r"pytorch_model.bin is refused .*: only tensors are read from it"):
@@ -190,7 +190,7 @@ def test_tensors_in_torchs_own_format_are_read(sound, tmp_path):
     old = {
         name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): weights[name] for name in weights
     }
-    torch.save(old, folder / "pytorch_model.bin")  # by the names that BERT's first checkpoints have
+    torch.save(old, folder / "pytorch_model.bin")  # with the names of BERT's first checkpoints
     without(folder, "model.safetensors")
     (tmp_path / "written").mkdir()
     found = write_checkpoint(local(folder, T), Choice(), tmp_path / "written", silent)
@@ -199,7 +199,7 @@ def test_tensors_in_torchs_own_format_are_read(sound, tmp_path):
     assert all(torch.equal(written[name], tensor) for name, tensor in weights.items())
 
 
-def test_a_folder_with_one_output_is_asked_what_it_is_for(tmp_path):
+def test_the_error_for_a_folder_with_one_output_asks_for_its_task(tmp_path):
     folder = checkpoints.write_checkpoint(tmp_path / "checkpoint", "bert", "classification", num_labels=1)
     with pytest.raises(CheckpointError, match=r"name it with TASK=rerank .* or TASK=text-classification"):
         read_text_folder(folder, {})

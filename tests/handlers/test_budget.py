@@ -24,20 +24,20 @@ def known(timeout_s=60.0, rate=0.01):
     return budget
 
 
-def test_what_fits_is_run_cheapest_first_and_the_rest_is_told_when():
-    """Thirty seconds are admitted, 3,000 units."""
+def test_the_cheapest_requests_run_and_the_others_get_a_time_to_try_again():
+    """There is time for 30 seconds, which are 3,000 units."""
     found = refusals([2500, 100, 1000, 3001], known(), "tokens")
     assert found[1] is None and found[2] is None
     assert isinstance(found[0], Busy) and (found[0].status, found[0].retry_after_s) == (503, 11)
     assert isinstance(found[3], TooLarge) and "3001 tokens" in str(found[3]) and "takes 3000 in one" in str(found[3])
 
 
-def test_nothing_is_refused_before_a_pass_was_timed_or_without_a_timeout():
+def test_no_request_is_refused_before_a_pass_was_timed_or_without_a_timeout():
     assert refusals([10**9], Budget(60), "tokens") == [None]
     assert refusals([10**9], known(math.inf), "tokens") == [None]
 
 
-def test_an_estimate_falls_at_once_rises_slowly_and_ignores_what_is_too_short():
+def test_an_estimate_falls_at_once_rises_slowly_and_ignores_short_passes():
     budget = Budget(60, least=64)
     budget.learn(10, 5)
     assert budget.rate == 0
@@ -48,14 +48,14 @@ def test_an_estimate_falls_at_once_rises_slowly_and_ignores_what_is_too_short():
     assert budget.rate == pytest.approx(0.02)
 
 
-def test_a_slow_hour_is_forgotten():
+def test_the_estimate_falls_after_refusals():
     budget = known(rate=1.0)
     for _ in range(20):
         refusals([200], budget, "tokens")
     assert refusals([200], budget, "tokens") == [None]
 
 
-def test_no_pass_begins_that_would_end_too_late_and_a_short_one_still_may_after_the_stop():
+def test_a_pass_that_would_end_too_late_does_not_begin_but_a_short_one_may():
     budget = known(timeout_s=10, rate=0.01)
     budget.check(10**6)  # outside of a batch nothing is refused
     with budget.batch(time.perf_counter() - 7):
@@ -87,7 +87,7 @@ def test_images_in_pieces_are_answered_in_order():
 
 
 class Sleeps(Service):
-    """Every unit of an item takes a hundredth of a second; items run one by one."""
+    """A service in which a unit of cost takes 10 ms. Items run one by one."""
 
     def read(self, payload):
         return list(payload.items)
@@ -129,8 +129,8 @@ def ask(service, *items):
 
 
 @pytest.mark.alone
-def test_a_batch_that_is_too_much_is_answered_in_part(service):
-    """A second is admitted; the batch would take 1.6 s and one request alone 2 s."""
+def test_a_batch_that_would_take_too_long_is_answered_in_part(service):
+    """There is time for one second. The batch would take 1.6 s, and one request alone 2 s."""
     replies, context = ask(service, [20], [80], [1], [200], [5])
     assert context.status == [200, 503, 200, 413, 200]
     assert replies[0] == {"predictions": [20]} and replies[2] == {"predictions": [1]}
@@ -138,8 +138,8 @@ def test_a_batch_that_is_too_much_is_answered_in_part(service):
 
 
 @pytest.mark.alone
-def test_a_machine_that_is_slower_than_it_was_stops_in_time_and_has_learnt(service):
-    """The estimate is a tenth of the truth: the long request is stopped and refused, its mates are answered."""
+def test_a_worker_that_has_become_slower_stops_in_time_and_corrects_its_estimate(service):
+    """The estimate is a tenth of the real time. The long request is stopped and refused; the others are answered."""
     service.budget.rate = 0.001
     began = time.perf_counter()
     replies, context = ask(service, [3], [30] * 20, [4])

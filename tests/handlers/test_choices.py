@@ -1,4 +1,4 @@
-"""What was measured once is read by the next process, and a file that is of no use costs a measurement and no more."""
+"""A process reads the choices that another process measured. With an unusable file, it measures them again."""
 
 import json
 import multiprocessing
@@ -40,14 +40,14 @@ def test_without_a_folder_each_process_measures(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a shape": [9, 9]}', '{"a shape": null}', '{"a shape": {"a": 1}}'])
-def test_what_is_no_choice_is_measured_anew(folder, text):
+def test_a_file_without_a_valid_choice_is_measured_again(folder, text):
     folder.mkdir()
     (folder / "gpu.json").write_text(text)
     assert remembered("gpu", "a shape", WAYS, lambda: WAYS[1]) == WAYS[1]
     assert json.loads((folder / "gpu.json").read_text()) == {"a shape": [64, 32, 1]}
 
 
-def test_a_folder_that_cannot_be_made_costs_nothing_but_the_measurement(folder):
+def test_a_folder_that_cannot_be_made_does_not_prevent_the_measurement(folder):
     folder.write_text("a file is in its place")
     assert remembered("gpu", "a shape", WAYS, lambda: "fused") == "fused"
 

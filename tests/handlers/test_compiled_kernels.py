@@ -25,7 +25,7 @@ TYPES = {
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """(name, PTX) of each kernel, compiled where it would have been started."""
+    """(name, PTX) of each kernel. Launches are replaced by compilations."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -52,7 +52,7 @@ def compiled(monkeypatch):
 
 
 def _constant(parameter, value):
-    """As when a kernel is started: a whole number that is 1 is compiled in as well."""
+    """Whether the argument is a constant of the kernel. As at a launch, the integer 1 is one as well."""
     return parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1)
 
 

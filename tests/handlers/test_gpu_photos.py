@@ -1,5 +1,5 @@
-"""Photographs as tensors: which files are decoded on the device and which are left to the host. These tests use the
-CPU, where torchvision's decoder is libjpeg. tests/test_gpu.py tests nvJPEG."""
+"""Which photographs are decoded on the device, and which on the host. These tests use the CPU, where torchvision's
+decoder is libjpeg. tests/test_gpu.py tests nvJPEG."""
 
 import io
 
@@ -58,7 +58,7 @@ def upright_no_more():
     return exif
 
 
-def test_what_the_gpu_would_decode_otherwise_is_left_to_the_host(picture):
+def test_files_that_the_gpu_would_decode_differently_are_left_to_the_host(picture):
     assert suits(inspect(jpeg(picture)), 232)
     for other in (
         jpeg(picture, exif=upright_no_more()),
@@ -76,7 +76,7 @@ OPTIONS = [{}, {"progressive": True}, {"subsampling": 0}, {"exif": Image.Exif().
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_what_needs_no_look_at_its_metadata_is_judged_as_after_one(picture, mode):
+def test_simple_files_get_the_same_decision_without_reading_their_metadata(picture, mode):
     for size in ((160, 107), (800, 100)):
         for options in OPTIONS:
             file = inspect(jpeg(picture.resize(size).convert(mode), **options))
@@ -86,19 +86,19 @@ def test_what_needs_no_look_at_its_metadata_is_judged_as_after_one(picture, mode
 
 
 def damaged(data):
-    """Two-component, which neither Pillow nor nvJPEG takes."""
+    """A JPEG with two components, which neither Pillow nor nvJPEG supports."""
     start = data.index(b"\xff\xc0")
     return data[: start + 9] + b"\2" + data[start + 10 :]
 
 
-def test_a_batch_keeps_its_order_whoever_prepared_what(photos, picture):
+def test_a_batch_prepared_by_host_and_gpu_keeps_its_order(photos, picture):
     files = [jpeg(picture), jpeg(picture.rotate(90, expand=True)), jpeg(picture.crop((0, 0, 300, 300)))]
     items = [on_host(files[0]), taken(photos, files[1]), taken(photos, files[2])]
     expected = np.stack([on_host(data) for data in files]).astype(int)
     assert np.abs(photos(items).numpy() - expected).max() <= 2
 
 
-def test_many_pixels_are_decoded_in_several_goes(photos, picture, monkeypatch):
+def test_many_pixels_are_decoded_in_several_groups(photos, picture, monkeypatch):
     monkeypatch.setattr("handlers.gpu_photos.PIXELS_AT_ONCE", 600_000)
     data, goes, decode = jpeg(picture), [], torchvision.io.decode_jpeg
     monkeypatch.setattr(
@@ -111,7 +111,7 @@ def test_many_pixels_are_decoded_in_several_goes(photos, picture, monkeypatch):
 
 @pytest.mark.parametrize("step", ["torchvision.io.decode_jpeg", "torch.nn.functional.interpolate"])
 @pytest.mark.parametrize("error", [RuntimeError("nvJPEG: not supported\nand a stack"), torch.OutOfMemoryError("full")])
-def test_what_the_gpu_fails_at_is_prepared_or_refused_by_the_host(photos, picture, monkeypatch, step, error):
+def test_files_that_the_gpu_fails_on_are_prepared_or_refused_by_the_host(photos, picture, monkeypatch, step, error):
     data = jpeg(picture)
     items = [taken(photos, data)] * 2
 

@@ -1,4 +1,4 @@
-"""The hooks of a user's own handler: what they get and change, and that an error in one fails one request."""
+"""The hooks of a user's own handler: their arguments and results. An error in a hook fails only one request."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from tests.handlers.test_service import SECRET, Context, Lengths, service  # noq
 
 
 class Own(Lengths):
-    """Doubles a text and says its length in words; each hook fails where it is told to."""
+    """Doubles a text and answers its length in words. The option "fail" selects the hook that fails."""
 
     options = {"fail": OneOf(("preprocess", "postprocess", "json", "kind", "none", "exit"))}  # noqa: RUF012
 

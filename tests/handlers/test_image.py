@@ -1,5 +1,5 @@
-"""Decoding accepts every colour mode and turns images upright. Preparing equals torchvision's transforms. A damaged
-file is the client's error."""
+"""Decoding supports every colour mode and turns images upright. The preparation equals torchvision's transforms. A
+damaged file is the client's error."""
 
 import base64
 import io
@@ -43,11 +43,11 @@ def test_colour_modes(mode, format):
     assert np.abs(np.asarray(image).astype(int) - expected).mean() < 4
 
 
-def test_transparency_lies_on_white():
+def test_transparent_pixels_are_blended_with_white():
     assert decode(file_of(Image.new("RGBA", (4, 4), (0, 0, 0, 0))), LIMIT).getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_palette_transparency_lies_on_white():
+def test_a_transparent_palette_entry_is_blended_with_white():
     image = Image.new("P", (4, 4), 0)
     image.putpalette([10, 20, 30] * 256)
     assert decode(file_of(image, transparency=0), LIMIT).getpixel((0, 0)) == (255, 255, 255)
@@ -74,7 +74,7 @@ def test_exif_rotation_is_honoured():
     assert upright.getpixel((18, 2))[0] < 60 < upright.getpixel((2, 2))[0]
 
 
-def test_a_bomb_is_refused_by_its_header():
+def test_a_decompression_bomb_is_refused_by_its_header():
     bomb = file_of(Image.new("1", (20_000, 20_000)))
     assert len(bomb) < 100_000  # of 400,000,000 pixels
     with pytest.raises(TooLarge):
@@ -97,7 +97,7 @@ def test_other_bytes_are_the_clients_error(data):
         decode(data, LIMIT)
 
 
-def test_exif_that_does_not_fit_its_types_is_the_files_fault():
+def test_exif_with_wrong_types_is_the_clients_error():
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + struct.pack(">HHI4sHHIHH4x", 0x0108, 2, 4, b"abc\0", 0x0112, 3, 1, 6, 0)
     with pytest.raises(RequestError, match="corrupted"):
         decode(file_of(gradient("RGB"), "JPEG", exif=exif), LIMIT)
@@ -115,14 +115,14 @@ def test_photo_equals_torchvision(size):
     assert (photo(image, 232, 224) == torchvision_photo(image)).all()
 
 
-def test_a_sliver_is_within_a_grey_level_and_needs_no_giant_in_between():
+def test_a_sliver_is_within_a_grey_level_and_needs_no_large_intermediate_image():
     image = Image.open(io.BytesIO(photographs()[0])).convert("RGB").resize((1600, 300))
     assert np.abs(photo(image, 232, 224).astype(int) - torchvision_photo(image)).max() <= 1
     assert photo(Image.new("RGB", (1, 50_000), "red"), 232, 224).shape == (224, 224, 3)
 
 
 def drawn(size=(120, 90), ink=0, paper=255, width=8, at=(0, 0), scale=1.0):
-    """A seven: float ``scale`` 1 is about 20 x 50 pixels."""
+    """The drawing of a seven. With ``scale`` 1 it has about 20 x 50 pixels."""
     image = Image.new("RGB", size, paper if isinstance(paper, tuple) else (paper,) * 3)
     points = [(at[0] + x * scale, at[1] + y * scale) for x, y in ((50, 20), (70, 20), (58, 70))]
     ImageDraw.Draw(image).line(points, fill=ink if isinstance(ink, tuple) else (ink,) * 3, width=width)
@@ -134,12 +134,12 @@ def prepared(image):
 
 
 def far(one, other):
-    """Mean difference of two prepared digits in grey levels; those of two different digits are some 60 apart."""
+    """The mean difference of two prepared digits in grey levels. It is about 60 for two different digits."""
     return np.abs(prepared(one).astype(int) - prepared(other)).mean()
 
 
 @pytest.mark.parametrize(("ink", "paper"), [((20, 20, 60), (250, 248, 240)), (255, 0), (90, 140), (160, 120)])
-def test_a_digit_comes_out_light_on_black_whatever_it_was_drawn_with(ink, paper):
+def test_a_digit_becomes_light_on_black_for_every_pen_and_paper(ink, paper):
     pixels = prepared(drawn(ink=ink, paper=paper))
     assert pixels.shape == (32, 32, 3) and pixels.dtype == np.uint8
     assert pixels.max() == 255
@@ -147,7 +147,7 @@ def test_a_digit_comes_out_light_on_black_whatever_it_was_drawn_with(ink, paper)
     assert far(drawn(ink=ink, paper=paper), drawn()) < 6
 
 
-def test_a_digit_fills_its_frame_but_for_the_margin():
+def test_a_digit_fills_its_frame_except_the_margin():
     lit = np.flatnonzero((prepared(drawn(size=(400, 300), at=(200, 100))) > 100).any(axis=(1, 2)))
     assert (lit[0], lit[-1]) in {(2, 29), (2, 28), (3, 29)}
 
@@ -158,7 +158,7 @@ def test_a_thin_pen_is_as_bright_as_a_broad_one(width):
     assert np.percentile(pixels[pixels > 60], 60) > 180
 
 
-def test_a_slope_of_light_across_the_paper_is_no_ink():
+def test_uneven_light_is_no_ink():
     plain = drawn(size=(160, 120))
     slope = np.linspace(1.0, 0.5, 160)[None, :, None]
     lit = Image.fromarray((np.asarray(plain) * slope).astype(np.uint8))
@@ -226,13 +226,13 @@ def blanks():
 
 
 @pytest.mark.parametrize("name", blanks())
-def test_a_blank_page_is_refused_with_the_cure(name):
+def test_a_blank_page_is_refused_with_advice(name):
     with pytest.raises(RequestError, match=r"blank: no digit stands out .* send one dark digit on light paper"):
         prepared(blanks()[name].convert("RGB"))
 
 
 @pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1)])
-def test_a_strip_with_ink_from_end_to_end_needs_no_giant_square(size):
+def test_a_strip_full_of_ink_needs_no_large_square(size):
     pixels = np.full(size[::-1], 255, np.uint8)
     pixels.reshape(-1)[: max(size) // 4] = 0
     assert prepared(Image.fromarray(pixels)).shape == (32, 32, 3)
@@ -269,8 +269,8 @@ def test_bad_base64(item, says):
 
 @pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize(("size", "mean"), [((640, 480), 3.0), ((1920, 1080), 2.0), ((1200, 1600), 2.0)])
-def test_a_large_jpeg_is_decoded_in_part_and_stays_near_the_reference(index, size, mean):
-    """On average within ``mean`` grey levels of what torchvision's transforms give on the whole picture."""
+def test_a_large_jpeg_is_decoded_at_reduced_size_and_stays_near_the_reference(index, size, mean):
+    """The mean difference from torchvision's transforms of the full picture is at most ``mean`` grey levels."""
     data = file_of(Image.open(io.BytesIO(photographs()[index])).convert("RGB").resize(size), "JPEG", quality=90)
     reduced = decode(data, LIMIT, 232)
     assert 232 <= min(reduced.size) <= min(size) / 2
@@ -279,7 +279,7 @@ def test_a_large_jpeg_is_decoded_in_part_and_stays_near_the_reference(index, siz
 
 
 @pytest.mark.parametrize(("size", "format"), [((640, 427), "JPEG"), ((640, 480), "PNG")])
-def test_what_is_not_twice_as_large_or_no_jpeg_is_decoded_whole(size, format):
+def test_other_formats_and_jpegs_below_twice_the_size_are_decoded_at_full_size(size, format):
     image = Image.open(io.BytesIO(photographs()[0])).convert("RGB").resize(size)
     whole = decode(file_of(image, format), LIMIT, 232)
     assert whole.size == size

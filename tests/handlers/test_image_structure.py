@@ -1,5 +1,5 @@
-"""The structure of image files, read before they are decoded: real files pass unchanged, truncated ones do not, and
-costly ones are refused with the reason."""
+"""The check of image files before they are decoded. Real files pass unchanged. Truncated and expensive files are
+refused."""
 
 import io
 import struct
@@ -44,7 +44,7 @@ def exif(orientation=6):
 
 @pytest.fixture(scope="module")
 def files(picture):
-    """Files of every format and of the kinds that programs write them in."""
+    """Files of all formats, as different programs write them."""
     texts = PngImagePlugin.PngInfo()
     texts.add_text("comment", "x" * 5_000, zip=True)
     small = picture.resize((40, 30))
@@ -73,7 +73,7 @@ def files(picture):
 
 
 def pillows(data):
-    """The pixels that Pillow makes of the whole file."""
+    """Pillow's pixels of the whole file."""
     from PIL import ImageOps
 
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
@@ -83,7 +83,7 @@ def pillows(data):
     return np.asarray(image.convert("RGB"))
 
 
-def test_what_programs_write_has_the_pixels_that_it_had(files):
+def test_files_as_programs_write_them_keep_their_pixels(files):
     for name, data in files.items():
         assert (np.asarray(decode(data, LIMIT)) == pillows(data)).all(), name
         trailed = data + b"trailing bytes, such as a film" * 99
@@ -94,14 +94,14 @@ def test_an_ordinary_file_is_not_copied(files):
     assert all(inspect(files[name]).data is files[name] for name in ("jpeg", "jpeg, progressive", "png", "webp", "bmp"))
 
 
-def test_metadata_without_a_part_in_the_pixels_is_left_out(files):
+def test_metadata_that_does_not_affect_the_pixels_is_removed(files):
     for name in ("jpeg, metadata", "png, texts", "jpeg, several", "gif"):
         assert len(inspect(files[name]).data) < len(files[name]) - 100, name
 
 
 def test_a_file_cut_off_anywhere_is_refused(files):
     for name, data in files.items():
-        if name == "jpeg, several":  # what follows its first picture has no part in the answer
+        if name == "jpeg, several":  # the file may be cut after its first picture
             data = data[: data.index(b"\xff\xd9\xff\xd8", data.index(b"\xff\xda")) + 2]
         for cut in (1, 2, 3, 5, 12, 40, len(data) // 2, len(data) - 20):
             with pytest.raises(RequestError):
@@ -117,7 +117,7 @@ def test_a_wrong_checksum_is_refused(files, at):
 
 
 def quickest(action):
-    """CPU seconds of the fastest of three: Python's collector may run within one, over all that the suite has made."""
+    """The CPU seconds of the fastest of three runs, since Python's garbage collector may slow one down."""
     took = []
     for _ in range(3):
         began = time.thread_time()
@@ -131,14 +131,14 @@ def refused(data, says):
         decode(data, LIMIT)
 
 
-def test_what_no_program_writes_is_refused_at_once():
+def test_structures_that_no_program_writes_are_refused_quickly():
     for name, (data, says) in hostile().items():
         assert quickest(lambda data=data, says=says: refused(data, says)) < QUICKLY, name
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_metadata_that_is_slow_to_read_is_read_in_no_time(files):
-    """Of 16 MB, each: Photoshop's resources, filling, ICC profiles, and EXIF of 5,400 values of 60 kB."""
+def test_metadata_that_is_slow_to_decode_is_removed_quickly(files):
+    """Files of 16 MB with Photoshop's resources, fill bytes, ICC profiles, and EXIF of 5,400 values of 60 kB."""
     plain = files["jpeg"]
     entries = b"".join(struct.pack(">HHII", 0x9000 + index, 7, 60_000, 10) for index in range(5_400))
     values = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 5_400) + entries
@@ -158,8 +158,8 @@ def test_more_exif_than_a_camera_writes_is_refused(picture, format):
         decode(file_of(picture, format, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0" + bytes(100_000)), LIMIT)
 
 
-def test_odd_exif_is_not_warned_of(files, tmp_path):
-    """In a process of its own: pytest sets filters of its own."""
+def test_odd_exif_gives_no_warnings(files, tmp_path):
+    """Runs in a separate process, since pytest sets its own filters for warnings."""
     values = b"Exif\0\0MM\0*\0\0\0\x08\0\2" + struct.pack(">HHII", 0x9000, 7, 60_000, 10) * 2
     (tmp_path / "odd.jpg").write_bytes(repeated(files["jpeg"], segment(0xE1, values), 100))
     code = "import sys; from handlers.image import decode; decode(open(sys.argv[1], 'rb').read(), 10**9)"
@@ -186,7 +186,7 @@ def test_odd_exif_is_not_warned_of(files, tmp_path):
         ("RGB", "BMP", {}, 1),
     ],
 )
-def test_a_pixel_weighs_what_it_costs(picture, mode, format, options, weight):
+def test_the_weight_of_a_pixel_by_format_and_mode(picture, mode, format, options, weight):
     file = inspect(file_of(picture.quantize() if format == "GIF" else picture.convert(mode), format, **options))
     assert file.weight == pytest.approx(weight)
     assert affordable(file, file.cost) is file
@@ -216,7 +216,7 @@ def test_pixels_converted_in_strips_are_those_of_the_whole(picture, monkeypatch,
     assert (np.asarray(decode(data, LIMIT)) == whole).all() and whole.std() > 10
 
 
-def test_the_doctor_reckons_what_a_pixel_may_take():
+def test_the_doctor_assumes_the_memory_of_a_pixel():
     assert DECODING == BYTES_PER_PIXEL
 
 

@@ -26,7 +26,7 @@ needs_triton = pytest.mark.skipif(DEVICE == "cpu" and not INTERPRETED, reason="r
 
 
 @pytest.mark.skipif(DEVICE == "cuda" or INTERPRETED, reason="the kernels run as they are")
-def test_all_of_them_in_the_interpreter():
+def test_all_kernels_in_the_interpreter():
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -76,7 +76,7 @@ tanh_gelu = functools.partial(nn.functional.gelu, approximate="tanh")
 
 
 def mask_of(batch, length):
-    """Ends padded, and one row padded at its start: a whole block of keys without any token."""
+    """A mask of rows that are padded at the end, and one row whose first block of keys is padded."""
     mask = torch.ones(batch, length, dtype=torch.int64, device=DEVICE)
     mask[0, length // 2 :] = 0
     mask[-1, : length - 3] = 0
@@ -133,9 +133,9 @@ def test_linear(kernels, count):
 @needs_triton
 @pytest.mark.parametrize("length, width", [(1, 64), (9, 128), (40, 64), (70, 64)])
 def test_feed_forward(kernels, length, width, monkeypatch):
-    """Up to 128 rows the norm between is left to the product that follows; 140 go through cuBLAS."""
+    """Up to 128 rows, the next product applies the norm. 140 rows go through cuBLAS."""
     if DEVICE == "cpu" and length == 70:
-        pytest.skip("cuBLASLt's epilogue is a GPU's")
+        pytest.skip("cuBLASLt's epilogue needs a GPU")
     from handlers.lean.encoder import LeanLayer
 
     spec = {"width": width, "heads": 2, "inner": 2 * width, "epsilon": 1e-2, "activation": "gelu"}
@@ -154,7 +154,7 @@ def test_feed_forward(kernels, length, width, monkeypatch):
 @needs_triton
 @pytest.mark.parametrize("batch, width", [(1, 64), (3, 128), (40, 64)])
 def test_a_norm_is_left_to_the_scores(kernels, batch, width):
-    """Of a width that may differ from the encoder's, as ELECTRA's embeddings have."""
+    """The width may differ from the encoder's, as in ELECTRA."""
     from handlers.lean.heads import MaskHead
 
     x, position = random(batch, 7, 64), torch.arange(batch, device=DEVICE) % 7
@@ -258,7 +258,7 @@ def test_products_are_convolutions(convolutions, size, stride, adds, relu):
 
 
 @needs_triton
-def test_what_no_tile_fits_is_left_to_cudnn(convolutions):
+def test_convolutions_without_a_fitting_tile_are_left_to_cudnn(convolutions):
     x = random(1, 64, 7, 7)
     for layer in (nn.Conv2d(64, 64, 3, 1, 0), nn.Conv2d(64, 64, 7, 1, 3), nn.Conv2d(64, 72, 3, 1, 1)):
         assert not convolutions.tiles(x, layer)

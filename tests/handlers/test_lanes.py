@@ -1,4 +1,4 @@
-"""Forward passes side by side: in order, each with its share of the threads, and only where memory is bounded."""
+"""Concurrent forward passes: their order, their shares of the threads, and the limit on memory."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ PIECES = [np.array([0]), np.array([1, 2, 3]), np.array([4, 5])]
 
 
 class Doubles:
-    """Notes the size and the threads of each pass, in the order in which they begin."""
+    """A runtime that records the size and the threads of each pass, in the order of their starts."""
 
     def __init__(self, together=1):
         self.seen, self._together = [], threading.Barrier(together)
@@ -33,7 +33,7 @@ class Doubles:
 
 
 class Service(Passes):
-    """Runs its rows in PIECES."""
+    """A service that splits its rows into PIECES."""
 
     def __init__(self, runtime, threads, small=True):
         super().__init__()
@@ -61,7 +61,7 @@ def test_the_longest_begins_first_and_fewer_passes_have_more_threads():
 
 @pytest.mark.parametrize(("threads", "small"), [(1, True), (3, False)])
 def test_one_thread_or_large_pieces_run_one_after_the_other(threads, small):
-    runtime = Doubles(together=3)  # it would wait in vain
+    runtime = Doubles(together=3)  # a test with concurrent passes would hang
     assert (Service(runtime, threads, small).forward((ROWS,))["twice"] == 2 * ROWS).all()
     assert runtime.seen == []
 
@@ -70,13 +70,13 @@ def test_a_runtime_that_only_one_thread_may_call_has_no_lanes():
     assert lanes(lambda rows: {"twice": 2 * rows}, 4) is None
 
 
-def test_an_error_comes_when_all_passes_have_ended():
+def test_an_error_is_raised_after_all_passes_have_ended():
     class Fails(Doubles):
         def on(self, threads, rows):
             found = super().on(threads, rows)
             if len(rows) == 3:
                 raise ValueError("three")
-            time.sleep(0.2 * len(rows))  # the last of them ends well after the one that fails
+            time.sleep(0.2 * len(rows))  # the last pass ends well after the one that fails
             ended.append(len(rows))
             return found
 
@@ -86,7 +86,7 @@ def test_an_error_comes_when_all_passes_have_ended():
     assert sorted(ended) == [1, 2]
 
 
-def test_what_would_end_too_late_does_not_begin():
+def test_passes_that_would_end_too_late_do_not_begin():
     runtime = Doubles()
     service = Service(runtime, 3)
     service.budget = Budget(timeout_s=1.0)
@@ -97,7 +97,7 @@ def test_what_would_end_too_late_does_not_begin():
 
 
 class Notes(torch.nn.Module):
-    """Doubles its input, and notes the processor threads that it may use."""
+    """A module that doubles its input and records its number of intra-op threads."""
 
     def __init__(self):
         super().__init__()

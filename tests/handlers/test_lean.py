@@ -13,7 +13,7 @@ CLOSE = {"rtol": 1e-5, "atol": 2e-5}  # GELU's two forms are further apart
 
 
 def rebuilt(lean, spec):
-    """From what an archive holds: a spec of YAML values and a state dict."""
+    """The network made from the files of an archive: a spec of YAML values and a state dict."""
     again = build(yaml.safe_load(yaml.safe_dump(spec)))
     again.load_state_dict(lean.state_dict())
     return again
@@ -47,7 +47,7 @@ def test_a_family_with_a_head_equals_the_librarys_model(family, kind):
 
 @pytest.mark.parametrize("name", ["epsilon", "activation", "types"])
 def test_a_setting_of_the_checkpoint_changes_the_answer(name):
-    """By more than the tolerance of the equality above, which would not notice it otherwise."""
+    """The change has to be above the tolerance of the test above, which would otherwise not notice the setting."""
     model, inputs = text_model("bert", "classification"), texts(True, 2)
     lean, spec = convert_text(model, HEADS["classification"])
     with torch.inference_mode():
@@ -77,7 +77,7 @@ def test_poolings(pooling, normalize):
 
 def test_positions_behind_the_last_one_are_an_error():
     lean, spec = convert_text(text_model("roberta", "pooled"), HEADS["pooled"])
-    assert spec["positions"] == 40 - 5  # of which padding and those before it are not a text's
+    assert spec["positions"] == 40 - 5  # positions up to the padding position are not for texts
     ids = torch.full((1, 36), 9)
     with torch.inference_mode():
         assert lean(ids[:, :35])[0].shape == (1, 64)
@@ -113,7 +113,7 @@ def test_an_unknown_setting_is_refused_by_name_before_and_at_conversion(family, 
         convert_text(model, HEADS["pooled"])
 
 
-def test_what_has_no_lean_form_is_refused_by_name():
+def test_models_without_a_lean_form_are_refused_by_name():
     config = {"model_type": "mpnet", "relative_attention_num_buckets": 32}
     assert "'mpnet' is none of the text families" in unsupported(config, HEADS["pooled"])
     assert "span head of 3 labels" in unsupported({"model_type": "bert", "num_labels": 3}, HEADS["span"])
@@ -125,7 +125,7 @@ def test_what_has_no_lean_form_is_refused_by_name():
     assert all(unsupported({"model_type": family}, head) is None for family in FAMILIES for head in HEADS.values())
 
 
-def test_sizes_that_the_kernels_do_not_take_are_named():
+def test_sizes_that_the_kernels_do_not_support_are_named():
     def reason(family, **settings):
         return convert_text(text_model(family, "mask", **settings), HEADS["mask"])[0].plain_reason
 
@@ -145,7 +145,7 @@ def same_images(network, head):
     scale, shift = torch.rand(3) / 50, torch.randn(3) / 4
     lean, spec = convert_image(network, (scale.view(1, 3, 1, 1), shift.view(1, 3, 1, 1)), head)
     shared = {each.data_ptr() for each in lean.parameters()} & {each.data_ptr() for each in network.parameters()}
-    assert not shared  # what is done to the lean network leaves the library's as it is
+    assert not shared  # changes of the lean network must not change the library's network
     lean = rebuilt(lean, spec)
     pixels = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
     with torch.inference_mode():

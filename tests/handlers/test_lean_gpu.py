@@ -83,7 +83,7 @@ def gelu(family):
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_graphs_answer_every_batch_and_length_as_the_library_does(family, kind):
-    """With pairs where the model has token types; batches within a bucket, between two, and beyond the largest."""
+    """Uses pairs if the model has token types. Batches have the size of a bucket, lie between two, or exceed all."""
     model = text_model(family, kind, **gelu(family))
     types = getattr(model.config, "type_vocab_size", 1) > 1
     lean, spec = convert_text(model, HEADS[kind])
@@ -100,7 +100,7 @@ def test_graphs_answer_every_batch_and_length_as_the_library_does(family, kind):
 
 @pytest.mark.parametrize("family, changes", [("distilbert", {}), ("bert", {"width": 48}), ("electra", {})])
 @pytest.mark.parametrize("kind", ["mask", "span"])
-def test_what_the_kernels_do_not_take_is_answered_by_plain_operators(family, changes, kind):
+def test_plain_operators_answer_for_sizes_that_the_kernels_do_not_support(family, changes, kind):
     model = text_model(family, kind, **changes)
     lean, spec = convert_text(model, HEADS[kind])
     assert lean.plain_reason
@@ -124,7 +124,7 @@ def test_graphs_pool_as_the_plain_operators_do(pooling, normalize):
 
 @pytest.mark.parametrize("width", [64, 48])
 def test_the_likeliest_classes_are_ranked(width):
-    """In one replay and in several, and for a network whose sizes the kernels do not take."""
+    """In one replay, in several, and for a network with sizes that the kernels do not support."""
     lean, spec = convert_text(text_model("bert", "mask", width=width, vocab_size=1003), HEADS["mask"])
     runtime = graph(lean, text_settings("mask", lean, spec, {"batches": [1, 4], "lengths": [8]}))
     generator = np.random.default_rng(0)
@@ -133,7 +133,7 @@ def test_the_likeliest_classes_are_ranked(width):
         found = runtime(ids, np.ones_like(ids), np.ones(count, dtype=np.int64))
         classes, scores = (found[name] for name in BEST)
         for row, expected in enumerate(best(found["logits"], FEW)):
-            # By their logits, not their numbers: fp16 logits may be equal.
+            # Compares the logits of the classes, since two fp16 logits may be equal.
             logits = found["logits"][row]
             assert logits[classes[row]].tolist() == [logits[index] for index, _ in expected]
             assert scores[row].tolist() == pytest.approx([score for _, score in expected], rel=1e-3)
@@ -157,7 +157,7 @@ def test_the_likeliest_classes_are_ranked(width):
     ],
 )  # fmt: skip
 def test_published_sizes(family, kind, size):
-    """bert-large, RoBERTa, DistilBERT, a sequence classifier, a question answerer, of random weights."""
+    """bert-large, RoBERTa, DistilBERT, a sequence classifier and question answering, with random weights."""
     import transformers
 
     torch.manual_seed(0)
@@ -196,7 +196,7 @@ def image_model(library, name):
 @pytest.mark.parametrize("library, name", IMAGES)
 def test_graphs_of_images_answer_as_the_library_does(library, name, features):
     if features and name != "resnet18":
-        pytest.skip("the features are the same code for all")
+        pytest.skip("the code for features is the same for all networks")
     network = with_measured_norms(image_model(library, name))
     head = {"kind": "image", "library": library, "architecture": name, "classes": 1000, "features": features}
     lean, spec = convert_image(network, (torch.full((3,), 1 / 64), torch.full((3,), -2.0)), head)

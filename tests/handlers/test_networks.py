@@ -1,4 +1,4 @@
-"""Features equal those of the libraries themselves, and a worker imports the library of its network and no other."""
+"""Features equal those of the libraries, and a worker imports only the library of its network."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ def test_transformers_features(kind, tmp_path):
         torch.testing.assert_close(features(network, "transformers")(IMAGES), expected)
 
 
-# RegNets cannot be built without memory; regnet_y_400mf stands for all of them in test_image_checkpoints.
+# RegNets cannot be built without memory for their weights. test_image_checkpoints.py tests one, regnet_y_400mf.
 NAMES = [name for name in torchvision.models.list_models(module=torchvision.models) if not name.startswith("regnet")]
 
 

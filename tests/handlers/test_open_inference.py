@@ -1,5 +1,5 @@
-"""The protocol's messages: what the official client writes is read, what is written the client reads, and nothing that
-is malformed gets further than a sentence."""
+"""The protocol's messages. Requests of the official client are read, the client reads the answers, and malformed
+requests are refused in one sentence."""
 
 import json
 import struct
@@ -25,7 +25,7 @@ QUICK = settings(deadline=None, max_examples=60)
 
 
 def body_of(inputs, **options):
-    """(body, headers) as the official client writes them. ``inputs``: name -> (array, whether it is binary)."""
+    """(body, headers) as the official client writes them. ``inputs`` maps a name to (array, whether it is binary)."""
     given = []
     for name, (values, binary) in inputs.items():
         datatype = triton._infer_input.np_to_triton_dtype(values.dtype)
@@ -46,7 +46,7 @@ pixels = arrays.arrays(np.uint8, st.tuples(st.integers(1, LIMIT), st.just(2), st
 
 @QUICK
 @given(texts, ids, pixels, st.tuples(st.booleans(), st.booleans(), st.booleans()), st.text("id-9", max_size=5))
-def test_what_the_official_client_sends_is_read(words, numbers, image, binary, identity):
+def test_requests_of_the_official_client_are_read(words, numbers, image, binary, identity):
     named = {"text": np.array(words, dtype=object), "ids": numbers, "pixels": image}
     body, headers = body_of(
         {name: (values, flag) for (name, values), flag in zip(named.items(), binary, strict=True)},
@@ -63,7 +63,7 @@ def test_what_the_official_client_sends_is_read(words, numbers, image, binary, i
 
 @QUICK
 @given(texts, arrays.arrays(np.float32, (2, 3), elements=st.floats(-9, 9, width=32)), ids, st.booleans(), st.booleans())
-def test_what_is_written_the_official_client_reads(words, scores, numbers, first, rest):
+def test_the_official_client_reads_the_answers(words, scores, numbers, first, rest):
     outputs = {
         "label": Tensor("BYTES", (len(words),), words),
         "score": Tensor.of(scores, "FP32"),
@@ -82,14 +82,14 @@ def test_what_is_written_the_official_client_reads(words, scores, numbers, first
     assert written.content_type == ("application/octet-stream" if first or rest else "application/json")
 
 
-def test_a_column_of_texts_and_nested_data_are_taken():
+def test_a_column_of_texts_and_nested_data_are_accepted():
     column = {"inputs": [{"name": "text", "shape": [2, 1], "datatype": "BYTES", "data": [["a"], ["b"]]}]}
     assert read(orjson.dumps(column)).tensors["text"].values == ["a", "b"]
     nested = {"inputs": [{"name": "pixels", "shape": [1, 2, 3], "datatype": "UINT8", "data": [[[1, 2, 3], [4, 5, 6]]]}]}
     assert read(orjson.dumps(nested)).tensors["pixels"].values.tolist() == [[[1, 2, 3], [4, 5, 6]]]
 
 
-def test_outputs_are_binary_as_each_says_or_else_as_the_request_does():
+def test_each_output_is_binary_as_it_says_or_as_the_request_says():
     document = {
         "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}],
         "outputs": [{"name": "x"}, {"name": "y", "parameters": {"binary_data": False}}],
@@ -99,7 +99,7 @@ def test_outputs_are_binary_as_each_says_or_else_as_the_request_does():
     assert asked.outputs == {"x": True, "y": False} and asked.options == {}
 
 
-def test_an_answer_that_torchserve_would_not_let_through_is_refused():
+def test_an_answer_that_is_too_long_for_torchserve_is_refused():
     large = {"x": Tensor.of(np.zeros(MOST_BYTES // 4 + 1), "FP32")}
     with pytest.raises(TooLarge, match="has more than 12 MiB"):
         write_answer(("m", "1"), InferenceRequest({}), large)
@@ -215,7 +215,7 @@ def test_a_document_that_cannot_be_read_is_refused_with_a_sentence(document, say
 
 
 @pytest.mark.parametrize("length", ["0", "-1", "999", "x", "٣", "1" * 40, "1.5", ""])
-def test_a_length_of_the_json_that_is_none_is_refused(length):
+def test_a_wrong_length_of_the_json_is_refused(length):
     with pytest.raises(RequestError, match=f"{JSON_LENGTH} must be the bytes of the JSON, from 1 to the"):
         read(orjson.dumps({"inputs": [text()]}), {JSON_LENGTH.lower(): length})
 
@@ -232,7 +232,7 @@ ANYTHING = st.recursive(
 
 @st.composite
 def changed_requests(draw):
-    """(body, headers) of a good request in which a few things are something else."""
+    """(body, headers) of a valid request with a few random changes."""
     document = {"inputs": [text(), size(16, id_tensor)], "outputs": [{"name": "x"}], "parameters": {}}
     for _ in range(draw(st.integers(1, 3))):
         inputs = document["inputs"] if isinstance(document["inputs"], list) else []
@@ -245,7 +245,7 @@ def changed_requests(draw):
 
 @settings(deadline=None, max_examples=400)
 @given(changed_requests() | st.tuples(st.binary(max_size=40), st.just({})))
-def test_whatever_is_sent_is_read_or_refused(sent):
+def test_every_request_is_read_or_refused(sent):
     try:
         asked = read(*sent)
     except RequestError as refused:

@@ -1,4 +1,4 @@
-"""Options of a request, from "parameters" in JSON or from the query string, and what each of them refuses."""
+"""The options of a request, from "parameters" in JSON or from the query string, and the values that they refuse."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def read(request, content_type="application/json", shape=TEXT):
         {"body": {"text": "a", "parameters": {"top_k": 2, "mode": "all"}}},  # decoded by TorchServe
         {"top_k": "2", "mode": "all", "body": b'{"text": "a"}'},
         {"top_k": b"2", "mode": b"all", "body": b'{"text": "a"}'},
-        {"top_k": "9", "mode": "all", "body": b'{"text": "a", "parameters": {"top_k": "2"}}'},  # the body's go first
+        {"top_k": "9", "mode": "all", "body": b'{"text": "a", "parameters": {"top_k": "2"}}'},  # the body overrides
     ],
 )
 def test_options_come_in_the_body_or_in_the_query_string(request_):
@@ -45,18 +45,18 @@ def test_without_options_the_defaults_hold():
 
 
 @pytest.mark.parametrize("value", [0, 101, -1, 1.5, True, None, "", "two", "1_0", "٣", b"\xff", [2], "9" * 5000])
-def test_a_whole_number_is_that_or_refused(value):
+def test_an_integer_option_refuses_other_values(value):
     with pytest.raises(RequestError, match='"top_k" must be a whole number from 1 to 100'):
         read_options(OPTIONS, {"top_k": value}, DEFAULTS)
 
 
 @pytest.mark.parametrize("value", ["none", 1, None, b"\xff", ["all"]])
-def test_a_choice_is_one_of_the_known_ones(value):
+def test_a_choice_refuses_unknown_values(value):
     with pytest.raises(RequestError, match='"mode" must be one of all, first'):
         read_options(OPTIONS, {"mode": value}, DEFAULTS)
 
 
-def test_an_unknown_option_is_told_the_known_ones_and_not_repeated():
+def test_an_error_for_an_unknown_option_lists_the_known_ones_and_does_not_quote_it():
     with pytest.raises(RequestError, match="it knows: top_k, mode") as refused:
         read_options(OPTIONS, {"secret": 1}, DEFAULTS)
     assert "secret" not in str(refused.value)
@@ -92,11 +92,11 @@ def test_a_task_whose_items_have_parts_takes_no_raw_body():
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, 0.0), ("0.25", 0.25), (b"1", 1.0), (0.5, 0.5)])
-def test_a_number_comes_as_such_or_as_its_digits(value, expected):
+def test_a_number_option_takes_a_number_or_its_digits(value, expected):
     assert Number(0, 1).read("threshold", value) == expected
 
 
 @pytest.mark.parametrize("value", [-0.1, "2", True, None, [], "nan", "half", b"\xff", 10**400])
-def test_what_is_no_number_of_the_range_is_refused(value):
+def test_a_number_option_refuses_other_values(value):
     with pytest.raises(RequestError, match='"threshold" must be a number from 0 to 1'):
         Number(0, 1).read("threshold", value)

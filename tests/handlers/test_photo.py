@@ -14,7 +14,7 @@ FILES = sorted((Path(__file__).resolve().parent.parent / "photographs").glob("*.
 
 
 def photographs() -> list[Image.Image]:
-    """Wide, square, high, small, odd-sided and of exactly the size that some preparations resize to."""
+    """Wide, square, tall and small photographs, some with odd sides, and one of a size that preparations resize to."""
     images = [Image.open(path).convert("RGB") for path in FILES]
     cat = next(image for image, path in zip(images, FILES, strict=True) if path.stem == "cat")
     return [*images, cat.resize((97, 61)), cat.crop((100, 0, 230, 299)), cat.resize((256, 256)), cat.resize((301, 225))]
@@ -66,8 +66,8 @@ PROCESSORS = [
 @pytest.mark.parametrize(("name", "settings"), PROCESSORS)
 @pytest.mark.parametrize("backend", ["pil", "torchvision"])
 def test_it_equals_transformers(name, settings, backend, tmp_path):
-    """Exactly with the Pillow backend. The torchvision backend, which AutoImageProcessor takes by default, rounds
-    otherwise: within 4 grey levels, 0.3 on average."""
+    """The pixels are equal with the Pillow backend. AutoImageProcessor's default is the torchvision backend, which
+    rounds differently: the difference is at most 4 grey levels, and 0.3 on average."""
     import transformers
 
     getattr(transformers, f"{name}ImageProcessor")(**settings).save_pretrained(tmp_path)
@@ -81,7 +81,7 @@ def test_it_equals_transformers(name, settings, backend, tmp_path):
         assert difference.mean() < 0.3
 
 
-def test_what_is_cropped_first_has_the_same_black_frame():
+def test_images_that_are_cropped_first_have_the_same_black_frame():
     image = photographs()[0]
     whole = photo(image, 100, [120, 60], "bicubic").astype(int)
     image.info[REDUCED] = True
@@ -109,6 +109,6 @@ def test_a_large_jpeg_keeps_the_pixels_that_a_squashing_preparation_needs():
         ({"corner": "floor"}, False),
     ],
 )
-def test_what_the_gpu_prepares(change, fits):
+def test_which_preparations_the_gpu_supports(change, fits):
     assert gpu_decodable({"kind": "photo", "resize": 232, "crop": 224, **change}) is fits
     assert not gpu_decodable({"kind": "digit", "grid": 8, "size": 32})

@@ -1,4 +1,4 @@
-"""What a request is refused with, word by word, and which bodies, types and keys are told apart."""
+"""The exact messages of refused requests, and the bodies, types and keys that lead to them."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_the_keys_of_an_item_are_named_once():
 
 
 def said(request, content_type="application/json", shape=TEXT, options=()):
-    """The class and the sentence that the request is refused with."""
+    """The class and the message of a request's error."""
     with pytest.raises(RequestError) as refused:
         read_payload(request, content_type, shape, 4, options)
     return type(refused.value), str(refused.value)
@@ -77,7 +77,7 @@ def test_too_many_items_are_counted():
     assert len(read(b'{"text": ["a", "b", "c", "d"]}').items) == 4
 
 
-def test_a_raw_body_where_an_item_has_parts_is_of_a_type_that_is_not_taken():
+def test_a_raw_body_for_an_item_with_parts_is_an_unsupported_media_type():
     sentence = f"This model takes no raw body; send {JSON_TYPE}{AS_RANKED}."
     assert said({"body": b"a"}, "text/plain", RANKED) == (UnsupportedMediaType, sentence)
 
@@ -97,12 +97,12 @@ def test_the_sentence_for_a_form_without_an_item(request_, shape, sentence):
     assert said(request_, None, shape) == (RequestError, sentence + ".")
 
 
-def test_a_form_of_an_option_alone_is_told_that_no_field_has_an_item():
+def test_a_form_with_only_an_option_is_refused():
     refused = said({"top_k": b"3"}, None, TEXT, ("top_k",))
     assert refused[1].startswith('The form has no field "text" or "data" with content; curl -d calls')
 
 
-def test_a_part_that_is_not_text_is_named_with_the_cure():
+def test_a_part_that_is_not_text_is_named_in_the_error():
     sentence = 'The field "query" is not UTF-8 text; encode it as UTF-8.'
     assert said({"query": b"\xff", "texts": b"a"}, None, RANKED) == (RequestError, sentence)
 
@@ -115,7 +115,7 @@ def test_the_media_type_is_read_without_its_parameters_and_case(content_type):
     assert said({"body": b"a"}, content_type)[1].startswith("The body is not valid JSON")
 
 
-def test_what_begins_as_json_is_text_where_the_type_says_so():
+def test_a_text_that_begins_like_json_is_text_with_the_type_text_plain():
     assert read(b'{"text": "a"}', "text/plain").raw == b'{"text": "a"}'
     for body in (b"[MASK] is a city.", b"{"):
         cure = "; send a text that begins so with Content-Type: text/plain."
@@ -125,18 +125,18 @@ def test_what_begins_as_json_is_text_where_the_type_says_so():
 
 
 def test_a_body_of_text_is_read_as_its_bytes():
-    """As TorchServe hands it on where it decoded it, also with half a surrogate pair."""
+    """TorchServe may pass a decoded body, also with half a surrogate pair."""
     assert read("caf\u00e9", "text/plain").raw == "caf\u00e9".encode()
     assert read("\ud800", "text/plain").raw == b"\xed\xa0\x80"
     assert read(bytearray(b"a"), "text/plain").raw == b"a" and type(read(bytearray(b"a"), "text/plain").raw) is bytes
 
 
-def test_a_field_that_torchserve_decoded_stays_as_it_is():
+def test_a_field_that_torchserve_decoded_is_unchanged():
     payload = read_payload({"query": {"a": 1}, "texts": ["b"]}, None, RANKED, 4)
     assert payload.items == ({"query": {"a": 1}, "texts": ["b"]},)
 
 
-def test_options_are_taken_from_the_query_only_beside_an_item_and_the_bodys_count():
+def test_options_of_the_body_override_those_of_the_query_string():
     request = {"body": b'{"text": "a", "parameters": {"top_k": 3, "mode": "x"}}', "top_k": "1", "other": "2"}
     assert read_payload(request, "application/json", TEXT, 4, ("top_k", "mode")).options == {"top_k": 3, "mode": "x"}
     asked = read_payload({"body": b"a", "top_k": "1"}, "text/plain", TEXT, 4, ("top_k",))
@@ -162,11 +162,11 @@ def test_the_content_type_is_that_of_the_body(headers, found):
     [({}, "an object"), ([], "a list"), ("a", "a string"), (True, "a boolean"), (None, "null"), (1, "a number"),
      (1.5, "a number")],
 )  # fmt: skip
-def test_a_value_is_called_as_a_client_knows_it(value, kind):
+def test_the_type_of_a_value_has_its_json_name(value, kind):
     assert kind_of(value) == kind
 
 
-def test_a_key_is_asked_for_among_the_first_ten_and_if_it_is_short():
+def test_a_suggestion_considers_the_first_ten_short_keys():
     def asked(*keys):
         return "did you mean" in said({"body": json.dumps(dict.fromkeys(keys, "a")).encode()})[1]
 

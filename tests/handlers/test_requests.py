@@ -46,7 +46,7 @@ def form(fields, shape=None, options=("top_k",)):
 
 
 @pytest.mark.parametrize("name", ["image", "data"])
-def test_beside_options_the_named_field_counts(name):
+def test_a_form_may_have_options_beside_the_item(name):
     payload = form({"top_k": b"3", name: b"abc"}, Shape(key="image"))
     assert (payload.raw, payload.options) == (b"abc", {"top_k": b"3"})
 
@@ -70,7 +70,7 @@ def test_a_form_with_every_part_of_an_item_is_that_item():
         ({"image": b"abc", "note": b"x"}, Shape(key="image", fields=("text", "text_pair"))),
     ],
 )
-def test_a_field_that_would_be_dropped_is_refused_with_the_known_ones(fields, shape):
+def test_an_unknown_field_is_refused_with_the_known_ones(fields, shape):
     with pytest.raises(RequestError) as refused:
         form(fields, shape)
     known = f"{'image, ' if shape else ''}text, text_pair, top_k"
@@ -89,7 +89,7 @@ def test_a_field_that_would_be_dropped_is_refused_with_the_known_ones(fields, sh
         {"top_k": b"3"},
     ],
 )
-def test_a_form_without_a_field_for_an_item_is_told_which_header_to_add(fields):
+def test_the_error_for_a_form_without_an_item_names_the_header_to_add(fields):
     with pytest.raises(RequestError) as refused:
         form(fields)
     assert str(refused.value).startswith(
@@ -109,18 +109,18 @@ def test_the_field_that_names_the_model_to_torchserve_is_no_input():
 
 
 @pytest.mark.parametrize(("value", "kind"), [(7, "a number"), (True, "a boolean"), (None, "null"), ([1], "a list")])
-def test_a_field_that_torchserve_decoded_to_no_object_is_told_so(value, kind):
+def test_a_field_that_torchserve_decoded_to_another_type_is_refused(value, kind):
     with pytest.raises(RequestError, match=f"is {kind}; expected an object"):
         form({"text": value})
 
 
 @pytest.mark.parametrize("text", [b"[MASK] is a city.", b"[1]", b'{"text": "a"}', b"{", b"[CLS]"])
-def test_a_field_named_like_the_item_is_the_item_whatever_it_begins_with(text):
+def test_a_field_with_the_items_name_is_never_parsed_as_json(text):
     assert form({"text": text}).raw == text
     assert form({"image": text}, Shape(key="image")).raw == text
 
 
-def test_the_field_data_has_what_a_body_has():
+def test_the_field_data_is_read_like_a_body():
     assert form({"data": b"X marks the place."}).raw == b"X marks the place."
     assert form({"data": b'{"text": ["a", "b"]}'}).items == ("a", "b")
     with pytest.raises(RequestError, match=r"not valid JSON.*text that begins so with Content-Type: text/plain"):
@@ -196,25 +196,25 @@ def test_malformed_bodies_name_what_was_expected(body, error, says):
         (b'{"zzz": "a"}', "text", (), 'no "instances"; send UTF-8'),
     ],
 )
-def test_a_key_that_is_almost_right_is_asked_for(body, key, fields, says):
+def test_the_error_for_a_misspelt_key_suggests_the_right_one(body, key, fields, says):
     with pytest.raises(RequestError, match=says):
         read_payload({"body": body}, "application/json", Shape(key=key, fields=fields), 4)
 
 
-def test_an_option_beside_the_item_would_be_dropped_and_is_refused():
+def test_an_option_outside_parameters_is_refused():
     with pytest.raises(RequestError, match='"top_k" is an option; send it as'):
         read_payload({"body": b'{"text": "a", "top_k": 1}'}, "application/json", Shape(key="text"), 4, ("top_k",))
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", None])
-def test_gzip_that_no_header_names_is_told_so(content_type):
+def test_gzip_without_its_header_is_refused(content_type):
     with pytest.raises(RequestError) as refused:
         read(gzip.compress(b"hello"), content_type)
     cure = "send the header Content-Encoding: gzip."
     assert str(refused.value) == f"The body is gzip, but no header says so; {cure}"
 
 
-def test_a_model_of_several_parts_says_how_to_send_them():
+def test_the_error_for_an_item_of_several_parts_says_how_to_send_it():
     with pytest.raises(RequestError, match='no field "question" and "context" with content'):
         read_payload({"hello": ""}, None, Shape(fields=("question", "context")), 4)
 

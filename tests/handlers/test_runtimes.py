@@ -1,4 +1,4 @@
-"""What a runtime refuses, and its messages: another torch, another processor, a damaged file, no compiler."""
+"""The errors of runtimes: another torch version, another processor, a damaged file, no compiler."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from handlers.settings import Settings, TensorSpec
 
 
 def of(runtime):
-    """The settings of an archive with that runtime and one output."""
+    """The settings of an archive with the runtime ``runtime`` and one output."""
     return Settings("digits", runtime, "t", "cpu", runtime, "w", (), (TensorSpec("y", ("batch", 3)),))
 
 
@@ -22,7 +22,7 @@ HERE = {"torch": "2.14.1", "processor": ["avx", "avx2", "fma"]}
 GPU = {"torch": "2.14.1", "gpu": "sm_90"}
 
 
-def test_a_package_runs_where_its_torch_and_its_instructions_are():
+def test_a_package_runs_with_its_torch_version_and_instruction_sets():
     require(HERE, HERE, "bert")
     require(HERE, {**HERE, "processor": ["avx", "avx2", "avx512f", "fma"]}, "bert")
     require(GPU, GPU, "bert")
@@ -37,7 +37,7 @@ def test_a_package_runs_where_its_torch_and_its_instructions_are():
         (GPU, HERE, r"for gpu sm_90 \(here: none\); run on this machine: make archive MODELS=bert VARIANTS=aoti"),
     ],
 )
-def test_a_package_for_something_else_is_refused_by_name(wanted, found, says):
+def test_a_package_for_another_machine_is_refused_by_name(wanted, found, says):
     with pytest.raises(ArchiveError, match=says):
         require(wanted, found, "bert")
 
@@ -64,7 +64,7 @@ def test_a_damaged_model_is_one_sentence(tmp_path, runtime, file):
 
 
 def test_a_package_is_loaded_without_starting_a_compiler(tmp_path):
-    """A server has none, and torch's own loader starts one, for minutes where there are many instruction sets."""
+    """A server has no compiler. torch's own loader starts one, and takes minutes with many instruction sets."""
     import torch
 
     from export.steps import Draft
@@ -90,8 +90,8 @@ print(load_aoti(pathlib.Path({str(tmp_path)!r}), settings, None)(numpy.zeros((1,
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_the_search_for_algorithms_ends_with_the_capture_even_one_that_fails(monkeypatch, before):
-    """Another variant in the same process must not search for its own, as one that is served does not."""
+def test_the_search_for_algorithms_ends_also_if_the_capture_fails(monkeypatch, before):
+    """Another variant in the same process must not search: it would not search in its own worker either."""
     import torch
 
     from handlers.runtimes.cuda_graph import searching
@@ -103,14 +103,14 @@ def test_the_search_for_algorithms_ends_with_the_capture_even_one_that_fails(mon
     assert torch.backends.cudnn.benchmark is before
 
 
-def test_compile_without_a_compiler_names_the_cure(tmp_path, monkeypatch):
+def test_compile_without_a_compiler_says_how_to_install_one(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     settings = of("compile")
     with pytest.raises(ArchiveError, match="no no-such-compiler here; install it"):
         load_runtime(tmp_path, settings)
 
 
-def test_a_compiler_without_a_shared_libstdcxx_is_passed_over(tmp_path, monkeypatch):
+def test_a_compiler_without_a_shared_libstdcxx_is_not_used(tmp_path, monkeypatch):
     from export.steps import StepError
     from export.steps.compilers import compiler
 
@@ -124,7 +124,7 @@ def test_a_compiler_without_a_shared_libstdcxx_is_passed_over(tmp_path, monkeypa
         compiler()
 
 
-def test_a_batch_that_does_not_fit_the_memory_is_the_clients_to_shrink():
+def test_a_batch_that_does_not_fit_into_memory_is_a_503_with_advice():
     import numpy as np
     import torch
 

@@ -1,5 +1,4 @@
-"""Scores of logits; the likeliest classes with their softmax probabilities, from the logits or as a runtime ranked
-them."""
+"""Scores of logits, and the likeliest classes with their probabilities, from logits or from a runtime's ranking."""
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ def softmax(logits):
 @pytest.mark.parametrize("classes", [1, 3, 64, 65, 1000, 30522])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
 def test_the_likeliest_come_first_with_their_probabilities(count, classes, scale):
-    """Beside another row, whose likeliest are others."""
+    """The batch also has a row with other likeliest classes."""
     logits = np.random.default_rng(classes).normal(0, scale, classes).astype(np.float32)
     _, found = best(np.stack([logits[::-1], logits]), count)
     expected = np.argsort(-logits)[:count]
@@ -28,7 +27,7 @@ def test_the_likeliest_come_first_with_their_probabilities(count, classes, scale
     assert [score for _, score in found] == pytest.approx(softmax(logits)[expected].tolist(), rel=1e-4)
 
 
-def test_what_the_runtime_ranked_is_taken_as_far_as_it_goes():
+def test_the_runtimes_ranking_is_used_if_it_is_long_enough():
     logits = np.random.default_rng(0).normal(0, 1, (2, 100)).astype(np.float32)
     classes, scores = np.array([[7, 9], [3, 4]]), np.array([[0.5, 0.25], [0.75, 0.125]])
     outputs = {"logits": logits, BEST[0]: classes, BEST[1]: scores}
@@ -78,7 +77,7 @@ def test_scores_of_large_logits_do_not_overflow(function, scores):
 
 @pytest.mark.parametrize("count", [2, FEW + 1])
 def test_a_row_is_scored_by_its_own_largest_logit(count):
-    """Beside a row whose logits are larger by thousands."""
+    """The batch also has a row with logits that are larger by thousands."""
     logits = np.arange(20.0)[None] + [[0.0], [5000.0]]
     alone = softmax(logits[0])
     assert scored(logits, "softmax") == pytest.approx(np.stack([alone, alone]))
@@ -93,14 +92,14 @@ def test_scores_are_ranked_best_first_and_equal_ones_in_their_order():
     assert [index for index, score in found if score == 0.5] == [1, *range(4, 24)]
 
 
-def test_the_place_of_a_label_is_its_own_or_the_best_ones():
+def test_the_index_of_a_label_or_of_the_best_score():
     labels, scores = ["cat", "dog", "cow"], np.array([0.2, 0.7, 0.1])
     assert label_index("cow", labels, scores) == 2
     assert label_index(None, labels, scores) == 1 and type(label_index(None, labels, scores)) is int
 
 
 @pytest.mark.parametrize(("count", "more"), [(SHOWN, ""), (SHOWN + 1, " and 1 more")])
-def test_a_label_that_the_model_has_not_is_refused_with_those_that_it_has(count, more):
+def test_an_unknown_label_is_refused_with_the_known_ones(count, more):
     labels = [f"label {at}" for at in range(count)]
     with pytest.raises(RequestError) as refused:
         label_index("horse", labels, np.zeros(count))

@@ -1,4 +1,4 @@
-"""A batch through a worker: order is kept, there is one forward pass, a bad request fails alone, and nothing private is
+"""A batch in a worker keeps its order and needs one forward pass. A bad request fails alone. No private data is
 logged."""
 
 import json
@@ -23,7 +23,7 @@ SECRET = "what the user wrote"
 
 
 class Context:
-    """What the handlers use of ts.context.Context."""
+    """The part of ts.context.Context that the handlers use."""
 
     model_name = "m-v"
 
@@ -45,7 +45,7 @@ class Context:
 
 
 class Lengths(Service):
-    """Answers a text with a multiple of its length; the runtime fails on a batch that holds a 13."""
+    """Answers a text with a multiple of its length. The runtime fails on a batch with the number 13."""
 
     options: ClassVar = {"times": Whole(1, 9)}
 
@@ -94,7 +94,7 @@ def test_answers_keep_their_order_and_form_in_one_forward(service):
     assert {"x-preprocess-ms", "x-inference-ms", "x-postprocess-ms", "x-variant"} <= context.out[0].keys()
 
 
-def test_what_was_read_of_each_request_is_told_with_its_own_answer(service, monkeypatch):
+def test_counts_of_a_request_are_headers_of_its_answer(service, monkeypatch):
     def read(payload):
         service.figures.add("pixels", sum(map(len, payload.items)))
         return list(payload.items)
@@ -105,7 +105,7 @@ def test_what_was_read_of_each_request_is_told_with_its_own_answer(service, monk
     assert service.figures.taken(3) == "batch=3,pixels=6"
 
 
-def test_a_worker_says_when_it_began_to_a_front_end_that_makes_a_trace_and_to_no_other(service):
+def test_only_a_traced_request_gets_the_start_of_its_batch(service):
     before = time.monotonic_ns()
     _, context = ask(service, {"text": "ab"}, header={TRACED: "1"})
     assert before <= int(context.out[0][BEGAN]) + 1000 and int(context.out[0][BEGAN]) <= time.monotonic_ns()
@@ -120,7 +120,7 @@ def test_a_bad_request_leaves_its_batch_mates_alone(service):
     assert replies[3] == {"predictions": 3}
 
 
-def test_a_fault_of_ours_fails_alone_with_500_and_logs_no_text(service, caplog):
+def test_an_internal_error_fails_alone_with_500_and_logs_no_text(service, caplog):
     with caplog.at_level(logging.ERROR):
         replies, context = ask(service, {"text": "ab"}, {"text": "x" * 13}, {"text": "abc"})
     assert context.status == [200, 500, 200]
@@ -141,7 +141,7 @@ def test_best_is_a_softmax_with_the_largest_first():
     assert len(best(logits[None], 9)[0]) == 4
 
 
-def test_options_come_in_the_json_or_the_query_string_and_count_for_their_request_alone(service):
+def test_options_apply_only_to_their_own_request(service):
     context = Context(3)
     bodies = [{"body": b'{"text": "ab", "parameters": {"times": 3}}'}, {"body": b'{"text": "ab"}', "times": b"2"},
               {"body": b'{"text": "ab"}'}]  # fmt: skip

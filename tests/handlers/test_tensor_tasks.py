@@ -1,5 +1,5 @@
-"""Every task in tensors: the same answers as in JSON, the model's own inputs answered with its own outputs, and the
-metadata that says so. The networks are a table lookup, since no answer's value matters here."""
+"""All tasks by the Open Inference Protocol: the answers equal those in JSON, the model's own inputs get its own
+outputs, and the metadata describes both. The networks are table lookups, since the values do not matter here."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ TYPES = TensorSpec("token_type_ids", ("batch", "tokens"), "int64")
 PLACE = TensorSpec("mask_position", ("batch",), "int64")
 PIXELS = TensorSpec("pixels", ("batch", 6, 6, 3), "uint8")
 LOGITS = TensorSpec("logits", ("batch", len(LABELS)))
-# task -> the model's inputs and outputs
+# For each task: the model's inputs and outputs.
 MODELS = {
     "embedding": (TOKENS, [TensorSpec("embedding", ("batch", WIDTH))]),
     "fill-mask": ([*TOKENS, PLACE], [TensorSpec("logits", ("batch", len(WORDS)))]),
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 
 def network(outputs):
-    """Numbers that depend on a row's content alone, as an exact model's do."""
+    """A network whose numbers depend only on the row's content, as those of an exact model."""
 
     def run(*inputs):
         first, found = np.asarray(inputs[0]).astype(np.int64), {}
@@ -91,7 +91,7 @@ def service_of(task, folder):
 
 
 class Open(Context):
-    """A batch of requests in tensors."""
+    """A batch of requests of the Open Inference Protocol."""
 
     model_name, manifest = "m-v", {"model": {"modelVersion": "1.0"}}
 
@@ -100,7 +100,7 @@ class Open(Context):
 
 
 def infer(service, inputs, status=200, **more):
-    """The parsed answer to one request; ``inputs``: name -> values, of which lists of strings are BYTES."""
+    """The parsed answer to one request. ``inputs`` maps names to values; lists of strings are BYTES."""
     tensors = [tensor(name, values) for name, values in inputs.items()]
     return send(service, {"inputs": tensors, **more}, status)
 
@@ -243,7 +243,7 @@ def test_token_ids_are_answered_with_the_models_outputs(made):
 
 
 @of("fill-mask")
-def test_the_place_of_a_mask_is_found_or_given(made):
+def test_the_position_of_a_mask_is_found_or_given(made):
     places, run = [], made.runtime
     made.runtime = lambda *inputs: places.append(inputs[2].tolist()) or run(*inputs)
     tokens = made.encoder.encode(["[MASK] is [MASK]", "no [MASK]"])
@@ -279,13 +279,13 @@ def test_pixels_are_answered_with_the_models_outputs(made):
         ({"text": ["a"]}, "The inputs are of two kinds"),
     ],
 )  # fmt: skip
-def test_token_ids_that_the_model_cannot_take_are_refused(made, changed, says):
+def test_wrong_token_ids_are_refused(made, changed, says):
     made.runtime = None  # is not reached
     assert says in infer(made, {"input_ids": np.array([[1, 2]]), **changed}, 400)["message"]
 
 
 @of("text-classification")
-def test_the_other_tensors_of_tokens_need_the_ids_and_options_need_texts(made):
+def test_token_tensors_need_ids_and_options_need_texts(made):
     assert '"input_ids" is missing' in infer(made, {"attention_mask": np.array([[1]])}, 400)["message"]
     refused = infer(made, {"input_ids": np.array([[1]])}, 400, parameters={"top_k": 1})
     assert "answered without options" in refused["message"]
@@ -295,7 +295,7 @@ def test_the_other_tensors_of_tokens_need_the_ids_and_options_need_texts(made):
 
 
 @of(*MODELS)
-def test_metadata_names_every_tensor_that_is_taken_or_given(made):
+def test_metadata_names_all_inputs_and_outputs(made):
     context = Open(1, "metadata")
     said = json.loads(made.handle([{"body": b""}], context)[0])
     assert (said["name"], said["versions"], said["platform"]) == ("m-v", ["1.0"], "eager")
@@ -322,7 +322,7 @@ def test_tensors_of_all_kinds_share_a_batch_with_json_and_one_bad_request_fails_
 
 
 @of("image-classification")
-def test_an_image_that_is_none_is_named(made):
+def test_a_file_that_is_no_image_is_named(made):
     refused = infer(made, {"image": [picture(1), base64.b64encode(b"nothing").decode()]}, 400)
     assert refused["message"].startswith("Image 1: The bytes are no image")
     assert infer(made, {"image": [picture(1), ""]}, 400)["message"] == "Image 1 is empty."

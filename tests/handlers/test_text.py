@@ -1,4 +1,5 @@
-"""Texts are checked, tokenized once per batch, padded to the longest, and cut at the limit; a cut text is marked."""
+"""Texts are checked, tokenized once per batch, padded to the longest, and truncated at the limit. Truncated texts are
+marked."""
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def reference():
 @pytest.fixture(scope="module")
 def encoder(reference, tmp_path_factory):
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-    # Settings that a checkpoint may package and that must not leak into what is served.
+    # A checkpoint's tokenizer may have these settings. They must not affect the encoder.
     reference.backend_tokenizer.enable_padding(length=64)
     reference.backend_tokenizer.save(str(path))
     reference.backend_tokenizer.no_padding()
@@ -46,7 +47,7 @@ def test_a_batch_is_padded_to_its_longest(encoder):
     assert tokens.input_ids.dtype == np.int64
 
 
-def test_truncation_is_told(encoder):
+def test_truncation_is_marked(encoder):
     assert encoder.encode(["short", "a " * 40]).truncated.tolist() == [False, True]
 
 
@@ -58,7 +59,7 @@ def saved(family, folder):
 @pytest.mark.parametrize("length", [6, 16, 64])
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta"])
 def test_pairs_are_encoded_as_the_tokenizer_itself_does(tmp_path, family, length):
-    """WordPiece, byte-level BPE and Unigram; either text longer, both, or none."""
+    """For WordPiece, byte-level BPE and Unigram. One text, both or none exceed the limit."""
     file = saved(family, tmp_path)
     encoder, ordinary = TextEncoder(file, length, 0), Tokenizer.from_file(str(file))
     ordinary.no_padding()
@@ -94,7 +95,7 @@ def test_a_pair_that_fails_leaves_truncation_as_it_was(tmp_path):
     assert encoder.encode(["rain " * 40]).input_ids.shape == (1, 16)
 
 
-def test_two_long_texts_of_a_pair_do_not_make_the_product_of_their_pieces(tmp_path):
+def test_a_pair_of_long_texts_does_not_make_all_combinations_of_their_parts(tmp_path):
     class Counting(TextEncoder):
         def padded(self, encodings, texts=()):
             self.pieces = sum(1 + len(each.overflowing) for each in encodings)
@@ -119,7 +120,7 @@ def test_windows_are_counted_before_they_are_made(tmp_path, asked):
 
 def test_a_question_that_leaves_room_for_one_token_is_refused_before_its_windows_are_made(tmp_path, monkeypatch):
     class WithoutPairs:
-        """A tokenizer that encodes texts alone and no pair."""
+        """A tokenizer that encodes single texts but not pairs."""
 
         def __init__(self, file):
             self._tokenizer = Tokenizer.from_file(file)
@@ -137,7 +138,7 @@ def test_a_question_that_leaves_room_for_one_token_is_refused_before_its_windows
         encoder.windows("rain " * 508, "soup " * 10_000, "The question", 64)
 
 
-def test_a_context_without_tokens_is_refused_by_its_questions_name(tmp_path):
+def test_a_context_without_tokens_is_refused(tmp_path):
     with pytest.raises(RequestError, match=r"^The context of question 1 has no character that the model knows; send"):
         WindowEncoder(saved("bert", tmp_path), 16, 0).windows("Who?", "\u200b", "Question 1", 9)
 
@@ -162,7 +163,7 @@ def test_bad_texts_name_the_item_and_never_quote_it(payload, error, says):
         read_texts(payload, max_chars=100, max_total_chars=200)
 
 
-def test_groups_hold_every_row_once_shortest_first_and_pad_none_by_more_than_a_quarter():
+def test_groups_have_each_row_once_and_pad_no_row_by_more_than_a_quarter():
     lengths = np.random.default_rng(0).integers(2, 256, 40)
     groups = groups_of_like_length(lengths)
     assert sorted(np.concatenate(groups)) == list(range(40))
@@ -172,7 +173,7 @@ def test_groups_hold_every_row_once_shortest_first_and_pad_none_by_more_than_a_q
 
 
 @pytest.mark.parametrize(("device", "widths"), [("cpu", [2, 8]), ("gpu", [8])])
-def test_on_a_cpu_a_batch_of_unlike_lengths_is_run_in_groups_and_answered_in_order(device, widths):
+def test_on_a_cpu_a_batch_of_different_lengths_runs_in_groups_and_keeps_its_order(device, widths):
     from handlers.text_service import TextService
 
     seen = []
@@ -183,7 +184,7 @@ def test_on_a_cpu_a_batch_of_unlike_lengths_is_run_in_groups_and_answered_in_ord
         shared[: len(ids), 0] = ids.sum(axis=1)
         return {"sum": shared[: len(ids)], "twice": 2.0 * ids}
 
-    shared = np.zeros((4, 1), np.float32)  # as a runtime that overwrites its last result
+    shared = np.zeros((4, 1), np.float32)  # a runtime may overwrite its last result
     service = TextService()
     outputs = (TensorSpec("sum", ("batch", 1)), TensorSpec("twice", ("batch", "tokens")))
     service.settings = Settings("m", "v", "t", device, "eager", "w", (), outputs)
@@ -205,8 +206,9 @@ TEXTS = ["[MASK] is first", "the [MASK].", "don't [MASK]'s , ok", "it is [MASK]"
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_place_is_filled_as_the_tokenizer_would_decode_it(encoder, text):
-    """Words, parts of words, punctuation that swallows a space, and special tokens, which vanish."""
+def test_a_filled_mask_is_decoded_as_by_the_tokenizer(encoder, text):
+    """The tokens are words, parts of words, punctuation without a space before it, and special tokens, which are left
+    out."""
     ids = encoder.encode([text]).input_ids[0].tolist()
     position, tokens = ids.index(encoder.token_id("[MASK]")), ["cat", "##s", ".", "'", "a", "[SEP]", "##\u00e9"]
     found = filled(encoder, ids, position, [token for token in map(encoder.token_id, tokens) if token])
@@ -218,8 +220,8 @@ def test_a_place_is_filled_as_the_tokenizer_would_decode_it(encoder, text):
     assert found == expected and len(set(found)) > 4
 
 
-def test_another_kind_of_tokenizer_fills_a_place_as_well(tmp_path):
-    """Byte-pair pieces do not decode one by one: the whole text is decoded for each."""
+def test_a_byte_pair_tokenizer_also_fills_a_mask(tmp_path):
+    """Byte-pair tokens cannot be decoded one by one, so the whole text is decoded for each."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     words = {word: index for index, word in enumerate(["[PAD]", "Ġa", "Ġb", "Ã", "©", "c", "a"])}

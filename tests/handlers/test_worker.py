@@ -1,4 +1,4 @@
-"""What an archive changes in TorchServe's worker, and what becomes of a batch there."""
+"""The replacement of parts of TorchServe's worker, and its handling of batches."""
 
 import logging
 import struct
@@ -22,7 +22,7 @@ def as_it_was(monkeypatch):
 
 
 class Connection:
-    """A connection with these bytes."""
+    """A connection that receives ``data``."""
 
     def __init__(self, data):
         self.data = data
@@ -40,7 +40,7 @@ def program(file, **names):
     return module
 
 
-def test_only_the_worker_of_the_torchserve_that_is_known_is_changed(caplog, monkeypatch):
+def test_only_the_worker_of_the_known_torchserve_version_is_changed(caplog, monkeypatch):
     before = ts.service.Service.predict
     other = program("/project/export/__main__.py", retrieve_msg=len)
     assert not worker.install(other, Figures()) and other.retrieve_msg is len
@@ -62,7 +62,7 @@ def test_a_new_connection_starts_with_an_empty_buffer():
 
 
 def predict(handle, batches=1, figures=None, describe="True"):
-    """(answers, seconds of batches that were written), by a worker whose handler is ``handle``."""
+    """(answers, logged durations of batches) of a worker with the handler ``handle``."""
     assert worker.install(program("/ts/model_service_worker.py", retrieve_msg=len), figures or Figures())
     metrics = SimpleNamespace(written=[])
     metrics.add_time = lambda name, value: metrics.written.append((name, value, metrics.request_ids))
@@ -72,7 +72,7 @@ def predict(handle, batches=1, figures=None, describe="True"):
     return [ts.service.Service.predict(service, batch) for _ in range(batches)], metrics.written
 
 
-def test_a_handler_gets_what_torchserve_gives_it_and_the_time_is_written_once_a_second():
+def test_a_handler_gets_torchserves_arguments_and_the_duration_is_logged_once_a_second():
     def handle(requests, context):
         assert context.get_request_id(0) == "id" and context.get_all_request_header(0) == {"describe": "True"}
         context.set_response_header(0, "x-answer", "yes")
@@ -84,7 +84,7 @@ def test_a_handler_gets_what_torchserve_gives_it_and_the_time_is_written_once_a_
     assert name == "PredictionTime" and value >= 0 and identities == {0: "id"}
 
 
-def test_a_batchs_figures_go_out_once_with_its_first_answer_and_with_no_description():
+def test_the_counts_of_a_batch_are_in_its_first_answer_and_not_in_a_description():
     figures = Figures()
 
     def handle(requests, context):
@@ -102,7 +102,7 @@ def test_a_batchs_figures_go_out_once_with_its_first_answer_and_with_no_descript
 @pytest.mark.parametrize(
     ("error", "code"), [(RuntimeError("CUDA out of memory"), 507), (MemoryError(), 507), (KeyError("a text"), 503)]
 )
-def test_a_handler_that_fails_as_a_whole_costs_its_batch_and_logs_no_text(error, code, caplog):
+def test_an_error_of_the_whole_handler_fails_its_batch_and_logs_no_text(error, code, caplog):
     def handle(requests, context):
         raise error
 
@@ -113,6 +113,6 @@ def test_a_handler_that_fails_as_a_whole_costs_its_batch_and_logs_no_text(error,
 
 
 @pytest.mark.parametrize("bodies", [[], [b"one", b"two"], ["no bytes"], None])
-def test_answers_that_are_not_one_for_each_request_cost_their_batch_and_not_the_worker(bodies):
+def test_a_wrong_number_of_answers_fails_the_batch_and_not_the_worker(bodies):
     (reply,), _ = predict(lambda requests, context: bodies)
     assert struct.unpack_from("!i", reply) == (503,)

@@ -1,4 +1,4 @@
-"""Messages are read and written as TorchServe's own worker reads and writes them, however the bytes arrive."""
+"""Messages are read and written as by TorchServe's own worker, for every division of the bytes."""
 
 import socket
 import string
@@ -42,7 +42,7 @@ def encoded(requests):
 
 
 class Pieces:
-    """A connection that hands its bytes over in pieces of the sizes given, then in whole."""
+    """A connection that delivers its bytes in pieces of the given sizes, and then the rest."""
 
     def __init__(self, data, sizes=()):
         self.data, self.sizes = data, list(sizes)
@@ -55,7 +55,7 @@ class Pieces:
 
 @given(messages, st.lists(st.integers(1, 50), max_size=60))
 @settings(max_examples=150, deadline=None)
-def test_messages_are_those_of_torchserves_own_reader(sent, sizes):
+def test_messages_are_read_as_by_torchserves_own_reader(sent, sizes):
     data = b"".join(encoded(each) for each in sent)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TS_DECODE_INPUT_REQUEST", "false")
@@ -97,7 +97,7 @@ def test_failures_have_the_bytes_of_torchserves_own(identities, code, message):
     assert failure(identities, code, message) == otf_message_handler.create_predict_response(None, named, message, code)
 
 
-def test_bodies_of_many_reads_come_whole_through_a_socket():
+def test_bodies_of_many_reads_are_complete():
     bodies = [bytes(range(256)) * 20_000, b"", b"x" * 3_000_000]
     ours, front_end = socket.socketpair()
     sent = encoded([(b"id", [(b"a", b"b")], [(b"body", b"", body)]) for body in bodies])
@@ -108,7 +108,7 @@ def test_bodies_of_many_reads_come_whole_through_a_socket():
         command, received = reader.message()
         sender.join()
     assert command == b"I" and [each.inputs["body"] for each in received] == bodies
-    assert not reader._held  # a worker that waits does not keep what it has read
+    assert not reader._held  # a waiting worker keeps no bodies
 
 
 def test_a_load_message_is_refused():

@@ -1,4 +1,4 @@
-"""Services of archives that explain. The networks are tiny, and their archives are built by the project itself."""
+"""Services of archives with explanations. The networks are tiny, and the project builds their archives."""
 
 import pytest
 
@@ -31,7 +31,7 @@ CHECKPOINTS = {
 
 
 def built(model, folder):
-    """The service of the model's archive, which is built in ``folder``."""
+    """Builds the model's archive in ``folder``. Returns its service."""
     with forking():
         build(Row(model, variant("explain")[0]), "cpu", Choice(), folder, lambda stage: None)
     service = loaded(folder / f"{model.name}-explain.mar", folder / "unpacked")
@@ -41,7 +41,7 @@ def built(model, folder):
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory):
-    """``get(name)``: the service of an archive, built when it is asked for the first time."""
+    """``get(name)`` returns the service of an archive, which is built at the first call."""
     found = {}
 
     def get(name):

@@ -1,4 +1,4 @@
-"""An archive's service in this process, and what the tests of explanations ask it."""
+"""Loads an archive's service in this process, and sends requests for explanations to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.handlers.test_service import Context
 
 TEXT = "Ada went to London — déjà vu, with Bob."
 PAIR = {"text": "Ada went to London.", "text_pair": "She is in London now."}
-# task -> a request, and the same prediction of /predictions as the explanation has it
+# For each task: a request, and the explanation's prediction from the answer of /predictions.
 SINGLE = {
     "bert": ({"text": TEXT}, lambda answer: answer["predictions"][0]),
     "filler": ({"text": "Paris is the [MASK] of France."}, lambda answer: answer["predictions"][0]),
@@ -45,7 +45,7 @@ def loaded(archive: Path, folder: Path, response_timeout_s: float = 60) -> Servi
 
 
 class Asked(Context):
-    """A batch of requests, each for an explanation where its header says so."""
+    """A batch of requests. The header of each says whether it is for an explanation."""
 
     model_name = "m-explain"
 
@@ -89,5 +89,5 @@ def picture(seed: int = 0, size: tuple[int, int] = (80, 60)) -> bytes:
 
 
 def base64_of(data: bytes) -> dict[str, str]:
-    """A request's body with that image."""
+    """The body of a request with the image ``data``."""
     return {"image": base64.b64encode(data).decode()}

@@ -1,4 +1,4 @@
-"""What an explanation explains, with which offsets and baselines, alone and in a batch."""
+"""The explained prediction, the offsets of tokens and the baselines, for single requests and in batches."""
 
 import json
 
@@ -20,13 +20,13 @@ from tests.handlers.explanations.explained import (
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_the_explained_prediction_is_that_of_predictions(service, name):
+def test_the_explained_prediction_equals_the_answer_of_predictions(service, name):
     body, of = SINGLE[name]
     predicted, found = of(predict(service(name), body)), explanation(service(name), body)["prediction"]
     assert found.pop("score") == pytest.approx(predicted.pop("score"), rel=1e-5) and found == predicted
 
 
-def test_of_an_image_the_explained_prediction_is_that_of_predictions(pictures):
+def test_the_explained_prediction_of_an_image_equals_the_answer_of_predictions(pictures):
     body = base64_of(picture(3))
     best, *others = predict(pictures, body)["predictions"]
     for expected, options in ((best, {}), (others[1], {"target": others[1]["label"]})):
@@ -34,7 +34,7 @@ def test_of_an_image_the_explained_prediction_is_that_of_predictions(pictures):
         assert found["label"] == expected["label"] and found["score"] == pytest.approx(expected["score"], rel=1e-5)
 
 
-def test_of_a_text_the_token_of_the_likeliest_entity_is_explained(service):
+def test_the_token_of_the_likeliest_entity_is_explained(service):
     found = explanation(service("tagger"), {"text": "Ada went to London."})["prediction"]
     entities = predict(service("tagger"), {"text": "Ada went to London."})["predictions"]
     inside = [each for each in entities if each["start"] <= found["start"] < found["end"] <= each["end"]]
@@ -62,7 +62,7 @@ def test_a_target_is_explained_in_place_of_the_best(service):
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "filler", "tagger", "embedder"])
-def test_offsets_are_in_characters_of_the_text_as_sent(service, name):
+def test_offsets_count_characters_of_the_text_as_sent(service, name):
     text = "Où est Zürich? — [MASK] 12 € 🍕 end"
     body, options = {"text": text}, {"target": "B-LOC"} if name == "tagger" else {}
     tokens = explanation(service(name), body, **options)["tokens"]
@@ -75,7 +75,7 @@ def test_offsets_are_in_characters_of_the_text_as_sent(service, name):
         assert special or not plain.isascii() or plain.lower()[0] in "ouz" + piece.lower()
 
 
-def test_tokens_of_two_texts_say_which_one_they_are_of(service):
+def test_tokens_of_a_pair_name_their_text(service):
     tokens = explanation(service("bert"), PAIR)["tokens"]
     assert {token["part"] for token in tokens} == set(PAIR)
     assert all(token["end"] <= len(PAIR[token["part"]]) for token in tokens)
@@ -87,10 +87,10 @@ def test_tokens_of_two_texts_say_which_one_they_are_of(service):
     assert first <= answer["start"] < answer["end"] <= last
 
 
-def test_baselines_differ_and_special_tokens_are_in_none(service, pictures):
+def test_baselines_differ_and_special_tokens_have_no_attribution(service, pictures):
     table = service("bert").runtime.module.network.get_input_embeddings().weight
     before = table[0].clone()
-    table[0] += 1  # transformers makes the padding's embedding zero, training does not keep it so
+    table[0] += 1  # transformers initializes the padding's embedding with zeros; training changes it
     padded, zero = (explanation(service("bert"), {"text": TEXT}, baseline=each) for each in ("pad", "zero"))
     table[0] = before
     assert padded["value"] == pytest.approx(zero["value"]) and padded["baseline_value"] != zero["baseline_value"]

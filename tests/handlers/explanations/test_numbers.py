@@ -1,4 +1,4 @@
-"""The numbers of explanations, by another computation."""
+"""Compares the numbers of explanations with an independent computation."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from tests.handlers.explanations.explained import PAIR, TEXT, base64_of, explana
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
 @pytest.mark.parametrize("body", [{"text": TEXT}, PAIR], ids=["text", "pair"])
 def test_attributions_equal_a_sum_of_gradients_by_transformers_alone(service, family, body):
-    """Gradients on the straight line from [PAD]s to the text, in float64, with no code of ours and none of Captum's: a
-    plain sum of 400, and one of as many as were asked for at the same places, which has to agree to the last digits."""
+    """Computes gradients in float64 on the straight line from [PAD]s to the text, without this project's code and
+    without Captum. One sum has 400 points. Another has the request's number of points at the same places, and has to
+    agree to the last digits."""
     points, weights = np.polynomial.legendre.leggauss(50)
     rules = (
         (300, (np.arange(400) + 0.5) / 400, np.full(400, 1 / 400), 1e-2),
@@ -29,7 +30,7 @@ def test_attributions_equal_a_sum_of_gradients_by_transformers_alone(service, fa
 
 
 def summed(folder, texts, label, places, shares):
-    """(attributions of the tokens that are not special, the label's logit for the text, for the baseline)"""
+    """(attributions of the tokens except special ones, the label's logit for the text, the logit for the baseline)"""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -54,7 +55,7 @@ def summed(folder, texts, label, places, shares):
 
 
 class Linear(torch.nn.Module):
-    """Logits that are linear in the pixels: their attributions are known exactly."""
+    """A model with logits that are linear in the pixels, so that the exact attributions are known."""
 
     def __init__(self):
         super().__init__()
@@ -66,7 +67,7 @@ class Linear(torch.nn.Module):
 
 
 @pytest.mark.parametrize("steps", [1, 7])
-def test_of_a_linear_model_the_attributions_are_exact(steps):
+def test_attributions_of_a_linear_model_are_exact(steps):
     module = Linear()
     pixels = np.random.default_rng(1).integers(0, 256, (1, 4, 5, 3), dtype=np.uint8)
     baseline = np.full(pixels.shape, 17, np.float32)
@@ -77,7 +78,7 @@ def test_of_a_linear_model_the_attributions_are_exact(steps):
     assert found.error < 1e-3 and found.relative_error < 1e-4
 
 
-def test_the_completeness_error_is_what_is_missing_and_falls_with_steps(service):
+def test_the_completeness_error_is_the_missing_part_and_falls_with_more_steps(service):
     errors = []
     for steps in (1, 5, 50):
         found = explanation(service("bert"), {"text": TEXT}, steps=steps)
@@ -90,7 +91,7 @@ def test_the_completeness_error_is_what_is_missing_and_falls_with_steps(service)
     assert errors[0] > 0.01 > 1e-3 > errors[2] and errors[0] > errors[1] > errors[2]
 
 
-def test_of_an_image_the_map_sums_up_to_the_difference(pictures):
+def test_the_attributions_of_an_image_sum_up_to_the_difference(pictures):
     found = explanation(pictures, base64_of(picture()))
     total = np.sum(found["attributions"])
     assert np.shape(found["attributions"]) == tuple(found["shape"]) == (pictures.image.height, pictures.image.width)

@@ -1,4 +1,4 @@
-"""An explanation of an image as a PNG, and the part of the image that it shows."""
+"""Explanations of images as PNGs, and the part of the image that they show."""
 
 import io
 import json
@@ -30,11 +30,11 @@ from tests.handlers.explanations.explained import (
         ("text/html,image/avif,image/png;q=0.9,*/*;q=0.8", True), ("image/png;q=x", False), ("text/html", False),
     ],
 )  # fmt: skip
-def test_a_png_is_written_where_accept_prefers_it(accept, wanted):
+def test_the_answer_is_a_png_if_accept_prefers_it(accept, wanted):
     assert wants_png({"aCCept": accept}, True) is wanted
 
 
-def test_an_image_is_answered_with_a_png_that_says_what_it_shows(pictures):
+def test_a_png_has_the_rest_of_its_explanation_in_a_header(pictures):
     context = Asked([{**EXPLAIN, "accept": "image/png"}])
     body = {**base64_of(picture()), "parameters": {"steps": 2}}
     (reply,) = pictures.handle([{"body": json.dumps(body).encode()}], context)
@@ -50,7 +50,7 @@ def test_an_image_is_answered_with_a_png_that_says_what_it_shows(pictures):
     assert (red > blue) == (values[strongest] > 0)
 
 
-def test_a_picture_of_a_text_or_of_two_images_is_refused(service, pictures):
+def test_a_png_of_a_text_or_of_two_images_is_refused(service, pictures):
     (reply,) = explain(service("bert"), {"text": TEXT}, status=406, accept="image/png")
     assert "application/json" in reply["message"]
     images = {"image": [base64_of(picture(seed))["image"] for seed in range(2)]}
@@ -68,7 +68,7 @@ def test_a_picture_of_a_text_or_of_two_images_is_refused(service, pictures):
     ],
 )
 def test_the_frame_is_the_part_that_the_model_sees(file, settings):
-    """The part that the frame names, cut from the image and scaled, looks as what was prepared."""
+    """The image's part in the frame is cut out, scaled and compared with the prepared pixels."""
     image = Image.open(SAMPLES / file).convert("RGB")
     pixels, found = prepare(image, settings), frame(image, settings)
     box = [round(found[side] * size) for side, size in

@@ -1,4 +1,4 @@
-"""What a request for explanations may ask, and what is refused."""
+"""Valid and invalid requests for explanations."""
 
 import json
 import time
@@ -33,28 +33,28 @@ from tests.handlers.explanations.explained import EXPLAIN, SINGLE, TEXT, Asked, 
         ("reader", {**SINGLE["reader"][0], "parameters": {"target": "x"}}, 400, "it knows: max_answer_tokens, steps"),
     ],
 )
-def test_what_cannot_be_explained_is_refused_in_a_sentence(service, name, body, status, says):
+def test_a_request_that_cannot_be_explained_is_refused_in_one_sentence(service, name, body, status, says):
     (reply,) = explain(service(name), body, status=status)
     assert says in reply["message"]
 
 
-def test_other_archives_name_the_one_to_ask():
+def test_archives_without_explanations_name_the_archive_that_has_them():
     sentence = no_explanations_message("digits", "digits-onnx")
     assert "/explanations/digits-explain" in sentence and "make archive MODELS=digits VARIANTS=explain" in sentence
     assert no_explanations_message("null", "null") == "null gives no explanations: it has no model."
 
 
-def test_what_would_take_too_long_is_refused_before_it_runs(service, monkeypatch):
+def test_an_explanation_that_would_take_too_long_is_refused_before_it_runs(service, monkeypatch):
     made = service("bert")
     explanations, ran = made.explanations, []
     monkeypatch.setattr(explanations.budget, "timeout_s", 60)
-    monkeypatch.setattr(explanations.budget, "rate", 30 / 2000)  # seconds for a token and a step: 2,000 of them fit
+    monkeypatch.setattr(explanations.budget, "rate", 30 / 2000)  # seconds per token and step; there is time for 2,000
     monkeypatch.setattr(explanations, "_explainer", SimpleNamespace(attributions=lambda *_: ran.append(1)))
     (reply,) = explain(made, {"text": "word " * 50, "parameters": {"steps": 300}}, status=413)
     assert not ran and 'lower "steps"' in reply["message"] and "takes 2000 in one request" in reply["message"]
 
 
-def test_of_several_what_does_not_fit_in_time_is_busy_and_the_cheapest_runs(service, monkeypatch):
+def test_the_cheapest_request_of_a_batch_runs_and_the_others_are_busy(service, monkeypatch):
     made = service("bert")
     monkeypatch.setattr(made.explanations.budget, "rate", 30 / 2000)
     context = Asked([EXPLAIN] * 3)
@@ -66,7 +66,7 @@ def test_of_several_what_does_not_fit_in_time_is_busy_and_the_cheapest_runs(serv
 
 
 def test_an_explanation_stops_when_its_time_is_over(service, monkeypatch):
-    """The estimate was too low: no pass begins that would end after the worker's time."""
+    """The estimate is too low. No pass begins that would end after the worker's time."""
     made, passes = service("bert"), []
     module = made.runtime.module
     monkeypatch.setattr(made.explanations.budget, "timeout_s", 0.4)
@@ -81,7 +81,7 @@ def test_an_explanation_stops_when_its_time_is_over(service, monkeypatch):
     assert len(passes) < 12 and "try again" in reply["message"]
 
 
-def test_a_handlers_option_of_the_same_name_is_an_error_of_the_archive(service, monkeypatch):
+def test_an_option_with_the_name_of_an_explanations_option_is_an_archive_error(service, monkeypatch):
     made = service("bert")
     monkeypatch.setattr(made, "all_options", lambda: {"steps": Whole(1, 2)})
     with pytest.raises(ArchiveError, match="'steps'"):
@@ -89,7 +89,7 @@ def test_a_handlers_option_of_the_same_name_is_an_error_of_the_archive(service, 
 
 
 @pytest.mark.parametrize("name", [*SINGLE, "tagger", "pictures"])
-def test_bodies_and_answers_are_as_the_openapi_document_says(service, pictures, name):
+def test_bodies_and_answers_fit_the_openapi_document(service, pictures, name):
     made = pictures if name == "pictures" else service(name)
     found = document([of_archive(made.archive)])
     kinds = {kind: found["components"]["schemas"][f"{made.archive.stem}.explanation-{kind}"] for kind in
