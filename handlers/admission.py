@@ -37,6 +37,6 @@ def _too_large(cost: int, budget: Budget, unit: str, cure: str) -> TooLarge:
     most = budget.most()
     budget.forget()
     return TooLarge(
-        f"The request has {cost} {unit}; at its present speed this worker takes {most} in one request, half of its "
-        f"response timeout of {budget.timeout_s:g} s: {cure}."
+        f"The request has {cost} {unit}; at its present speed this worker accepts {most} in one request (half of its "
+        f"response timeout of {budget.timeout_s:g} s): {cure}."
     )

@@ -89,7 +89,7 @@ class _Watched(io.BytesIO):
 
         def watched(size: int | None = -1, /) -> bytes:
             if time.thread_time() > last:
-                raise TooLarge(f"The image takes more than {seconds:g} s to decode; shrink it or save it anew.")
+                raise TooLarge(f"The image takes more than {seconds:g} s to decode; shrink it or save it again.")
             return read(size)
 
         self.read = watched  # type: ignore[method-assign]
@@ -108,7 +108,7 @@ def affordable(file: File, max_pixels: int) -> File:
     if file.cost > max_pixels:
         counted = f", and such a {file.format} counts {file.weight:.3g} times" if file.weight > 1 else ""
         raise TooLarge(
-            f"The image is {file.width}x{file.height}{counted}; at most {max_pixels} pixels are taken: shrink it."
+            f"The image is {file.width}x{file.height}{counted}; at most {max_pixels} pixels are accepted: shrink it."
         )
     return file
 
@@ -162,7 +162,9 @@ def decoded(file: File, min_side: int = 0) -> Image.Image:
 def _check_exif(image: Image.Image) -> None:
     largest = max(len(image.info.get("exif", b"")), len(image.info.get("Raw profile type exif", "")) // 2)
     if largest > EXIF_BYTES + 1024:
-        raise TooLarge(f"The image has {largest} bytes of EXIF; at most {EXIF_BYTES} are taken: remove its metadata.")
+        raise TooLarge(
+            f"The image has {largest} bytes of EXIF; at most {EXIF_BYTES} are accepted: remove its metadata."
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

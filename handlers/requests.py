@@ -183,7 +183,7 @@ def _from_json(value: Any, shape: Shape, max_items: int, given: dict[str, Any], 
     if not items:
         raise RequestError("The list is empty; send at least one item.")
     if len(items) > max_items:
-        raise TooLarge(f"The request has {len(items)} items; at most {max_items} are taken: split it.")
+        raise TooLarge(f"The request has {len(items)} items; at most {max_items} are accepted: split it.")
     return Payload(form, None, tuple(items), given)
 
 
@@ -232,7 +232,7 @@ def _require_only(value: dict[str, Any], taken: tuple[str, ...], shape: Shape, w
     left = [key for key in value if key not in taken and key not in also]
     if left:
         meant = _suggestion(left, [name for name in (*shape.names, *also) if name not in value])
-        raise RequestError(f"{where} has a key beside {_quoted(taken)} that is not read; {meant or 'leave it out.'}")
+        raise RequestError(f"{where} has another key besides {_quoted(taken)}; {meant or 'leave it out.'}")
 
 
 def _quoted(names: Iterable[str]) -> str:

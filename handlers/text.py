@@ -92,7 +92,7 @@ def checked_text(item: Any, name: str, max_chars: int) -> str:
     if not item.strip():
         raise RequestError(f"{name} is blank; send at least one character.")
     if len(item) > max_chars:
-        raise TooLarge(f"{name} has {len(item)} characters; at most {max_chars} are taken: split it.")
+        raise TooLarge(f"{name} has {len(item)} characters; at most {max_chars} are accepted: split it.")
     return item
 
 
@@ -100,7 +100,8 @@ def check_total(total: int, max_total_chars: int) -> None:
     """Raises TooLarge if a request's texts have too many characters in total."""
     if total > max_total_chars:
         raise TooLarge(
-            f"The texts have {total} characters together; at most {max_total_chars} are taken: send several requests."
+            f"The texts have {total} characters together; at most {max_total_chars} are accepted: send several "
+            "requests."
         )
 
 

@@ -48,7 +48,7 @@ class WindowEncoder(TextEncoder):
         asked, count = map(len, self._plain([question, text]))
         most = self._max_length - tokenizer.num_special_tokens_to_add(True) - 1
         if asked > most:
-            raise RequestError(f"{name} has {asked} tokens; at most {most} are taken: shorten it.")
+            raise RequestError(f"{name} has {asked} tokens; at most {most} are accepted: shorten it.")
         room = most + 1 - asked
         overlap = min(OVERLAP, room // 2)
         context = f"The context of {name[0].lower()}{name[1:]}"

@@ -46,7 +46,7 @@ def corrupted(what: str) -> RequestError:
 
 def too_many(what: str, limit: int) -> TooLarge:
     """The error for a file with more parts than any program writes."""
-    return TooLarge(f"The image has more than {limit} {what}; save it anew with an image program.")
+    return TooLarge(f"The image has more than {limit} {what}; save it again with an image program.")
 
 
 def without(data: bytes, dropped: list[tuple[int, int]], end: int) -> bytes:

@@ -134,7 +134,7 @@ class _Inputs:
         if len(shape) != len(dims) or any(want not in (-1, size) for size, want in zip(shape, dims, strict=True)):
             raise RequestError(f"{name} has another shape; expected {list(spec.dims)}, -1 for any size.")
         if shape[0] > self._max_items:
-            raise TooLarge(f"{name} has {shape[0]} items; at most {self._max_items} are taken: split the request.")
+            raise TooLarge(f"{name} has {shape[0]} items; at most {self._max_items} are accepted: split the request.")
         if 0 in shape:
             raise RequestError(f"{name} is empty; send at least one item.")
         return tuple(shape)

@@ -52,7 +52,7 @@ class FillMask(TextService):
                     f'Text {index} has no {self.mask}; write at least one, as in "Paris is the {self.mask} of France."'
                 )
         if (total := sum(counts)) > self.settings.max_items:  # each mask is a row of the batch
-            raise TooLarge(f"The request has {total} masks; at most {self.settings.max_items} are taken: split it.")
+            raise TooLarge(f"The request has {total} masks; at most {self.settings.max_items} are accepted: split it.")
         return texts
 
     def collate_with_records(self, items: list[str]) -> Batch:

@@ -45,7 +45,7 @@ class Rerank(TextService):
         count, limit = len(payload.items), self.settings.max_items
         rankings = [self._ranking(item, name_of("item", i, count)) for i, item in enumerate(payload.items)]
         if (count := sum(len(texts) for _, texts in rankings)) > limit:
-            raise TooLarge(f"The request has {count} texts to rank; at most {limit} are taken: split it.")
+            raise TooLarge(f"The request has {count} texts to rank; at most {limit} are accepted: split it.")
         # The query is tokenized with each text.
         total = sum(len(query) + len(text) for query, texts in rankings for text in texts)
         check_total(total, self.settings.text_input.max_total_chars)

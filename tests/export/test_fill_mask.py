@@ -47,4 +47,4 @@ def test_every_family_fills_masks_as_transformers_does(ask, tmp_path, family):
     assert "limit of 64 tokens" in replies[5]["body"]["message"] and mask in replies[3]["body"]["message"]
     assert_equal(replies[6]["body"]["predictions"][0], fill(texts[3], top_k=2))
     assert_equal(replies[6]["body"]["predictions"][1], fill(texts[0], top_k=2))
-    assert replies[7]["body"]["message"] == "The request has 96 masks; at most 64 are taken: split it."
+    assert replies[7]["body"]["message"] == "The request has 96 masks; at most 64 are accepted: split it."

@@ -198,7 +198,7 @@ def test_instances_are_answered_in_order_and_a_bad_request_fails_alone_with_its_
         (json_request({"question": question}), 400, 'send JSON {"question": ..., "context": ...}'),
         (json_request({"instances": [pair, "Who?"]}), 400, "Item 1 is a string"),
         (json_request({"instances": [pair, {"question": question}]}), 400, '"context"'),
-        (json_request({"question": "Who sold it? " * 30, "context": context}), 400, "at most 60 are taken: shorten it"),
+        (json_request({"question": "Who sold it? " * 30, "context": context}), 400, "at most 60 are accepted: shorten"),
         (json_request({"question": question, "context": "\u200b"}), 400, "context of the question has no char"),
         (json_request({"question": " ", "context": context}), 400, "blank"),
         (json_request({"instances": [{"question": "Who?", "context": ROOMS[:3000]}] * 2}), 413, "of question 1 makes"),

@@ -46,7 +46,7 @@ def test_every_form_of_request_is_ranked_as_the_cross_encoder_does(ask, tmp_path
         b'{"query": "a"}': (400, 'has no "query" and "texts"'),
         b'{"instances": ["a"]}': (400, 'The item is a string; expected an object with "query" and "texts".'),
         b'{"instances": [{"query": "a", "texts": ["b"]}, {"query": "a"}]}': (400, "Item 1 is an object that lacks one"),
-        json.dumps({"query": "a", "texts": ["b"] * 65}).encode(): (413, "has 65 texts to rank; at most 64 are taken"),
+        json.dumps({"query": "a", "texts": ["b"] * 65}).encode(): (413, "65 texts to rank; at most 64 are accepted"),
         json.dumps({"instances": [{"query": "a", "texts": ["b"] * 33}] * 2}).encode(): (413, "66 texts to rank"),
         json.dumps({"query": "a", "texts": ["b" * 100_001]}).encode(): (413, "Text 0 has 100001 characters"),
         json.dumps({"query": "a" * 99_999, "texts": ["b"] * 11}).encode(): (413, "have 1100000 characters together"),

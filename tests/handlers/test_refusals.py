@@ -60,9 +60,9 @@ def said(request, content_type="application/json", shape=TEXT, options=()):
         (b'{"texts": 1}', TEXT,
          f'The JSON body has no "text" and no "instances"; did you mean "text" by "texts"? Send {AS_TEXT}.'),
         (b'{"text": "a", "textpair": "b"}', PAIR,
-         'The JSON body has a key beside "text" that is not read; did you mean "text_pair" by "textpair"?'),
+         'The JSON body has another key besides "text"; did you mean "text_pair" by "textpair"?'),
         (b'{"text": "a", "text_pair": "b", "note": 1}', PAIR,
-         'The JSON body has a key beside "text" and "text_pair" that is not read; leave it out.'),
+         'The JSON body has another key besides "text" and "text_pair"; leave it out.'),
         (b'{"instances": [{"note": 1}]}', TEXT, f'Instance 0 has no "text"; expected {AS_TEXT}.'),
         (b'{"text": "a"', TEXT, "The body is not valid JSON: unexpected end of data: line 1 column 13 (char 12)."),
     ],
@@ -73,7 +73,7 @@ def test_the_sentence_of_a_refusal(body, shape, sentence):
 
 def test_too_many_items_are_counted():
     refused = said({"body": b'{"text": ["a", "b", "c", "d", "e"]}'})
-    assert refused == (TooLarge, "The request has 5 items; at most 4 are taken: split it.")
+    assert refused == (TooLarge, "The request has 5 items; at most 4 are accepted: split it.")
     assert len(read(b'{"text": ["a", "b", "c", "d"]}').items) == 4
 
 

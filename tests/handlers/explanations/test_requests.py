@@ -23,7 +23,7 @@ from tests.handlers.explanations.explained import EXPLAIN, SINGLE, TEXT, Asked, 
         ("bert", {"text": TEXT, "parameters": {"baseline": "black"}}, 400, '"baseline" must be one of pad, zero.'),
         ("bert", {"text": TEXT, "parameters": {"top_k": 1}}, 400, "it knows: steps, baseline, target"),
         ("bert", {"text": TEXT, "steps": 3}, 400, '"steps" is an option; send it as'),
-        ("bert", {"text": ["a"] * 9}, 413, "at most 8 are taken"),
+        ("bert", {"text": ["a"] * 9}, 413, "at most 8 are accepted"),
         ("bert", {"text": ["a", " "]}, 400, "Text 1 is blank"),
         ("filler", {"text": "[MASK] and [MASK]"}, 400, "The text has 2 masks"),
         ("filler", {"text": "A [MASK].", "parameters": {"target": "no such token"}}, 400, "is no token of this model"),
@@ -51,7 +51,7 @@ def test_an_explanation_that_would_take_too_long_is_refused_before_it_runs(servi
     monkeypatch.setattr(explanations.budget, "rate", 30 / 2000)  # seconds per token and step; there is time for 2,000
     monkeypatch.setattr(explanations, "_explainer", SimpleNamespace(attributions=lambda *_: ran.append(1)))
     (reply,) = explain(made, {"text": "word " * 50, "parameters": {"steps": 300}}, status=413)
-    assert not ran and 'lower "steps"' in reply["message"] and "takes 2000 in one request" in reply["message"]
+    assert not ran and 'lower "steps"' in reply["message"] and "accepts 2000 in one request" in reply["message"]
 
 
 def test_the_cheapest_request_of_a_batch_runs_and_the_others_are_busy(service, monkeypatch):
