@@ -260,5 +260,5 @@ class TestServer:
         assert "it knows: top_k." in asked("digits-onnx", "image", [file_of("digits")], parameters={"other": 1})[1]
         logits = [triton.InferRequestedOutput("logits")]
         status, said = asked("digits-onnx", "image", [file_of("digits")], outputs=logits)
-        assert status == "400" and said.endswith("they give: label, score.")
+        assert status == "400" and said.endswith("for these inputs are: label, score.")
         assert asked("minilm-onnx", "text", ["a"] * 65)[0] == "400"  # Triton's own: batch-size must be <= 64

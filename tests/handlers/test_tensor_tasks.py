@@ -291,7 +291,7 @@ def test_token_tensors_need_ids_and_options_need_texts(made):
     assert "answered without options" in refused["message"]
     assert "it knows: top_k." in infer(made, {"text": ["a"]}, 400, parameters={"timeout": 1})["message"]
     refused = infer(made, {"text": ["a"]}, 400, outputs=[{"name": "logits"}])
-    assert refused["message"].endswith("they give: label, score.")
+    assert refused["message"].endswith("for these inputs are: label, score.")
 
 
 @of(*MODELS)

@@ -127,7 +127,7 @@ def test_mistakes_are_said_in_a_sentence_that_the_official_client_shows(client, 
     assert asked("minilm-eager", tensor("text", ["a"] * 65))[0] == "413"
     assert "it takes: text, input_ids, attention_mask." in asked("minilm-eager", tensor("image", ["a"]))[1]
     assert "expected BYTES" in asked("minilm-eager", tensor("text", np.zeros(1, np.float32)))[1]
-    assert "they give: embedding." in asked("minilm-eager", text, outputs=outputs(True, "label"))[1]
+    assert "for these inputs are: embedding." in asked("minilm-eager", text, outputs=outputs(True, "label"))[1]
     assert "it knows: top_k." in asked("bert-eager", tensor("text", ["[MASK]"]), priority=3)[1]
     assert asked("digits-eager", tensor("image", [file_of("digits"), b"nothing"]))[1].startswith("Image 1: ")
     assert "Token Authorization failed" in refusal(client.infer, "null", [text])[1]
