@@ -148,7 +148,7 @@ RANKED = Shape(fields=("query", "texts"))
         ({"instances": [{"inputs": "a"}]}, PAIR, 'Instance 0 has no "text"; did you mean "text" by "inputs"?'),
         ({"instances": [{}]}, PAIR, 'Instance 0 has no "text"; expected UTF-8 text'),
         ({"instances": ["a"], "signature_name": "b"}, PAIR, 'besides "instances"; leave it out.'),
-        ({"text": [{"text": "a", "text_pair": "b"}, {"text": "", "text_pair": "", "c": 1}]}, PAIR, "Item 1 has another"),
+        ({"text": [{"text": "a", "text_pair": "b"}, {"text": "", "text_pair": "", "c": 1}]}, PAIR, "Item 1 has"),
         ({"text": {"text": "a", "text_pair": "b", "c": 1}}, PAIR, "Item 0 has another key besides"),
     ],
 )  # fmt: skip
