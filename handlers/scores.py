@@ -51,7 +51,7 @@ Ranked = list[tuple[int, float]]  # (class, softmax probability), best first
 def likeliest(outputs: Mapping[str, np.ndarray], count: int) -> list[Ranked]:
     """``best`` of a model's "logits". Uses the outputs BEST if the runtime ranked at least ``count`` classes."""
     known = outputs[BEST[0]].shape[1] if BEST[0] in outputs else 0
-    if known < count and known < outputs["logits"].shape[1]:  # in this order, since reading logits from a GPU takes time
+    if known < count and known < outputs["logits"].shape[1]:  # reading logits from a GPU takes time
         return best(outputs["logits"], count)
     return _ranked(*(outputs[name][:, :count] for name in BEST))
 

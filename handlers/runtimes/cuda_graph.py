@@ -36,8 +36,8 @@ MASK = "attention_mask"
 class Captured:
     """A graph with the tensors that it reads and writes, by name.
 
-    ``arrays`` are NumPy views of the inputs in pinned memory, and ``outputs`` are those of the outputs there. ``on_gpu``
-    has the other outputs.
+    ``arrays`` and ``outputs`` are NumPy views of the inputs and outputs in pinned memory. ``on_gpu`` has the other
+    outputs.
     """
 
     graph: torch.cuda.CUDAGraph
@@ -48,8 +48,8 @@ class Captured:
 
 
 class OutputsOnDemand(Mapping[str, np.ndarray]):
-    """Outputs by name, those on the GPU first. An output on the GPU is copied to the host when it is first read, which
-    has to be before the next replay."""
+    """Outputs by name, those on the GPU first. An output on the GPU is copied to the host when it is first read. It has
+    to be read before the next replay."""
 
     def __init__(self, on_gpu: Mapping[str, torch.Tensor], on_host: Mapping[str, np.ndarray]) -> None:
         self._on_gpu, self._on_host = on_gpu, dict(on_host)
@@ -61,7 +61,7 @@ class OutputsOnDemand(Mapping[str, np.ndarray]):
         return self._on_host[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names  # the inherited one would read the output
+        return name in self._names  # the inherited method would read the output
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -199,7 +199,7 @@ class GraphRuntime:
 
 
 def _on_host(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """Numpy views of the tensors that are not on the GPU."""
+    """NumPy views of the tensors that are not on the GPU."""
     return {name: tensor.numpy() for name, tensor in tensors.items() if not tensor.is_cuda}
 
 
