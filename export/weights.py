@@ -91,7 +91,8 @@ def _digest(path: Path) -> str:
     found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for each in found:
-        digest.update(each.name.encode())
+        name = str(each.relative_to(path)) if each != path else each.name
+        digest.update(f"{name}\0{each.stat().st_size}\0".encode())  # so that no byte can move from one file to another
         with each.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

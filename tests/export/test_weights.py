@@ -154,6 +154,21 @@ def test_the_choice_of_weights_from_the_environment():
         identity(bert, Choice.of(bert, {"BERT_WEIGHTS": "/nowhere"}))
 
 
+@pytest.mark.parametrize(
+    "other", [{"1_Pooling/config.json": b"a", "config.json": b"b"}, {"config.json": b"ab"}, {"0/config.json": b"ab"}]
+)
+def test_each_layout_of_a_folder_has_its_own_identity(tmp_path, other):
+    def written(name, files):
+        for path, content in files.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_bytes(content)
+        return identity(model("bert"), Choice(path=tmp_path / name))
+
+    first = written("first", {"0_Transformer/config.json": b"a", "config.json": b"b"})
+    assert written("same", {"0_Transformer/config.json": b"a", "config.json": b"b"}) == first
+    assert written("other", other) != first
+
+
 def test_another_version_of_a_font_changes_the_identity_of_the_digits_weights(monkeypatch):
     before = identity(model("digits"), Choice())
     assert identity(model("digits"), Choice()) == before
