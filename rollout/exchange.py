@@ -19,7 +19,7 @@ from rollout.shadow import Shadow
 from rollout.watching import Labels, Refused, Watch
 from serving.errors import ServingError
 from serving.identity import identity
-from serving.replicas.haproxy import Canary
+from serving.replicas.canary import Canary
 from serving.store import STORE, checked
 from serving.versions import folder_of, held, replaced
 from serving.warm_up import warm_up

@@ -10,8 +10,9 @@ from rollout.running import Running, Say, running_state
 from serving.errors import ServingError
 from serving.model_settings import Settings
 from serving.plan import Plan
+from serving.replicas import canary
+from serving.replicas.canary import Canary
 from serving.replicas.group import Group
-from serving.replicas.haproxy import Canary
 from serving.replicas.start import balance
 from serving.state import RunDirectory
 from serving.store import STORE
@@ -38,18 +39,17 @@ class Fleet:
         return self._group is not None
 
     def recover(self, say: Say) -> None:
-        """Undoes the changes of a rollout that was killed."""
+        """Undoes the changes of a rollout that was killed, and replaces HAProxy if its config has changed since."""
         self.split(None)
+        if self._group and (state := self.run.read()):
+            balance(self._group, state, Plan(STORE, state.archives, state.foreign, state.settings))
         for server in self.servers:
             server.recover(say)
 
-    def split(self, canary: Canary | None) -> None:
+    def split(self, share: Canary | None) -> None:
         """Sends a share of the requests to another version; none with None."""
-        state = self.run.read()
-        if self._group is None or state is None:
-            return
-        plan = Plan(STORE, state.archives, state.foreign, state.settings)
-        balance(self._group, state, plan, canary)
+        if self._group and (state := self.run.read()):
+            canary.split(state.temp, share, state.running())
 
     def seen(self, labels: dict[str, str]) -> Seen:
         """A version's answers to clients, on all servers together."""

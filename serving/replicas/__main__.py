@@ -52,11 +52,11 @@ class Keeper:
         """Returns when the start is no longer on record."""
         for replica in self._group.replicas():
             threading.Thread(target=self._watch, args=(replica,), daemon=True).start()
-        while (state := self.state()) is not None:
+        while self.state() is not None:
             try:
                 self._group.tokens().refresh()
                 self._renew_certificate()
-                self._keep_balancer(state)
+                self._keep_balancer()
             except FAULTS as error:
                 say(str(error))
             time.sleep(EVERY_S)
@@ -74,9 +74,10 @@ class Keeper:
                 certificate.write(text, file)
                 say("HAProxy shows the new certificate")
 
-    def _keep_balancer(self, state: State) -> None:
-        """Starts HAProxy again. A restart that replaces HAProxy holds the lock meanwhile."""
-        if state.running() or holder(self._group.run.lock):
+    def _keep_balancer(self) -> None:
+        """Starts HAProxy again. A restart that replaces HAProxy holds the lock meanwhile. The record is read after the
+        lock: an earlier one may name a HAProxy that was replaced."""
+        if holder(self._group.run.lock) or (state := self.state()) is None or state.running():
             return
         say("HAProxy has ended; it is started again")
         state.pid = haproxy.launch(self._group.run, self._temp)

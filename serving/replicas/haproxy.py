@@ -17,13 +17,13 @@ import psutil
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from serving.errors import ServingError
+from serving.replicas import canary
 from serving.replicas.program import INSTALL, find
 from serving.replicas.runtime import SOCKET, Runtime
 from serving.state import LOGS, OWN, RunDirectory
 
 TEMPLATE = "haproxy.cfg.j2"
 START_TIMEOUT_S = 10
-END_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,6 @@ class Bounds:
 
     archive: str
     requests: int
-
-
-@dataclass(frozen=True)
-class Canary:
-    """A version that answers ``percent`` of those requests to its archive that name no version."""
-
-    archive: str
-    version: str
-    percent: float
-
-    @property
-    def share(self) -> int:
-        """The share in tenths of a percent, 1 or more."""
-        return max(1, round(10 * self.percent))
 
 
 @dataclass(frozen=True)
@@ -64,7 +50,6 @@ class Balancer:
     connections: int
     seconds: int
     token: str
-    canary: Canary | None = None
 
 
 def program() -> str:
@@ -96,7 +81,9 @@ def write_config(run: RunDirectory, temp: str, balancer: Balancer) -> bool:
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=False,  # the text is not HTML
     )  # fmt: skip
-    text = templates.get_template(TEMPLATE).render(balancer=balancer, socket=Path(temp, SOCKET))
+    shares = canary.file(temp)
+    shares.touch(mode=0o600)  # HAProxy does not start without it
+    text = templates.get_template(TEMPLATE).render(balancer=balancer, socket=Path(temp, SOCKET), shares=shares)
     target = config_file(run)
     if target.exists() and target.read_text() == text:
         return False
@@ -118,7 +105,8 @@ def _check(path: Path) -> None:
 
 def launch(run: RunDirectory, temp: str, successor_of: int = 0) -> int:
     """Starts HAProxy and returns its pid once it answers. ``successor_of`` is the pid of the HAProxy that it replaces:
-    it takes over the sockets, and the old one ends after its last answer. Raises ServingError."""
+    it takes over the sockets. The old one closes each connection after the next answer, or after a minute without a
+    request, and then ends. Raises ServingError."""
     socket = Path(temp, SOCKET)
     over = ["-x", str(socket), "-sf", str(successor_of)] if successor_of else []
     environment = {"PATH": os.environ.get("PATH", os.defpath), OWN: temp, LOGS: str(run.logs)}
@@ -136,13 +124,6 @@ def launch(run: RunDirectory, temp: str, successor_of: int = 0) -> int:
     _await(started, Runtime(temp), run)
     Path(temp, ".model_server.pid").write_text(str(started.pid))  # make doctor sees from it that the folder is in use
     return started.pid
-
-
-def await_end(pid: int) -> None:
-    """Returns when a replaced HAProxy has ended. While requests delay its end, it accepts no new ones."""
-    deadline = time.monotonic() + END_TIMEOUT_S
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
 
 
 def _await(started: subprocess.Popen[bytes], runtime: Runtime, run: RunDirectory) -> None:

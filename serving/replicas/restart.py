@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from serving.errors import ServingError
 from serving.plan import Plan
+from serving.replicas import canary
 from serving.replicas.group import Group, Replica
 from serving.replicas.runtime import DRAIN, MAINT, UP, Runtime
 from serving.replicas.start import Say, balance, start_again
@@ -20,6 +21,7 @@ def restart(group: Group, state: State, plan: Plan, say: Say) -> None:
     if group.asked.replicas < 2:
         raise ServingError("One replica cannot restart without an interruption; run: make stop serve REPLICAS=2")
     runtime = Runtime(state.temp)
+    canary.split(state.temp, None, running=True)  # of a rollout that was killed: no replica will have that version
     for replica in group.replicas():
         _roll(replica, runtime, plan, say)
         # From now on the keeper starts replicas with this plan too.

@@ -6,6 +6,7 @@ import csv
 import re
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from serving.errors import ServingError
@@ -64,6 +65,19 @@ class Runtime:
         """Makes a replica take requests (UP), only finish its present ones (DRAIN), or take none (MAINT)."""
         if said := self.ask(f"set server {ALL}/{replica} state {state}").strip():
             raise ServingError(f"HAProxy did not set {replica} to {state}: {said}")
+
+    def replace_map(self, path: Path, entries: Mapping[str, str]) -> None:
+        """Replaces all entries of the map that was loaded from the file ``path``."""
+        said = self.ask(f"clear map {path}").strip()
+        if entries and not said:
+            lines = "".join(f"{key} {value}\n" for key, value in entries.items())
+            said = self.ask(f"add map {path} <<\n{lines}").strip()
+        if said:
+            raise ServingError(f"HAProxy did not change {path}: {said}")
+
+    def tracked(self, table: str) -> int:
+        """The requests under way that a table counts."""
+        return sum(int(count) for count in re.findall(r"\bconn_cur=(\d+)", self.ask(f"show table {table}")))
 
     def show_certificate(self, path: Path, text: str) -> None:
         """Shows new connections another certificate instead of the one in the file ``path``."""

@@ -24,7 +24,7 @@ from serving.plan import Plan
 from serving.replicas import certificate, haproxy
 from serving.replicas.asked import Asked
 from serving.replicas.group import Group, Replica, folder
-from serving.replicas.haproxy import Balancer, Bounds, Canary
+from serving.replicas.haproxy import Balancer, Bounds
 from serving.server import require_free, start, stop, wait_until_ready
 from serving.state import LOGS, OWN, ROOT, RunDirectory, State
 from serving.temp_folder import make
@@ -121,18 +121,17 @@ def start_again(replica: Replica, plan: Plan, say: Say) -> None:
         raise
 
 
-def balance(group: Group, state: State, plan: Plan, canary: Canary | None = None) -> bool:
-    """Replaces HAProxy if its config has changed, and returns whether it has. No connection is refused meanwhile. On
-    return the old HAProxy splits no more requests. Raises ServingError."""
-    if not configure(group, state.temp, plan, canary):
+def balance(group: Group, state: State, plan: Plan) -> bool:
+    """Replaces HAProxy if its config has changed, and returns whether it has. No connection is refused meanwhile, and
+    none is closed without an answer. Raises ServingError."""
+    if not configure(group, state.temp, plan):
         return False
-    before, state.pid = state.pid, haproxy.launch(group.run, state.temp, successor_of=state.pid)
+    state.pid = haproxy.launch(group.run, state.temp, successor_of=state.pid)
     group.run.write(state)
-    haproxy.await_end(before)
     return True
 
 
-def configure(group: Group, temp: str, plan: Plan, canary: Canary | None = None) -> bool:
+def configure(group: Group, temp: str, plan: Plan) -> bool:
     """Writes HAProxy's config; returns whether it has changed. Raises ServingError."""
     given, asked = group.given(), group.asked
     served = {name: _settings(plan, name) for name in plan.archives}
@@ -149,7 +148,6 @@ def configure(group: Group, temp: str, plan: Plan, canary: Canary | None = None)
         connections=connections(given),
         seconds=MARGIN_S + 2 * max([timeout, *(int(each.get("responseTimeout") or 0) for each in served.values())]),
         token=group.tokens().balancers(),
-        canary=canary,
     ))  # fmt: skip
 
 

@@ -10,9 +10,11 @@ import pytest
 from rollout.asked import Bounds
 from serving.client import Client
 from serving.errors import ServingError
+from serving.replicas import canary
+from serving.replicas.canary import Canary
 from serving.replicas.group import Group
-from serving.replicas.haproxy import config_file
 from serving.replicas.program import find
+from serving.replicas.runtime import Runtime
 from serving.store import intact_digest
 from tests.conftest import run
 from tests.rollout import versions
@@ -37,13 +39,20 @@ def verb(place, name, **given):
 
 
 def serves(place, version):
-    """Whether each replica has only that version, and it is on record and in the store."""
+    """Whether each replica has only that version, HAProxy sends no requests to another, and it is on record and in the
+    store."""
     clients = [Client(each.config, each.run.key_file) for each in Group.read(place.directory).replicas()]
     return (
         [list(each.versions("null")) for each in clients] == [[version]] * 2
         and place.state.archives == {"null": intact_digest(place.store / "null.mar")}
-        and "set-path" not in config_file(place.directory).read_text()
+        and splits_nothing(place)
     )
+
+
+def splits_nothing(place):
+    """Whether HAProxy's map is empty, and so is its file."""
+    shares = canary.file(place.state.temp)
+    return (shares.read_text(), Runtime(place.state.temp).ask(f"show map {shares}").strip()) == ("", "")
 
 
 @contextmanager
@@ -72,9 +81,11 @@ def calls(place):
 @needs_haproxy
 def test_a_canary_gets_its_share_before_all_replicas_change(place):
     add(place, "2.0", versions.TAKES_A_WHILE)
+    before = Runtime(place.state.temp).pid()
     with Steady(place) as steady, calls(place) as called:
         done = verb(place, "rollout", VERSION="2.0", CANARY="20", WATCH="3s")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert Runtime(place.state.temp).pid() == before, "a HAProxy that is succeeded closes connections"
     assert set(called) == {"{}"} and called["{}"] > 20, called
     assert set(steady.statuses()) == {200} and steady.unwell == []
     assert steady.versions() == {("1.0", None), ("2.0", "2.0")}
@@ -105,11 +116,12 @@ def test_a_canary_that_fails_on_clients_never_answers_the_others(place):
 
 @pytest.mark.served
 @needs_haproxy
-def test_scale_changes_each_replica(place):
+def test_scale_changes_each_replica_and_takes_back_what_a_killed_rollout_has_left(place):
+    canary.split(place.state.temp, Canary("null", "9.0", 20), running=True)
     done = verb(place, "scale", WORKERS="2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert place.verb("status").stdout.count("2/2 workers ready") == 2
-    assert place.state.settings["null"] == {"workers": 2}
+    assert place.state.settings["null"] == {"workers": 2} and splits_nothing(place)
 
 
 def test_canary_is_a_share():

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import tritonclient.grpc as triton
 
+from serving.replicas import canary
 from serving.replicas.group import Group
 from serving.replicas.program import find
 from serving.replicas.runtime import Runtime
@@ -208,12 +209,13 @@ def test_a_killed_replica_costs_no_request_and_comes_back(server, group):
 
 
 def test_all_replicas_are_restarted_one_after_the_other_without_a_failed_request(server, group):
-    before = pids(group)
+    before, temp = pids(group), server.state.temp
+    canary.split(temp, canary.Canary("other", "2.0", 20), running=True)  # a rollout was killed
     with Load(group) as load:
         rolled = server.verb("restart")
         assert rolled.returncode == 0, rolled.stdout + rolled.stderr
     assert load.all_answered(), (load.statuses, load.calls)
-    assert not set(before) & set(pids(group)) and all_up(server)
+    assert not set(before) & set(pids(group)) and all_up(server) and canary.file(temp).read_text() == ""
     assert rolled.stdout.count("has answered all its requests") == REPLICAS
 
 
