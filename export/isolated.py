@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # What the builds of a kind of model use, and what those of some tasks use beside it.
 OF_KIND = {
     "text": ("torch", "transformers.models.bert.modeling_bert"),
-    "image": ("torch", "torchvision", "sklearn.datasets"),
+    "image": ("torch", "torchvision", "transformers", "sklearn.datasets"),
     "none": (),
 }
 OF_TASK = {"embedding": ("sentence_transformers",), "rerank": ("sentence_transformers",)}

@@ -15,7 +15,7 @@ from export.isolated import OF_KIND, OF_TASK, preload
         (["null"], set(), {"torch", "torchvision", "transformers", "sentence_transformers", "sklearn"}),
         (["bert"], {"torch", "transformers"}, {"torchvision", "sentence_transformers", "sklearn"}),
         (["null", "minilm"], {"torch", "transformers", "sentence_transformers"}, {"torchvision", "sklearn"}),
-        (["photos"], {"torch", "torchvision", "sklearn"}, {"transformers", "sentence_transformers"}),
+        (["photos"], {"torch", "torchvision", "transformers", "sklearn"}, {"sentence_transformers"}),
         (["photos", "minilm"], {"torch", "torchvision", "transformers", "sentence_transformers", "sklearn"}, set()),
     ],
 )
