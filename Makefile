@@ -208,8 +208,9 @@ soak: $(READY) ## Send good and bad requests to all models of one server for a l
 fuzz: $(READY) ## Send hostile requests mixed with good ones to a separate server (FUZZ_REQUESTS=20000, SEED=)
 	@$(PY) -m tests.trust.fuzz
 
+# The tests start hundreds of processes. Without compiled files, each would compile the modules anew, in up to 0.4 s.
 test: $(READY) $(EVERYTHING) ## Run the whole test suite, real TorchServe included, in two processes
-	@$(PY) -m pytest -n 2
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n 2
 
 faults: $(READY) $(EVERYTHING) ## Run all fault tests, in about two hours, and write their figures (OUT=, FAULT_SECONDS=3600)
 	@$(PY) -m tests.trust.faults

@@ -6,7 +6,7 @@ Exit status: 0 chosen; 1 nothing meets the objective; 2 the search could not run
 
 from __future__ import annotations
 
-import locust  # noqa: F401 - first of all: Locust patches what the modules below import
+import loadtest.patches  # noqa: F401 - first of all: it patches what the modules below import
 
 # isort: split
 import os

@@ -10,7 +10,7 @@ the measurement.
 
 from __future__ import annotations
 
-import locust  # noqa: F401 - first of all: Locust patches what the modules below import
+import loadtest.patches  # noqa: F401 - first of all: it patches what the modules below import
 
 # isort: split
 import os

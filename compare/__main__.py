@@ -6,7 +6,7 @@ Exit status: 0 measured; 2 the comparison could not run; 130 interrupted.
 
 from __future__ import annotations
 
-import locust  # noqa: F401 - first of all: Locust patches what the modules below import
+import loadtest.patches  # noqa: F401 - first of all: it patches what the modules below import
 
 # isort: split
 import os

@@ -23,7 +23,7 @@ from export.catalog import CatalogError, Row
 from export.device import DeviceError
 from export.errors import CheckpointError
 from export.fingerprint import fingerprint
-from export.isolated import build_in_process
+from export.isolated import build_in_process, preload
 from export.options import Options, read_options
 from export.own_handler import check
 from export.own_models import record
@@ -103,6 +103,7 @@ def _bring_up_to_date(options: Options) -> list[Result]:
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
         tempfile.tempdir = temp_folder()  # the fork server puts its socket there
+        preload(stale)
         progress = BuildProgress(len(stale))
         with tempfile.TemporaryDirectory(prefix="references-") as references:
             for row in stale:

@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,22 +25,30 @@ from export.weights import Choice
 if TYPE_CHECKING:
     from export.build import Built
 
-# The fork server imports these modules once, so that builds need not load them.
-PRELOAD = [
-    "torch", "torchvision", "transformers.models.bert.modeling_bert", "sentence_transformers", "sklearn.datasets",
-    "export.build",
-]  # fmt: skip
+# What the builds of a kind of model use, and what those of some tasks use beside it.
+OF_KIND = {
+    "text": ("torch", "transformers.models.bert.modeling_bert"),
+    "image": ("torch", "torchvision", "transformers", "sklearn.datasets"),
+    "none": (),
+}
+OF_TASK = {"embedding": ("sentence_transformers",), "rerank": ("sentence_transformers",)}
+
+
+def preload(rows: Iterable[Row]) -> None:
+    """Has the fork server, once it starts, import what the builds of these rows use, so that each starts with it
+    loaded. An import takes seconds, so what none of them uses is left out."""
+    found = {name for row in rows for name in (*OF_KIND[row.model.kind], *OF_TASK.get(row.model.task, ()))}
+    get_context("forkserver").set_forkserver_preload([*sorted(found), "export.build"])
 
 
 def build_in_process(
     row: Row, device: str, choice: Choice, store: Path, version: str, references: Path, report: Callable[[str], Any]
 ) -> Built | str:
-    """Builds ``row`` in a separate process, into ``store``. For ``references`` see export.build.build. Returns the
-    record of the archive, or a sentence with the reason why it was not built."""
+    """Builds ``row`` in a separate process, into ``store``. For ``references`` see export.build.build. ``preload``
+    comes before the first. Returns the record of the archive, or a sentence with the reason why it was not built."""
     # torch.jit.script writes some attributes in the order of a set of strings, which depends on the hash seed.
     os.environ["PYTHONHASHSEED"] = "0"
     context = get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, row, device, choice, store, version, references))
     process.start()
@@ -67,7 +75,8 @@ def _work(pipe: Connection, row: Row, device: str, choice: Choice, store: Path, 
     from export.dry_run import DryRunError
     from export.steps import StepError
 
-    quieten()
+    if row.model.kind != "none":
+        quieten()
     try:
         outcome: Any = build(row, device, choice, store, lambda text: pipe.send(("stage", text)), version, references)
     except (CheckpointError, StepError, DryRunError, ParityError) as error:

@@ -6,7 +6,7 @@ test could not run.
 
 from __future__ import annotations
 
-import locust  # noqa: F401 - first of all: Locust patches what the modules below import
+import loadtest.patches  # noqa: F401 - first of all: it patches what the modules below import
 
 # isort: split
 import json

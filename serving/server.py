@@ -25,6 +25,7 @@ from serving.config import Config
 from serving.environment import java_home, usable_cores, worker_environment
 from serving.errors import ServingError
 from serving.front_end import correct
+from serving.front_end.shared import Shared, class_path, shared
 from serving.model_folder import prepare
 from serving.plan import Plan
 from serving.ports import has_loopback, in_use, owner
@@ -39,11 +40,19 @@ START_TIMEOUT_S = 600
 OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
 STOP_TIMEOUT_S = 20
 LAUNCH_TIMEOUT_S = 5
-# Runs TorchServe's launcher, so that Java inherits one more file descriptor: the lock of the temporary folder.
+# Runs TorchServe's launcher, so that Java inherits one more file descriptor, the lock of the temporary folder, and has
+# the class path and the image of classes of front_end/shared.py, where there are.
 LAUNCHER = """
-import functools, subprocess, sys
+import subprocess, sys
 from ts.model_server import start
-subprocess.Popen = functools.partial(subprocess.Popen, pass_fds=[int(sys.argv.pop(1))])
+held, class_path, image = int(sys.argv.pop(1)), sys.argv.pop(1), sys.argv.pop(1)
+popen = subprocess.Popen
+def launch(command):
+    if class_path:
+        at = command.index("-cp") + 1
+        command[at] = class_path + command[at].partition("*")[2]
+    return popen([command[0], *([f"-XX:SharedArchiveFile={image}"] if image else []), *command[1:]], pass_fds=[held])
+subprocess.Popen = launch
 start()
 """
 UNKNOWN = "TorchServe is not 0.12.0, so it runs without this project's limits on requests (docs/reliability.md)."
@@ -63,7 +72,8 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     run.create()
     if log:
         log.check()
-    corrected = correct(run.path)
+    kept = shared(java_home())
+    corrected = bool(kept) or correct(run.path)
     if not corrected:
         print(UNKNOWN, file=sys.stderr)
     folder = prepare(run.models, plan.store, plan.archives, plan.settings, delay_unit_us=1 if corrected else 1000)
@@ -78,7 +88,7 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
         options = [option for each in (tracing, log) if each for option in each.java_options()] + nvml.java_options()
         effective.write_text(config.effective(folder, usable_cores(), metrics, options))
         environment = worker_environment(config.properties.get("blacklist_env_vars", ""))
-        _launch(run, state, held, {**environment, **(tracing.environment if tracing else {})}, [
+        _launch(run, state, held, kept, {**environment, **(tracing.environment if tracing else {})}, [
             "--ts-config", str(effective), "--log-config", log4j, "--model-store", str(folder),
             "--models", *[f"{name}={name}.mar" for name in plan.archives],
         ])  # fmt: skip
@@ -91,8 +101,9 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
 
 
 def _launch(
-    run: RunDirectory, state: State, held: int, inherited: Mapping[str, str], options: Sequence[str]
-) -> None:
+    run: RunDirectory, state: State, held: int, kept: Shared | None, inherited: Mapping[str, str],
+    options: Sequence[str],
+) -> None:  # fmt: skip
     environment = {
         **inherited,
         "JAVA_HOME": java_home(),
@@ -101,7 +112,8 @@ def _launch(
         LOGS: str(run.logs),
         "METRICS_LOCATION": str(run.logs),
     }
-    command = [sys.executable, "-c", LAUNCHER, str(held), "--start", "--ncs", *options]
+    classes = [class_path(kept.classes), str(kept.image or "")] if kept else ["", ""]
+    command = [sys.executable, "-c", LAUNCHER, str(held), *classes, "--start", "--ncs", *options]
     with run.console.open("wb") as console:
         launcher = subprocess.Popen(
             command, cwd=run.path, env=environment, stdin=subprocess.DEVNULL, stdout=console,

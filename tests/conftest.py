@@ -22,7 +22,7 @@ from export.catalog import MODELS, rows, variant_names
 from serving.client import Client
 from serving.config import ADDRESSES, GRPC_PORTS, Config
 from serving.state import RunDirectory
-from tests import side_by_side
+from tests import side_by_side, verbs
 from tests.side_by_side import free_ports, one_at_a_time
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def run(*command: str, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a module of the checkout (``run("export", MODELS="null")``) as make does, with these variables on top."""
+    if verbs.forks(command, {**os.environ, **environment}):
+        return verbs.run(command, {**os.environ, **environment}, timeout)
     with _builds_in_turn(command, environment):
         return subprocess.run(
             [sys.executable, "-m", *command],

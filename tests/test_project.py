@@ -33,9 +33,10 @@ def files(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
-def test_the_catalog_and_the_tasks_import_no_torch():
+@pytest.mark.parametrize("module", ["export.catalog", "export.build"])  # with the tasks, and with the steps
+def test_what_make_archive_plans_with_imports_no_torch(module):
     done = subprocess.run(
-        [sys.executable, "-c", "import sys, export.catalog; print(sorted({'torch', 'timm'} & set(sys.modules)))"],
+        [sys.executable, "-c", f"import sys, {module}; print(sorted({{'torch', 'timm'}} & set(sys.modules)))"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "[]\n"

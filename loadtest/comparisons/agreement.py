@@ -8,7 +8,7 @@ by more than 10 % and 0.2 ms. Knows how to run these tools and read their output
 
 from __future__ import annotations
 
-import locust  # noqa: F401 - first of all: Locust patches what the modules below import
+import loadtest.patches  # noqa: F401 - first of all: it patches what the modules below import
 
 # isort: split
 import re

@@ -6,7 +6,7 @@ CPU it uses all CPUs. It knows only its own part, and ends when the channel clos
 
 from __future__ import annotations
 
-import locust  # noqa: F401 - first of all: Locust patches what the modules below import
+import loadtest.patches  # noqa: F401 - first of all: it patches what the modules below import
 
 # isort: split
 import itertools

@@ -9,7 +9,7 @@ Exit status: 0 all bounds are kept and no request failed; 1 one is broken or a r
 
 from __future__ import annotations
 
-import locust  # noqa: F401 - first of all: Locust patches what the modules below import
+import loadtest.patches  # noqa: F401 - first of all: it patches what the modules below import
 
 # isort: split
 import json

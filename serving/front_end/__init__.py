@@ -1,8 +1,9 @@
 """Corrects TorchServe's front end where no setting can: with additional classes, and by exchanging names in
 TorchServe's classes.
 
-Java finds the corrected classes first, since TorchServe's class path begins with its working directory, which is the
-private run folder. The corrections fit TorchServe 0.12.0. If a class differs, nothing is corrected.
+Java finds the corrected classes first: its class path begins with a jar of them (shared.py). Where nothing can be kept
+between starts, they are files in the private run folder, TorchServe's working directory, with which its own class path
+begins. The corrections fit TorchServe 0.12.0. If a class differs, nothing is corrected.
 
 *Additional classes* (``java/``, compiled into ``front_end.jar``). ServerInitializer puts two of them before
 TorchServe's request handlers. Framing refuses requests that break the rules of HTTP/1.1. Gate checks a request's token,
@@ -71,12 +72,12 @@ def correct(folder: Path) -> bool:
     TorchServe."""
     for package in PACKAGES:  # another TorchServe may have run here before
         shutil.rmtree(folder / package, ignore_errors=True)
-    corrected = _corrected()
-    if corrected is None:
+    found = corrected()
+    if found is None:
         return False
     with zipfile.ZipFile(OURS) as ours:
         ours.extractall(folder)
-    for name, code in corrected.items():
+    for name, code in found.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(code)
     return True
@@ -89,9 +90,9 @@ def jar() -> Path:
     return Path(spec.origin).parent / "frontend" / "model-server.jar"
 
 
-def _corrected() -> dict[str, bytes] | None:
+def corrected() -> dict[str, bytes] | None:
     """TorchServe's classes with their names exchanged; None where one of them is not as expected."""
-    corrected = {}
+    found = {}
     with zipfile.ZipFile(jar()) as archive:
         entries = set(archive.namelist())
         if not entries.issuperset({REPLACED, *CORRECTIONS}) or archive.getinfo(REPLACED).CRC != KNOWN:
@@ -100,8 +101,8 @@ def _corrected() -> dict[str, bytes] | None:
             code = _exchange(archive.read(name), names)
             if code is None:
                 return None
-            corrected[name] = code
-    return corrected
+            found[name] = code
+    return found
 
 
 def _exchange(code: bytes, names: dict[str, str]) -> bytes | None:

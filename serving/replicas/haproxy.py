@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from serving.errors import ServingError
 from serving.replicas import canary
@@ -77,6 +76,8 @@ def config_file(run: RunDirectory) -> Path:
 def write_config(run: RunDirectory, temp: str, balancer: Balancer) -> bool:
     """Writes the config if HAProxy accepts it; otherwise the old one stays. Returns whether it has changed. Raises
     ServingError."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # here, since all verbs import this module
+
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=False,  # the text is not HTML

@@ -15,9 +15,12 @@ import pytest
 
 from serving.client import Client
 from serving.config import Config
+from serving.environment import java_home
+from serving.front_end.shared import shared
 from serving.state import RunDirectory
 from serving.store import publish
 from tests.conftest import ROOT, run, write_config
+from tests.trust.place import eventually
 
 pytestmark = pytest.mark.served
 
@@ -70,10 +73,12 @@ def test_start_answer_expire_renew_crash_recover_stop(place):
     time.sleep(0.5)
     dead = run("serving", "status", **place)
     assert dead.returncode == 1 and "has died" in dead.stdout
+    eventually(lambda: shared(java_home()).image, 60)
     again = run("serving", "serve", **place)
     assert again.returncode == 0, again.stderr
     assert before.processes() == [] and not Path(before.temp).exists()
     assert client(place).predict("null", b"x", "text/plain").ok
+    assert str(shared(java_home()).image) in Path(f"/proc/{state(place).pid}/maps").read_text()
     assert "stopped" in run("serving", "stop", **place).stdout
     assert "not running" in run("serving", "stop", **place).stdout
     assert run("serving", "status", **place).returncode == 1
