@@ -25,12 +25,13 @@ def scale(fleet: Fleet, settings: Settings, say: Say) -> int:
     print(f"{name}: from {_shown(before, threads)} to {described(settings)}", flush=True)
     try:
         _apply(fleet, version, settings, renewals, say)
-    except (ServingError, KeyboardInterrupt) as error:
+        keep(identity(STORE / f"{name}.mar"), settings)
+    except (ServingError, OSError, KeyboardInterrupt) as error:
         _undo(fleet, version, before, renewals)
-        if isinstance(error, KeyboardInterrupt):
+        if not isinstance(error, ServingError):
             raise
-        raise ServingError(f"{error}. {name} has {_shown(before, threads)} as before.") from None
-    keep(identity(STORE / f"{name}.mar"), settings)
+        cause = str(error).rstrip(".")
+        raise ServingError(f"{cause}. {name} has {_shown(before, threads)} as before.") from None
     fleet.record(settings)
     now = _shown(fleet.first.client.registration(name), settings.get("threads"))
     print(f"{name} has {now} now, and after make stop serve too ({models_file().name}).")

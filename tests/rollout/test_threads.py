@@ -159,3 +159,15 @@ def test_an_earlier_front_end_is_refused_before_anything_changes(place):
         marker.write_bytes(content)
     assert done.returncode == 1 and "started by an earlier version of this project" in done.stderr
     assert on_disk(place) == ("4", 4, 4, 4)
+
+
+def test_what_cannot_be_kept_is_not_changed(place):
+    text = models_toml(place).read_text()
+    models_toml(place).write_text(f"{text}\n[null\n")
+    try:
+        done = scale(place, BATCH_SIZE="5")
+    finally:
+        models_toml(place).write_text(text)
+    assert done.returncode == 1 and "is no valid TOML" in done.stderr
+    assert "correct that line. null has workers 1, batch size 1 as before." in done.stderr
+    assert place.client.registration("null")["batchSize"] == 1
