@@ -18,7 +18,7 @@ READ_BY_status := $(PLACE)
 READ_BY_rollout := $(PLACE) MODEL VERSION MAX_DIFFERENT MAX_P99_RATIO MAX_P99_MS MAX_ERRORS REQUESTS WATCH CANARY \
   SHADOW SHADOW_PERCENT
 READ_BY_rollback := $(PLACE) MODEL
-READ_BY_scale := $(PLACE) MODEL WORKERS BATCH_SIZE BATCH_DELAY_MS
+READ_BY_scale := $(PLACE) MODEL WORKERS THREADS BATCH_SIZE BATCH_DELAY_MS
 READ_BY_logs := $(PLACE) FOLLOW
 READ_BY_token := $(PLACE)
 READ_BY_ui := $(PLACE) UI_PORT
@@ -166,7 +166,7 @@ rollout: $(READY) $(SIGNED) ## Replace a served archive by another version, with
 rollback: $(READY) $(SIGNED) ## Go back to the version that the last rollout replaced (MODEL=minilm-torchscript)
 	@$(PY) -m rollout rollback
 
-scale: $(READY) ## Change the workers of a served archive without a pause, and keep the number (MODEL=minilm-torchscript WORKERS=2)
+scale: $(READY) ## Change the workers, their threads or the batches of a served archive without a pause, and keep that (MODEL=minilm-torchscript WORKERS=2 THREADS=1)
 	@$(PY) -m rollout scale
 
 logs: $(READY) ## Print the last lines of the server's and the workers' logs (FOLLOW=1 prints new lines as they come)

@@ -83,7 +83,7 @@ def _exchange(exchange: Exchange) -> int:
 
 
 def change() -> int:
-    """Changes the number of workers, or the batches, of MODEL, and writes the change to models.toml."""
+    """Changes the workers, their threads or the batches of MODEL, and writes the change to models.toml."""
     name, settings = asked.archive(os.environ, "scale"), asked.settings(os.environ)
     with _alone(name, SCALE) as fleet:
         return scale(fleet, settings, say)

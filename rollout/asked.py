@@ -13,7 +13,12 @@ from serving.versions import checked_version
 
 NUMBER = re.compile(r"\d+(\.\d+)?")
 LONGEST_SHADOW_S = 3600  # as the front end has it (Mirror.java)
-SCALED = {"WORKERS": "workers", "BATCH_SIZE": "batch_size", "BATCH_DELAY_MS": "batch_delay_ms"}
+SCALED = {
+    "WORKERS": "workers",
+    "THREADS": "threads",
+    "BATCH_SIZE": "batch_size",
+    "BATCH_DELAY_MS": "batch_delay_ms",
+}
 
 
 @dataclass(frozen=True)

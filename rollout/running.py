@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ Say = Callable[[str], Any]
 READY_WITHIN_S = 600
 VERSIONS = "frontend/Versions.class"  # in the run folder, if this project's front end is used
 MIRROR = "frontend/Mirror.class"
+WORKER_LIST = "frontend/WorkerList.class"
 DELAY_UNIT_US = 1  # the unit of batch delays in this project's front end, which changes of versions need
 
 
@@ -74,14 +75,17 @@ class Running:
 
     def require_memory(self, servers: int) -> None:
         """Raises ServingError if the memory is too small for a second set of workers on each of ``servers`` servers."""
-        pids = [worker["pid"] for worker in self.client.workers(self.name)]
-        needed, free = servers * sum(_resident(pid) for pid in pids), psutil.virtual_memory().available
-        if needed > free:
-            raise ServingError(
-                f"Both versions of {self.name} would run at once, which takes about {needed / 1e9:.1f} GB more, and "
-                f"{free / 1e9:.1f} GB are free; make room, or scale the old one down: make scale MODEL={self.name} "
-                "WORKERS=1"
-            )
+        cure = f"scale the old one down: make scale MODEL={self.name} WORKERS=1"
+        _require_free(servers * sum(self._resident()), f"Both versions of {self.name} would run at once", cure)
+
+    def require_memory_for_one(self) -> None:
+        """Raises ServingError if the memory is too small for one more worker."""
+        cure = "change models.toml and run: make stop serve"
+        _require_free(max(self._resident(), default=0), f"One more worker of {self.name} would run for a while", cure)
+
+    def _resident(self) -> list[int]:
+        """The memory of each worker in bytes."""
+        return [_resident(worker["pid"]) for worker in self.client.workers(self.name)]
 
     def require_mirror(self) -> None:
         """Raises ServingError for an earlier front end, which cannot copy requests."""
@@ -91,35 +95,51 @@ class Running:
                 "out, or run: make stop serve"
             )
 
+    def require_one_by_one(self) -> None:
+        """Raises ServingError for an earlier front end, which cannot end a given worker."""
+        if not (self.run.path / WORKER_LIST).exists():
+            raise ServingError(
+                "The server was started by an earlier version of this project, so the threads of its workers cannot be "
+                "changed while it runs; change models.toml and run: make stop serve"
+            )
+
     def offer(self, source: Path, version: str) -> str:
         """Puts a version's archive, with the settings of the served one, where the server may register it; returns the
         file's name."""
         add(source, self.file(version), self.state.settings.get(self.name, {}), DELAY_UNIT_US)
         return self.file(version).name
 
-    def await_ready(self, version: str, say: Say) -> None:
-        """Returns when all workers of a version are ready. Raises ServingError with the first one's own error."""
+    def workers(self, version: str) -> list[dict[str, Any]]:
+        """A version's workers as TorchServe describes them (id, status, pid, ...)."""
+        found: list[dict[str, Any]] = self.client.versions(self.name).get(version, {"workers": []})["workers"]
+        return found
+
+    def await_ready(self, version: str, say: Say, only: Collection[str] | None = None) -> None:
+        """Returns when all workers of a version are ready, or those with the ids ``only``. Raises ServingError with the
+        first one's own error."""
         began, told = datetime.now() - timedelta(seconds=1), 0
         end = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < end:
             registered = self.client.versions(self.name).get(version, {"workers": [], "minWorkers": 0})
-            ready = sum(worker["status"] == "READY" for worker in registered["workers"])
-            if ready >= max(1, registered["minWorkers"]) and ready == len(registered["workers"]):
+            wanted = max(1, registered["minWorkers"]) if only is None else len(only)
+            workers = [each for each in registered["workers"] if only is None or each["id"] in only]
+            ready = sum(worker["status"] == "READY" for worker in workers)
+            if ready >= wanted and ready == len(workers):
                 return
-            if cause := self._cause(version, began):
+            if cause := self._cause(version, began, only):
                 raise ServingError(f"a worker of {self.name} {version} could not load: {cause}")
             if not self.state.running():
                 raise ServingError("TorchServe has ended; see: make logs")
             if ready > told:
                 told = ready
-                say(f"{ready} of {registered['minWorkers']} workers are ready")
+                say(f"{ready} of {wanted} workers are ready")
             time.sleep(0.2)
         raise ServingError(f"no worker of {self.name} {version} is ready after {READY_WITHIN_S} s")
 
-    def _cause(self, version: str, since: datetime) -> str | None:
-        if found := failure(self.run.model_log, self.name, since, version):
+    def _cause(self, version: str, since: datetime, only: Collection[str] | None) -> str | None:
+        if found := failure(self.run.model_log, self.name, since, version, only):
             return found
-        ended = outage(self.run.logs / "ts_log.log", self.name, version)
+        ended = outage(self.run.logs / "ts_log.log", self.name, version, only)
         return (ended.reason or "its process ended") if ended and ended.since >= since else None
 
     def remove(self, version: str) -> None:
@@ -144,8 +164,10 @@ class Running:
         self.run.write(self.state)
 
     def record(self, settings: Settings) -> None:
-        """Keeps changed settings on record."""
+        """Keeps changed settings on record, and in the archive of the folder that is served from."""
         self.state.settings[self.name] = {**self.state.settings.get(self.name, {}), **settings}
+        served = self.run.models / f"{self.name}.mar"
+        add(served, served, self.state.settings[self.name], DELAY_UNIT_US)
         self.run.write(self.state)
 
 
@@ -153,6 +175,13 @@ def running_state(run: RunDirectory) -> State | None:
     """The record of a server that runs and is ready; else None."""
     state = run.read()
     return state if state and state.ready and state.running() else None
+
+
+def _require_free(needed: int, why: str, cure: str) -> None:
+    free = psutil.virtual_memory().available
+    if needed > free:
+        sizes = f"about {needed / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free"
+        raise ServingError(f"{why}, which takes {sizes}; make room, or {cure}")
 
 
 def _resident(pid: int) -> int:

@@ -135,6 +135,14 @@ class Client:
         requests. New workers may not be ready yet on return. Surplus workers have ended between two batches."""
         self._versions("PUT", f"{quote(name)}/{quote(version)}", **settings)
 
+    def end_worker(self, name: str, version: str, worker: str) -> None:
+        """Ends one of a version's workers, by its id, between two batches. The version has one fewer then."""
+        self._versions("PUT", f"{quote(name)}/{quote(version)}", end_worker=worker)
+
+    def folder(self, name: str, version: str) -> Path:
+        """Where a version's archive is unpacked. A worker reads the files there when it loads."""
+        return Path(self._versions("GET", f"{quote(name)}/{quote(version)}")["folder"])
+
     def remove(self, name: str, version: str) -> None:
         """Ends a version that is not the default, once it has answered all its requests."""
         self._versions("DELETE", f"{quote(name)}/{quote(version)}")

@@ -43,13 +43,16 @@ def prepare(
 
 
 def add(source: Path, target: Path, settings: Settings, delay_unit_us: int) -> None:
-    """Puts an archive into the folder: a link, or a copy with these settings if there are any."""
-    target.unlink(missing_ok=True)
+    """Puts an archive into the folder: a link, or a copy with these settings if there are any. ``source`` may be
+    ``target``, whose settings are then changed."""
+    aside = target.with_name(f".{target.name}.part")  # TorchServe takes no such name for an archive
+    aside.unlink(missing_ok=True)
     if settings:
         entry, config = read_config(source)
-        _copy(source, target, entry, changed(config, settings, delay_unit_us))
+        _copy(source, aside, entry, changed(config, settings, delay_unit_us))
     else:
-        target.symlink_to(source)
+        aside.symlink_to(source)
+    aside.replace(target)
 
 
 def changed(config: dict[str, Any], settings: Settings, delay_unit_us: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Knows the messages of TorchServe's WorkerThread and the line format of log4j2.xm
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,9 +29,11 @@ class Outage:
     next_try: datetime | None = None
 
 
-def outage(log: Path, model: str, version: str | None = None) -> Outage | None:
-    """The longest outage among the workers of ``model``, and of that version if given; None where the log has none."""
-    found = _outages(log, model, version).values()
+def outage(log: Path, model: str, version: str | None = None, workers: Collection[str] | None = None) -> Outage | None:
+    """The longest outage among the workers of ``model``, of that version and with these ids, if given; None where the
+    log has none."""
+    outages = _outages(log, model, version)
+    found = [each for worker, each in outages.items() if workers is None or worker in workers]
     return min(found, key=lambda each: each.since) if found else None
 
 

@@ -7,11 +7,12 @@ Knows Python tracebacks and the line format of log4j2.xml. TorchServe itself rep
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
 _LINE = re.compile(
-    r"^(?P<time>\S+) \[\w+\s*\] W-\d+-(?P<model>.+)_(?P<version>[^_]+)-std(?:out|err) MODEL_LOG - (?P<text>.*)$"
+    r"^(?P<time>\S+) \[\w+\s*\] W-(?P<id>\d+)-(?P<model>.+)_(?P<version>[^_]+)-std(?:out|err) MODEL_LOG - (?P<text>.*)$"
 )
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
 _CHAINS = re.compile("During handling of the above exception|The above exception was the direct cause")
@@ -20,9 +21,15 @@ _DEFAULT_HANDLER = re.compile(
 )
 
 
-def failure(log: Path, model: str, since: datetime | None = None, version: str | None = None) -> str | None:
-    """The first exception that ended a worker of ``model``, after the instant ``since`` and of that version, if given.
-    None if none has ended."""
+def failure(
+    log: Path,
+    model: str,
+    since: datetime | None = None,
+    version: str | None = None,
+    workers: Collection[str] | None = None,
+) -> str | None:
+    """The first exception that ended a worker of ``model``: after the instant ``since``, of that version and of the
+    workers with these ids, if given. None if none has ended."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
@@ -30,6 +37,7 @@ def failure(log: Path, model: str, since: datetime | None = None, version: str |
     matches = (match for match in map(_LINE.match, lines) if match and match["model"] == model)
     after = since.isoformat(timespec="milliseconds").replace(".", ",") if since else ""
     known = (match for match in matches if version in (None, match["version"]))
+    known = (match for match in known if workers is None or match["id"] in workers)
     printed = [match["text"] for match in known if match["time"] >= after]
     if not any("Backend worker process died" in text or "Traceback" in text for text in printed):
         return None

@@ -64,9 +64,9 @@ VERBS = {
               "WATCH", "CANARY", "SHADOW", "SHADOW_PERCENT")),
         Verb("rollback", "Go back to the version that the last rollout replaced (MODEL=minilm-torchscript)",
              "rollout rollback", (*PLACE, "MODEL")),
-        Verb("scale", "Change the workers of a served archive without a pause, and keep the number "
-             "(MODEL=minilm-torchscript WORKERS=2)", "rollout scale",
-             (*PLACE, "MODEL", "WORKERS", "BATCH_SIZE", "BATCH_DELAY_MS")),
+        Verb("scale", "Change the workers, their threads or the batches of a served archive without a pause, and keep "
+             "that (MODEL=minilm-torchscript WORKERS=2 THREADS=1)", "rollout scale",
+             (*PLACE, "MODEL", "WORKERS", "THREADS", "BATCH_SIZE", "BATCH_DELAY_MS")),
         Verb("logs", "Print the last lines of the server's and the workers' logs (FOLLOW=1 prints new lines as they "
              "come)", "serving logs", (*PLACE, "FOLLOW")),
         Verb("token", "Print the inference token (with make -s, nothing else)", "serving token", PLACE),
@@ -186,7 +186,7 @@ VARIABLES = {
     "SLO_P99_MS": Variable("the objective for the 99th percentile of latency, in milliseconds", "number"),
     "STORE_KEY": Variable("a minisign public key; unsigned archives are then refused", "file"),
     "TASK": Variable("the task of a checkpoint that does not say it"),
-    "THREADS": Variable("threads of a worker, with commas between them"),
+    "THREADS": Variable("threads of a worker; for a search, several with commas between them"),
     "TLS": Variable("end TLS at the balancer with a certificate made here", "flag"),
     "TLS_CERT": Variable("the balancer's certificate, a PEM file", "file"),
     "TLS_KEY": Variable("its private key, a PEM file", "file"),

@@ -26,6 +26,7 @@ from serving.model_settings import ModelSettings
         (asked.version, {"VERSION": "../x"}, "is no version"),
         (asked.settings, {}, "What is to change?"),
         (asked.settings, {"WORKERS": "0"}, "WORKERS=0: a whole number from 1 to 256"),
+        (asked.settings, {"THREADS": "1,2"}, "THREADS=1,2: a whole number from 0 to 1024"),
         (asked.settings, {"BATCH_SIZE": "1.5"}, "BATCH_SIZE=1.5: a whole number"),
         (asked.settings, {"BATCH_DELAY_MS": "x"}, "BATCH_DELAY_MS=x: a number from 0"),
         (Bounds.of, {"MAX_P99_RATIO": "x"}, "MAX_P99_RATIO=x is no number"),
@@ -49,6 +50,7 @@ def test_given_values_replace_the_defaults():
     assert Bounds.of(shadow) == Bounds(shadow_s=60.0, shadow_percent=12.5)
     assert Bounds.of({}) == Bounds()
     assert asked.settings({"WORKERS": "2", "BATCH_DELAY_MS": "0.5"}) == {"workers": 2, "batch_delay_ms": 0.5}
+    assert asked.settings({"THREADS": "0"}) == {"threads": 0}
 
 
 def digits(scores):

@@ -217,12 +217,15 @@ def test_versions_are_changed_with_the_owners_key_alone(place):
     url, found = f"{place.config.management}/versions/null", keys(place)
     for given in (None, "Bearer x", f"Bearer {found['management']}", f"Bearer {found['inference']}"):
         headers = {"Authorization": given} if given else {}
-        for method, path in (("POST", "?archive=null.mar"), ("PUT", "/1.0?workers=9"), ("DELETE", "/1.0")):
+        calls = ("POST", "?archive=null.mar"), ("PUT", "/1.0?workers=9"), ("DELETE", "/1.0"), ("GET", "/1.0")
+        for method, path in calls:
             assert requests.request(method, url + path, headers=headers).status_code == 401, (method, given)
     for file in ("../null.mar", "/etc/passwd", "http://127.0.0.1:1/null.mar", "file:///null.mar", ""):
         with pytest.raises(RequestRefused, match=r"names a \.mar file of the folder"):
             place.client.register("null", file)
     with pytest.raises(RequestRefused, match="it stays"):
         place.client.remove("null", "1.0")
+    with pytest.raises(RequestRefused, match="it stays"):
+        place.client.end_worker("null", "1.0", "8999")
     assert json.loads((place.directory.key_file).read_text())["API"]["key"] == found["API"]
     assert registered(place) == ["1.0"]

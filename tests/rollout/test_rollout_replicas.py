@@ -38,12 +38,21 @@ def verb(place, name, **given):
     return run("rollout", name, **{**place.environment, **FEW, **given})
 
 
+def clients(place):
+    """A client of each replica."""
+    return [Client(each.config, each.run.key_file) for each in Group.read(place.directory).replicas()]
+
+
+def workers(place):
+    """The pids of all replicas' workers."""
+    return {each["pid"] for client in clients(place) for each in client.workers("null")}
+
+
 def serves(place, version):
     """Whether each replica has only that version, HAProxy sends no requests to another, and it is on record and in the
     store."""
-    clients = [Client(each.config, each.run.key_file) for each in Group.read(place.directory).replicas()]
     return (
-        [list(each.versions("null")) for each in clients] == [[version]] * 2
+        [list(each.versions("null")) for each in clients(place)] == [[version]] * 2
         and place.state.archives == {"null": intact_digest(place.store / "null.mar")}
         and splits_nothing(place)
     )
@@ -116,12 +125,38 @@ def test_a_canary_that_fails_on_clients_never_answers_the_others(place):
 
 @pytest.mark.served
 @needs_haproxy
+def test_each_replica_copies_the_requests_that_it_gets(place):
+    add(place, "5.0", versions.WRONG_ON_CLIENTS, versions.LOGS_CLIENTS)
+    with Steady(place, body=b"of a client") as steady:
+        done = verb(place, "rollout", VERSION="5.0", SHADOW="3s")
+    assert done.returncode == 1 and "MAX_DIFFERENT=0 percent may be, and these are 100.0" in done.stderr, done.stderr
+    counted = re.search(r"(\d+) of (\d+) requests .* alike, (\d+) differently", done.stdout)
+    copied, asked, different = map(int, counted.groups())
+    logs = [each.run.model_log.read_text() for each in Group.read(place.directory).replicas()]
+    seen = [len(re.findall(r"-null_5\.0-stdout .*seen of a client", log)) for log in logs]
+    assert sum(seen) == different == copied <= asked and min(seen) > 20, (seen, done.stdout)
+    assert set(steady.statuses()) == {200} and steady.versions() == {("1.0", None)} and steady.unwell == []
+    assert serves(place, "1.0")
+
+
+@pytest.mark.served
+@needs_haproxy
 def test_scale_changes_each_replica_and_takes_back_what_a_killed_rollout_has_left(place):
     canary.split(place.state.temp, Canary("null", "9.0", 20), running=True)
     done = verb(place, "scale", WORKERS="2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert place.verb("status").stdout.count("2/2 workers ready") == 2
     assert place.state.settings["null"] == {"workers": 2} and splits_nothing(place)
+
+    before = workers(place)
+    with Steady(place) as steady:
+        done = verb(place, "scale", THREADS="3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(steady.statuses()) == {200} and steady.unwell == []
+    assert len(workers(place)) == 4 and not workers(place) & before
+    assert [each.describe("null")["customizedMetadata"]["threads"] for each in clients(place)] == [3, 3]
+    assert place.state.settings["null"] == {"workers": 2, "threads": 3}
+    assert "already runs" in place.verb("serve", REPLICAS="2").stdout
 
 
 def test_canary_is_a_share():

@@ -1,4 +1,5 @@
-"""Versions of ``null`` that can be told apart, and a steady load that records which version answered."""
+"""Versions of an archive (``null`` unless another is named) that can be told apart, and a steady load that records which
+version answered."""
 
 from __future__ import annotations
 
@@ -62,6 +63,13 @@ WRONG_ON_CLIENTS = """
     def answer(self, batch, index, outputs, options):
         return ["wrong"] if batch.context[index] == "wrong" else []
 """
+# One line in its worker's log for each of them.
+LOGS_CLIENTS = """
+    def accept(self, items):
+        if "wrong" in items:
+            print("seen of a client", flush=True)
+        return super().accept(items)
+"""
 FAILS_ON_CLIENTS = """
     def read(self, payload):
         assert bytes(payload.raw) != b"of a client"
@@ -69,19 +77,19 @@ FAILS_ON_CLIENTS = """
 """
 
 
-def add(place: Place, version: str, *changes: str) -> Path:
-    """Puts a version of the served ``null`` with these changes into the place's store, not served."""
+def add(place: Place, version: str, *changes: str, name: str = "null", handler: str = HANDLER) -> Path:
+    """Puts a version of a served archive with these changes of its handler into the place's store, not served."""
     folder = folder_of(place.store, version)
     folder.mkdir(parents=True)
-    target = folder / "null.mar"
-    target.write_bytes((place.store / "null.mar").read_bytes())
+    target = folder / f"{name}.mar"
+    target.write_bytes((place.store / target.name).read_bytes())
 
     def change(name: str, data: bytes) -> bytes:
         if name == "MAR-INF/MANIFEST.json":
             manifest = json.loads(data)
             manifest["model"]["modelVersion"] = version
             return json.dumps(manifest).encode()
-        if name != HANDLER:
+        if name != handler:
             return data
         return data + "".join((MARKED.format(mark=version), *changes)).encode()  # later methods replace earlier ones
 
@@ -103,10 +111,12 @@ class Answer(NamedTuple):
 class Steady:
     """Requests at a constant rate from entry to exit, whatever the server does, and probes of its health."""
 
-    def __init__(self, place: Place, rate: float = 50, body: bytes = b"x") -> None:
-        self._url, self._rate, self._body = f"{place.config.inference}/predictions/null", rate, body
+    def __init__(
+        self, place: Place, rate: float = 50, body: bytes = b"x", name: str = "null", content_type: str = "text/plain"
+    ) -> None:
+        self._url, self._rate, self._body = f"{place.config.inference}/predictions/{name}", rate, body
         self._probes = [f"{place.config.inference}{path}" for path in ("/ping", "/v2/health/ready")]
-        self._headers = {"Authorization": f"Bearer {place.client.token()}"}
+        self._headers, self._type = {"Authorization": f"Bearer {place.client.token()}"}, content_type
         self._over, self._local, self.answers, self.unwell = threading.Event(), threading.local(), list[Answer](), []
         self._pool = ThreadPoolExecutor(16)
         self._thread = threading.Thread(target=self._go_on)
@@ -136,7 +146,7 @@ class Steady:
 
     def _ask(self) -> None:
         began = time.monotonic()
-        headers = {**self._headers, "Content-Type": "text/plain"}
+        headers = {**self._headers, "Content-Type": self._type}
         try:
             reply = self._session().post(self._url, data=self._body, headers=headers, timeout=60)
             found = reply.status_code, reply.headers.get("x-model-version"), reply.headers.get("x-mark")

@@ -197,4 +197,6 @@ def test_the_first_cause_of_the_right_worker_is_found(tmp_path):
     assert failure(log, "a-eager") == "ImportError: the real cause"
     assert failure(log, "b") is None
     assert failure(tmp_path / "none", "b") is None
+    assert failure(log, "a-eager", workers=["9000"]) == "ImportError: the real cause"
+    assert failure(log, "a-eager", workers=["9001", "9002"]) is None
     assert root_cause("no traceback here") is None

@@ -146,6 +146,14 @@ def test_only_our_example_is_sent_to_warm_up(place):
     assert not [line for line in log.splitlines() if f"-{OTHER}_" in line and "JSONDecodeError" in line]
 
 
+def test_threads_of_an_archive_of_others_are_not_changed(place):
+    before, text = {each["pid"] for each in place.client.workers(OTHER)}, place.models.read_text()
+    refused = run("rollout", "scale", **place.environment, MODEL=OTHER, THREADS="2")
+    said = f"THREADS=2: {OTHER}.mar was not built by this project, and its handler sets its own threads; leave THREADS"
+    assert (refused.returncode, refused.stderr) == (1, f"{said} out.\n")
+    assert {each["pid"] for each in place.client.workers(OTHER)} == before and place.models.read_text() == text
+
+
 def test_changed_settings_of_a_running_server_are_noticed(place):
     same = run("serving", "serve", **place.environment)
     assert same.returncode == 0 and "already runs" in same.stdout

@@ -57,6 +57,12 @@ def test_the_longest_outage_of_several_workers_counts_and_other_archives_do_not(
     assert logged(run, other + later + ENDED).since == BEGAN
 
 
+def test_outages_of_other_workers_than_those_asked_about_do_not_count(run):
+    logged(run, ENDED + line(9, "Auto recovery start timestamp: 1", "W-9001-a-eager_1.0"))
+    assert outage(run.logs / "ts_log.log", "a-eager", "1.0", ["9001"]).since == BEGAN + timedelta(seconds=9)
+    assert outage(run.logs / "ts_log.log", "a-eager", "1.0", ["9002"]) is None
+
+
 def test_outages_of_another_version_are_not_this_ones(run):
     logged(run, ENDED + line(5, "Auto recovery start timestamp: 1", worker="W-9001-a-eager_2.0"))
     assert outage(run.logs / "ts_log.log", "a-eager", "2.0").since == BEGAN + timedelta(seconds=5)

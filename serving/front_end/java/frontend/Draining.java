@@ -8,7 +8,9 @@ import java.util.UUID;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.stream.Collectors;
 import org.pytorch.serve.archive.model.ModelException;
+import org.pytorch.serve.http.BadRequestException;
 import org.pytorch.serve.http.ConflictStatusException;
 import org.pytorch.serve.http.RequestTimeoutException;
 import org.pytorch.serve.job.Job;
@@ -61,9 +63,10 @@ final class Draining {
                     "Version " + version + " of " + name + " answers requests that name no version; it stays.");
         }
         versions.removeVersionModel(version); // from now on no request finds it
+        List<WorkerThread> ending = workers(model);
         boolean done = false;
         try {
-            done = isQuiet(model, workers(model));
+            done = isQuiet(model, ending);
         } finally {
             versions.addVersionModel(model, version);
         }
@@ -71,6 +74,7 @@ final class Draining {
             throw new RequestTimeoutException("Version " + version + " of " + name + " still answers requests.");
         }
         ModelManager.getInstance().unregisterModel(name, version, true);
+        Ended.keep(ending);
         Workers.forget(model);
         Series.forget(model);
     }
@@ -84,21 +88,40 @@ final class Draining {
         throw new ConflictStatusException(name + " was removed meanwhile.");
     }
 
-    /** Sets the number of workers. Those that are too many end between two batches. */
+    /** Sets the number of workers. Those that are too many, the last ones, end between two batches. */
     static void scale(Model model, int wanted)
             throws ModelException, WorkerInitializationException, InterruptedException {
         List<WorkerThread> workers = workers(model);
         if (wanted >= workers.size()) {
             update(model, wanted);
-            return;
+        } else {
+            end(model, workers.subList(wanted, workers.size()));
         }
+    }
+
+    /** Ends one worker between two batches. The version has one fewer then, and keeps at least one. */
+    static void end(Model model, String worker)
+            throws ModelException, WorkerInitializationException, InterruptedException {
+        List<WorkerThread> ending = workers(model).stream()
+                .filter(each -> each.getWorkerId().equals(worker)).collect(Collectors.toList());
+        if (ending.isEmpty() || workers(model).size() == 1) {
+            throw new BadRequestException(
+                    "Worker " + worker + " of " + model.getModelName() + " does not run, or is the only one; it stays.");
+        }
+        end(model, ending);
+    }
+
+    private static void end(Model model, List<WorkerThread> ending)
+            throws ModelException, WorkerInitializationException, InterruptedException {
         ReentrantLock lock = Turns.of(model); // a worker holds it while it takes its next batch
         take(lock, model);
         try {
-            if (!areIdle(workers.subList(wanted, workers.size()), patience(model))) { // TorchServe ends the last ones
+            if (!areIdle(ending, patience(model))) {
                 throw new RequestTimeoutException("A worker of " + model.getModelName() + " still answers requests.");
             }
-            update(model, wanted);
+            WorkerList.putLast(model, ending);
+            update(model, workers(model).size() - ending.size());
+            Ended.keep(ending);
         } finally {
             lock.unlock();
         }

@@ -31,10 +31,10 @@ import org.pytorch.serve.wlm.ModelManager;
 import org.pytorch.serve.wlm.WorkerInitializationException;
 
 /**
- * Adds and removes versions of a served model, changes a version's workers and batches, and begins and ends a
- * {@link Mirror}, while requests go on: for make rollout, rollback and scale (serving/client.py). TorchServe's own API
- * for this stays closed. This one takes the key that renews tokens, which the owner of the run folder alone can read,
- * from this machine alone, and archives of the run folder alone.
+ * Adds and removes versions of a served model, changes a version's workers and batches, says where it is unpacked, and
+ * begins and ends a {@link Mirror}, while requests go on: for make rollout, rollback and scale (serving/client.py).
+ * TorchServe's own API for this stays closed. This one takes the key that renews tokens, which the owner of the run
+ * folder alone can read, from this machine alone, and archives of the run folder alone.
  */
 public final class Versions extends HttpRequestHandlerChain {
     private static final Pattern OURS = Pattern.compile("/versions/([^/]+)(?:/([^/]+)(/mirror)?)?");
@@ -61,7 +61,11 @@ public final class Versions extends HttpRequestHandlerChain {
             int workers = NettyUtils.getIntParameter(target, "workers", 0);
             int batch = NettyUtils.getIntParameter(target, "batch_size", 0);
             int delay = NettyUtils.getIntParameter(target, "batch_delay", 0);
-            inBackground(context, () -> change(version(named), workers, batch, delay));
+            String ending = NettyUtils.getParameter(target, "end_worker", "");
+            inBackground(context, () -> change(version(named), workers, batch, delay, ending));
+        } else if (HttpMethod.GET.equals(request.method()) && named.group(2) != null) {
+            Model model = version(named);
+            inBackground(context, () -> said("folder", model.getModelDir().getAbsolutePath()));
         } else if (HttpMethod.DELETE.equals(request.method()) && named.group(2) != null) {
             inBackground(context, () -> remove(version(named)));
         } else {
@@ -132,7 +136,7 @@ public final class Versions extends HttpRequestHandlerChain {
         return said("version", archive.getModelVersion());
     }
 
-    private static JsonObject change(Model model, int workers, int batch, int delay)
+    private static JsonObject change(Model model, int workers, int batch, int delay, String ending)
             throws ModelException, WorkerInitializationException, InterruptedException {
         if (workers < 0 || batch < 0 || delay < 0) {
             throw new BadRequestException("workers, batch_size and batch_delay are numbers of 1 or more.");
@@ -145,6 +149,9 @@ public final class Versions extends HttpRequestHandlerChain {
         }
         if (workers > 0) {
             Draining.scale(model, workers);
+        }
+        if (!ending.isEmpty()) {
+            Draining.end(model, ending);
         }
         return said("version", model.getVersion());
     }
