@@ -1,5 +1,5 @@
-"""Versions of an archive (``null`` unless another is named) that can be told apart, and a steady load that records which
-version answered."""
+"""Versions of an archive that can be told apart (``null`` unless another is named), and a steady load that records
+which version answered."""
 
 from __future__ import annotations
 
