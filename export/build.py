@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,11 +162,12 @@ def _draft(settings: Settings, checkpoint: Checkpoint) -> Draft:
 
 
 def measure(row: Row, archive: Path, reference: Reference, device: str) -> Parity:
-    """The parity of a packed archive: each case alone, all cases in one batch, and the held-out set. Also checks the
+    """The parity of a packed archive: each case alone, all cases in a full batch, and the held-out set. Also checks the
     archive's answer to its own example."""
     task, requests, size = TASKS[row.model.task], reference.requests, row.batch(device)
     held_out = reference.held_out
-    batches = [Batch([request]) for request in requests] + [Batch(requests)]
+    turns = max(1, size // len(requests))  # fills a batch: a large one may be computed in another way (fp8)
+    batches = [Batch([request]) for request in requests] + [Batch(requests * turns)]
     batches += [Batch(held_out[i : i + size], False) for i in range(0, len(held_out), size)]
     asked = [Batch([reference.example], False)]
     answers = _answers(row, archive, batches + asked, size, device)
@@ -175,17 +176,19 @@ def measure(row: Row, archive: Path, reference: Reference, device: str) -> Parit
     if not reference.outputs[0]:
         return Parity()
     tolerance = row.tolerance(device)
-    parity = compare(answers.outputs, reference.outputs * 2, tolerance, task.classes)
-    if task.neighbours and not parity.failures:
-        ours, theirs = (
-            np.concatenate([each["embedding"] for each in outputs])
-            for outputs in (answers.outputs[: len(requests)], reference.outputs)
-        )
-        parity = with_neighbours(parity, ours, theirs, tolerance)
+    parity = compare(answers.outputs, reference.outputs * (1 + turns), tolerance, task.classes)
+    count = len(requests)
+    for outputs in (answers.outputs[:count], answers.outputs[-count:]):  # of each case alone, and of the batch
+        if task.neighbours and not parity.failures:
+            parity = with_neighbours(parity, _embeddings(outputs), _embeddings(reference.outputs), tolerance)
     if held_out:
         accuracy = _accuracy(answers.batches[len(requests) + 1 : -1], reference.labels)
         parity = with_accuracy(parity, accuracy, reference.accuracy, tolerance)
     return parity
+
+
+def _embeddings(outputs: Sequence[dict[str, Any]]) -> np.ndarray:
+    return np.concatenate([each["embedding"] for each in outputs])
 
 
 def _answers(row: Row, archive: Path, batches: list[Batch], size: int, device: str) -> Answers:

@@ -138,7 +138,7 @@ EXACT = Tolerance(max_abs=1e-4, cosine=0.99999, top1=1.0, neighbours=1.0)
 # By default PyTorch lets cuDNN's fp32 convolutions use TF32 (10 bits of mantissa) on a GPU.
 TF32 = Tolerance(cosine=0.9999, top1=1.0, neighbours=1.0)
 FP16 = Tolerance(cosine=0.999, top1=0.9, accuracy_drop=0.5, neighbours=1.0)
-INT8 = Tolerance(cosine=0.99, top1=0.9, accuracy_drop=0.5, neighbours=1.0)
+INT8 = Tolerance(cosine=0.99, top1=0.9, accuracy_drop=0.5, neighbours=1.0)  # and fp8, which has 8 bits as well
 
 VARIANTS = (
     Variant("eager", (), EXACT, TF32),
@@ -154,6 +154,7 @@ VARIANTS = (
     Variant("fp16", ("half", "to_torchscript", "freeze"), FP16, device="gpu"),
     Variant("graph", ("lean", "half", "cuda_graph"), FP16, device="gpu", kinds=("text",)),
     Variant("graph", ("lean", "half", "cuda_graph", "decode_on_gpu"), FP16, device="gpu", kinds=("image",)),
+    Variant("fp8", ("lean", "fp8_products", "half", "cuda_graph"), INT8, device="gpu", kinds=("text",)),
     # One request at a time, since each takes seconds. The others wait in the queue.
     Variant("explain", ("explain",), EXACT, TF32, batch=1, fast=False),
     Variant("null", ("answer_at_once",), Tolerance(), kinds=("none",)),
@@ -237,11 +238,12 @@ def _find(name: str, table: Iterable[Any], what: str) -> list[Any]:
     raise CatalogError(f"There is no {what} {name!r}; known: {', '.join(dict.fromkeys(row.name for row in table))}.")
 
 
-def rows(models: Iterable[str | Model], variants: Iterable[str], device: str) -> list[Row]:
+def rows(models: Iterable[str | Model], variants: Iterable[str], device: str, by_default: bool = False) -> list[Row]:
     """The archives of ``models`` in ``variants`` on ``device`` ("cpu" or "gpu"), model by model.
 
-    A variant that does not fit a model is left out for that model. A variant that fits none of the models, or does not
-    fit the device, is an error. ``null`` always has its only variant. Raises CatalogError.
+    A variant that does not fit a model is left out for that model. A variant that fits none of the models is an error,
+    except ``by_default``: then nobody asked for it. One that does not fit the device is an error. ``null`` always has
+    its only variant. Raises CatalogError.
     """
     chosen = [row for name in variants for row in variant(name)]
     found = [model(name) if isinstance(name, str) else name for name in models]
@@ -255,7 +257,8 @@ def rows(models: Iterable[str | Model], variants: Iterable[str], device: str) ->
     for each in found:
         fitting = [row for row in VARIANTS if row.kinds == ("none",)] if each.kind == "none" else chosen
         picked += [Row(each, row) for row in fitting if each.kind in row.kinds and not _reason(each, row)]
-    _require_use(chosen, found, picked)
+    if not by_default:
+        _require_use(chosen, found, picked)
     return picked
 
 

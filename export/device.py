@@ -42,14 +42,20 @@ def gpu_count(library: str = DRIVER) -> int:
     return count.value
 
 
-def gpu_architecture(library: str = DRIVER) -> str:
-    """The architecture of the first GPU, such as "sm_90"; empty without a GPU."""
+def gpu_capability(library: str = DRIVER) -> tuple[int, int] | None:
+    """The compute capability of the first GPU, such as (9, 0); None without a GPU."""
     if not gpu_count(library):
-        return ""
+        return None
     driver, found = ctypes.CDLL(library), []
     for attribute in COMPUTE_CAPABILITY:
         value = ctypes.c_int(0)
         if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0) != 0:
-            return ""
+            return None
         found.append(value.value)
-    return "sm_{}{}".format(*found)
+    return found[0], found[1]
+
+
+def gpu_architecture(library: str = DRIVER) -> str:
+    """The kind of the first GPU, such as "sm_90"; empty without one."""
+    found = gpu_capability(library)
+    return "sm_{}{}".format(*found) if found else ""

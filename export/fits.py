@@ -1,4 +1,4 @@
-"""Decides whether a variant can be built of a model, from the model's row and its config.json, before a build.
+"""Decides whether a variant can be built of a model, from the model's row, its config.json and the GPU, before a build.
 
 Imports torch only for lean variants.
 """
@@ -20,7 +20,16 @@ def reason_against(model: Model, variant: Variant) -> str:
     from handlers.lean import unsupported
 
     described = _described(model)
-    return (unsupported(*described) or "") if described else ""
+    return (described and unsupported(*described)) or _reason_against_gpu(variant)
+
+
+def _reason_against_gpu(variant: Variant) -> str:
+    """Why the GPU of this machine cannot run ``variant``; empty without a GPU, for which no such variant is built."""
+    from export.device import gpu_capability
+    from handlers.lean.fp8 import CAPABILITY, without_fp8
+
+    found = gpu_capability()
+    return without_fp8(found) if "fp8_products" in variant.steps and found and found < CAPABILITY else ""
 
 
 def _described(model: Model) -> tuple[dict[str, Any], dict[str, Any]] | None:

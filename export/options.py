@@ -60,13 +60,14 @@ def read_options(
     if environment.get("MODEL") and not adopting:
         raise CatalogError("MODEL= is for make archive, which records the model; then name it with MODELS=.")
     device = resolve_device(environment.get("DEVICE") or "auto")
-    wanted = names(environment, "VARIANTS") or list(variant_names(device) if variants is None else variants)
+    named = names(environment, "VARIANTS")
+    wanted = named or list(variant_names(device) if variants is None else variants)
     choices = choices or Choices(models_file())
     own = adopt(environment)
     if own and environment.get("MODELS"):
         raise CatalogError("MODEL= names a new model and MODELS= models that are known; leave one of them out.")
     asked = [own[0]] if own else names(environment, "MODELS") or list(dict.fromkeys([*models, *choices.models]))
-    chosen = _rows(asked, wanted, device, choices)
+    chosen = _rows(asked, wanted, device, choices, by_default=variants is None and not named)
     built = list({row.model.name: row.model for row in chosen}.values())
     notes = [*_check_random(built, environment), *_check_paths(built, environment)]
     notes += choices.made_elsewhere(model.name for model in built)
@@ -75,15 +76,17 @@ def read_options(
     return Options(chosen, device, weights, notes, (own[0].name, own[1]) if own else None, version)
 
 
-def _rows(models: Sequence[str | Model], variants: Sequence[str], device: str, choices: Choices) -> list[Row]:
+def _rows(
+    models: Sequence[str | Model], variants: Sequence[str], device: str, choices: Choices, by_default: bool
+) -> list[Row]:
     """The archives of ``models``, in this order. Each is built in its chosen variants, or in ``variants`` without a
     choice."""
     if not choices.models:
-        return rows(models, variants, device)
+        return rows(models, variants, device, by_default)
     found: list[Row] = []
     for each in models:
         chosen = _name(each) in choices.models
-        found += chosen_rows(each, choices, device) if chosen else rows([each], variants, device)
+        found += chosen_rows(each, choices, device) if chosen else rows([each], variants, device, by_default)
     return found
 
 

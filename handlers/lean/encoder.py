@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from handlers.lean import operators
+from handlers.lean.fp8 import MANY_ROWS, Scales, encode
 from handlers.lean.heads import HEADS
 
 HEAD_SIZES = (16, 32, 64, 128)  # of the attention kernel
@@ -56,6 +57,7 @@ class LeanLayer(nn.Module):
 class LeanEncoder(nn.Module):
     """Embeddings, encoder layers and a head (heads.py), described by a ``spec`` of plain values.
 
+    Its matrix products run in fp8 where the spec has "fp8" (fp8.py) and a batch has at least ``fp8_rows`` tokens.
     ``plain_reason`` says why the kernels do not support these sizes. Plain operators then run on a GPU as well. It is
     None where the kernels support them.
     """
@@ -68,6 +70,8 @@ class LeanEncoder(nn.Module):
         self.project = nn.Linear(*widths) if widths[0] != widths[1] else None
         self.layers = nn.ModuleList(LeanLayer(spec) for _ in range(spec["layers"]))
         self.head = HEADS[spec["head"]["kind"]](spec)
+        self.scales: list[Scales] = spec.get("fp8", [])
+        self.fp8_rows = MANY_ROWS
 
     def forward(
         self,
@@ -93,8 +97,11 @@ class LeanEncoder(nn.Module):
         x, mask, position = ops.embed(input_ids, attention_mask, token_type_ids, mask_position, self.embeddings)
         if self.project is not None:
             x = ops.linear(x, self.project)
-        for layer in self.layers:
-            x = layer(x, mask, ops)
+        if self.scales and input_ids.numel() >= self.fp8_rows:
+            x = encode(x, mask, self.layers, self.scales)
+        else:
+            for layer in self.layers:
+                x = layer(x, mask, ops)
         outputs: tuple[Tensor, ...] = self.head(x, mask, position, ops, out, best)
         return outputs
 

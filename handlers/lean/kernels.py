@@ -16,11 +16,11 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from handlers.lean import operators
+from handlers.lean import fp8, operators
 from handlers.lean.convolutions import convolve
 from handlers.lean.images import max_pool, mean, normalise
 from handlers.lean.launch import launch, wait_for_previous_kernel
-from handlers.lean.norms import Unnormed, normed, parameters
+from handlers.lean.norms import Unnormed, in_range, normed, parameters
 from handlers.lean.products import FEW_ROWS, linear_add_norm, multiply, multiply_before_norm
 from handlers.lean.ranking import rank, tiles_of
 
@@ -89,9 +89,10 @@ def embed(
 
 
 @triton.jit
-def _attention(qkv, mask, out, length, scale, heads: tl.constexpr, size: tl.constexpr, rows: tl.constexpr,
+def _attention(qkv, mask, out, inverse, length, scale, heads: tl.constexpr, size: tl.constexpr, rows: tl.constexpr,
                columns: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
-    """Online softmax over blocks of keys (Dao et al., FlashAttention, 2022); a program computes ``rows`` queries."""
+    """Online softmax over blocks of keys (Dao et al., FlashAttention, 2022); a program computes ``rows`` queries. With
+    ``inverse``, the result is written as e4m3, times ``inverse``."""
     width: tl.constexpr = heads * size
     batch = tl.program_id(1) // heads
     row = tl.program_id(0) * rows + tl.arange(0, rows)
@@ -119,16 +120,20 @@ def _attention(qkv, mask, out, length, scale, heads: tl.constexpr, size: tl.cons
         mixed = tl.dot(weight.to(value.dtype), value, mixed * fade[:, None])
         top = higher
     at = out + (batch.to(tl.int64) * length + row[:, None]) * width + (tl.program_id(1) % heads) * size + item[None, :]
-    tl.store(at, (mixed / total[:, None]).to(out.dtype.element_ty), row[:, None] < length)
+    mixed /= total[:, None]
+    if inverse is not None:
+        mixed = in_range(mixed, inverse)
+    tl.store(at, mixed.to(out.dtype.element_ty), row[:, None] < length)
 
 
-def attention(qkv: Tensor, mask: Tensor | None, heads: int) -> Tensor:
-    """See operators.attention."""
+def attention(qkv: Tensor, mask: Tensor | None, heads: int, input_scale: float | None = None) -> Tensor:
+    """See operators.attention. With ``input_scale``, that of the product that follows, the result is e4m3."""
     batch, length, width = qkv.size(0), qkv.size(1), qkv.size(2) // 3
-    out = torch.empty(batch, length, width, device=qkv.device, dtype=qkv.dtype)
+    dtype, inverse = (qkv.dtype, None) if input_scale is None else (fp8.E4M3, 1 / input_scale)
+    out = torch.empty(batch, length, width, device=qkv.device, dtype=dtype)
     scale = LOG2_E / math.sqrt(width // heads)
     launch(
-        _attention, (triton.cdiv(length, 64), batch * heads), qkv.device, qkv, mask, out, length, scale,
+        _attention, (triton.cdiv(length, 64), batch * heads), qkv.device, qkv, mask, out, inverse, length, scale,
         heads, width // heads, 64, 64, num_warps=4, num_stages=3,
     )  # fmt: skip
     return out

@@ -91,10 +91,17 @@ def normed(value, inside, gain, shift, width: tl.constexpr, epsilon: tl.constexp
 
 
 @triton.jit
-def _add_norm(x, offset, residual, earlier_gain, earlier_shift, weight, bias, out, count, width: tl.constexpr,
-              block: tl.constexpr, parts: tl.constexpr, earlier_epsilon: tl.constexpr, epsilon: tl.constexpr,
-              pdl: tl.constexpr):  # fmt: skip
-    """norm(x + residual). With ``earlier_gain``, the residual itself is normed first."""
+def in_range(value, inverse):
+    """``value`` times ``inverse``, limited to e4m3's range."""
+    return tl.minimum(tl.maximum(value * inverse, -448.0), 448.0)
+
+
+@triton.jit
+def _add_norm(x, offset, residual, earlier_gain, earlier_shift, weight, bias, out, narrow, inverse, count,
+              width: tl.constexpr, block: tl.constexpr, parts: tl.constexpr, earlier_epsilon: tl.constexpr,
+              epsilon: tl.constexpr, pdl: tl.constexpr):  # fmt: skip
+    """norm(x + residual). With ``earlier_gain``, the residual itself is normed first. With ``narrow``, the result is
+    also written there as e4m3, times ``inverse``."""
     row = tl.program_id(0)
     columns = tl.arange(0, block)
     inside = columns < width
@@ -113,11 +120,16 @@ def _add_norm(x, offset, residual, earlier_gain, earlier_shift, weight, bias, ou
         value += tl.load(x + (part * count + row) * width + columns, inside, 0.0).to(tl.float32)
     value = normed(value, inside, gain, shift, width, epsilon)
     tl.store(out + row * width + columns, value.to(out.dtype.element_ty), inside)
+    if narrow is not None:
+        tl.store(narrow + row * width + columns, in_range(value, inverse).to(narrow.dtype.element_ty), inside)
 
 
-def add_norm(x: Tensor, bias: Tensor, parts: int, residual: Tensor | Unnormed, norm: nn.LayerNorm) -> Tensor:
+def add_norm(
+    x: Tensor, bias: Tensor, parts: int, residual: Tensor | Unnormed, norm: nn.LayerNorm, narrow: Tensor | None = None,
+    inverse: float | None = None,
+) -> Tensor:  # fmt: skip
     """norm(x + residual), of the shape of ``residual``. With ``parts`` > 1, ``x`` holds that many partial products,
-    whose sum still lacks ``bias``."""
+    whose sum still lacks ``bias``. ``narrow``, e4m3 of the same shape, receives the result times ``inverse``."""
     earlier_gain = earlier_shift = None
     earlier_epsilon = 0.0
     if isinstance(residual, Unnormed):
@@ -128,6 +140,6 @@ def add_norm(x: Tensor, bias: Tensor, parts: int, residual: Tensor | Unnormed, n
     count = residual.numel() // width
     launch(
         _add_norm, (count,), x.device, x, bias, residual, earlier_gain, earlier_shift, norm.weight, norm.bias, out,
-        count, width, triton.next_power_of_2(width), parts, earlier_epsilon, norm.eps, num_warps=4,
+        narrow, inverse, count, width, triton.next_power_of_2(width), parts, earlier_epsilon, norm.eps, num_warps=4,
     )  # fmt: skip
     return out

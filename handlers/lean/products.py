@@ -25,7 +25,7 @@ WARPS = {"num_warps": 4, "num_stages": 4}
 
 
 @triton.jit
-def _gelu(x, fast: tl.constexpr):
+def tanh_gelu(x, fast: tl.constexpr):
     """GELU in its tanh form (Hendrycks and Gimpel, 2016).
 
     BERT's up-projection of 128 tokens was measured on an H100, from the end of the kernel before it to its own end:
@@ -94,7 +94,7 @@ def _product(x, weight, bias, against, sums_of, out, tiles, count, classes, norm
         sums = (sums - mean[:, None] * shrink[None, :]) * scale[:, None]
     sums += offset[None, :]
     if gelu:
-        sums = _gelu(sums, pdl)
+        sums = tanh_gelu(sums, pdl)
     at = row[:, None] * classes + column[None, :]
     tl.store(out + at, sums.to(out.dtype.element_ty), (row[:, None] < count) & (column[None, :] < classes))
     if tiles is not None:
@@ -131,7 +131,7 @@ def _product_before_norm(x, picked, weight, bias, residual, gain, raw, scaled, s
     if residual is not None:
         sums += beside.to(tl.float32)
     if gelu:
-        sums = _gelu(sums, pdl)
+        sums = tanh_gelu(sums, pdl)
     if raw is not None:
         tl.store(raw + at, sums.to(raw.dtype.element_ty), kept)
     tl.store(scaled + at, (sums * factor[None, :]).to(scaled.dtype.element_ty), kept)

@@ -1,4 +1,4 @@
-"""Runs a model in fp16 on a GPU by replaying CUDA graphs: one per shape bucket, captured before the worker is ready.
+"""Runs a model in fp16 or fp8 by replaying CUDA graphs: one per shape bucket, captured before the worker is ready.
 
 A call writes its batch into pinned memory, replays a graph, waits once and reads the outputs from pinned memory. The
 graph's kernels read and write pinned memory themselves. Images that were decoded on the GPU are not copied to the host.
@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from handlers.errors import ArchiveError
 from handlers.lean import build
+from handlers.lean.fp8 import CAPABILITY, without_fp8
 from handlers.runtimes import Outputs, Runtime
 from handlers.runtimes.torch_module import device_of
 from handlers.scores import BEST, FEW
@@ -208,6 +209,8 @@ def load_graph(directory: Path, settings: Settings, gpu_id: int | None) -> Runti
     device = device_of(settings, gpu_id)
     if device.type != "cuda":
         raise ArchiveError(f"{settings.variant!r} replays CUDA graphs and needs a GPU; choose a CPU variant.")
+    if settings.lean.get("fp8") and (found := torch.cuda.get_device_capability(device)) < CAPABILITY:
+        raise ArchiveError(without_fp8(found))
     module = build(settings.lean)
     module.load_state_dict(load_file(directory / "model.safetensors"))
     module = module.to(device, torch.float16).to(memory_format=torch.channels_last)

@@ -136,6 +136,13 @@ def test_the_neighbours_may_differ_as_far_as_allowed(wanted, passes):
     assert parity.neighbours == 0.25 and parity.passed == passes
 
 
+def test_of_two_shares_of_equal_neighbours_the_smaller_one_counts():
+    moved = EMBEDDINGS[[0, 1, 2, 0]]
+    for first, second in ((moved, EMBEDDINGS), (EMBEDDINGS, moved)):
+        parity = with_neighbours(Parity(), first, EMBEDDINGS, Tolerance())
+        assert with_neighbours(parity, second, EMBEDDINGS, Tolerance()).neighbours == 0.25
+
+
 @pytest.mark.parametrize(
     ("parity", "summary"),
     [

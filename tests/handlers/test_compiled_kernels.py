@@ -19,7 +19,7 @@ RESNET = {
 }  # fmt: skip
 TYPES = {
     torch.float16: "*fp16", torch.float32: "*fp32", torch.int64: "*i64", torch.int32: "*i32", torch.int8: "*i8",
-    torch.uint8: "*u8",
+    torch.uint8: "*u8", torch.float8_e4m3fn: "*fp8e4nv",
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def compiled(monkeypatch):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from handlers.lean import convolutions, images, kernels, norms, products, ranking
+    from handlers.lean import convolutions, fp8_kernels, fp8_products, images, kernels, norms, products, ranking
 
     found = []
 
@@ -42,7 +42,7 @@ def compiled(monkeypatch):
         done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={**options, "launch_pdl": True})
         found.append((kernel.__name__, done.asm["ptx"]))
 
-    for module in (convolutions, images, kernels, norms, products, ranking):
+    for module in (convolutions, fp8_kernels, fp8_products, images, kernels, norms, products, ranking):
         monkeypatch.setattr(module, "launch", compile_for_hopper)
     monkeypatch.setattr(
         convolutions, "_fastest", lambda x, c, add, relu: (convolutions.tiles(x, c) or [convolutions.FUSED])[-1]
@@ -59,6 +59,8 @@ def _constant(parameter, value):
 def _type(value):
     if isinstance(value, torch.Tensor):
         return TYPES[value.dtype]
+    if hasattr(value, "block_shape"):
+        return f"tensordesc<{TYPES[value.base.dtype].removeprefix('*')}{value.block_shape}>"
     return "i32" if isinstance(value, int) else "fp32"
 
 
@@ -91,6 +93,33 @@ def test_encoders(compiled, monkeypatch, head):
     assert {name for name, _ in compiled} == {"_embed", "_attention", "_add_norm", *products, *pooled}
     assert all(("prefetch.global.L2" in code) == (name in products) for name, code in compiled)
     assert all("griddepcontrol.wait" in code for _, code in compiled)
+
+
+@pytest.mark.parametrize("kept, fused", [(None, True), (None, False), ("down", True), ("up", True)])
+def test_an_encoder_in_fp8(compiled, monkeypatch, kept, fused):
+    """``kept`` stays fp16: what comes before it is not written as e4m3."""
+    from handlers.lean import build, fp8, fp8_kernels, kernels
+
+    scales = {**dict.fromkeys(fp8.PRODUCTS, 0.01), **({kept: None} if kept else {})}
+    model = build({**ENCODER, "layers": 2, "head": {"kind": "tokens"}, "fp8": [scales] * 2}).half()
+    model.fp8_rows = 0
+    monkeypatch.setattr(model, "_operators", lambda: kernels)
+    monkeypatch.setattr(fp8, "_operators", lambda x: fp8_kernels)
+    monkeypatch.setattr(fp8_kernels, "fuses", lambda device: fused)
+    # cuBLASLt's products are a GPU's.
+    monkeypatch.setattr(
+        fp8_kernels, "linear", lambda x, layer, scale: torch.zeros(*x.shape[:-1], layer.out_features).half()
+    )
+    with torch.inference_mode():
+        model(torch.zeros(2, 64, dtype=torch.int64))
+    in_e4m3 = {(name, "cvt.rn.satfinite.e4m3x2.f32" in code) for name, code in compiled}
+    assert ("_attention", True) in in_e4m3 and ("_embed", False) in in_e4m3
+    assert ("_quantise", True) in in_e4m3
+    assert (("_product_gelu", True) in in_e4m3) == (fused and not kept)
+    assert {narrow for name, narrow in in_e4m3 if name == "_add_norm"} == {True, False}
+    assert all("griddepcontrol.wait" in code for _, code in compiled)
+    fast = [code for name, code in compiled if name == "_product_gelu"]
+    assert all("wgmma.mma_async" in code and "cp.async.bulk.tensor" in code for code in fast)
 
 
 def best_of(count):

@@ -27,8 +27,12 @@ needs_triton = pytest.mark.skipif(DEVICE == "cpu" and not INTERPRETED, reason="r
 
 @pytest.mark.skipif(DEVICE == "cuda" or INTERPRETED, reason="the kernels run as they are")
 def test_all_kernels_in_the_interpreter():
+    pass_in_the_interpreter(__file__)
+
+
+def pass_in_the_interpreter(file):
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout, done.stdout
