@@ -23,9 +23,6 @@ from serving.worker_log import failure
 
 Say = Callable[[str], Any]
 READY_WITHIN_S = 600
-VERSIONS = "frontend/Versions.class"  # in the run folder, if this project's front end is used
-MIRROR = "frontend/Mirror.class"
-WORKER_LIST = "frontend/WorkerList.class"
 DELAY_UNIT_US = 1  # the unit of batch delays in this project's front end, which changes of versions need
 
 
@@ -44,7 +41,7 @@ class Running:
             raise ServingError(f"This server is {state.title}, which rolls out and scales in its own way: docs/ray.md")
         if name not in state.archives:
             raise ServingError(f"The server has no archive {name}, only {', '.join(state.archives)}; see: make status")
-        if not (self.run.path / VERSIONS).exists():
+        if "versions" not in state.front_end:
             raise ServingError(
                 "The server was started by an earlier version of this project, or its TorchServe is not 0.12.0, so "
                 "versions cannot be changed while it runs; run: make stop serve"
@@ -89,7 +86,7 @@ class Running:
 
     def require_mirror(self) -> None:
         """Raises ServingError for an earlier front end, which cannot copy requests."""
-        if not (self.run.path / MIRROR).exists():
+        if "mirror" not in self.state.front_end:
             raise ServingError(
                 "The server was started by an earlier version of this project, which copies no requests: leave SHADOW "
                 "out, or run: make stop serve"
@@ -97,7 +94,7 @@ class Running:
 
     def require_one_by_one(self) -> None:
         """Raises ServingError for an earlier front end, which cannot end a given worker."""
-        if not (self.run.path / WORKER_LIST).exists():
+        if "end_worker" not in self.state.front_end:
             raise ServingError(
                 "The server was started by an earlier version of this project, so the threads of its workers cannot be "
                 "changed while it runs; change models.toml and run: make stop serve"

@@ -24,7 +24,7 @@ from serving.client import Client
 from serving.config import Config
 from serving.environment import java_home, usable_cores, worker_environment
 from serving.errors import ServingError
-from serving.front_end import correct
+from serving.front_end import OFFERS, correct
 from serving.front_end.shared import Shared, class_path, shared
 from serving.model_folder import prepare
 from serving.plan import Plan
@@ -80,6 +80,7 @@ def start(config: Config, run: RunDirectory, plan: Plan) -> State:
     temp, held = make()
     try:
         state = State(temp, str(config.path), list(config.ports()), plan.archives, plan.foreign, plan.settings)
+        state.front_end = list(OFFERS) if corrected else []
         run.write(state)  # before the launch: if this process is killed now, the next verb finds what it started
         # TorchServe makes a URL of the first path without quoting it, and Java reads properties as Latin-1: so both
         # files are copied to a folder with a plain path.

@@ -28,14 +28,14 @@ LOGS = "LOG_LOCATION"  # the environment variable with the folder of the logs
 TITLES = {"torchserve": "TorchServe", "ray": "Ray Serve"}
 GROUP = "replicas.json"  # the record of replicas behind a balancer (replicas/group.py)
 TOKENS = ("token", "tokens")  # the tokens that all replicas accept (replicas/tokens.py)
-LISTS_AND_MAPS = {"ports": list, "archives": dict, "foreign": list, "settings": dict}
+LISTS_AND_MAPS = {"ports": list, "archives": dict, "foreign": list, "settings": dict, "front_end": list}
 
 
 @dataclass
 class State:
     """A start: its temp folder, its config, its archives ({name: sha256}) and its Java process. ``foreign`` are the
     archives that this project did not build. ``settings`` are those that differ from the archives' own ({name:
-    settings}).
+    settings}). ``front_end`` are the abilities of its front end (front_end.OFFERS).
 
     It is recorded before the launch, without a process (pid 0), and again when everything is ``ready``.
     """
@@ -49,6 +49,7 @@ class State:
     pid: int = 0
     ready: bool = False
     engine: str = "torchserve"
+    front_end: list[str] = field(default_factory=list)
 
     @property
     def title(self) -> str:

@@ -34,6 +34,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 OURS = Path(__file__).with_name("front_end.jar")
+# What verbs ask of a running front end: versions of a model, copies of requests, the end of a given worker. The record
+# of a start has these names (serving/state.py), since an earlier version of this project may have started the server.
+OFFERS = ("versions", "mirror", "end_worker")
 # The CRC-32 of the class that this project's ServerInitializer replaces.
 REPLACED, KNOWN = "org/pytorch/serve/ServerInitializer.class", 0x350118DC
 GRPC_BUILDER = "io/grpc/netty/shaded/io/grpc/netty/NettyServerBuilder"
