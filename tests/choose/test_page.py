@@ -83,7 +83,7 @@ def test_answers_through_a_users_own_handler_have_a_column_beside_their_parity()
 def test_a_choice_of_nothing_is_a_page_too():
     none = {"winner": None, "default": None, "exact": None, "open_loop": None, "finalists": [], "alternatives": []}
     made = synthetic.decision(**none, trials=[], importance={}, pareto=[], left_out=[], why="")
-    assert "No configuration of" in page.html(made) and "Too few trials to tell." in page.markdown(made)
+    assert "No configuration of" in page.html(made) and "There are too few trials" in page.markdown(made)
 
 
 def test_the_page_escapes_what_it_is_told():
