@@ -25,11 +25,13 @@ def reason_against(model: Model, variant: Variant) -> str:
 
 def _reason_against_gpu(variant: Variant) -> str:
     """Why the GPU of this machine cannot run ``variant``; empty without a GPU, for which no such variant is built."""
+    if "fp8_products" not in variant.steps:
+        return ""
     from export.device import gpu_capability
     from handlers.lean.fp8 import CAPABILITY, without_fp8
 
     found = gpu_capability()
-    return without_fp8(found) if "fp8_products" in variant.steps and found and found < CAPABILITY else ""
+    return without_fp8(found) if found and found < CAPABILITY else ""
 
 
 def _described(model: Model) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -1,8 +1,8 @@
 """Encoder layers whose matrix products run in 8-bit floats (e4m3: 4 bits of exponent, 3 of mantissa).
 
 A product's weights and its input are divided by a scale each, a plain number, and rounded to e4m3. The scales of the
-inputs come from calibration (export/steps/fp8.py). A product without a scale stays in the weights' own type. Everything
-else, the norms, the softmax, GELU and the residual connections, is computed as without fp8.
+inputs come from calibration (export/steps/fp8_calibration.py). A product without a scale stays in the weights' own
+type. Everything else, the norms, the softmax, GELU and the residual connections, is computed as without fp8.
 
 The functions here run on any device, with numbers rounded to e4m3 and multiplied in the weights' type;
 ``fp8_kernels`` computes the same on a GPU with such tensor cores.

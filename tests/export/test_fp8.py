@@ -13,7 +13,8 @@ from export.catalog import INT8, MODELS, CatalogError, Row, rows, variant, varia
 from export.fits import reason_against
 from export.options import read_options
 from export.parity import compare
-from export.steps import StepError, apply, fp8
+from export.steps import StepError, apply
+from export.steps import fp8_calibration as fp8
 from export.weights import Choice, write_checkpoint
 from handlers.lean import convert_text
 from handlers.text import TextEncoder

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.steps.fp8 import calibrate
+from export.steps.fp8_calibration import calibrate
 from handlers.lean import build, convert_text, fp8
 from tests.handlers.test_lean_gpu import graph, text_batch, text_settings
 from tests.lean_models import HEADS, text_model
