@@ -78,4 +78,4 @@ def test_copies_are_compared_as_the_task_compares_answers(place, version, change
     assert copied > 10 and failed == 0 and (alike, different) == ((0, copied) if code else (copied, 0)), done.stdout
     assert set(steady.statuses()) == {200} and steady.unwell == []
     assert {each.version for each in steady.answers} == ({"1.0"} if code else {"1.0", version})
-    assert ("these are 100.0" in done.stderr) == bool(code) and "requests are answered alike" in done.stdout
+    assert ("and 100.0 differ" in done.stderr) == bool(code) and "requests are answered alike" in done.stdout
