@@ -26,7 +26,9 @@ def server(tmp_path, monkeypatch):
         os.close(lock)
         process = subprocess.Popen(["sleep", "60"], env={**variables, OWN: temp})
         started.append(process)
-        run.write(State(temp, "", pid=process.pid, ready=True))
+        state = State(temp, "", pid=process.pid, ready=True)
+        assert state.appears(timeout_s=10)
+        run.write(state)
         return process
 
     yield start

@@ -29,7 +29,7 @@ def test_the_cheapest_requests_run_and_the_others_get_a_time_to_try_again():
     found = refusals([2500, 100, 1000, 3001], known(), "tokens")
     assert found[1] is None and found[2] is None
     assert isinstance(found[0], Busy) and (found[0].status, found[0].retry_after_s) == (503, 11)
-    assert isinstance(found[3], TooLarge) and "3001 tokens" in str(found[3]) and "takes 3000 in one" in str(found[3])
+    assert isinstance(found[3], TooLarge) and "3001 tokens" in str(found[3]) and "accepts 3000 in one" in str(found[3])
 
 
 def test_no_request_is_refused_before_a_pass_was_timed_or_without_a_timeout():
