@@ -1,18 +1,13 @@
-"""Runs dry runs in forks of one process that has torch and transformers loaded, instead of new processes.
+"""Runs dry runs in forks of one process that has torch and transformers loaded, instead of new processes (verbs.py).
 
-A new worker needs seconds to import them. ``make archive``, which builds the tests' stores, still starts each dry run
-as a new process. The other tests check only the archive, which is loaded the same way in a fork.
+A new worker needs seconds to import them. The archive is loaded the same way in a fork.
 """
 
 from __future__ import annotations
 
-import atexit
-import json
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,28 +15,14 @@ from unittest import mock
 
 from export import dry_run as dry_runs
 from export.dry_run import dry_run as from_nothing
-from serving.environment import worker_environment
-
-SERVER = Path(__file__).with_name("forked_child.py")
+from tests import verbs
 
 
-@cache
-def _server() -> subprocess.Popen[str]:
-    """The process that forks. It runs as long as the tests."""
-    command = [sys.executable, str(SERVER)]
-    server = subprocess.Popen(
-        command, env=worker_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    atexit.register(server.stdin.close)
-    return server
-
-
-def _run(command: list[str], cwd: Path, **_: Any) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], cwd: Path, env: Mapping[str, str], timeout: float, **_: Any
+) -> subprocess.CompletedProcess[str]:
     """``subprocess.run`` of dry_run_child.py."""
-    printed, server = Path(command[-1], "printed"), _server()
-    server.stdin.write(json.dumps({"arguments": command[2:], "cwd": str(cwd), "printed": str(printed)}) + "\n")
-    server.stdin.flush()
-    return subprocess.CompletedProcess(command, int(server.stdout.readline()), printed.read_text(), "")
+    return verbs.run_script(command[1:], cwd, env, timeout)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Verbs that run in forks: they do and print what a new process does."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,12 @@ def python(statement, seconds=60, **environment):
     return verbs.run(("timeit", "-n1", "-r1", statement), {**os.environ, **environment}, seconds)
 
 
+def new_process(command, environment, seconds):
+    """The command as make starts it."""
+    new = [sys.executable, "-m", *command]
+    return subprocess.run(new, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds)
+
+
 @pytest.mark.parametrize(
     "command", [("serving", "status"), ("serving", "nope"), ("export.list_models",), ("rollout", "x")]
 )
@@ -23,7 +30,7 @@ def test_a_fork_ends_and_prints_as_a_new_process(command, tmp_path):
     environment = {**os.environ, "RUN_DIR": str(tmp_path / "run"), "MODEL_STORE": str(tmp_path)}
     assert verbs.forks(command, environment)
     forked = verbs.run(command, environment, 60)
-    new = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True)
+    new = new_process(command, environment, 60)
     assert (forked.returncode, forked.stdout, forked.stderr) == (new.returncode, new.stdout, new.stderr)
     assert forked.stdout + forked.stderr
 
@@ -65,4 +72,29 @@ def test_what_concerns_the_interpreter_needs_a_new_process(name):
     assert verbs.forks(("serving", "status"), os.environ)
     assert not verbs.forks(("serving", "status"), {**os.environ, name: "x"})
     assert not verbs.forks(("loadtest",), os.environ)
-    assert not verbs.forks(("export",), os.environ) and verbs.forks(("export.list_models",), os.environ)
+    assert verbs.forks(("export",), os.environ) and verbs.forks(("export.list_models",), os.environ)
+    assert not verbs.forks(("export",), {**os.environ, name: "x"})
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_CACHE", "HOME", "TORCH_LOGS"])
+def test_what_a_library_reads_at_its_import_needs_a_new_process_for_a_build(name):
+    assert not verbs.forks(("export",), {**os.environ, name: "x"})
+    assert verbs.forks(("serving", "status"), {**os.environ, name: "x"})
+
+
+def test_a_forked_build_gives_the_bytes_and_the_lines_of_a_new_process(tmp_path):
+    found = []
+    for name, build in (("forked", verbs.run), ("new", new_process)):
+        environment = {**os.environ, "MODELS": "null", "DEVICE": "cpu", "MODEL_STORE": str(tmp_path / name)}
+        done = build(("export",), environment, 120)
+        assert done.returncode == 0, done.stderr
+        lines = re.sub(r"[\d.]+ s", "", done.stdout + done.stderr)
+        found.append((lines, (tmp_path / name / "null.mar").read_bytes()))
+    assert found[0] == found[1]
+
+
+def test_a_forked_build_ends_with_the_status_of_a_refusal(tmp_path):
+    environment = {**os.environ, "MODELS": "nothing", "MODEL_STORE": str(tmp_path)}
+    forked, new = (build(("export",), environment, 120) for build in (verbs.run, new_process))
+    assert (forked.returncode, forked.stdout, forked.stderr) == (new.returncode, new.stdout, new.stderr)
+    assert forked.returncode == 2

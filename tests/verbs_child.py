@@ -1,30 +1,65 @@
-"""The process with the libraries of the verbs loaded, whose forks run them. verbs.py starts it once.
+"""The process with libraries loaded, whose forks run verbs and dry runs. verbs.py starts it with their names.
 
-A connection brings {"command", "environment"} and two file descriptors for what is printed. It is answered with the pid
-and, in the end, the exit status in the form of ``subprocess``, a line each. Nothing of the checkout is imported before
-the fork, since its modules read the environment when they are imported.
+A connection brings {"command", "environment", "cwd"} and two file descriptors for what is printed. It is answered with
+the pid and, in the end, the exit status in the form of ``subprocess``, a line each. Nothing of the checkout is imported
+before the fork, since its modules read the environment when they are imported, and since a dry run must notice a file
+that is missing from an archive.
 """
 
+import atexit
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import runpy
 import select
 import signal
 import socket
 import sys
+import traceback
 
-LIBRARIES = ("httpx2", "importlib.metadata", "jinja2", "numpy", "psutil", "tomlkit", "yaml")
 MOST = 1 << 20  # bytes of a request
+ADDRESS = "TESTS_FORK_BUILDS_AT"  # as in verbs.py
 
 
-def run(command, environment):
-    """What ``python -m`` does with the command."""
+def run(command, environment, cwd):
+    """What ``python -m`` does with the command, or ``python`` with a script."""
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv, sys.path[0] = list(command), os.getcwd()
+    os.chdir(cwd)
+    sys.argv = list(command)
+    if command[0].endswith(".py"):
+        sys.path[0] = os.path.dirname(command[0])
+        runpy.run_path(command[0], run_name="__main__")
+        return
+    sys.path[0] = cwd
+    if command[0] == "export":
+        _fork_builds()
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+
+
+def _fork_builds():
+    """Has make archive fork its builds from this process and its dry runs from the parent. Both have the libraries."""
+    real = multiprocessing.get_context
+    multiprocessing.get_context = lambda method=None: real("fork" if method == "forkserver" else method)
+    os.environ[ADDRESS] = LISTENING
+    importlib.import_module("tests.forked").forking().__enter__()
+
+
+def status_of(asked):
+    """Runs it; returns the exit status and prints what Python would print."""
+    try:
+        run(**asked)
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        print(ended.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def fork(connection):
@@ -44,9 +79,9 @@ def fork(connection):
     return json.loads(data)
 
 
-def main(listener):
+def main(listener, libraries):
     """Forks until standard input ends."""
-    for name in LIBRARIES:
+    for name in libraries:
         importlib.import_module(name)
     gc.freeze()  # or a fork's first collection copies every page
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that wait
@@ -62,5 +97,14 @@ def main(listener):
 
 
 if __name__ == "__main__":
-    if asked := main(socket.socket(fileno=int(sys.argv[1]))):
-        run(**asked)
+    taken = socket.socket(fileno=int(sys.argv[1]))
+    LISTENING = taken.getsockname()
+    if asked := main(taken, sys.argv[2:]):
+        if "torch" not in sys.modules:
+            run(**asked)
+        else:
+            status = status_of(asked)
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)  # the interpreter's clean-up takes up to half a second with torch loaded
