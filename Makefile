@@ -209,8 +209,8 @@ fuzz: $(READY) ## Send hostile requests mixed with good ones to a separate serve
 	@$(PY) -m tests.trust.fuzz
 
 # The tests start hundreds of processes. Without compiled files, each would compile the modules anew, in up to 0.4 s.
-test: $(READY) $(EVERYTHING) ## Run the whole test suite, real TorchServe included, in two processes
-	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n 2
+test: $(READY) $(EVERYTHING) ## Run the whole test suite, real TorchServe included, in three processes
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n 3
 
 faults: $(READY) $(EVERYTHING) ## Run all fault tests, in about two hours, and write their figures (OUT=, FAULT_SECONDS=3600)
 	@$(PY) -m tests.trust.faults
@@ -218,7 +218,7 @@ faults: $(READY) $(EVERYTHING) ## Run all fault tests, in about two hours, and w
 coverage: $(READY) $(EVERYTHING) $(COVERAGE) ## Run the test suite and print the share of lines that it runs; fails below 95 %
 	@rm -f .cache/coverage/data*
 	@mkdir -p .cache/coverage
-	@$(PY) -m coverage run -m pytest -n 2
+	@$(PY) -m coverage run -m pytest -n 3
 	@$(PY) -m coverage combine -q
 	@$(PY) -m coverage report
 

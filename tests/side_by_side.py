@@ -1,9 +1,9 @@
 """A plugin of pytest for several processes that run the tests (pytest-xdist): groups of tests, locks and ports.
 
-``make test`` starts two processes. A process takes a group of tests at a time. Each file is a group, so that its
-fixtures are made once. Tests that share the server of every row are one group. Tests with the marker ``alone``, which
-compare times, run while no other process runs a test; their fixtures may run beside other tests. Without ``-n`` this
-plugin does nothing.
+``make test`` starts three processes. They keep two cores busy, since tests often wait for a server. A process takes a
+group of tests at a time. Each file is a group, so that its fixtures are made once. Tests that share the server of every
+row are one group. Tests with the marker ``alone``, which compare times, run while no other process runs a test; their
+fixtures may run beside other tests. Without ``-n`` this plugin does nothing.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """In a worker: sorts the tests by the order of their groups.
 
     The first group takes longest, since it waits for all archives. Beside it run the tests that need no archive or only
-    ``null``, then those that need the others. Files with a test that runs alone come last. Both processes then have
-    short tests, so neither waits long for the other.
+    ``null``, then those that need the others. Files with a test that runs alone come last. All processes then have
+    short tests, so none waits long for the others.
     """
     if file := getattr(config, "workerinput", {}).get(GROUPS):
         last = {_file(item) for item in items if item.get_closest_marker("alone")}
