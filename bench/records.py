@@ -31,6 +31,7 @@ from export.progress import table
 from loadtest.measure.provenance import machine
 from serving.client import Client
 from serving.config import ADDRESSES, GRPC_PORTS, Config
+from serving.server import stop
 from serving.state import RunDirectory
 
 HEADER = ("server", "front end", "worker", "exporter", "median latency")
@@ -46,11 +47,11 @@ def main() -> int:
         servers = {name: stack.enter_context(_server(folder / name.replace(" ", "-"), settings))
                    for name, settings in _settings(collector, folder).items()}  # fmt: skip
         found: dict[str, list[Sample]] = {name: [] for name in servers}
-        for number in range(rounds + 1):
+        for server in servers.values():
+            server.send(block)  # warms up Java
+        for _ in range(rounds):
             for name, server in servers.items():
-                sample = server.sample(block)
-                if number:  # round 0 warms up Java
-                    found[name].append(sample)
+                found[name].append(server.sample(block))
     medians = {name: {key: median(each[key] for each in of) for key in HEADER[1:]} for name, of in found.items()}
     print(f"{machine()['cpu']}: microseconds a request, medians of {rounds} blocks of {block}")
     print(table(HEADER, [[name, *(f"{row[key]:.1f}" for key in HEADER[1:])] for name, row in medians.items()]))
@@ -80,10 +81,14 @@ class _Server:
 
     def sample(self, requests: int) -> Sample:
         """Sends ``requests`` requests. Returns microseconds per request."""
-        before, times = self._used(), [self._ask() for _ in range(requests)]
+        before, times = self._used(), self.send(requests)
         time.sleep(1)  # the processes still work after the last answer
         used = {kind: (now - before[kind]) / requests * 1e6 for kind, now in self._used().items()}
         return {**used, "median latency": median(times) * 1e6}
+
+    def send(self, requests: int) -> list[float]:
+        """Sends ``requests`` requests. Returns the seconds that each took."""
+        return [self._ask() for _ in range(requests)]
 
     def _ask(self) -> float:
         began = time.perf_counter()
@@ -110,12 +115,12 @@ def _server(folder: Path, settings: dict[str, str]) -> Iterator[_Server]:
     config = folder / "config.properties"
     config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     environment = {**os.environ, "CONFIG": str(config), "RUN_DIR": str(folder / "run"), "MODELS": "null"}
-    command = [sys.executable, "-m", "serving"]
-    subprocess.run([*command, "serve"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    command, run = [sys.executable, "-m", "serving", "serve"], RunDirectory(folder / "run")
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     try:
-        yield _Server(Config.load(config), RunDirectory(folder / "run"))
+        yield _Server(Config.load(config), run)
     finally:
-        subprocess.run([*command, "stop"], env=environment, check=True, stdout=subprocess.DEVNULL)
+        stop(run, at_once=True)
 
 
 def _ports() -> dict[str, str]:

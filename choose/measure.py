@@ -166,7 +166,7 @@ def opener(model: str, store: Path, split: cores.Split) -> Open:
     @contextmanager
     def open_server(configuration: Configuration) -> Iterator[Server]:
         table = ModelSettings(Path("make choose"), {model: dict(configuration.settings)})
-        with fresh([configuration.archive], split, store, table, at_once=True) as server, cores.on(split.client):
+        with fresh([configuration.archive], split, store, table) as server, cores.on(split.client):
             yield server
 
     return open_server

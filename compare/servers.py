@@ -87,7 +87,7 @@ def ours(model: str, setting: Setting, store: Path, split: cores.Split) -> Itera
     if setting.workers:
         found[model] = {"workers": setting.workers, "threads": setting.threads, "batch_size": setting.batch}
     table = ModelSettings(Path("make compare"), found)
-    with fresh([f"{model}-{setting.variant}"], split, store, table, at_once=True) as server:
+    with fresh([f"{model}-{setting.variant}"], split, store, table) as server:
         assert server.state is not None  # never None, since this process started the server
         with cores.on(split.client):
             yield Running(server.host, "", server.token, server.state.processes)

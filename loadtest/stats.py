@@ -154,7 +154,8 @@ def compare(
 def _resample(windows: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     chosen = rng.integers(0, len(windows), len(windows))
     drawn = (windows[i] for i in chosen)
-    return np.concatenate([rng.choice(window, window.size) if window.size > 1 else window for window in drawn])
+    # Generator.choice would draw the same, and takes twice as long for windows of few values.
+    return np.concatenate([each[rng.integers(0, each.size, each.size)] if each.size > 1 else each for each in drawn])
 
 
 def compare_intervals(baseline: Estimate, candidate: Estimate, confidence: float = CONFIDENCE) -> Comparison:

@@ -10,8 +10,9 @@ import gzip
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class RequestRow:
+class RequestRow(NamedTuple):
     """A request. Instants are microseconds since 1970 by the client's clock. The server states the times of stages.
 
     ``intended_us`` is the send time of the schedule; in a closed loop it is the actual send time. ``error`` is "" or
@@ -47,8 +47,9 @@ class RequestRow:
     checked: int
 
 
-FIELDS = tuple(field.name for field in fields(RequestRow))
+FIELDS = RequestRow._fields
 TEXT = ("archive", "error")
+FROM_CELL: tuple[type[str] | type[int], ...] = tuple(str if name in TEXT else int for name in FIELDS)
 
 
 def write(path: Path, rows: Iterable[RequestRow]) -> None:
@@ -60,7 +61,7 @@ def write(path: Path, rows: Iterable[RequestRow]) -> None:
         with io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(FIELDS)
-            writer.writerows(to_list(row) for row in rows)
+            writer.writerows(rows)
     partial.replace(path)
 
 
@@ -76,20 +77,20 @@ def read(path: Path) -> list[RequestRow]:
 
 def to_list(row: RequestRow) -> list[Any]:
     """The row's values in the order of FIELDS. Locust's workers send rows in this form."""
-    return [getattr(row, name) for name in FIELDS]
+    return list(row)
 
 
 def from_list(cells: Sequence[Any]) -> RequestRow:
     """The inverse of ``to_list``; accepts cells of text too. Raises ValueError for a wrong number of cells."""
     if len(cells) != len(FIELDS):
         raise ValueError(f"A row has {len(cells)} cells and needs {len(FIELDS)}.")
-    values: list[Any] = [str(cell) if name in TEXT else int(cell) for name, cell in zip(FIELDS, cells, strict=True)]
+    values: list[Any] = [kind(cell) for kind, cell in zip(FROM_CELL, cells, strict=True)]
     return RequestRow(*values)
 
 
 def merge(parts: Iterable[Iterable[RequestRow]]) -> list[RequestRow]:
     """The rows of several workers as one list, in order of sending."""
-    return sorted((row for part in parts for row in part), key=lambda row: (row.sent_us, to_list(row)))
+    return sorted((row for part in parts for row in part), key=lambda row: (row.sent_us, row))
 
 
 @dataclass(frozen=True)
@@ -108,16 +109,25 @@ class Columns:
     @classmethod
     def of(cls, rows: Sequence[RequestRow]) -> Columns:
         """Columns of ``rows``, in their order."""
-        ints = np.array(
-            [
-                [r.intended_us, r.sent_us, r.ended_us, r.preprocess_us, r.inference_us, r.postprocess_us, r.batch_size]
-                for r in rows
-            ],
-            dtype=np.int64,
-        ).reshape(-1, 7)
-        ok = np.array([not row.error for row in rows], dtype=bool)
-        stated = [np.where(ints[:, i] == UNKNOWN, np.nan, ints[:, i]) for i in range(3, 7)]
-        return cls(ints[:, 0], ints[:, 1], ints[:, 2], ok, *stated)
+
+        def ints(name: str) -> Ints:
+            return np.fromiter(map(attrgetter(name), rows), np.int64, len(rows))
+
+        def stated(name: str) -> Floats:
+            found = ints(name)
+            return np.where(found == UNKNOWN, np.nan, found)
+
+        ok = np.fromiter((not row.error for row in rows), bool, len(rows))
+        return cls(
+            ints("intended_us"), ints("sent_us"), ints("ended_us"), ok, stated("preprocess_us"),
+            stated("inference_us"), stated("postprocess_us"), stated("batch_size"),
+        )  # fmt: skip
+
+    @classmethod
+    def joined(cls, parts: Sequence[Columns]) -> Columns:
+        """The rows of all ``parts``, one after the other."""
+        every = [cls.of([]), *parts]
+        return cls(*(np.concatenate([getattr(part, field.name) for part in every]) for field in fields(cls)))
 
     @property
     def latency(self) -> Ints:

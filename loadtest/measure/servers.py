@@ -107,10 +107,10 @@ def grpc_address(host: str) -> str:
 
 @contextmanager
 def fresh(
-    names: Sequence[str], split: Split, store: Path = STORE, table: ModelSettings | None = None, at_once: bool = False
+    names: Sequence[str], split: Split, store: Path = STORE, table: ModelSettings | None = None
 ) -> Iterator[Server]:
-    """A TorchServe with exactly these archives, ready and warm. It is stopped at the end, ``at_once`` or gracefully.
-    ``table`` has the archives' settings, in place of those of models.toml. Raises ServingError."""
+    """A TorchServe with exactly these archives, ready and warm. It is stopped at once at the end, since it gets no
+    more requests. ``table`` has the archives' settings, in place of those of models.toml. Raises ServingError."""
     run, config = RunDirectory.default(), Config.load()
     run.create()
     client = Client(config, run.key_file)
@@ -125,7 +125,7 @@ def fresh(
                 plan = Plan.of(store, chosen(names, store), table)
             for notice in plan.notices if table is None else ():
                 print(notice, file=sys.stderr, flush=True)
-            stack.callback(server.stop, run, at_once=at_once)
+            stack.callback(server.stop, run, at_once=True)
             with on(split.server):
                 state = server.start(config, run, plan)
             server.wait_until_ready(state, run, client)

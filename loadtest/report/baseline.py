@@ -16,7 +16,7 @@ import numpy as np
 from loadtest import stats
 from loadtest.errors import LoadTestError
 from loadtest.measure.record import Run
-from loadtest.report.summary import Seen, points
+from loadtest.report.summary import Grouped, Seen
 from loadtest.stats import Comparison, Estimate
 
 COPY = "baseline.json"
@@ -34,18 +34,18 @@ def read_baseline(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def comparisons(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> list[dict[str, Any]]:
+def comparisons(run: Run, seen: Grouped, rows: Sequence[dict[str, Any]], margin: float) -> list[dict[str, Any]]:
     """One entry per row and metric that the baseline has too. Empty without a baseline."""
     if not run.baseline:
         return []
     if run.baseline == COPY:
         return _with_file(read_baseline(run.folder / COPY)["rows"], rows, margin)
-    return _with_archive(run, rows, margin)
+    return _with_archive(run, seen, rows, margin)
 
 
-def _with_archive(run: Run, rows: Sequence[dict[str, Any]], margin: float) -> list[dict[str, Any]]:
+def _with_archive(run: Run, seen: Grouped, rows: Sequence[dict[str, Any]], margin: float) -> list[dict[str, Any]]:
     """Compares windows of this run by bootstrap. Both archives were measured in turns, so a drift affects both."""
-    found, seen = [], points(run)
+    found = []
     base_rows = {same_point(row): row for row in rows if row["archive"] == run.baseline}
     trials = {
         (archive, _key_of(each[0])): each for (archive, _), each in seen.items() if each[0].trial.purpose != "floor"

@@ -14,15 +14,13 @@ from loadtest import stats
 from loadtest.load.rows import Columns
 from loadtest.measure.record import Run
 from loadtest.report.gate import point as in_words
-from loadtest.report.summary import FLOOR, Seen, latencies, points, pooled, row_of, stages_ms
+from loadtest.report.summary import FLOOR, Grouped, Seen, latencies, pooled, row_of, stages_ms
 
 CURVE_POINTS = 80
-Grouped = dict[tuple[str, str], list[Seen]]
 
 
-def chart_data(run: Run) -> list[dict[str, Any]]:
-    """One entry per model, in the order measured."""
-    found = points(run)
+def chart_data(run: Run, found: Grouped) -> list[dict[str, Any]]:
+    """One entry per model, in the order measured. ``found`` are the run's ``points``."""
     models: dict[str, list[str]] = {}
     for archive in run.archives.values():
         models.setdefault(archive.model, []).append(archive.name)

@@ -25,6 +25,7 @@ STAGES = ("client_queue", "network_and_queue", "preprocess", "inference", "postp
 FLOOR = "floor"
 MOST = 0.5
 SummaryRow = dict[str, Any]  # a load point of an archive, as row_of makes it
+Grouped = dict[tuple[str, str], list["Seen"]]  # the trials by (archive, load point)
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def see(run: Run, trial: Trial) -> Seen:
     )
 
 
-def points(run: Run) -> dict[tuple[str, str], list[Seen]]:
-    """The trials by (archive, load point), of all rounds together, in order of the first measurement."""
-    grouped: dict[tuple[str, str], list[Seen]] = {}
+def points(run: Run) -> Grouped:
+    """The trials of all rounds together, in order of the first measurement. Reads every row of the run."""
+    grouped: Grouped = {}
     for trial in run.trials:
         if trial.purpose != "peak":  # a peak's own record has its probes; their rows are not summarised
             key = (trial.beside, f"{FLOOR}-{trial.point}" if trial.purpose == FLOOR else trial.point)
@@ -64,9 +65,8 @@ def points(run: Run) -> dict[tuple[str, str], list[Seen]]:
     return grouped
 
 
-def summarise(run: Run) -> dict[str, Any]:
-    """summary.json's content."""
-    found = points(run)
+def summarise(run: Run, found: Grouped) -> dict[str, Any]:
+    """summary.json's content, of the run's ``points``."""
     floors = {archive: seen for (archive, point), seen in found.items() if point.startswith(FLOOR)}
     rows = [
         row_of(run, seen, floors.get(archive, []))
@@ -119,7 +119,7 @@ def row_of(run: Run, seen: Sequence[Seen], floor: Sequence[Seen]) -> SummaryRow:
 
 def pooled(seen: Iterable[Seen]) -> Columns:
     """The counted rows of all rounds, one after the other."""
-    return Columns.of([row for each in seen for row in each.rows])
+    return Columns.joined([each.columns for each in seen])
 
 
 def latencies(columns: Columns) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""make choose against real servers: two configurations of a cheap archive, from the search to the written decision."""
+"""make choose against real servers: two configurations of a cheap archive, and a checkpoint, up to the decision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from serving.model_settings import read_tables
 from serving.state import RunDirectory
 from tests.choose.schema import problems
 from tests.conftest import ROOT, run, write_config
-from tests.export.test_own_models import write_reviews
 from tests.loadtest.test_served import answers
 from tests.page_handlers import write_embedder, write_handler
 from tests.trust.place import eventually
@@ -57,60 +56,64 @@ def test_two_configurations_are_searched_measured_again_and_decided_between(plac
     assert not any(answers(port) for port in Config.load(tmp_path / "config.properties").ports())
 
 
-def test_a_search_that_is_killed_while_its_server_runs_goes_on_and_leaves_nothing_behind(place, tmp_path):
-    asked = {**place, "MODEL": "null", "OBJECTIVE": "memory", "WORKERS": "2", "THREADS": "1", "BATCHES": "1",
-             "ROUNDS": "1", "DURATION": "0.3", "BUDGET": "5m"}  # fmt: skip
+def searching(asked):
+    """make choose as a process whose stderr is read while it runs."""
+    command, environment = [sys.executable, "-m", "choose"], {**os.environ, **asked}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+
+
+def read_until(words, stream):
+    """The lines up to the one with ``words``, or all."""
+    read = ""
+    for line in stream:
+        read += line
+        if words in line:
+            break
+    return read
+
+
+def test_a_new_checkpoint_is_built_and_its_search_is_killed_goes_on_decides_and_is_found_by_its_name(place, tmp_path):
+    """The checkpoint has a user's own handler, so that its archives are measured as they are served."""
+    folder, handler = write_embedder(tmp_path / "embedder"), write_handler(tmp_path, "short_vectors.py")
+    search = {**place, "VARIANTS": "onnx", "OBJECTIVE": "latency", "WORKERS": "1", "THREADS": "1", "BATCHES": "8",
+              "ROUNDS": "1", "DURATION": "0.3", "BUDGET": "5m"}  # fmt: skip
+    asked = {**search, "MODEL": str(folder), "NAME": "short", "POOLING": "mean", "HANDLER": str(handler)}
     config, directory = Config.load(tmp_path / "config.properties"), RunDirectory(tmp_path / "run")
-    with subprocess.Popen([sys.executable, "-m", "choose"], cwd=ROOT, env={**os.environ, **asked},
-                          stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as search:  # fmt: skip
-        for line in search.stderr:
-            if "trial 1:" in line:
-                break
+
+    with searching(asked) as killed:
+        said = read_until("trial 1:", killed.stderr)
         eventually(lambda: (state := directory.read()) is not None and state.running(), 120)
-        search.kill()
-    assert search.returncode == -9 and directory.read().running()
+        killed.kill()
+    assert "short (embedding): builds what is missing of onnx, torchscript\n" in said
+    assert killed.returncode == -9 and directory.read().running()
+
     done = run("choose", **asked)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "continuing after 1 trial of null-memory-" in done.stderr
-    (path,) = (tmp_path / "results").glob("*/decision.json")
-    decision = json.loads(path.read_text())
-    assert [each["settings"]["workers"] for each in decision["trials"]] == [1, 2] and decision["default_stays"]
+    assert "continuing after 1 trial of short-latency-" in done.stderr
     assert directory.read() is None and not any(answers(port) for port in config.ports())
-
-
-def test_a_new_checkpoint_is_built_searched_and_recorded_with_one_command(place, tmp_path):
-    folder = write_reviews(tmp_path / "reviews-bert")
-    asked = {"MODEL": str(folder), "OBJECTIVE": "latency", "VARIANTS": "onnx", "WORKERS": "1", "THREADS": "1",
-             "BATCHES": "8", "ROUNDS": "1", "DURATION": "0.3", "BUDGET": "5m"}  # fmt: skip
-    done = run("choose", **{**place, **asked})
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "reviews-bert (text-classification): builds what is missing of onnx, torchscript\n" in done.stderr
-    (path,) = (tmp_path / "results").glob("reviews-bert-latency-*/decision.json")
+    (path,) = (tmp_path / "results").glob("short-latency-*/decision.json")
     decision = json.loads(path.read_text())
-    assert {each["variant"] for each in decision["trials"]} == {"torchscript", "onnx"}
+    assert [each["variant"] for each in decision["trials"]] == ["torchscript", "onnx"]
     assert all(each["meets"] and each["parity"]["passed"] for each in decision["finalists"])
     assert problems(decision) == []
-    assert decision["command"].startswith("make choose MODEL=reviews-bert ") and str(tmp_path) not in path.read_text()
-    table = read_tables(tmp_path / "models.toml")["reviews-bert"]
-    assert table["source"] == str(folder) and table["task"] == "text-classification"
+    assert decision["command"].startswith("make choose MODEL=short ") and str(tmp_path) not in path.read_text()
+    table = read_tables(tmp_path / "models.toml")["short"]
+    assert table["source"] == str(folder) and table["task"] == "embedding"
     assert table.get("variant") == (None if decision["default_stays"] else "onnx")
-    again = run("choose", **{**place, **asked, "MODEL": "reviews-bert"})  # by its name, the same question
-    assert again.returncode == 0 and "continuing after 2 trials" in again.stderr, again.stderr
-
-
-def test_a_users_own_handler_is_measured_as_it_is_served(place, tmp_path):
-    folder, handler = write_embedder(tmp_path / "embedder"), write_handler(tmp_path, "short_vectors.py")
-    asked = {"MODEL": str(folder), "NAME": "short", "POOLING": "mean", "HANDLER": str(handler), "VARIANTS": "onnx",
-             "OBJECTIVE": "latency", "WORKERS": "1", "THREADS": "1", "BATCHES": "8", "ROUNDS": "1", "DURATION": "0.3",
-             "BUDGET": "5m"}  # fmt: skip
-    done = run("choose", **{**place, **asked})
-    assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = (tmp_path / "results").glob("short-latency-*/decision.json")
-    found = {each["variant"]: each for each in json.loads(path.read_text())["finalists"]}
+    found = {each["variant"]: each for each in decision["finalists"]}
     assert {each["handler"] for each in found.values()} == {"short_vectors.py"}
     assert found["torchscript"]["answers_as_default"] == found["onnx"]["answers_as_default"] == 1
     assert " before `short_vectors.py`" in done.stdout
     assert "before short_vectors.py" in (path.parent / "decision.md").read_text()
+
+    with searching({**search, "MODEL": "short"}) as again:  # by its name, the same question
+        said = read_until("continuing after 2 trials of short-latency-", again.stderr)
+        again.terminate()
+        rest = again.stderr.read()
+    assert "continuing after 2 trials of short-latency-" in said and again.returncode == 130, said + rest
+    assert "Interrupted: the server is stopped" in rest and directory.read() is None
 
 
 REFUSING = """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +26,10 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
+@cache  # most runs have most of these rows
 def requests(
     archive: str, users: int, latency_ms: float, begin: int = BEGIN, error: str = "", seed: int = 0
-) -> list[RequestRow]:
+) -> Sequence[RequestRow]:
     """A closed loop's rows for all windows: ``users`` users with about ``latency_ms`` each."""
     rng, made = np.random.default_rng(seed), []
     for user in range(users):
@@ -36,12 +39,12 @@ def requests(
             stages = [round(took * share) for share in (0.1, 0.6, 0.05)]
             made.append(RequestRow(archive, at, at, at + took, 503 if error else 200, error, 100, *stages, users, 0))
             at += took
-    return made
+    return tuple(made)
 
 
 def trial(
-    run: Run, archive: str, made: list[RequestRow], *, number: int = 1, purpose: str = "measure", mode: str = "closed",
-    load: float = 4, beside: str = "",
+    run: Run, archive: str, made: Sequence[RequestRow], *, number: int = 1, purpose: str = "measure",
+    mode: str = "closed", load: float = 4, beside: str = "",
 ) -> None:  # fmt: skip
     """Adds a trial with these rows to the run."""
     arrivals = "" if mode == "closed" else "poisson"
@@ -53,7 +56,7 @@ def trial(
 
 
 def make(folder: Path, slower: float = 1.2, error: str = "", baseline: str = "", slo: float = 0.0) -> Run:
-    """A run of two rounds: toy-eager takes 10 ms at any load, toy-torchscript ``slower`` times as long, the floor 1
+    """A run of two rounds: toy-eager takes 10 ms at any load, toy-torchscript ``slower`` times as long, the floor 4
     ms."""
     profile = Profile("test", concurrency=(1, 4), slo_p99_ms=slo)
     archives = {name: Archive(name, "toy", name.partition("-")[2], "cpu", "ab" * 32, {"max_abs": 1e-6}, False)
@@ -61,7 +64,7 @@ def make(folder: Path, slower: float = 1.2, error: str = "", baseline: str = "",
     run = Run(folder, ENVIRONMENT, asdict(profile), archives, baseline=baseline)
     for number in (1, 2):
         for name, factor in (("toy-eager", 1.0), ("toy-torchscript", slower)):
-            trial(run, "null", requests("null", 1, 1.0), number=number, purpose="floor", load=1, beside=name)
+            trial(run, "null", requests("null", 1, 4.0), number=number, purpose="floor", load=1, beside=name)
             for users in (1, 4):
                 made = requests(name, users, 10 * factor, error=error, seed=number)
                 trial(run, name, made, number=number, load=users)

@@ -54,4 +54,5 @@ def test_columns_tell_latency_from_service_time_and_unknown_from_zero():
     assert columns.ok.tolist() == [True, True, False]
     assert np.isnan(columns.inference[2]) and columns.inference[0] == 500
     assert columns.take(columns.ok).sent.size == 2
-    assert Columns.of([]).latency.size == 0
+    assert Columns.joined([columns, Columns.of(made(1))]).latency.tolist() == [903, 903, 15, 903]
+    assert Columns.of([]).latency.size == Columns.joined([]).latency.size == 0

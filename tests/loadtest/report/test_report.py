@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,30 +34,40 @@ def failures(summary):
     return [finding.text for finding in gate.judge(summary) if finding.failed]
 
 
-def test_a_summary_states_what_the_rows_say(tmp_path):
-    synthetic.make(tmp_path)
-    found = row(writer.write(tmp_path), "toy-torchscript", mode="closed", concurrency=4)
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """(folder, summary) of a run in which TorchScript takes 1.2 times as long as eager."""
+    folder = tmp_path_factory.mktemp("plain")
+    synthetic.make(folder)
+    return folder, writer.write(folder)
+
+
+@pytest.fixture
+def own_copy(plain, tmp_path):
+    """The folder of such a run, which the test may change."""
+    return Path(shutil.copytree(plain[0], tmp_path / "run"))
+
+
+def test_a_summary_states_what_the_rows_say(plain):
+    found = row(plain[1], "toy-torchscript", mode="closed", concurrency=4)
     assert found["p50_ms"] == pytest.approx(12, rel=0.02)
     assert found["p50_ci_ms"][0] <= found["p50_ms"] <= found["p50_ci_ms"][1]
     assert found["requests_per_s"] == pytest.approx(4 / 0.012, rel=0.02)
     assert found["rounds"] == 2 and found["seconds"] == 6.0
     assert found["stable"] and not found["saturated"] and found["errors"] == 0
-    assert found["null_floor_p50_ms"] == pytest.approx(1.0, rel=0.05)
+    assert found["null_floor_p50_ms"] == pytest.approx(4.0, rel=0.05)
     assert found["batch_mean"] == 4 and found["batch_share"] == {"4": 1.0}
     assert found["parity"] == {"max_abs": 1e-6} and found["device"] == "cpu" and found["model"] == "toy"
 
 
-def test_stages_add_up_to_the_mean_latency(tmp_path):
-    synthetic.make(tmp_path)
-    found = row(writer.write(tmp_path), "toy-eager", mode="closed", concurrency=1)
+def test_stages_add_up_to_the_mean_latency(plain):
+    found = row(plain[1], "toy-eager", mode="closed", concurrency=1)
     assert sum(found["stages_ms"].values()) == pytest.approx(found["mean_ms"], abs=0.01)
     assert found["stages_ms"]["inference"] == pytest.approx(0.6 * found["mean_ms"], rel=0.01)
 
 
-def test_a_percentile_that_the_sample_cannot_bound_is_not_printed(tmp_path):
-    synthetic.make(tmp_path)
-    summary = writer.write(tmp_path)
-    few, many = (row(summary, "toy-eager", mode="closed", concurrency=users) for users in (1, 4))
+def test_a_percentile_that_the_sample_cannot_bound_is_not_printed(plain):
+    few, many = (row(plain[1], "toy-eager", mode="closed", concurrency=users) for users in (1, 4))
     assert few["requests"] == pytest.approx(600, abs=20) and few["p99_ms"] and few["p999_ms"] is None
     assert many["p999_ms"] is None and many["p999_ci_ms"] is None
 
@@ -139,7 +149,7 @@ def test_rounds_that_differ_are_unstable_even_when_each_is_steady(tmp_path):
 def test_a_run_in_which_most_requests_failed_is_not_stable(tmp_path, share, most):
     run = synthetic.make(tmp_path, slower=10)
     for each in [each for each in run.trials if each.archive == "toy-eager" and each.load == 4]:
-        made = [replace(one, status=503, error="503 queue") if (order * 7) % 10 < share * 10 else one
+        made = [one._replace(status=503, error="503 queue") if (order * 7) % 10 < share * 10 else one
                 for order, one in enumerate(run.rows_of(each))]  # fmt: skip
         synthetic.rows.write(record.rows_file(tmp_path, each.id), made)
     summary = writer.write(tmp_path)
@@ -154,7 +164,7 @@ def test_a_run_in_which_most_requests_failed_is_not_stable(tmp_path, share, most
 def test_late_sends_and_a_busy_client_mark_a_result(tmp_path):
     run = synthetic.make(tmp_path)
     for each in [each for each in run.trials if each.mode == "open" and each.archive == "toy-eager"]:
-        late = [replace(one, intended_us=one.intended_us - 5_000) for one in run.rows_of(each)]
+        late = [one._replace(intended_us=one.intended_us - 5_000) for one in run.rows_of(each)]
         synthetic.rows.write(record.rows_file(tmp_path, each.id), late)
     found = row(writer.write(tmp_path), "toy-eager", mode="open")
     assert found["late_share"] == 1.0 and found["saturated"]
@@ -162,18 +172,16 @@ def test_late_sends_and_a_busy_client_mark_a_result(tmp_path):
     assert found["stages_ms"]["client_queue"] == pytest.approx(5, abs=0.01)
 
 
-def test_the_report_is_a_pure_function_of_the_run(tmp_path):
-    synthetic.make(tmp_path)
+def test_the_report_is_a_pure_function_of_the_run(own_copy):
     names = ("summary.json", "report.md", "report.html")
-    writer.write(tmp_path)
-    first = {name: (tmp_path / name).read_bytes() for name in names}
+    first = {name: (own_copy / name).read_bytes() for name in names}
     for name in names:
-        (tmp_path / name).unlink()
+        (own_copy / name).unlink()
     again = subprocess.run(
-        [sys.executable, "-m", "loadtest.report", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "loadtest.report", str(own_copy)], cwd=ROOT, capture_output=True, text=True
     )
     assert again.returncode == 0, again.stderr
-    assert first == {name: (tmp_path / name).read_bytes() for name in names}
+    assert first == {name: (own_copy / name).read_bytes() for name in names}
 
 
 def test_a_good_run_passes(tmp_path):
@@ -204,14 +212,10 @@ def test_the_gate_fails_on_a_regression_against_an_archive_and_on_nothing_else(t
 
 
 @pytest.mark.parametrize(("slower", "regressed"), [(1.5, True), (1.2, False)])
-def test_the_gate_fails_on_a_regression_against_a_file(tmp_path, slower, regressed):
-    (tmp_path / "old").mkdir()
-    (tmp_path / "new").mkdir()
-    synthetic.make(tmp_path / "old", slower=1.2)
-    old = writer.write(tmp_path / "old")
-    (tmp_path / "new" / "baseline.json").write_text(json.dumps(old))
-    synthetic.make(tmp_path / "new", slower=slower, baseline="baseline.json")
-    assert bool(failures(writer.write(tmp_path / "new"))) == regressed
+def test_the_gate_fails_on_a_regression_against_a_file(plain, tmp_path, slower, regressed):
+    shutil.copy(plain[0] / "summary.json", tmp_path / "baseline.json")
+    synthetic.make(tmp_path, slower=slower, baseline="baseline.json")
+    assert bool(failures(writer.write(tmp_path))) == regressed
 
 
 def test_a_baseline_without_a_common_load_point_is_an_error(tmp_path):
@@ -247,9 +251,8 @@ def test_a_search_for_the_peak_alone_is_a_report_too(tmp_path):
     assert "Peak under the objective" in (tmp_path / "report.html").read_text()
 
 
-def test_random_weights_are_stamped_beside_every_speed(tmp_path):
-    synthetic.make(tmp_path)
-    summary = writer.write(tmp_path)
+def test_random_weights_are_stamped_beside_every_speed(plain):
+    summary = deepcopy(plain[1])
     for show in (terminal_table, markdown, lambda summary: results(summary["rows"])):
         assert "random weights" not in show(summary)
     for each in summary["rows"]:
@@ -258,24 +261,20 @@ def test_random_weights_are_stamped_beside_every_speed(tmp_path):
         assert show(summary).count("(random weights)") >= len(summary["rows"])
 
 
-def test_published_results_are_written_again_from_their_own_files(tmp_path):
-    synthetic.make(tmp_path)
-    writer.write(tmp_path)
+def test_published_results_are_written_again_from_their_own_files(own_copy):
     for old, new in (("summary.json", "seen.json"), ("report.html", "seen.html")):
-        (tmp_path / old).rename(tmp_path / new)
-    page = (tmp_path / "seen.html").read_text()
-    assert publish.main([str(tmp_path / "seen.json")]) == 0
-    assert (tmp_path / "seen.md").read_bytes() == (tmp_path / "report.md").read_bytes()
-    assert publish.series((tmp_path / "seen.html").read_text()) == publish.series(page)
-    assert publish.REFERENCE in (tmp_path / "seen.html").read_text() and (tmp_path / "plotly.min.js").is_file()
+        (own_copy / old).rename(own_copy / new)
+    page = (own_copy / "seen.html").read_text()
+    assert publish.main([str(own_copy / "seen.json")]) == 0
+    assert (own_copy / "seen.md").read_bytes() == (own_copy / "report.md").read_bytes()
+    assert publish.series((own_copy / "seen.html").read_text()) == publish.series(page)
+    assert publish.REFERENCE in (own_copy / "seen.html").read_text() and (own_copy / "plotly.min.js").is_file()
 
 
-def test_what_cannot_be_published_is_one_sentence(tmp_path, capsys):
-    (tmp_path / "other.html").write_text("<p>another page</p>")
-    assert publish.main([str(tmp_path / "other.html")]) == 2 and "holds no plotly.js" in capsys.readouterr().err
-    assert publish.main([str(tmp_path / "other.json")]) == 2 and "no published results" in capsys.readouterr().err
-    synthetic.make(tmp_path)
-    writer.write(tmp_path)
-    (tmp_path / "plotly.min.js").write_text("another")
-    assert publish.main([str(tmp_path / "report.html")]) == 2 and "another plotly.js" in capsys.readouterr().err
+def test_what_cannot_be_published_is_one_sentence(own_copy, capsys):
+    (own_copy / "other.html").write_text("<p>another page</p>")
+    assert publish.main([str(own_copy / "other.html")]) == 2 and "holds no plotly.js" in capsys.readouterr().err
+    assert publish.main([str(own_copy / "other.json")]) == 2 and "no published results" in capsys.readouterr().err
+    (own_copy / "plotly.min.js").write_text("another")
+    assert publish.main([str(own_copy / "report.html")]) == 2 and "another plotly.js" in capsys.readouterr().err
     assert publish.main([]) == 2 and "Usage" in capsys.readouterr().err
