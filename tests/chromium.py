@@ -36,10 +36,10 @@ def started(folder: Path) -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
-def show(browser: webdriver.Chrome, page: str, colours: str = "light") -> None:
-    """Opens the page afresh, 1,280 pixels wide, with empty logs."""
+def show(browser: webdriver.Chrome, page: str, colours: str = "light", pixels: int = 1280) -> None:
+    """Opens the page afresh, ``pixels`` wide, with empty logs."""
     scheme(browser, colours)
-    width(browser, 1280)
+    width(browser, pixels)
     browser.get("about:blank")
     for kind in ("browser", "performance"):
         browser.get_log(kind)  # drops the entries of the previous page, and of Chromium's new-tab page

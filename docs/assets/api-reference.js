@@ -22,11 +22,15 @@
     if (typeof value.$ref === "string") return whole(found(value.$ref));
     return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, whole(each)]));
   };
+  // Swagger UI resolves what it draws, for seconds, even where nothing is left to resolve.
+  const resolved = () => ({ fn: { resolveSubtree: async (document, path) =>
+    ({ spec: path.reduce((value, name) => value?.[name], document), errors: [] }) } });
 
   SwaggerUIBundle({
     spec: { ...spec, paths: whole(spec.paths), components: { securitySchemes: spec.components.securitySchemes } },
     domNode: inside,
     presets: [SwaggerUIBundle.presets.apis],
+    plugins: [resolved],
     supportedSubmitMethods: [], // nothing is sent from here: the server takes no requests of other sites
     docExpansion: "none",
     defaultModelsExpandDepth: -1,

@@ -158,7 +158,7 @@ class Visit:
         """Measures a trace. Each of its requests counts: the warm-up comes before, and windows last until the last
         answer."""
         self._say(f"{trace.name}: {trace.arrivals_us.size} requests in {trace.seconds:.0f} s")
-        measure(self.runner.crew.closed(target, 1), self._rule())
+        measure(self.runner.crew.closed(target, 1), replace(self._rule(), max_windows=0))
         if trace.sizes is not None:
             target = self._of_sizes(target, trace.sizes)
         window_s = max(1.0, trace.seconds / TRACE_WINDOWS)

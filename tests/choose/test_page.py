@@ -123,9 +123,7 @@ def test_a_variant_is_told_by_shape_as_well_as_by_colour(browser, folder):
 
 @chromium.NEEDED
 def test_a_phone_shows_speed_and_parity_without_scrolling(browser, folder):
-    chromium.show(browser, (folder / "decision.html").as_uri())
-    chromium.width(browser, 390)
-    browser.refresh()
+    chromium.show(browser, (folder / "decision.html").as_uri(), pixels=390)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     first = browser.find_elements("css selector", "#finalists tbody tr:first-child > *")[:3]
     assert [cell.text.split("\n")[0] for cell in first] == ["toy-int8", "241.2", "|Δ| 3.2e-02"]

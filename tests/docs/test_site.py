@@ -120,9 +120,7 @@ def test_a_page_opens_from_a_file_and_its_search_finds_another(browser, site):
 @chromium.NEEDED
 @pytest.mark.parametrize("name", ["index.html", "api.html", "reliability.html", "api-reference.html"])
 def test_no_page_scrolls_sideways_on_a_phone(browser, site, name):
-    chromium.show(browser, (site / name).as_uri())
-    chromium.width(browser, 390)
-    browser.refresh()
+    chromium.show(browser, (site / name).as_uri(), pixels=390)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
 

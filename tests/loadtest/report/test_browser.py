@@ -29,8 +29,9 @@ def page(browser, tmp_path_factory):
     return (folder / "report.html").as_uri()
 
 
-@pytest.fixture(params=["light", "dark"])
+@pytest.fixture(scope="module", params=["light", "dark"])
 def opened(request, browser, page):
+    """The browser with the page open. The tests that follow open others in the same browser."""
     chromium.show(browser, page, request.param)
     return browser
 
@@ -82,20 +83,22 @@ def test_another_load_point_draws_other_numbers(opened):
     assert inference() != before
 
 
-@pytest.mark.parametrize("pixels", [1280, 390])
-def test_the_page_never_scrolls_sideways(opened, pixels):
-    chromium.width(opened, pixels)
-    opened.refresh()
-    wait_for_marks(opened, "windows")
-    assert opened.execute_script("return document.documentElement.scrollWidth") <= pixels
+def drawn_width(browser):
+    """The pixels that the page and its charts take from the left."""
+    wait_for_marks(browser, "windows")
     rights = "return [...document.querySelectorAll('.chart svg.main-svg')].map(s => s.getBoundingClientRect().right)"
-    assert max(opened.execute_script(rights)) <= pixels
+    page = browser.execute_script("return document.documentElement.scrollWidth")
+    return max(page, *browser.execute_script(rights))
 
 
-def test_a_phone_shows_load_median_and_tail_without_scrolling(browser, page):
-    chromium.show(browser, page)
-    chromium.width(browser, 390)
-    browser.refresh()
+def test_the_page_never_scrolls_sideways(opened):
+    assert drawn_width(opened) <= 1280
+
+
+@pytest.mark.parametrize("colours", ["dark", "light"])
+def test_a_phone_shows_load_median_and_tail_without_scrolling(browser, page, colours):
+    chromium.show(browser, page, colours, pixels=390)
+    assert drawn_width(browser) <= 390
     cells = browser.find_elements("css selector", "#results tbody tr:first-child > *")[:4]
     assert [cell.text for cell in cells[:2]] == ["toy-eager", "1 at a time"]
     assert all(cell.rect["x"] >= 0 and cell.rect["x"] + cell.rect["width"] <= 390 for cell in cells)
@@ -124,6 +127,7 @@ def test_a_legend_names_what_is_drawn_and_nothing_else(browser, tmp_path):
     run.write()
     writer.write(tmp_path)
     chromium.show(browser, (tmp_path / "report.html").as_uri())
+    wait_for_marks(browser, "stages")
     chips = [chip.text for chip in browser.find_elements("css selector", ".chips li") if chip.is_displayed()]
     assert chips == ["toy-eager", "null floor", "network, front end, queue", "preprocess", "inference", "postprocess"]
 
