@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,16 @@ class State:
     def processes(self) -> list[psutil.Process]:
         """All processes of the start: launcher, Java and workers, also those that outlive Java."""
         return _processes(lambda environment: environment.get(OWN) == self.temp)
+
+
+def await_ended(processes: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Waits until these have ended, and returns those that have not. A zombie has ended: its parent, which may be the
+    process 1 of a container, reads its status late or never."""
+    deadline = time.monotonic() + timeout_s
+    while (left := [each for each in processes if _lives(each.pid)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    psutil.wait_procs(processes, timeout=0)  # reads the status of our own children
+    return left
 
 
 def _processes(chosen: Callable[[Mapping[str, str]], bool]) -> list[psutil.Process]:
