@@ -39,6 +39,7 @@ LOG4J, METRICS = (Path(__file__).with_name(name) for name in ("log4j2.xml", "met
 START_TIMEOUT_S = 600
 OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
 STOP_TIMEOUT_S, KILL_TIMEOUT_S = 20, 5
+REST_S = 4  # of these, for processes that outlive the first one; the exporter of spans takes 3 s at most
 LAUNCH_TIMEOUT_S = 5
 # Runs TorchServe's launcher, so that Java inherits one more file descriptor, the lock of the temporary folder, and has
 # the class path and the image of classes of front_end/shared.py, where there are.
@@ -200,10 +201,14 @@ def stop(
         report(f"{run.record} is damaged; nothing that it names was changed.")
     if state and state.ready and not at_once:
         # Java's shutdown hook lets requests end, then the workers. If Java has ended, each worker gets its own signal.
-        _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)
+        first = [each for each in alive if each.pid == state.pid] or alive
+        _signal(first, signal.SIGTERM)
+        await_ended(first, STOP_TIMEOUT_S - REST_S)
+        _signal(run.renamed(), signal.SIGKILL)  # Ray's agents would outlive it by more than 20 s
+        await_ended(alive, REST_S)
     else:  # it answers no requests yet, and would go on starting workers while it shuts down
         _signal(alive, signal.SIGKILL)
-    await_ended(alive, STOP_TIMEOUT_S)
+        await_ended(alive, KILL_TIMEOUT_S)
     _signal(run.processes(), signal.SIGKILL)
     if left := await_ended(run.processes(), KILL_TIMEOUT_S):
         raise ServingError(f"These processes of the server do not end: {', '.join(str(p.pid) for p in left)}")

@@ -220,8 +220,12 @@ class RunDirectory:
             temp = environment.get(OWN, "")
             return is_named(temp) and (environment.get(LOGS) == logs or (state is not None and temp == state.temp))
 
-        renamed = _in_rays_session(state.pid) if state and state.engine == "ray" else []
-        return [*_processes(started_here), *renamed]
+        return [*_processes(started_here), *self.renamed()]
+
+    def renamed(self) -> list[psutil.Process]:
+        """Ray's agents and replicas on record, which write their name over their environment."""
+        state = self.read()
+        return _in_rays_session(state.pid) if state and state.engine == "ray" else []
 
     def temps(self) -> set[str]:
         """The temporary folders of starts in this folder."""

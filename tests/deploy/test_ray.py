@@ -26,7 +26,7 @@ from loadtest.load.payloads import payloads
 from loadtest.load.target import model_of
 from serving.client import Client
 from serving.config import Config
-from serving.state import RunDirectory
+from serving.state import RunDirectory, await_ended
 from tests.conftest import Served, run, write_config
 from tests.deploy.ray_fuzz import RayCampaign, replicas
 from tests.serving.open_inference import tensor
@@ -56,7 +56,7 @@ def on_ray(store, tmp_path_factory):
     finally:
         stopped = run("serving", "stop", **environment)
     assert stopped.returncode == 0 and stopped.stdout == "Ray Serve has stopped.\n", stopped.stdout + stopped.stderr
-    assert psutil.wait_procs(processes, timeout=10)[1] == []
+    assert await_ended(processes, 10) == []
     assert not Path(state.temp).exists() and not directory.key_file.exists()
 
 
