@@ -30,7 +30,7 @@ from serving.model_folder import prepare
 from serving.plan import Plan
 from serving.ports import has_loopback, in_use, owner
 from serving.request_log import RequestLog
-from serving.state import LOGS, OWN, RunDirectory, State
+from serving.state import LOGS, OWN, RunDirectory, State, await_ended
 from serving.temp_folder import discard, make
 from serving.tracing import Tracing
 from serving.worker_log import failure
@@ -38,7 +38,8 @@ from serving.worker_log import failure
 LOG4J, METRICS = (Path(__file__).with_name(name) for name in ("log4j2.xml", "metrics.yaml"))
 START_TIMEOUT_S = 600
 OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
-STOP_TIMEOUT_S = 20
+STOP_TIMEOUT_S, KILL_TIMEOUT_S = 20, 5
+REST_S = 4  # of these, for processes that outlive the first one; the exporter of spans takes 3 s at most
 LAUNCH_TIMEOUT_S = 5
 # Runs TorchServe's launcher, so that Java inherits one more file descriptor, the lock of the temporary folder, and has
 # the class path and the image of classes of front_end/shared.py, where there are.
@@ -188,8 +189,8 @@ def _ready(client: Client, name: str) -> bool:
 def stop(
     run: RunDirectory, report: Callable[[str], Any] = lambda text: print(text, file=sys.stderr), at_once: bool = False
 ) -> bool:
-    """Ends the server and every worker, on record or not. Returns whether one was running. ``at_once`` skips the four
-    seconds of Java's shutdown, for a server that gets no more requests.
+    """Ends the server and every worker, on record or not. Returns whether one was running. Requests under way get two
+    seconds for their answers (front_end/java/frontend/Groups.java); ``at_once`` skips that and Java's shutdown.
 
     Prints the paths that it does not remove. Raises ServingError if a process survives.
     """
@@ -199,14 +200,17 @@ def stop(
     if state is None and run.record.exists():
         report(f"{run.record} is damaged; nothing that it names was changed.")
     if state and state.ready and not at_once:
-        # Java's shutdown hook ends the workers. If Java has ended, each worker gets its own signal.
-        _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)
+        # Java's shutdown hook lets requests end, then the workers. If Java has ended, each worker gets its own signal.
+        first = [each for each in alive if each.pid == state.pid] or alive
+        _signal(first, signal.SIGTERM)
+        await_ended(first, STOP_TIMEOUT_S - REST_S)
+        _signal(run.renamed(), signal.SIGKILL)  # Ray's agents would outlive it by more than 20 s
+        await_ended(alive, REST_S)
     else:  # it answers no requests yet, and would go on starting workers while it shuts down
         _signal(alive, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
+        await_ended(alive, KILL_TIMEOUT_S)
     _signal(run.processes(), signal.SIGKILL)
-    _, left = psutil.wait_procs(run.processes(), timeout=5)
-    if left:
+    if left := await_ended(run.processes(), KILL_TIMEOUT_S):
         raise ServingError(f"These processes of the server do not end: {', '.join(str(p.pid) for p in left)}")
     for temp in temps:
         if refusal := discard(temp):

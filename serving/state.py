@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,16 @@ class State:
     def processes(self) -> list[psutil.Process]:
         """All processes of the start: launcher, Java and workers, also those that outlive Java."""
         return _processes(lambda environment: environment.get(OWN) == self.temp)
+
+
+def await_ended(processes: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Waits until these have ended, and returns those that have not. A zombie has ended: its parent, which may be the
+    process 1 of a container, reads its status late or never."""
+    deadline = time.monotonic() + timeout_s
+    while (left := [each for each in processes if _lives(each.pid)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    psutil.wait_procs(processes, timeout=0)  # reads the status of our own children
+    return left
 
 
 def _processes(chosen: Callable[[Mapping[str, str]], bool]) -> list[psutil.Process]:
@@ -210,8 +220,12 @@ class RunDirectory:
             temp = environment.get(OWN, "")
             return is_named(temp) and (environment.get(LOGS) == logs or (state is not None and temp == state.temp))
 
-        renamed = _in_rays_session(state.pid) if state and state.engine == "ray" else []
-        return [*_processes(started_here), *renamed]
+        return [*_processes(started_here), *self.renamed()]
+
+    def renamed(self) -> list[psutil.Process]:
+        """Ray's agents and replicas on record, which write their name over their environment."""
+        state = self.read()
+        return _in_rays_session(state.pid) if state and state.engine == "ray" else []
 
     def temps(self) -> set[str]:
         """The temporary folders of starts in this folder."""

@@ -16,7 +16,7 @@ from typing import Any
 from export.catalog import MODELS
 from serving.config import Config
 from serving.doctor.machine import JAVA, TORCH_WORKER
-from serving.server import START_TIMEOUT_S, STOP_TIMEOUT_S
+from serving.server import KILL_TIMEOUT_S, START_TIMEOUT_S, STOP_TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -27,7 +27,6 @@ SETTINGS, TOKENS, TOKEN_FILE = "/app/settings", "/app/tokens", "tokens"
 CORES = 2  # the cores of the machine that measured the figures of a CPU
 GPU_WORKERS = 4  # the workers of one GPU (serving/auto_workers.py)
 STEP = 128  # MiB; figures are rounded up to a multiple
-KILL_S = 5  # after STOP_TIMEOUT_S, processes are killed and waited for (serving/server.py)
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def startup_s() -> int:
 
 def stop_s() -> int:
     """The longest time in seconds that the server takes to stop."""
-    return STOP_TIMEOUT_S + KILL_S
+    return STOP_TIMEOUT_S + KILL_TIMEOUT_S
 
 
 def queue_wait_s(archive: str) -> float:

@@ -17,7 +17,8 @@ finished request to the request log, and to the process that makes traces.
 addresses, and a request leaves it when its client disconnects. InferenceImpl makes a GrpcJob, and ModelServer builds
 its gRPC servers with GrpcServer and GrpcGuard. So gRPC calls and HTTP requests have common limits, and refused calls
 have the right status. GrpcServer adds OpenInferenceCalls, the Open Inference Protocol over gRPC: it translates a call
-to the request that a worker gets over REST, and the answer back. WorkLoadManager makes a WorkerStates, which counts the
+to the request that a worker gets over REST, and the answer back. ModelServer makes a Groups too, which answers the
+requests under way before the server ends. WorkLoadManager makes a WorkerStates, which counts the
 restarts of workers and times their loads.
 
 Model waits ``maxBatchDelay`` for each further request of a batch, in whole milliseconds, and reads 0 as unset. So a
@@ -39,6 +40,7 @@ OURS = Path(__file__).with_name("front_end.jar")
 OFFERS = ("versions", "mirror", "end_worker")
 # The CRC-32 of the class that this project's ServerInitializer replaces.
 REPLACED, KNOWN = "org/pytorch/serve/ServerInitializer.class", 0x350118DC
+GROUPS = "org/pytorch/serve/util/ServerGroups"
 GRPC_BUILDER = "io/grpc/netty/shaded/io/grpc/netty/NettyServerBuilder"
 LOCK = "java/util/concurrent/locks/ReentrantLock"
 BUILDER_TAKES = ("Ljava/net/SocketAddress;", "JLjava/util/concurrent/TimeUnit;", "I")  # its methods in use
@@ -54,6 +56,8 @@ CORRECTIONS = {
     "org/pytorch/serve/grpcimpl/InferenceImpl.class": {"org/pytorch/serve/job/GRPCJob": "frontend/GrpcJob"},
     "org/pytorch/serve/ModelServer.class": {
         "org/pytorch/serve/grpcimpl/GRPCInterceptor": "frontend/GrpcGuard",
+        GROUPS: "frontend/Groups",
+        f"L{GROUPS};": "Lfrontend/Groups;",
         GRPC_BUILDER: "frontend/GrpcServer",
         **{f"({taken})L{GRPC_BUILDER};": f"({taken})Lfrontend/GrpcServer;" for taken in BUILDER_TAKES},
     },

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from export.cases import SAMPLES
+from serving.state import await_ended
 from tests import metrics
 from tests.deploy.ray_fuzz import replicas
 from tests.serving.collector import collector
@@ -298,7 +299,7 @@ def test_an_exporter_that_ends_is_started_again_and_no_request_fails(ray):
 
     (exporter,) = exporters()
     exporter.kill()
-    psutil.wait_procs([exporter], timeout=10)
+    await_ended([exporter], 10)
     sent = []
 
     def arrives():

@@ -100,7 +100,7 @@ def test_a_version_beyond_the_bounds_is_never_the_default(place, version, change
 def test_a_version_that_fails_on_clients_is_rolled_back(place):
     add(place, "4.0", versions.FAILS_ON_CLIENTS)
     with Steady(place, body=b"of a client") as steady:
-        done = verb(place, "rollout", VERSION="4.0", WATCH="10s", MAX_P99_RATIO="1000")
+        done = verb(place, "rollout", VERSION="4.0", WATCH="3s", MAX_P99_RATIO="1000")
     assert done.returncode == 1 and "MAX_ERRORS=0 is allowed" in done.stderr, done.stdout + done.stderr
     assert {each.version for each in steady.answers if each.status == 200} == {"1.0"}
     assert 500 in steady.statuses()  # from 4.0, which was the default for a moment
@@ -118,7 +118,7 @@ def test_a_version_that_fails_on_clients_is_rolled_back(place):
 def test_a_version_that_is_slow_on_clients_is_rolled_back(place, version, bounds, said):
     add(place, version, versions.SLOW_ON_CLIENTS)
     with Steady(place, rate=100, body=b"of a client") as steady:
-        done = verb(place, "rollout", VERSION=version, WATCH="8s", **bounds)
+        done = verb(place, "rollout", VERSION=version, WATCH="5s", **bounds)
     assert done.returncode == 1 and said in done.stderr, done.stdout + done.stderr
     assert "requests of clients took longer than" in done.stderr and "answers from now on" in done.stdout
     assert set(steady.statuses()) == {200} and (version, version) in steady.versions()
@@ -191,7 +191,7 @@ def test_a_version_or_an_archive_that_is_not_there_gets_a_sentence(place):
 
 def test_a_rollout_that_is_ended_goes_back(place):
     add(place, "7.0", versions.TAKES_A_WHILE)
-    environment = {**os.environ, **place.environment, **FEW, "VERSION": "7.0", "WATCH": "10", "MAX_P99_RATIO": "1000"}
+    environment = {**os.environ, **place.environment, **FEW, "VERSION": "7.0", "WATCH": "4", "MAX_P99_RATIO": "1000"}
     with subprocess.Popen(
         [sys.executable, "-m", "rollout", "rollout"], cwd=ROOT, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -15,7 +15,7 @@ from tests.trust.place import rewrite
 
 pytestmark = pytest.mark.served
 NAME, HANDLER = "digits-eager", "image_classification.py"
-FEW = {"MODEL": NAME, "REQUESTS": "20", "WATCH": "1s", "SHADOW": "3s", "MAX_P99_RATIO": "1000"}
+FEW = {"MODEL": NAME, "REQUESTS": "20", "WATCH": "1s", "SHADOW": "2s", "MAX_P99_RATIO": "1000"}
 # What versions know a client by: nobody else asks for three labels.
 OF_A_CLIENT = json.dumps({
     "image": b64encode((ROOT / "handlers" / "samples" / "seven.png").read_bytes()).decode(), "parameters": {"top_k": 3},

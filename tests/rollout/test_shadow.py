@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from base64 import b64decode
 from contextlib import contextmanager
 from functools import partial
@@ -27,7 +26,7 @@ from tests.trust.place import place as place_in
 
 CLIENTS = b"of a client"  # versions recognise a client by it
 SECRET = b"what nobody writes down"
-FEW = {"MODEL": "null", "REQUESTS": "20", "WATCH": "1s", "SHADOW": "4s", "MAX_P99_RATIO": "1000"}
+FEW = {"MODEL": "null", "REQUESTS": "20", "WATCH": "1s", "SHADOW": "2s", "MAX_P99_RATIO": "1000"}
 COPIED = re.compile(r"(\d+) of (\d+) requests of clients were copied; (\d+) were answered alike, (\d+) differently, "
                     r"(\d+) failed")  # fmt: skip
 
@@ -59,7 +58,7 @@ def test_a_version_that_answers_clients_alike_takes_over_and_nothing_is_on_disk(
         done = rollout(place, "2.0")
     assert done.returncode == 0, done.stdout + done.stderr
     copied, asked, alike, different, failed = counted(done.stdout)
-    assert 100 < asked <= 210 and alike == copied > 50 and different == failed == 0, done.stdout
+    assert 50 < asked <= 110 and alike == copied > 25 and different == failed == 0, done.stdout
     assert "of the copies, p99 " in done.stdout
     assert set(steady.statuses()) == {200} and steady.unwell == []
     assert steady.versions() == {("1.0", None), ("2.0", "2.0")} and steady.returns("1.0", "2.0") == []
@@ -95,12 +94,11 @@ def test_a_version_that_differs_on_clients_requests_alone_answers_none(place, ve
 def test_the_copying_ends_by_itself_where_a_rollout_is_killed(place):
     add(place, "4.0", versions.TAKES_A_WHILE)
     environment = {**os.environ, **place.environment, **FEW, "VERSION": "4.0", "SHADOW": "300s"}
-    with Steady(place, body=CLIENTS) as steady, subprocess.Popen(
+    with Steady(place, rate=10, body=CLIENTS) as steady, subprocess.Popen(
         [sys.executable, "-m", "rollout", "rollout"], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE
     ) as process:  # fmt: skip
         assert any("4.0 gets copies of 100 %" in line for line in process.stdout)
-        time.sleep(1)
-        assert place.client.mirrored("null", "4.0")["asked"] > 10
+        eventually(lambda: place.client.mirrored("null", "4.0")["asked"] > 3)
         process.send_signal(signal.SIGKILL)
         process.wait()
         # Fetching the answers would keep the copying alive.

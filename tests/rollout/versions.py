@@ -46,11 +46,15 @@ NOW_AND_THEN_SLOW = """
         __import__("time").sleep(0.1 if len(payload.raw) % 4 == 0 else 0)
         return [None]
 """
-# Slow for one request of a client in 50: others wait behind it.
+# Slow for every 50th request of a client: others wait behind it.
 SLOW_ON_CLIENTS = """
+    clients = 0
+
     def read(self, payload):
-        if bytes(payload.raw) == b"of a client" and __import__("random").random() < 0.02:
-            __import__("time").sleep(0.5)
+        self.clients += bytes(payload.raw) == b"of a client"
+        if self.clients == 50:
+            self.clients = 0
+            __import__("time").sleep(0.4)
         return [None]
 """
 WRONG_ON_CLIENTS = """

@@ -9,16 +9,22 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import psutil
 import pytest
 
 from serving.client import Client
 from serving.config import Config
 from serving.environment import java_home
+from serving.errors import ServingError
 from serving.front_end.shared import shared
+from serving.ports import in_use
 from serving.state import RunDirectory
 from serving.store import publish
+from tests import metrics
 from tests.conftest import ROOT, run, write_config
 from tests.trust.place import eventually
 
@@ -50,6 +56,26 @@ def state(place):
     return RunDirectory(Path(place["RUN_DIR"])).read()
 
 
+@contextmanager
+def requests_under_way(place):
+    """The paused worker, and the answers to be of three requests: it has one, and two are in the queue."""
+    config, key_file = Config.load(Path(place["CONFIG"])), RunDirectory(Path(place["RUN_DIR"])).key_file
+    asking = Client(config, key_file, retries=0)
+    worker = psutil.Process(asking.workers("null")[0]["pid"])
+    worker.suspend()
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(asking.predict, "null", b"x", "text/plain") for _ in range(3)]
+        eventually(lambda: metrics.value(config, "tsi_queue_length") == 2)
+        yield worker, answers
+
+
+def begin(place, verb, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "serving", verb], cwd=ROOT, env={**os.environ, **place, **environment},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 def broken(place, change):
     """Replaces null.mar by one whose handler ``change`` has edited, with its digest."""
     store = Path(place["MODEL_STORE"])
@@ -79,7 +105,13 @@ def test_start_answer_expire_renew_crash_recover_stop(place):
     assert before.processes() == [] and not Path(before.temp).exists()
     assert client(place).predict("null", b"x", "text/plain").ok
     assert str(shared(java_home()).image) in Path(f"/proc/{state(place).pid}/maps").read_text()
-    assert "stopped" in run("serving", "stop", **place).stdout
+    inference = next(iter(Config.load(Path(place["CONFIG"])).ports()))
+    with requests_under_way(place) as (worker, answers):
+        stopping = begin(place, "stop")
+        eventually(lambda: not in_use(inference))
+        worker.resume()
+    assert [each.result().status_code for each in answers] == [200] * 3, "the server ends before it has answered"
+    assert "stopped" in stopping.communicate(timeout=60)[0] and stopping.returncode == 0
     assert "not running" in run("serving", "stop", **place).stdout
     assert run("serving", "status", **place).returncode == 1
 
@@ -120,17 +152,16 @@ def test_nothing_built_says_what_to_run(place, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_foreground_stays_and_stops_cleanly(place, number):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "serving", "serve"], cwd=ROOT, env={**os.environ, **place, "FOREGROUND": "1"},
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = begin(place, "serve", FOREGROUND="1")
     for line in process.stdout:
         if "Ready after" in line:
             break
     running = state(place)
     assert running is not None and len(running.processes()) >= 2 and process.poll() is None
-    process.send_signal(number)
-    assert process.wait(timeout=60) == 0
+    with requests_under_way(place) if number == signal.SIGINT else nullcontext((None, [])) as (_, unanswered):
+        process.send_signal(number)
+        assert process.wait(timeout=15) == 0, "it waits for a worker that hangs"
+    assert all(isinstance(each.exception(), ServingError) for each in unanswered)
     assert running.processes() == [] and state(place) is None
 
 

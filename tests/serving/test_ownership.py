@@ -7,15 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from export.build import remove_leftovers
 from serving import owned
-from serving.server import stop
-from serving.state import OWN, RunDirectory, State
+from serving.server import STOP_TIMEOUT_S, stop
+from serving.state import LOGS, OWN, RunDirectory, State
 from tests.conftest import run
 from tests.serving.plain_archives import ours
+from tests.trust.place import eventually
 
 NAME = "torchserve-ab12cd34"
 
@@ -155,6 +158,20 @@ def test_a_process_whose_environment_shows_a_moment_late_is_known(tmp_path):
     assert not state.appears(30)  # a zombie, at once
     late.wait()
     assert not state.appears(30) and not State(temp, "").appears(30)
+
+
+def test_a_process_whose_status_nobody_reads_has_ended(directory):
+    """The parent of a server may be the process 1 of a container that reads no status: it stays a zombie."""
+    environment = {**os.environ, OWN: f"/gone/{NAME}", LOGS: str(directory.logs)}
+    script = f"sleep 60 & echo $!; {OWN}= exec sleep 60"
+    with subprocess.Popen(["sh", "-c", script], env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        try:
+            server, began = psutil.Process(int(parent.stdout.readline())), time.monotonic()
+            eventually(lambda: [each.pid for each in directory.processes()] == [server.pid])
+            assert stop(directory)
+            assert server.status() == psutil.STATUS_ZOMBIE and time.monotonic() - began < STOP_TIMEOUT_S / 2
+        finally:
+            parent.kill()
 
 
 @pytest.mark.parametrize("verb", ["serve", "stop", "clean"])

@@ -6,6 +6,8 @@ import java.util.HashSet;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
 
 /**
  * The open connections of one port, and each address's number of them. If the port is full, the
@@ -22,9 +24,35 @@ public final class Connections {
         void end();
     }
 
+    private static final Set<Connections> PORTS = ConcurrentHashMap.newKeySet();
+    private static final long LOOK_MS = 10;
+    private static volatile boolean ending;
+
     private final Set<Open> open = new HashSet<>();
     private final Set<Open> outside = new HashSet<>();
     private final Map<String, Integer> byPeer = new HashMap<>();
+
+    public Connections() {
+        PORTS.add(this);
+    }
+
+    /** Whether the server ends: the next answer of each connection is its last. */
+    static boolean areEnding() {
+        return ending;
+    }
+
+    /** Returns when no port has a request under way, and after a while in any case. */
+    static void finish() throws InterruptedException {
+        ending = true;
+        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(Settings.END_S);
+        while (!PORTS.stream().allMatch(Connections::areIdle) && System.nanoTime() < end) {
+            TimeUnit.MILLISECONDS.sleep(LOOK_MS);
+        }
+    }
+
+    private synchronized boolean areIdle() {
+        return open.stream().allMatch(each -> each.idleSince() != 0);
+    }
 
     /** Whether the connection has a place. One address has at most three quarters of them. */
     synchronized boolean enter(Open made) {

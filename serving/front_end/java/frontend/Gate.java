@@ -213,6 +213,7 @@ public final class Gate extends ChannelDuplexHandler implements Connections.Open
                 OpenInference.mend((FullHttpResponse) message);
             }
             exchange.answers(response);
+            keepAlive &= !Connections.areEnding();
             if (response.status().equals(HttpResponseStatus.SERVICE_UNAVAILABLE)) {
                 response.headers().set(HttpHeaderNames.RETRY_AFTER, Settings.RETRY_AFTER_S);
             }

@@ -75,10 +75,11 @@ final class Outbox {
         }
     }
 
-    /** The server ends: waits a moment for what is still to be written. */
+    /** The server ends: waits for the last requests, and a moment for what is still to be written. */
     private void drain() {
-        long end = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(LAST_WAIT_MS);
         try {
+            Connections.finish();
+            long end = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(LAST_WAIT_MS);
             while ((!waiting.isEmpty() || writing) && System.nanoTime() < end) {
                 TimeUnit.MILLISECONDS.sleep(10);
             }

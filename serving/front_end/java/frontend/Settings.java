@@ -53,6 +53,9 @@ final class Settings {
     static final long IDLE_NS = 200_000_000;
 
     static final int LINGER_S = 2;
+
+    /** How long requests under way have for their answers when the server ends. */
+    static final int END_S = 2;
     static final String RETRY_AFTER_S = "1";
     static final long RETRY_AFTER_MS = 1_000;
 
