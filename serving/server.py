@@ -38,8 +38,9 @@ from serving.worker_log import failure
 LOG4J, METRICS = (Path(__file__).with_name(name) for name in ("log4j2.xml", "metrics.yaml"))
 START_TIMEOUT_S = 600
 OTHERS = "; it was not built here: install what its handler needs, or leave it out with MODELS="
-STOP_TIMEOUT_S = 20
+STOP_TIMEOUT_S, KILL_TIMEOUT_S = 20, 5
 LAUNCH_TIMEOUT_S = 5
+POLL_S = 0.02
 # Runs TorchServe's launcher, so that Java inherits one more file descriptor, the lock of the temporary folder, and has
 # the class path and the image of classes of front_end/shared.py, where there are.
 LAUNCHER = """
@@ -188,7 +189,7 @@ def _ready(client: Client, name: str) -> bool:
 def stop(
     run: RunDirectory, report: Callable[[str], Any] = lambda text: print(text, file=sys.stderr), at_once: bool = False
 ) -> bool:
-    """Ends the server and every worker, on record or not. Returns whether one was running. ``at_once`` skips the four
+    """Ends the server and every worker, on record or not. Returns whether one was running. ``at_once`` skips the two
     seconds of Java's shutdown, for a server that gets no more requests.
 
     Prints the paths that it does not remove. Raises ServingError if a process survives.
@@ -203,10 +204,9 @@ def stop(
         _signal([each for each in alive if each.pid == state.pid] or alive, signal.SIGTERM)
     else:  # it answers no requests yet, and would go on starting workers while it shuts down
         _signal(alive, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
+    _living_after(alive, STOP_TIMEOUT_S)
     _signal(run.processes(), signal.SIGKILL)
-    _, left = psutil.wait_procs(run.processes(), timeout=5)
-    if left:
+    if left := _living_after(run.processes(), KILL_TIMEOUT_S):
         raise ServingError(f"These processes of the server do not end: {', '.join(str(p.pid) for p in left)}")
     for temp in temps:
         if refusal := discard(temp):
@@ -214,6 +214,25 @@ def stop(
     run.clear()
     _await_closed(state.ports if state else [])
     return bool(alive)
+
+
+def _living_after(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that have not ended after so long; returns as soon as all have.
+
+    psutil.wait_procs waits also for a zombie, until its parent reads its status. Java is an orphan, and a container's
+    first process reads the status of orphans late or never.
+    """
+    deadline = time.monotonic() + seconds
+    while (left := [each for each in processes if _lives(each)]) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return left
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -16,6 +17,7 @@ from serving.server import stop
 from serving.state import OWN, RunDirectory, State
 from tests.conftest import run
 from tests.serving.plain_archives import ours
+from tests.trust.place import eventually
 
 NAME = "torchserve-ab12cd34"
 
@@ -139,6 +141,24 @@ def test_no_process_is_ended_that_no_start_made(directory, tmp_path):
     finally:
         sleeper.kill()
         sleeper.wait()
+
+
+def test_an_orphan_whose_status_nobody_reads_has_ended(directory, tmp_path):
+    """As Java in a container whose first process does not wait for orphans."""
+    temp = made_by_a_start(tmp_path / NAME)
+    directory.write(State(str(temp), "", pid=1, ready=True))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", "import os, subprocess, sys\n"
+         "subprocess.Popen(['sleep', '60'], env=dict(os.environ, **{sys.argv[1]: sys.argv[2]}))\nsys.stdin.read()",
+         OWN, str(temp)], stdin=subprocess.PIPE,
+    )  # fmt: skip
+    eventually(lambda: directory.read().processes())
+    began = time.monotonic()
+    try:
+        assert stop(directory)
+        assert time.monotonic() - began < 5
+    finally:
+        parent.communicate(b"")
 
 
 def test_a_process_whose_environment_shows_a_moment_late_is_known(tmp_path):
