@@ -95,7 +95,7 @@ class Exchange:
         if stated != self.new:
             raise Refused(f"the archive says that it is version {stated}")
         server.await_ready(self.new, self._say)
-        warm_up(server.client, f"{self.name}/{self.new}")
+        warm_up(server.client, [f"{self.name}/{self.new}"])
 
     def _prepare(self, bounds: Bounds) -> Watch:
         """Compares the versions before the new one answers any client. Returns the watch for the time after that."""

@@ -63,7 +63,7 @@ class Found:
         copied = self.agreed + self.different + self.failed + self.unread
         unread = f", {self.unread} cannot be compared" if self.unread else ""
         return (
-            f"{copied} of {self.asked} requests of clients were copied; {self.agreed} were answered alike, "
+            f"{copied} of {self.asked} requests of clients were copied: {self.agreed} answered alike, "
             f"{self.different} differently, {self.failed} failed{unread}"
         )
 

@@ -123,7 +123,7 @@ def _with_torchserve(
 ) -> tuple[State, dict[str, Example]]:
     state = start(config, run, plan)
     wait_until_ready(state, run, client, report)
-    return state, {name: warm_up(client, name) for name in plan.ours}
+    return state, warm_up(client, plan.ours)
 
 
 def _with_ray(

@@ -173,7 +173,8 @@ def wait_until_ready(
             if _ready(client, name):
                 waiting.discard(name)
                 report(f"{name} is ready ({len(state.archives) - len(waiting)}/{len(state.archives)})")
-        time.sleep(0.2)
+        if waiting:
+            time.sleep(0.2)
     state.ready = True
     run.write(state)
 

@@ -31,11 +31,10 @@ STORE, NULL, DIGITS, BENCH_STORE = (
 )
 CPU_VARIANTS = variant_names("cpu")
 # Rows that resemble cheaper ones. ROWS=all tests them too. Inductor compiles for a minute or more for minilm and for a
-# ResNet-18. So bert, which is tiny here, is built in every variant, the others in those without Inductor, and
-# tests/export/test_inductor.py compiles a small ResNet. resnet50 has another size of image; photos has real photographs
-# and int8. A model that is new in the catalog is tested in every variant. Compiling at load takes a minute and a half of
-# processor time for the tiny bert: half a minute in its dry run, and again in its worker, which has another number of
-# threads.
+# ResNet-18. So only bert, which is tiny here, has its package of Inductor, and tests/export/test_inductor.py compiles a
+# small ResNet. Compiling at load takes half a minute for the tiny bert in its dry run, and again in its worker, which
+# has another number of threads. resnet50 has another size of image; photos has real photographs and int8. A model that
+# is new in the catalog is tested in every variant.
 LEFT_OUT = {
     "bert": ("compile",),
     "minilm": ("compile", "aoti"),

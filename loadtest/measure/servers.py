@@ -129,8 +129,7 @@ def fresh(
             with on(split.server):
                 state = server.start(config, run, plan)
             server.wait_until_ready(state, run, client)
-            for name in names:
-                warm_up(client, name)
+            warm_up(client, names)
         yield Server(config.inference, Token(client.token), plan.archives, client, state)
 
 

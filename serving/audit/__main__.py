@@ -32,7 +32,7 @@ def audit() -> int:
 
 def _show(found: list[Advisory], unanswered: list[Advisory], libraries: int) -> None:
     print(f"Asked about the packages of constraints.txt and {libraries} libraries of TorchServe's jar.")
-    print(f"{len(found) - len(unanswered)} advisories have their answer in SECURITY.md, {len(unanswered)} do not.")
+    print(f"Advisories with an answer in SECURITY.md: {len(found) - len(unanswered)}; without: {len(unanswered)}.")
     for each in sorted(map(str, unanswered)):
         print(f"  {each}")
 

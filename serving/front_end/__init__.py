@@ -18,8 +18,8 @@ addresses, and a request leaves it when its client disconnects. InferenceImpl ma
 its gRPC servers with GrpcServer and GrpcGuard. So gRPC calls and HTTP requests have common limits, and refused calls
 have the right status. GrpcServer adds OpenInferenceCalls, the Open Inference Protocol over gRPC: it translates a call
 to the request that a worker gets over REST, and the answer back. ModelServer makes a Groups too, which answers the
-requests under way before the server ends. WorkLoadManager makes a WorkerStates, which counts the
-restarts of workers and times their loads.
+requests under way before the server ends. WorkLoadManager makes a WorkerStates, which counts the restarts of workers
+and times their loads. ZipUtils unpacks an archive without its SHA-256, which nothing reads.
 
 Model waits ``maxBatchDelay`` for each further request of a batch, in whole milliseconds, and reads 0 as unset. So a
 lone request waits at least 1 ms. With the unit exchanged, Model waits microseconds, and 1 means "take the queued
@@ -64,6 +64,7 @@ CORRECTIONS = {
     "org/pytorch/serve/wlm/WorkLoadManager.class": {
         "org/pytorch/serve/wlm/WorkerStateListener": "frontend/WorkerStates"
     },
+    "org/pytorch/serve/archive/utils/ZipUtils.class": {"java/security/DigestInputStream": "frontend/Undigested"},
     # Model's other waits have no limit, or are delays of sequence batching, which no archive of this project uses.
     "org/pytorch/serve/wlm/Model.class": {
         "MILLISECONDS": "MICROSECONDS",

@@ -106,8 +106,7 @@ def await_warm(replica: Replica, state: State, plan: Plan, say: Say) -> None:
     """Returns when a launched replica answers every archive's example. Raises ServingError."""
     client = Client(replica.config, replica.run.key_file)
     wait_until_ready(state, replica.run, client, say)
-    for name in plan.ours:
-        warm_up(client, name)
+    warm_up(client, plan.ours)
 
 
 def start_again(replica: Replica, plan: Plan, say: Say) -> None:

@@ -122,23 +122,31 @@ def test_bert_refuses_texts_without_a_mask_and_with_too_many(every_row):
     assert "beyond the model's limit of 512 tokens" in replies[2]["body"]["message"]
 
 
-@pytest.mark.parametrize("variant", exact("resnet50"))
-def test_resnet50_equals_torchvisions_transforms_and_model(every_row, variant):
+@pytest.fixture(scope="module")
+def classified():
+    """torchvision's five likeliest labels of each photograph, with their scores, as {label: score}."""
     import torch
     from torchvision.models import ResNet50_Weights, resnet50
 
     torch.manual_seed(0)  # the seed of WEIGHTS=random
-    network, transform = resnet50().eval(), ResNet50_Weights.IMAGENET1K_V2.transforms()
-    bodies = cases.photographs()
-    replies = answer(every_row / f"resnet50-{variant}.mar", bodies, "application/octet-stream")
-    for body, reply in zip(bodies, replies, strict=True):
+    weights = ResNet50_Weights.IMAGENET1K_V2
+    network, transform, found = resnet50().eval(), weights.transforms(), []
+    for body in cases.photographs():
         with torch.inference_mode():
             image = transform(Image.open(io.BytesIO(body)).convert("RGB"))
-            expected = network(image.unsqueeze(0)).softmax(1)[0].topk(5)
+            best = network(image.unsqueeze(0)).softmax(1)[0].topk(5)
+        labels = [weights.meta["categories"][i] for i in best.indices]
+        found.append(dict(zip(labels, best.values.tolist(), strict=True)))
+    return found
+
+
+@pytest.mark.parametrize("variant", exact("resnet50"))
+def test_resnet50_equals_torchvisions_transforms_and_model(every_row, classified, variant):
+    replies = answer(every_row / f"resnet50-{variant}.mar", cases.photographs(), "application/octet-stream")
+    for expected, reply in zip(classified, replies, strict=True):
         predictions = reply["body"]["predictions"]
-        labels = [ResNet50_Weights.IMAGENET1K_V2.meta["categories"][i] for i in expected.indices]
-        assert [p["label"] for p in predictions] == labels
-        assert [p["score"] for p in predictions] == pytest.approx(expected.values.tolist(), rel=1e-3)
+        assert [p["label"] for p in predictions] == list(expected)
+        assert [p["score"] for p in predictions] == pytest.approx(list(expected.values()), rel=1e-3)
 
 
 def test_an_archive_that_lacks_a_file_fails_with_its_cause(store, tmp_path):

@@ -1,5 +1,5 @@
-"""The kernels of fp8 compute the same as the plain operators. Without a GPU, in Triton's interpreter, as in
-test_kernels.py."""
+"""The kernels of fp8 compute the same as the plain operators. Without a GPU, test_kernels.py runs these tests in
+Triton's interpreter."""
 
 import pytest
 import torch
@@ -9,21 +9,14 @@ from handlers.lean import fp8
 from tests.handlers.test_kernels import (
     DEVICE,
     DTYPE,
-    INTERPRETED,
     linear,
     mask_of,
     needs_triton,
     norm,
-    pass_in_the_interpreter,
     random,
     same,
     tanh_gelu,
 )
-
-
-@pytest.mark.skipif(DEVICE == "cuda" or INTERPRETED, reason="the kernels run as they are")
-def test_all_of_them_in_the_interpreter():
-    pass_in_the_interpreter(__file__)
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,10 @@ The interpreter is chosen when triton is first imported, so without a GPU this f
 
 import functools
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,15 +29,13 @@ needs_triton = pytest.mark.skipif(DEVICE == "cpu" and not INTERPRETED, reason="r
 
 @pytest.mark.skipif(DEVICE == "cuda" or INTERPRETED, reason="the kernels run as they are")
 def test_all_kernels_in_the_interpreter():
-    pass_in_the_interpreter(__file__)
-
-
-def pass_in_the_interpreter(file):
+    """Those of test_fp8_kernels.py run in the same process, whose imports take seconds."""
+    files = [Path(__file__).with_name(name) for name in ("test_kernels.py", "test_fp8_kernels.py")]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
+    command = [sys.executable, "-m", "pytest", "-q", "-rp", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout, done.stdout
+    assert all(re.search(rf"PASSED \S*/{each.name}::", done.stdout) for each in files), done.stdout
 
 
 @pytest.fixture(scope="module")

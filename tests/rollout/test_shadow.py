@@ -27,7 +27,7 @@ from tests.trust.place import place as place_in
 CLIENTS = b"of a client"  # versions recognise a client by it
 SECRET = b"what nobody writes down"
 FEW = {"MODEL": "null", "REQUESTS": "20", "WATCH": "1s", "SHADOW": "2s", "MAX_P99_RATIO": "1000"}
-COPIED = re.compile(r"(\d+) of (\d+) requests of clients were copied; (\d+) were answered alike, (\d+) differently, "
+COPIED = re.compile(r"(\d+) of (\d+) requests of clients were copied: (\d+) answered alike, (\d+) differently, "
                     r"(\d+) failed")  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def test_the_answers_to_copies_are_counted():
                   lambda old, new: old == new if new else None)  # fmt: skip
     found.asked = 7
     assert (found.agreed, found.different, found.failed, found.unread) == (1, 2, 1, 1)
-    assert str(found) == ("5 of 7 requests of clients were copied; 1 were answered alike, 2 differently, 1 failed, "
+    assert str(found) == ("5 of 7 requests of clients were copied: 1 answered alike, 2 differently, 1 failed, "
                           "1 cannot be compared")  # fmt: skip
     assert found.percent == pytest.approx(200 / 3) and found.speeds() is None
     found.old, found.new = [0.01] * 30, [0.03] * 30

@@ -86,7 +86,7 @@ def test_answered_advisories_are_no_error(tmp_path):
     with database({"io.netty:netty-codec-http": [advisory("GHSA-x", "CVE-2024-29025")]}) as (url, asked):
         done = run("serving.audit", OSV_URL=url)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 advisories have their answer in SECURITY.md, 0 do not" in done.stdout
+    assert "Advisories with an answer in SECURITY.md: 1; without: 0." in done.stdout
     assert ("Maven", "io.netty:netty-codec-http", "4.1.53.Final") in asked
     assert ("PyPI", "torchserve", "0.12.0") in asked and len(asked) > 140
 
@@ -96,7 +96,7 @@ def test_open_advisories_of_either_kind_fail():
     found = {"pillow": [advisory("PYSEC-1", "CVE-1")], "org.yaml:snakeyaml": [advisory("GHSA-2", "CVE-2")]}
     with database(found) as (url, _):
         done = run("serving.audit", OSV_URL=url)
-    assert done.returncode == 1 and "2 do not" in done.stdout
+    assert done.returncode == 1 and "without: 2." in done.stdout
     assert "CVE-1, PYSEC-1" in done.stdout and "org.yaml:snakeyaml 2.1: CVE-2, GHSA-2" in done.stdout
 
 

@@ -151,8 +151,11 @@ def test_nothing_built_says_what_to_run(place, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-def test_foreground_stays_and_stops_cleanly(place, number):
-    process = begin(place, "serve", FOREGROUND="1")
+def test_foreground_stays_and_stops_cleanly_and_does_not_serve_an_inherited_path(place, tmp_path, number):
+    intruder = tmp_path / "intruder"
+    (intruder / "handlers").mkdir(parents=True)
+    (intruder / "handlers" / "__init__.py").write_text("raise RuntimeError('served the wrong code')")
+    process = begin(place, "serve", FOREGROUND="1", PYTHONPATH=str(intruder))
     for line in process.stdout:
         if "Ready after" in line:
             break
@@ -163,14 +166,6 @@ def test_foreground_stays_and_stops_cleanly(place, number):
         assert process.wait(timeout=15) == 0, "it waits for a worker that hangs"
     assert all(isinstance(each.exception(), ServingError) for each in unanswered)
     assert running.processes() == [] and state(place) is None
-
-
-def test_an_inherited_path_to_the_checkout_is_not_served(place, tmp_path):
-    intruder = tmp_path / "intruder"
-    (intruder / "handlers").mkdir(parents=True)
-    (intruder / "handlers" / "__init__.py").write_text("raise RuntimeError('served the wrong code')")
-    started = run("serving", "serve", **place, PYTHONPATH=str(intruder))
-    assert started.returncode == 0, started.stderr
 
 
 def test_a_pid_used_again_is_not_mistaken_for_the_server(place, tmp_path):

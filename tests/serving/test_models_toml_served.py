@@ -179,15 +179,15 @@ def elsewhere(store, folder):
             "VARIANTS": "", "MODELS_FILE": str(folder / "none.toml")}  # fmt: skip
 
 
-def test_an_archive_of_others_that_cannot_load_is_named_with_its_cause(tmp_path):
+def test_an_archive_of_others_that_cannot_load_is_named_with_its_cause(place, tmp_path):
     store = tmp_path / "store"
     store.mkdir()
-    broken = foreign(store, OTHER, tmp_path)
-    with zipfile.ZipFile(broken) as old:
-        entries = {name: old.read(name) for name in old.namelist()}
-    with zipfile.ZipFile(broken, "w") as new:
-        for name, data in entries.items():
-            new.writestr(name, b"import no_such_library\n" + data if name.endswith(".py") else data)
+    archive = f"{OTHER}.mar"
+    with zipfile.ZipFile(Path(place.environment["MODEL_STORE"], archive)) as old:
+        with zipfile.ZipFile(store / archive, "w") as new:
+            for name in old.namelist():
+                data = old.read(name)
+                new.writestr(name, b"import no_such_library\n" + data if name.endswith(".py") else data)
     failed = run("serving", "serve", **elsewhere(store, tmp_path))
     assert failed.returncode == 1
     assert f"A worker of {OTHER} could not load: " in failed.stderr and "no_such_library" in failed.stderr

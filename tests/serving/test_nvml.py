@@ -89,10 +89,8 @@ def test_a_server_shows_them_with_the_labels_gpu_and_uuid_alone(driver, null_sto
 
 @pytest.mark.served
 @pytest.mark.skipif(REAL, reason="this machine has a GPU")
-def test_without_a_gpu_the_metrics_are_absent(null_store, tmp_path):
-    with place(tmp_path, null_store) as made:
-        made.serve()
-        assert "tsi_workers_ready" in metrics.text(made.config) and "tsi_gpu" not in metrics.text(made.config)
+def test_without_a_gpu_the_metrics_are_absent(served):
+    assert "tsi_workers_ready" in metrics.text(served.config) and "tsi_gpu" not in metrics.text(served.config)
 
 
 @pytest.mark.skipif(not REAL, reason="no GPU here, or no driver")

@@ -1,11 +1,44 @@
-"""The curl lines that make serve prints, and examples whose files no longer exist."""
+"""The requests that warm up a server, the curl lines that make serve prints, and examples whose files no longer
+exist."""
 
 import shlex
+from collections import Counter
 
 import pytest
 
-from serving.warm_up import Example
+from serving.errors import ServingError
+from serving.warm_up import COLD_REQUESTS, REQUESTS, Example, warm_up
 from tests.conftest import ROOT
+from tsi_client import Reply
+
+
+class Answering:
+    """A client of a server that answers at once. ``asked`` counts the predictions of each archive."""
+
+    def __init__(self, status=200):
+        self.asked, self.status = Counter(), status
+
+    def describe(self, name):
+        example = {"content_type": "image/png", "file": "no/such.png"} if name == "moved" else {"text": name}
+        return {"customizedMetadata": {"example": example}}
+
+    def predict(self, name, body, content_type):
+        assert body == name.encode()
+        self.asked[name] += 1
+        return Reply(self.status, {}, b"fine")
+
+
+def test_one_archive_warms_up_the_front_end_and_each_other_gets_some_requests():
+    client = Answering()
+    found = warm_up(client, ["moved", "a", "b", "c"])
+    assert client.asked == {"a": COLD_REQUESTS, "b": REQUESTS, "c": REQUESTS}
+    assert {name: example.answer for name, example in found.items()} == {"moved": "", "a": "fine", "b": "fine",
+                                                                         "c": "fine"}  # fmt: skip
+
+
+def test_an_archive_that_does_not_answer_its_example_is_named():
+    with pytest.raises(ServingError, match="b answers its own example with 500: fine"):
+        warm_up(Answering(500), ["b"])
 
 
 @pytest.mark.parametrize("text", ["plain", "What's new?", "@file", '{"question": "Who\'s there?"}', "$HOME `ls`"])
