@@ -274,7 +274,11 @@ def test_the_metrics_count_spans_and_lines(watched):
 
 
 def test_a_file_of_its_size_is_renamed_and_no_line_is_lost(watched):
-    before = metrics.value(watched.config, "tsi_request_log_lines_total", result="written")
+    def written():
+        return metrics.value(watched.config, "tsi_request_log_lines_total", result="written")
+
+    eventually(lambda: len(watched.log.read_text().splitlines()) == written())  # no line of an earlier test waits
+    before = written()
     old = watched.log.with_name(f"{watched.log.name}.1")
     assert not old.exists()
     connection = http.client.HTTPConnection(watched.config.inference.removeprefix("http://"))
@@ -288,8 +292,7 @@ def test_a_file_of_its_size_is_renamed_and_no_line_is_lost(watched):
     assert old.stat().st_size <= 1 << 20 and old.stat().st_mode & 0o777 == 0o600
     lines = [json.loads(line) for file in (old, watched.log) for line in file.read_text().splitlines()]
     assert [line.get("request_id") for line in lines][-len(identities):] == identities
-    assert len(lines) == metrics.value(watched.config, "tsi_request_log_lines_total", result="written")
-    assert len(lines) == before + len(identities)
+    assert len(lines) == written() == before + len(identities)
 
 
 def test_a_file_that_another_program_has_moved_is_begun_anew(watched):
