@@ -113,10 +113,10 @@ def two(kind: str) -> None:
     server.start()
     target = Target(f"http://127.0.0.1:{server.server_port}", "null", Token(lambda: "token"), check_every=1)
     target.golden = Golden("null", {payload.name: {"predictions": []} for payload in target.payloads})
-    schedule = arrivals.poisson(300, 3.0, seed=1)
+    schedule = arrivals.poisson(300, 1.5, seed=1)
     with Crew(2, asked=True) as crew:
         load = crew.open(target, schedule) if scheduled else crew.closed(target, 3)
-        seen = measure(load, Rule(1.0, 2, 1, fixed=True), schedule if scheduled else None)
+        seen = measure(load, Rule(0.5, 2, 1, fixed=True), schedule if scheduled else None)
     server.stop()
     latency = Columns.of(seen.rows).latency
     print(json.dumps({

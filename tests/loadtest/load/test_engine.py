@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -14,13 +15,27 @@ from tests.conftest import run
 ROOT = Path(__file__).resolve().parents[3]
 
 
+def printed(*kinds):
+    """What the program prints for each kind, all at once."""
+    command = [sys.executable, "-m", "tests.loadtest.stalling"]
+    with ExitStack() as stack:
+        started = [stack.enter_context(subprocess.Popen([*command, kind], cwd=ROOT, stdout=subprocess.PIPE, text=True))
+                   for kind in kinds]  # fmt: skip
+        for each in started:
+            stack.callback(each.kill)  # only one that hangs still runs then
+        texts = [each.communicate(timeout=60)[0] for each in started]
+    assert [each.returncode for each in started] == [0] * len(kinds)
+    return dict(zip(kinds, map(json.loads, texts), strict=True))
+
+
 @cache  # not a fixture, since fixtures may run beside other tests
+def stalls():
+    """Three loads beside each other: they wait most of the time, and other tests wait for them."""
+    return printed("open", "closed", "crowd")
+
+
 def stalled(kind):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.loadtest.stalling", kind], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return stalls()[kind]
 
 
 @pytest.mark.alone
@@ -65,7 +80,7 @@ def test_an_answer_that_waits_for_the_client_is_not_the_servers_time():
 @pytest.mark.alone
 @pytest.mark.parametrize("kind", ["two-open", "two-closed"])
 def test_two_processes_see_what_the_server_answered_each_request_once(kind):
-    found = stalled(kind)
+    found = printed(kind)[kind]
     first, second = found["parts"]
     sent = [row[2] for row in found["rows"]]
     assert found["processes"] == 2 and min(len(first), len(second)) > 100
