@@ -108,8 +108,10 @@ def _in_rays_session(leader: int) -> list[psutil.Process]:
 
 
 def _lives(pid: int) -> bool:
+    """Also true for a zombie as long as other threads of the process run, since they keep its ports open."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
     except psutil.NoSuchProcess:
         return False
 

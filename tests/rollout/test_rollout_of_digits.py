@@ -73,7 +73,7 @@ def test_copies_are_compared_as_the_task_compares_answers(place, version, change
     with load(place) as steady:
         done = verb(place, "rollout", VERSION=version)
     assert done.returncode == code, done.stdout + done.stderr
-    counted = re.search(r"(\d+) of \d+ requests of clients .* (\d+) were .* alike, (\d+) .* (\d+) failed", done.stdout)
+    counted = re.search(r"(\d+) of \d+ requests of clients .* (\d+) answered alike, (\d+) .* (\d+) failed", done.stdout)
     copied, alike, different, failed = map(int, counted.groups())
     assert copied > 10 and failed == 0 and (alike, different) == ((0, copied) if code else (copied, 0)), done.stdout
     assert set(steady.statuses()) == {200} and steady.unwell == []

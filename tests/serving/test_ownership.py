@@ -15,7 +15,7 @@ import pytest
 from export.build import remove_leftovers
 from serving import owned
 from serving.server import STOP_TIMEOUT_S, stop
-from serving.state import LOGS, OWN, RunDirectory, State
+from serving.state import LOGS, OWN, RunDirectory, State, await_ended
 from tests.conftest import run
 from tests.serving.plain_archives import ours
 from tests.trust.place import eventually
@@ -172,6 +172,21 @@ def test_a_process_whose_status_nobody_reads_has_ended(directory):
             assert server.status() == psutil.STATUS_ZOMBIE and time.monotonic() - began < STOP_TIMEOUT_S / 2
         finally:
             parent.kill()
+
+
+def test_a_process_whose_first_thread_alone_has_ended_has_not(tmp_path):
+    """Java's threads end one after the other, and the last of them closes the ports."""
+    exit_of_a_thread = {"x86_64": 60, "aarch64": 93}[os.uname().machine]  # the number of the system call
+    program = (
+        "import ctypes, threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\n"
+        f"ctypes.CDLL(None).syscall({exit_of_a_thread}, 0)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        shown = psutil.Process(process.pid)
+        eventually(lambda: shown.status() == psutil.STATUS_ZOMBIE)
+        assert await_ended([shown], 0.1) == [shown]
+        process.kill()
+        assert await_ended([shown], 10) == []
 
 
 @pytest.mark.parametrize("verb", ["serve", "stop", "clean"])
