@@ -1,14 +1,19 @@
 """Inductor compiles a convolutional network ahead of time, and the archive's outputs equal those of eager fp32.
 
-This uses timm's smallest ResNet. ROWS=all also tests digits and resnet50, and compiling at load.
+This uses timm's smallest ResNet, and runs with ROWS=all, which also tests digits and resnet50, and compiling at load.
 """
+
+import pytest
 
 from export import build as building
 from export.catalog import Row, variant
 from export.own_models import model_of_row
 from export.weights import Choice
+from tests.conftest import ALL_ROWS
 from tests.export.image_checkpoints import MADE
 from tests.forked import forking
+
+pytestmark = pytest.mark.skipif(not ALL_ROWS, reason="compiles for most of a minute; set ROWS=all")
 
 
 def test_a_small_resnet_is_compiled_and_keeps_its_parity(tmp_path):
