@@ -31,9 +31,9 @@ STORE, NULL, DIGITS, BENCH_STORE = (
 )
 CPU_VARIANTS = variant_names("cpu")
 # Rows that resemble cheaper ones. ROWS=all tests them too. Inductor compiles for a minute or more for minilm and for a
-# ResNet-18. So only bert, which is tiny here, has its package of Inductor. Compiling at load takes half a minute for the
-# tiny bert in its dry run, and again in its worker, which has another number of threads. resnet50 has another size of
-# image; photos has real photographs and int8. A model that is new in the catalog is tested in every variant.
+# ResNet-18. So only bert, which is tiny here, has its package of Inductor. Compiling at load takes half a minute for
+# the tiny bert in its dry run, and again in its worker, which has another number of threads. resnet50 has another size
+# of image; photos has real photographs and int8. A model that is new in the catalog is tested in every variant.
 LEFT_OUT = {
     "bert": ("compile",),
     "minilm": ("frozen", "compile", "aoti"),
