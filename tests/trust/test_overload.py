@@ -93,7 +93,7 @@ def test_the_pause_moves_to_the_next_connection_if_a_client_closes_one(server, b
 
     for source, headers in (("127.0.0.3", []), ("127.0.0.4", ["Connection: close"])):
         with full(server, source):
-            assert 2 <= spell(*headers) <= 2 * MOST  # on a busy machine, a close is seen after the next connection
+            assert 2 <= spell(*headers) <= MOST + 1  # a close may be seen after the next connection
             with connection(base, "127.0.0.9") as other:
                 began = time.monotonic()
                 other.sendall(head("/none", token))
