@@ -26,8 +26,9 @@ SERVER = Path(__file__).with_name("verbs_child.py")
 FORKED = ("serving", "rollout", "openapi", "export.list_models")  # the load test's libraries change Python itself
 BUILDS = ("export",)
 OF_THE_INTERPRETER = ("COVERAGE", "LANG", "LC_", "LD_", "MALLOC", "OMP_", "OPENBLAS", "PYTHON", "TZ")
-# What torch, transformers and huggingface_hub read when they are imported.
-OF_THE_LIBRARIES = ("CUDA", "HF_", "HOME", "HUGGING", "KMP_", "MKL_", "TOKENIZERS", "TORCH", "TRANSFORMERS", "XDG_")
+# What torch, transformers and huggingface_hub read when they are imported. They set others themselves (KMP_,
+# TORCHINDUCTOR_CACHE_DIR).
+OF_THE_LIBRARIES = ("CUDA", "HF_", "HOME", "HUGGING", "MKL_", "TOKENIZERS", "TORCH_", "TRANSFORMERS", "XDG_")
 LIBRARIES = ("httpx2", "importlib.metadata", "jinja2", "numpy", "psutil", "tomlkit", "yaml")
 # What export/isolated.py loads before builds, and what TorchServe's worker imports.
 LIBRARIES_OF_BUILDS = (
