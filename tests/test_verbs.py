@@ -98,3 +98,12 @@ def test_a_forked_build_ends_with_the_status_of_a_refusal(tmp_path):
     forked, new = (build(("export",), environment, 120) for build in (verbs.run, new_process))
     assert (forked.returncode, forked.stdout, forked.stderr) == (new.returncode, new.stdout, new.stderr)
     assert forked.returncode == 2
+
+
+def test_the_dry_runs_of_a_forked_build_are_forks_until_it_ends():
+    program = (
+        "import gc, subprocess; from export import dry_run; from tests import verbs_child\n"
+        "verbs_child.LISTENING = ''; verbs_child.fork_builds(); gc.collect(); print(dry_run.subprocess is subprocess)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stderr

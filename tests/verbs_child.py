@@ -18,9 +18,10 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import ExitStack
 
 MOST = 1 << 20  # bytes of a request
-ADDRESS = "TESTS_FORK_BUILDS_AT"  # as in verbs.py
+KEPT = ExitStack()  # what lasts as long as a fork; a context that nothing refers to would end at once
 
 
 def run(command, environment, cwd):
@@ -35,16 +36,18 @@ def run(command, environment, cwd):
         return
     sys.path[0] = cwd
     if command[0] == "export":
-        _fork_builds()
+        fork_builds()
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
 
-def _fork_builds():
+def fork_builds():
     """Has make archive fork its builds from this process and its dry runs from the parent. Both have the libraries."""
     real = multiprocessing.get_context
     multiprocessing.get_context = lambda method=None: real("fork" if method == "forkserver" else method)
-    os.environ[ADDRESS] = LISTENING
-    importlib.import_module("tests.forked").forking().__enter__()
+    from tests import forked, verbs
+
+    os.environ[verbs.ADDRESS] = LISTENING
+    KEPT.enter_context(forked.forking())
 
 
 def status_of(asked):
@@ -56,7 +59,7 @@ def status_of(asked):
             return ended.code or 0
         print(ended.code, file=sys.stderr)
         return 1
-    except BaseException:
+    except BaseException:  # as the interpreter: whatever ended the program is printed
         traceback.print_exc()
         return 1
     return 0
