@@ -32,15 +32,14 @@ class Source:
 class Serving:
     """TorchServe's settings of one model, written to model-config.yaml.
 
-    ``batch_delay_ms`` 1 means that a worker takes the queued requests and starts. TorchServe reads 0 as unset (100 ms),
-    and with 1 a single request waits for a millisecond. With this project's front end, the unit is a microsecond
-    (serving/front_end/).
+    ``batch_delay_us`` 1 means that a worker takes the queued requests and starts. TorchServe reads 0 as unset (100 ms).
+    The unit is this project's front end's (serving/front_end/). Stock TorchServe reads the number as milliseconds.
     """
 
     workers: int = 1
     batch_size: int = 8
     gpu_batch_size: int = 32  # the largest that CUDA graphs are captured for
-    batch_delay_ms: int = 1
+    batch_delay_us: int = 1
     response_timeout_s: int = 60  # at least; export/response_timeout.py computes the value
     startup_timeout_s: int = 600
     threads: int = 0  # intra-op threads of a worker; 0: one for each core that it may run on

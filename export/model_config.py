@@ -31,7 +31,7 @@ def model_config(row: Row, device: str, archive: dict[str, Any], response_timeou
         "minWorkers": serving.workers,
         "maxWorkers": serving.workers,
         "batchSize": row.batch(device),
-        "maxBatchDelay": serving.batch_delay_ms,
+        "maxBatchDelay": serving.batch_delay_us,
         "responseTimeout": response_timeout_s,
         "startupTimeout": serving.startup_timeout_s,
         "maxRetryTimeoutInSec": NEVER_GIVE_UP_S,

@@ -26,7 +26,7 @@ from handlers.runtimes.torch_module import device_of
 from handlers.scores import BEST, FEW
 from handlers.settings import Settings, TensorSpec
 
-WARM_UP_RUNS = 6  # cuDNN and cuBLAS choose algorithms and workspaces in the first runs; a capture may not do that
+WARM_UP_RUNS = 2  # kernels are compiled, and algorithms and workspaces chosen, in the first; a capture may not do that
 # Arrays of at least so many bytes are copied by torch in parallel: on 16 cores, NumPy's copy was faster for 150 kB and
 # slower for 4.8 MB.
 LARGE = 1 << 20

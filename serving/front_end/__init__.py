@@ -23,8 +23,10 @@ and times their loads. ZipUtils unpacks an archive without its SHA-256, which no
 
 Model waits ``maxBatchDelay`` for each further request of a batch, in whole milliseconds, and reads 0 as unset. So a
 lone request waits at least 1 ms. With the unit exchanged, Model waits microseconds, and 1 means "take the queued
-requests and start", as the catalog intends. Batches still fill while the worker is busy. Model's lock becomes Turns,
-which gives the next batch to the idle worker that was busy last.
+requests and start", as the catalog intends. Batches still fill while the worker is busy. Model's queue becomes Waiting:
+a request that comes alone does not wait for others. Model's lock becomes Turns, which gives the next batch to the idle
+worker that was busy last. WorkerThread sends a batch by Sending: the event loop of the worker's connection writes it.
+TorchServe lets a thread of a pool do this, and on one or two cores a new thread for each batch.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ REPLACED, KNOWN = "org/pytorch/serve/ServerInitializer.class", 0x350118DC
 GROUPS = "org/pytorch/serve/util/ServerGroups"
 GRPC_BUILDER = "io/grpc/netty/shaded/io/grpc/netty/NettyServerBuilder"
 LOCK = "java/util/concurrent/locks/ReentrantLock"
+FUTURE = "java/util/concurrent/CompletableFuture"
 BUILDER_TAKES = ("Ljava/net/SocketAddress;", "JLjava/util/concurrent/TimeUnit;", "I")  # its methods in use
 # class -> the names exchanged in it. The class holds each of them once.
 CORRECTIONS = {
@@ -65,11 +68,17 @@ CORRECTIONS = {
         "org/pytorch/serve/wlm/WorkerStateListener": "frontend/WorkerStates"
     },
     "org/pytorch/serve/archive/utils/ZipUtils.class": {"java/security/DigestInputStream": "frontend/Undigested"},
+    "org/pytorch/serve/wlm/WorkerThread.class": {
+        "io/netty/bootstrap/Bootstrap": "frontend/Dial",
+        FUTURE: "frontend/Sending",
+        f"(L{FUTURE};)Ljava/lang/Void;": "(Lfrontend/Sending;)Ljava/lang/Void;",
+    },
     # Model's other waits have no limit, or are delays of sequence batching, which no archive of this project uses.
     "org/pytorch/serve/wlm/Model.class": {
         "MILLISECONDS": "MICROSECONDS",
         LOCK: "frontend/Turns",
         f"L{LOCK};": "Lfrontend/Turns;",
+        "java/util/concurrent/ConcurrentHashMap": "frontend/Queues",
     },
 }
 PACKAGES = ("org", "frontend")

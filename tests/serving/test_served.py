@@ -3,8 +3,10 @@
 import base64
 import json
 import re
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +171,30 @@ def test_one_client_does_not_wake_workers_that_it_does_not_need(served):
         served.client.scale("null", 1)
     # Two workers may share them, since a client can be faster than the worker's thread.
     assert len(workers) == 3 and waited[0] < 5 and sum(waited) >= 60, waited
+
+
+def test_no_further_thread_sends_a_batch_to_its_worker(served):
+    """TorchServe hands each batch to a thread of a pool, and on two cores to a new one (Sending.java)."""
+    java = Path(f"/proc/{served.directory.read().pid}/task")
+    names: set[str] = set()
+
+    def watch(done):
+        while not done.is_set():
+            for each in java.iterdir():
+                with suppress(OSError):  # it has ended
+                    names.add((each / "comm").read_text().strip())
+
+    done = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        watching = pool.submit(watch, done)
+        try:
+            for _ in range(200):
+                assert post(served, "null", b"one", "text/plain").status_code == 200
+        finally:
+            done.set()
+        watching.result()
+    assert any(name.startswith("epollEventLoop") for name in names)
+    assert not [name for name in names if re.match(r"Thread-\d|ForkJoinPool", name)]
 
 
 def test_registering_over_the_network_is_off(served):

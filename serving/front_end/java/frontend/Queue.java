@@ -138,6 +138,9 @@ final class Queue {
     }
 
     private void admit(String peer) {
+        if (fits(peer)) {
+            return;
+        }
         Map<String, Integer> places = places();
         NoPlace refusal = refusal(peer, places);
         if (refusal != null) {
@@ -147,6 +150,18 @@ final class Queue {
                 && !evict(Collections.max(places.entrySet(), Map.Entry.comparingByValue()).getKey())) {
             throw full();
         }
+    }
+
+    /** Whether the queue has room, and this address may take it. Says so without a count for each address. */
+    private boolean fits(String peer) {
+        int all = waiting.size() + COMING.size(); // COMING may hold requests to other models
+        if (all >= capacity) {
+            return false;
+        }
+        int[] own = new int[1];
+        waiting.forEach(job -> own[0] += peer(job).equals(peer) ? 1 : 0);
+        COMING.keySet().forEach(job -> own[0] += peer(job).equals(peer) ? 1 : 0);
+        return !Settings.FAIR || own[0] < capacity / 2 || own[0] == all;
     }
 
     /** How many places each address has. */
