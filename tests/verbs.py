@@ -28,7 +28,7 @@ BUILDS = ("export",)
 OF_THE_INTERPRETER = ("COVERAGE", "LANG", "LC_", "LD_", "MALLOC", "OMP_", "OPENBLAS", "PYTHON", "TZ")
 # What torch, transformers and huggingface_hub read when they are imported. They set others themselves (KMP_,
 # TORCHINDUCTOR_CACHE_DIR).
-OF_THE_LIBRARIES = ("CUDA", "HF_", "HOME", "HUGGING", "MKL_", "TOKENIZERS", "TORCH_", "TRANSFORMERS", "XDG_")
+OF_THE_LIBRARIES = ("CUDA", "HF_", "HOME", "HUGGING", "MKL_", "TORCH_", "TRANSFORMERS", "XDG_")
 LIBRARIES = ("httpx2", "importlib.metadata", "jinja2", "numpy", "psutil", "tomlkit", "yaml")
 # What export/isolated.py loads before builds, and what TorchServe's worker imports.
 LIBRARIES_OF_BUILDS = (

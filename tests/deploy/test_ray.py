@@ -30,6 +30,7 @@ from tests.conftest import Served, run, write_config
 from tests.deploy.ray_fuzz import RayCampaign, replicas
 from tests.serving.open_inference import tensor
 from tests.trust.fuzz.campaign import BURST
+from tests.trust.place import halted
 
 pytestmark = pytest.mark.served
 pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]', or make serve ENGINE=ray")
@@ -185,15 +186,12 @@ def test_queued_requests_are_one_batch_and_a_full_queue_is_a_503(on_ray):
         (served if reply.ok else refused).append(reply)
 
     with ThreadPoolExecutor(60) as pool:
-        replica.suspend()
-        try:
+        with halted(replica):
             asked = pool.map(one, range(60))
             deadline = time.monotonic() + 20  # Ray takes a replica that is silent for longer as unhealthy
             while not refused and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert refused and not served
-        finally:
-            replica.resume()
         list(asked)
     assert {each.status_code for each in refused} == {503}
     assert {each.json()["message"] for each in refused} == {

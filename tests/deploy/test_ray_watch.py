@@ -20,7 +20,7 @@ from tests import metrics
 from tests.deploy.ray_fuzz import replicas
 from tests.serving.collector import collector
 from tests.serving.prometheus import MONITORING, prometheus
-from tests.trust.place import eventually, place
+from tests.trust.place import eventually, halted, place
 
 pytestmark = pytest.mark.served
 pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]', or make serve ENGINE=ray")
@@ -140,12 +140,9 @@ def test_a_wait_for_the_replica_is_the_queue_and_not_the_model(ray):
     assert ray.ask().ok
     [replica] = map(psutil.Process, replicas(NAME, ray.made.state.pid))
     with ThreadPoolExecutor(1) as pool:
-        replica.suspend()
-        try:
+        with halted(replica):
             asked = pool.submit(ray.ask)
             time.sleep(1)
-        finally:
-            replica.resume()
         reply = asked.result()
     assert float(reply.headers["x-queue-ms"]) > 500 > float(reply.headers["x-inference-ms"])
 
@@ -197,16 +194,13 @@ def test_a_client_that_hangs_up_is_in_the_log_and_in_the_metrics(ray):
     trace, header = parent(sampled=False)
     gone = metrics.value(ray.config, "tsi_errors_total", kind="client_gone", model="digits")
     [replica] = map(psutil.Process, replicas(NAME, ray.made.state.pid))
-    replica.suspend()
-    try:
+    with halted(replica):
         connection = http.client.HTTPConnection(ray.config.inference.removeprefix("http://"))
         token = {"Authorization": f"Bearer {ray.made.client.token()}", "Content-Type": "image/png", **header}
         connection.request("POST", f"/predictions/{NAME}", PNG, token)
         time.sleep(0.5)  # the front has it
         connection.close()
         eventually(lambda: trace in ray.log.read_text())
-    finally:
-        replica.resume()
     (line,) = [each for each in map(json.loads, ray.log.read_text().splitlines()) if each.get("trace_id") == trace]
     assert line["error"] == "client_gone" and "status" not in line
     assert metrics.value(ray.config, "tsi_errors_total", kind="client_gone", model="digits") == gone + 1

@@ -129,3 +129,19 @@ def eventually(condition: Callable[[], Any], within_s: float = 30.0, every_s: fl
         assert time.monotonic() - began < within_s, f"not within {within_s} s: {condition}"
         time.sleep(every_s)
     return time.monotonic() - began
+
+
+@contextmanager
+def halted(process: psutil.Process) -> Iterator[None]:
+    """Keeps ``process`` stopped. Its threads go on for a moment after the signal, so they are waited for."""
+    process.suspend()
+    try:
+        eventually(lambda: _stopped(process.pid))
+        yield
+    finally:
+        process.resume()
+
+
+def _stopped(pid: int) -> bool:
+    states = [file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
