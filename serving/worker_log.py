@@ -38,10 +38,10 @@ def failure(
     after = since.isoformat(timespec="milliseconds").replace(".", ",") if since else ""
     known = (match for match in matches if version in (None, match["version"]))
     known = (match for match in known if workers is None or match["id"] in workers)
-    printed = [match["text"] for match in known if match["time"] >= after]
-    if not any("Backend worker process died" in text or "Traceback" in text for text in printed):
-        return None
-    return root_cause("\n".join(printed))
+    printed = [(match["id"], match["text"]) for match in known if match["time"] >= after]
+    # Several workers write at the same time, and the log may be read while one writes.
+    ended = next((worker for worker, text in printed if "Traceback" in text), None)
+    return root_cause("\n".join(text for worker, text in printed if worker == ended)) if ended else None
 
 
 def root_cause(text: str) -> str | None:

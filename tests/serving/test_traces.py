@@ -288,6 +288,7 @@ def test_a_file_of_its_size_is_renamed_and_no_line_is_lost(watched):
         reply = connection.getresponse()
         assert reply.read() and reply.status == 200
         identities.append(reply.headers["x-request-id"])
+    eventually(watched.log.exists)  # made a moment after the other was renamed
     eventually(lambda: identities[-1] in watched.log.read_text() + old.read_text())
     assert old.stat().st_size <= 1 << 20 and old.stat().st_mode & 0o777 == 0o600
     lines = [json.loads(line) for file in (old, watched.log) for line in file.read_text().splitlines()]
