@@ -205,7 +205,8 @@ def test_the_first_cause_of_the_right_worker_is_found(tmp_path):
 def test_another_workers_lines_in_an_unfinished_traceback_are_not_the_cause(tmp_path):
     log = tmp_path / "model_log.log"
     begun = "".join(LOG.splitlines(keepends=True)[:2])
-    log.write_text(begun + begun[:24] + "[INFO ] W-9001-a-eager_1.0-stdout MODEL_LOG - model_name: a-eager, batchSize: 1\n")
+    other = "[INFO ] W-9001-a-eager_1.0-stdout MODEL_LOG - model_name: a-eager, batchSize: 1\n"
+    log.write_text(f"{begun}{begun[:24]}{other}")
     assert failure(log, "a-eager") is None
     with log.open("a") as further:
         further.write("".join(LOG.splitlines(keepends=True)[2:]))
