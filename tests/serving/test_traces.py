@@ -277,17 +277,23 @@ def test_a_file_of_its_size_is_renamed_and_no_line_is_lost(watched):
     def written():
         return metrics.value(watched.config, "tsi_request_log_lines_total", result="written")
 
-    eventually(lambda: len(watched.log.read_text().splitlines()) == written())  # no line of an earlier test waits
-    before = written()
-    old = watched.log.with_name(f"{watched.log.name}.1")
-    assert not old.exists()
     connection = http.client.HTTPConnection(watched.config.inference.removeprefix("http://"))
-    headers, identities = {"Authorization": f"Bearer {watched.client.token()}", "Content-Type": "text/plain"}, []
-    while not old.exists():
+    headers = {"Authorization": f"Bearer {watched.client.token()}", "Content-Type": "text/plain"}
+
+    def identity():
         connection.request("POST", "/predictions/null", b"x", headers)
         reply = connection.getresponse()
         assert reply.read() and reply.status == 200
-        identities.append(reply.headers["x-request-id"])
+        return reply.headers["x-request-id"]
+
+    first = identity()
+    eventually(lambda: first in watched.log.read_text())  # no line of an earlier request waits
+    eventually(lambda: len(watched.log.read_text().splitlines()) == written())
+    before, identities = written(), []
+    old = watched.log.with_name(f"{watched.log.name}.1")
+    assert not old.exists()
+    while not old.exists():
+        identities.append(identity())
     eventually(watched.log.exists)  # made a moment after the other was renamed
     eventually(lambda: identities[-1] in watched.log.read_text() + old.read_text())
     assert old.stat().st_size <= 1 << 20 and old.stat().st_mode & 0o777 == 0o600
